@@ -1,0 +1,39 @@
+# `make demo` and `make test` set up what they need; everything lives in .venv and demo/.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+DATA ?=
+ITEMS ?=
+
+.PHONY: demo test lint bench bench-accuracy clean
+
+demo: .venv/.installed
+	@$(BIN)/bilinear demo --out demo $(if $(DATA),--data "$(DATA)") $(if $(ITEMS),--items "$(ITEMS)")
+
+test: .venv/.tested
+	$(BIN)/python -m pytest
+
+lint: .venv/.tested
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.venv/.created:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bilinear needs Python 3.11 or newer: make PYTHON=python3.x")'
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/.installed: pyproject.toml .venv/.created
+	$(PIP) install --editable '.[plot]'
+	$(BIN)/python -m compileall -q src
+	touch $@
+
+.venv/.tested: pyproject.toml .venv/.installed
+	$(PIP) install --editable '.[test,lint]'
+	$(BIN)/python -m compileall -q src
+	touch $@
+
+clean:
+	rm -rf .venv demo .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

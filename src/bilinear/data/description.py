@@ -1,0 +1,108 @@
+"""What a table of ratings looks like, in a dozen numbers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from bilinear.data.interactions import Interactions
+
+_MAX_BARS = 12
+
+
+@dataclass(frozen=True)
+class Description:
+    """The result of `Interactions.describe()`; `str()` draws it, `to_dict()` is for JSON.
+
+    `histogram` holds (label, count) pairs: one a distinct rating, or ten equal intervals
+    when there are more than twelve. `time_span` is UTC, ISO 8601. Cold rows are users and
+    items of the vocabulary without a rating here.
+    """
+
+    source: str
+    n_ratings: int
+    n_users: int
+    n_items: int
+    density: float
+    rating_range: tuple[float, float]
+    mean_rating: float
+    histogram: tuple[tuple[str, int], ...]
+    time_span: tuple[str, str] | None
+    median_ratings_per_user: float
+    median_ratings_per_item: float
+    cold_users: int
+    cold_items: int
+    items_rated_once: int
+    duplicates_merged: int
+
+    @classmethod
+    def of(cls, table: Interactions) -> Description:
+        ratings = table.ratings
+        per_user = np.bincount(table.users, minlength=table.n_users)
+        per_item = np.bincount(table.items, minlength=table.n_items)
+        times = table.times
+        return cls(
+            source=table.source,
+            n_ratings=table.n_ratings,
+            n_users=table.n_users,
+            n_items=table.n_items,
+            density=table.density,
+            rating_range=(float(ratings.min()), float(ratings.max())) if len(ratings) else (0.0, 0.0),
+            mean_rating=float(ratings.mean(dtype=np.float64)) if len(ratings) else 0.0,
+            histogram=_histogram(ratings),
+            time_span=(_iso(times.min()), _iso(times.max())) if times is not None and len(times) else None,
+            median_ratings_per_user=float(np.median(per_user)) if len(per_user) else 0.0,
+            median_ratings_per_item=float(np.median(per_item)) if len(per_item) else 0.0,
+            cold_users=int((per_user == 0).sum()),
+            cold_items=int((per_item == 0).sum()),
+            items_rated_once=int((per_item == 1).sum()),
+            duplicates_merged=table.n_duplicates,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        low, high = self.rating_range
+        lines = [
+            f"{self.source}",
+            f"  {self.n_ratings:,} ratings by {self.n_users:,} users of {self.n_items:,} items "
+            f"({self.density:.3%} of the table)",
+            f"  ratings {low:g} to {high:g}, mean {self.mean_rating:.3f}",
+            f"  a median user has {self.median_ratings_per_user:g} ratings, a median item "
+            f"{self.median_ratings_per_item:g}; {self.items_rated_once:,} items were rated once",
+        ]
+        if self.time_span:
+            lines.append(f"  from {self.time_span[0]} to {self.time_span[1]} UTC")
+        if self.cold_users or self.cold_items:
+            lines.append(f"  without a rating here: {self.cold_users:,} users, {self.cold_items:,} items")
+        if self.duplicates_merged:
+            lines.append(f"  {self.duplicates_merged:,} repeated (user, item) rows were merged")
+        longest = max((count for _, count in self.histogram), default=1)
+        width = max((len(label) for label, _ in self.histogram), default=0)
+        lines += [
+            f"  {label:>{width}} {'█' * max(1, round(40 * count / longest)) if count else ''} {count:,}"
+            for label, count in self.histogram
+        ]
+        return "\n".join(lines)
+
+
+def _histogram(ratings: Any) -> tuple[tuple[str, int], ...]:
+    if not len(ratings):
+        return ()
+    values, counts = np.unique(ratings, return_counts=True)
+    if len(values) <= _MAX_BARS:
+        return tuple((f"{value:g}", int(count)) for value, count in zip(values, counts, strict=True))
+    counts, edges = np.histogram(ratings.astype(np.float64), bins=10)
+    return tuple((f"{edges[n]:.3g}..{edges[n + 1]:.3g}", int(count)) for n, count in enumerate(counts))
+
+
+def _iso(seconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, OSError, ValueError):  # a clock of another unit: show it as it is
+        return f"{seconds:g}"

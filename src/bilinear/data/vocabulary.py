@@ -1,0 +1,248 @@
+"""External ids and their rows: a sorted, immutable, memory-mappable table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.errors import IdValueError, ParameterValueError, UnknownIdError
+
+Id = int | str
+"""An id as the user wrote it. The type is one for a whole column."""
+
+_DICT_FROM = 256
+_INT64 = np.iinfo(np.int64)
+
+
+def canonical_integer(text: str) -> int | None:
+    """The integer that `text` spells without leading zeros, plus sign or blanks, or None."""
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()) or (digits[0] == "0" and text != "0"):
+        return None
+    value = int(text)
+    return value if _INT64.min <= value <= _INT64.max else None
+
+
+class Vocabulary:
+    """A two-way table between external ids and rows 0..n-1, in sorted order.
+
+    Integer ids are kept as int64, text ids as UTF-8 bytes with offsets, so that an id
+    comes back exactly as it was given (`"007"` stays `"007"`) and a saved vocabulary opens
+    from disk without being read. Build one with `from_ids`, `from_sorted` or `factorize`.
+
+    Cost: 8 bytes an integer id; the bytes of the text plus 8 a text id. One look-up is
+    O(log n); more than a few at once build a dictionary, once.
+    """
+
+    __slots__ = ("_blob", "_index", "_integers", "_offsets")
+
+    def __init__(
+        self,
+        *,
+        integers: NDArray[np.int64] | None = None,
+        blob: NDArray[np.uint8] | None = None,
+        offsets: NDArray[np.int64] | None = None,
+    ) -> None:
+        if (integers is None) == (blob is None or offsets is None):
+            raise ParameterValueError("a vocabulary takes either integers, or blob and offsets")
+        for array in (integers, blob, offsets):
+            if array is not None:
+                array.setflags(write=False)
+        self._integers, self._blob, self._offsets = integers, blob, offsets
+        self._index: dict[str, int] | None = None
+
+    @classmethod
+    def from_sorted(cls, ids: NDArray[np.int64] | Sequence[str]) -> Vocabulary:
+        """From ids already unique and in ascending order (text: by code point)."""
+        if isinstance(ids, np.ndarray) and ids.dtype.kind == "i":
+            return cls(integers=np.ascontiguousarray(ids, np.int64))
+        encoded = [str(text).encode() for text in ids]
+        offsets = np.zeros(len(encoded) + 1, np.int64)
+        np.cumsum([len(text) for text in encoded], out=offsets[1:])
+        return cls(blob=np.frombuffer(b"".join(encoded), np.uint8), offsets=offsets)
+
+    @classmethod
+    def from_ids(cls, ids: Iterable[Any]) -> Vocabulary:
+        """From ids in any order, with repeats; all integers or all text."""
+        return cls.factorize(ids)[0]
+
+    @classmethod
+    def factorize(cls, ids: Iterable[Any], what: str = "id") -> tuple[Vocabulary, NDArray[np.int32]]:
+        """The vocabulary of `ids` and the row of each.
+
+        Raises:
+            IdValueError: an id is missing, or ids are neither all integers nor all text.
+        """
+        values = _uniform(ids, what)
+        if isinstance(values, np.ndarray):
+            unique, codes = np.unique(values, return_inverse=True)
+            return cls.from_sorted(unique), codes.astype(np.int32)
+        names = sorted(set(values))
+        index = {name: row for row, name in enumerate(names)}
+        codes = np.fromiter((index[value] for value in values), np.int32, len(values))
+        return cls.from_sorted(names), codes
+
+    @property
+    def kind(self) -> str:
+        """`"integer"` or `"text"`."""
+        return "text" if self._integers is None else "integer"
+
+    def __len__(self) -> int:
+        if self._integers is not None:
+            return len(self._integers)
+        assert self._offsets is not None
+        return len(self._offsets) - 1
+
+    def __getitem__(self, row: int) -> Id:
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} is outside the vocabulary's 0..{len(self) - 1}")
+        return int(self._integers[row]) if self._integers is not None else self._bytes(row).decode()
+
+    def __iter__(self) -> Iterator[Id]:
+        return (self[row] for row in range(len(self)))
+
+    def __contains__(self, id_: object) -> bool:
+        return self._find(id_) >= 0
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Vocabulary):
+            return NotImplemented
+        mine, theirs = self.tensors(), other.tensors()
+        return mine.keys() == theirs.keys() and all(np.array_equal(mine[k], theirs[k]) for k in mine)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        shown = [repr(self[row]) for row in range(min(3, len(self)))]
+        if len(self) > 3:
+            shown.append("...")
+        return f"Vocabulary({len(self):,} {self.kind} ids: {', '.join(shown)})"
+
+    def row(self, id_: Id, what: str = "id") -> int:
+        """The row of one id.
+
+        Raises:
+            UnknownIdError: it is not here; the message shows ids that are.
+        """
+        found = self._find(id_)
+        if found < 0:
+            near = ", ".join(repr(self[row]) for row in range(min(3, len(self)))) or "none"
+            raise UnknownIdError(
+                f"no such {what}: {id_!r}; the model knows {len(self):,} {what}s "
+                f"({self.kind} ids such as {near})"
+            )
+        return found
+
+    def encode(self, ids: Iterable[Any]) -> NDArray[np.int32]:
+        """Rows of `ids`, -1 where unknown. An integer and its plain spelling are the same id."""
+        values = ids if isinstance(ids, np.ndarray) else list(ids)
+        if self._integers is not None and isinstance(values, np.ndarray) and values.dtype.kind in "iu":
+            return self._encode_integers(values)
+        if len(values) < _DICT_FROM:
+            return np.fromiter((self._find(value) for value in values), np.int32, len(values))
+        if self._integers is not None:
+            keys = [_as_integer(value) for value in values]
+            known = np.array([key is not None for key in keys])
+            rows = self._encode_integers(np.array([key or 0 for key in keys], np.int64))
+            return np.where(known, rows, np.int32(-1)).astype(np.int32)
+        if self._index is None:
+            self._index = {str(name): row for row, name in enumerate(self)}
+        index = self._index
+        return np.fromiter((index.get(_as_text(value), -1) for value in values), np.int32, len(values))
+
+    def decode(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Ids of `rows`: int64, or objects of type str. Rows must be in 0..n-1."""
+        if self._integers is not None:
+            return self._integers[rows]
+        out = np.empty(len(rows), object)
+        for n, row in enumerate(rows):
+            out[n] = self[int(row)]
+        return out
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """The arrays that hold it, by name, as `from_tensors` takes them."""
+        if self._integers is not None:
+            return {"integers": self._integers}
+        assert self._blob is not None
+        assert self._offsets is not None
+        return {"blob": self._blob, "offsets": self._offsets}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> Vocabulary:
+        """The inverse of `tensors`; the arrays are used as they are, not copied."""
+        return cls(**tensors)
+
+    def _bytes(self, row: int) -> bytes:
+        assert self._blob is not None
+        assert self._offsets is not None
+        return self._blob[self._offsets[row] : self._offsets[row + 1]].tobytes()
+
+    def _find(self, id_: object) -> int:
+        if self._integers is not None:
+            value = _as_integer(id_)
+            return -1 if value is None else int(self._encode_integers(np.array([value]))[0])
+        wanted = _as_text(id_).encode(errors="surrogatepass")
+        low, high = 0, len(self)
+        while low < high:
+            middle = (low + high) // 2
+            if self._bytes(middle) < wanted:
+                low = middle + 1
+            else:
+                high = middle
+        return low if low < len(self) and self._bytes(low) == wanted else -1
+
+    def _encode_integers(self, values: NDArray[Any]) -> NDArray[np.int32]:
+        known = self._integers
+        assert known is not None
+        if not len(known):
+            return np.full(len(values), -1, np.int32)
+        if values.dtype.kind == "u":
+            values = np.where(values > _INT64.max, -1, values).astype(np.int64)
+        at = np.minimum(np.searchsorted(known, values), len(known) - 1)
+        return np.where(known[at] == values, at, -1).astype(np.int32)
+
+
+def _as_integer(id_: object) -> int | None:
+    if isinstance(id_, str):
+        return canonical_integer(id_)
+    if isinstance(id_, (int, np.integer)) and not isinstance(id_, bool):
+        value = int(id_)
+        return value if _INT64.min <= value <= _INT64.max else None
+    return None
+
+
+def _as_text(id_: object) -> str:
+    return id_ if isinstance(id_, str) else str(id_)
+
+
+def _uniform(ids: Iterable[Any], what: str) -> NDArray[np.int64] | list[str]:
+    """All int64, or all str; anything else is refused with its place."""
+    if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu":
+        if ids.dtype.kind == "u" and len(ids) and ids.max() > _INT64.max:
+            raise IdValueError(f"{what} {ids.max()} does not fit 64 bits with sign; give such ids as text")
+        return ids.astype(np.int64)
+    values = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+    if all(isinstance(value, str) for value in values):
+        return values
+    if all(isinstance(value, (int, np.integer)) and not isinstance(value, bool) for value in values):
+        try:
+            return np.array(values, np.int64)
+        except OverflowError:
+            raise IdValueError(f"a {what} does not fit 64 bits with sign; give such ids as text") from None
+    first = type(values[0])
+    for row, value in enumerate(values, 1):
+        if value is None or (isinstance(value, float) and np.isnan(value)):
+            raise IdValueError(f"row {row}: the {what} is missing; fill it in or drop the row")
+        if not isinstance(value, (str, int, np.integer)) or isinstance(value, bool):
+            raise IdValueError(
+                f"row {row}: {what} {value!r} is a {type(value).__name__}; ids are integers or text"
+            )
+        if not isinstance(value, first) and isinstance(value, str) != issubclass(first, str):
+            raise IdValueError(
+                f"row {row}: {what} {value!r} is a {type(value).__name__}, the rows before have "
+                f"{first.__name__}; give all of them as text"
+            )
+    return np.array(values, np.int64)
