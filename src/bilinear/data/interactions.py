@@ -250,8 +250,8 @@ class Interactions:
     def __repr__(self) -> str:
         scale = f", {self.ratings.min():g} to {self.ratings.max():g}" if self.n_ratings else ""
         return (
-            f"Interactions({self.n_ratings:,} ratings{scale}; {self.n_users:,} users x {self.n_items:,} items, "
-            f"{self.density:.3%} filled; {'with' if self.times is not None else 'no'} times; {self.source})"
+            f"Interactions({self.n_ratings:,} ratings{scale}; {self.n_users:,} users x "
+            f"{self.n_items:,} items, {self.density:.3%} filled; {'with' if self.times is not None else 'no'} times; {self.source})"
         )
 
 
@@ -270,7 +270,12 @@ def _merge(
     starts = np.flatnonzero(first)
     if policy == "mean":
         merged = (np.add.reduceat(ratings.astype(np.float64), starts) / np.bincount(group)).astype(np.float32)
-        return users[starts], items[starts], merged, None if times is None else np.maximum.reduceat(times, starts)
+        return (
+            users[starts],
+            items[starts],
+            merged,
+            None if times is None else np.maximum.reduceat(times, starts),
+        )
     if times is None:
         last = np.append(starts[1:], len(users)) - 1
     else:

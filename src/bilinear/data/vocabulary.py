@@ -82,8 +82,7 @@ class Vocabulary:
             return cls.from_sorted(unique), codes.astype(np.int32)
         names = sorted(set(values))
         index = {name: row for row, name in enumerate(names)}
-        codes = np.fromiter((index[value] for value in values), np.int32, len(values))
-        return cls.from_sorted(names), codes
+        return cls.from_sorted(names), _rows((index[value] for value in values), len(values))
 
     @property
     def kind(self) -> str:
@@ -142,7 +141,7 @@ class Vocabulary:
         if self._integers is not None and isinstance(values, np.ndarray) and values.dtype.kind in "iu":
             return self._encode_integers(values)
         if len(values) < _DICT_FROM:
-            return np.fromiter((self._find(value) for value in values), np.int32, len(values))
+            return _rows((self._find(value) for value in values), len(values))
         if self._integers is not None:
             keys = [_as_integer(value) for value in values]
             known = np.array([key is not None for key in keys])
@@ -151,12 +150,13 @@ class Vocabulary:
         if self._index is None:
             self._index = {str(name): row for row, name in enumerate(self)}
         index = self._index
-        return np.fromiter((index.get(_as_text(value), -1) for value in values), np.int32, len(values))
+        return _rows((index.get(_as_text(value), -1) for value in values), len(values))
 
     def decode(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Ids of `rows`: int64, or objects of type str. Rows must be in 0..n-1."""
         if self._integers is not None:
-            return self._integers[rows]
+            ids: NDArray[Any] = self._integers[rows]
+            return ids
         out = np.empty(len(rows), object)
         for n, row in enumerate(rows):
             out[n] = self[int(row)]
@@ -203,6 +203,10 @@ class Vocabulary:
             values = np.where(values > _INT64.max, -1, values).astype(np.int64)
         at = np.minimum(np.searchsorted(known, values), len(known) - 1)
         return np.where(known[at] == values, at, -1).astype(np.int32)
+
+
+def _rows(values: Iterable[int], n_values: int) -> NDArray[np.int32]:
+    return np.fromiter(values, np.dtype(np.int32), n_values)
 
 
 def _as_integer(id_: object) -> int | None:
