@@ -251,7 +251,8 @@ class Interactions:
         scale = f", {self.ratings.min():g} to {self.ratings.max():g}" if self.n_ratings else ""
         return (
             f"Interactions({self.n_ratings:,} ratings{scale}; {self.n_users:,} users x "
-            f"{self.n_items:,} items, {self.density:.3%} filled; {'with' if self.times is not None else 'no'} times; {self.source})"
+            f"{self.n_items:,} items, {self.density:.3%} filled; "
+            f"{'with' if self.times is not None else 'no'} times; {self.source})"
         )
 
 
