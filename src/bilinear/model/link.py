@@ -1,0 +1,113 @@
+"""From score to rating: the identity, or a sigmoid into the rating range."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+
+from bilinear.errors import ParameterValueError
+from bilinear.model.parameters import Array
+
+
+@dataclass(frozen=True)
+class Link:
+    """A monotone map from scores to predictions in [low, high].
+
+    `low` and `high` are found from the training ratings where they are None.
+    """
+
+    low: float | None = None
+    high: float | None = None
+
+    code: ClassVar[int]
+    """How the kernels name this link."""
+
+    def __post_init__(self) -> None:
+        if self.low is not None and self.high is not None and not self.low < self.high:
+            raise ParameterValueError(f"rating range ({self.low}, {self.high}): the first must be smaller")
+
+    def resolved(self, low: float, high: float) -> Self:
+        """This link with its open ends set from ratings that span low..high."""
+        return type(self)(
+            low if self.low is None else self.low,
+            high if self.high is None else self.high,
+        )
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """(low, high) of a resolved link."""
+        if self.low is None or self.high is None:
+            raise ParameterValueError("the link has no rating range yet; call resolved(low, high)")
+        return self.low, self.high
+
+    def prediction(self, score: Array) -> Array:
+        """Ratings for scores, elementwise."""
+        raise NotImplementedError
+
+    def slope(self, score: Array) -> Array:
+        """d prediction / d score as the training loss sees it."""
+        raise NotImplementedError
+
+    def score(self, prediction: float) -> float:
+        """The score whose prediction this is."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Identity(Link):
+    """The score is the rating. Predictions are cut to [low, high]; training sees the bare score."""
+
+    code: ClassVar[int] = 0
+
+    def prediction(self, score: Array) -> Array:
+        return np.clip(score, *self.bounds)
+
+    def slope(self, score: Array) -> Array:
+        return np.ones_like(score)
+
+    def score(self, prediction: float) -> float:
+        return prediction
+
+
+@dataclass(frozen=True)
+class Sigmoid(Link):
+    """low + (high - low) / (1 + exp(-score)).
+
+    A sigmoid never reaches its ends, so a range found from the data is widened by `margin`
+    times its length on either side (0.5..5 becomes 0.05..5.45); a given range is used as it is.
+    """
+
+    margin: float = 0.1
+    code: ClassVar[int] = 1
+
+    def resolved(self, low: float, high: float) -> Sigmoid:
+        extra = self.margin * (high - low)
+        return Sigmoid(
+            low - extra if self.low is None else self.low,
+            high + extra if self.high is None else self.high,
+            self.margin,
+        )
+
+    def prediction(self, score: Array) -> Array:
+        low, high = self.bounds
+        return low + (high - low) * logistic(score)
+
+    def slope(self, score: Array) -> Array:
+        low, high = self.bounds
+        share = logistic(score)
+        return (high - low) * share * (1 - share)
+
+    def score(self, prediction: float) -> float:
+        low, high = self.bounds
+        share = (prediction - low) / (high - low)
+        if not 0 < share < 1:
+            raise ParameterValueError(f"a sigmoid into ({low}, {high}) never predicts {prediction}")
+        return float(np.log(share / (1 - share)))
+
+
+def logistic(score: Array) -> Array:
+    """1 / (1 + exp(-score)) without overflow."""
+    decay = np.exp(-np.abs(score))
+    return np.where(score >= 0, 1 / (1 + decay), decay / (1 + decay))

@@ -1,0 +1,101 @@
+"""What one rating costs, as a function of the score: value, gradient, curvature."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.errors import ParameterValueError
+from bilinear.model.link import Identity, Link, Sigmoid, logistic
+from bilinear.model.parameters import Array
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss of one rating; all methods work elementwise on scores before the link."""
+
+    code: ClassVar[int]
+    """How the kernels name this loss."""
+
+    def check(self, link: Link) -> None:
+        """Raises ParameterValueError when the loss cannot go with `link`."""
+
+    def convex_in_score(self, link: Link) -> bool:
+        """Whether the loss is a convex function of the score for every rating."""
+        raise NotImplementedError
+
+    def value(self, score: Array, rating: NDArray[Any], link: Link) -> Array:
+        raise NotImplementedError
+
+    def gradient(self, score: Array, rating: NDArray[Any], link: Link) -> Array:
+        """d value / d score."""
+        raise NotImplementedError
+
+    def curvature(self, score: Array, rating: NDArray[Any], link: Link) -> Array:
+        """A non-negative second derivative: exact where the loss is convex, Gauss-Newton elsewhere."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class SquaredError(Loss):
+    """(prediction - rating)^2 / 2, in squared rating units.
+
+    Convex in the score with `Identity`; after a `Sigmoid` it is not.
+    """
+
+    code: ClassVar[int] = 0
+
+    def convex_in_score(self, link: Link) -> bool:
+        return isinstance(link, Identity)
+
+    def value(self, score: Array, rating: NDArray[Any], link: Link) -> Array:
+        residual: Array = _unclipped(score, link) - rating
+        return 0.5 * residual**2
+
+    def gradient(self, score: Array, rating: NDArray[Any], link: Link) -> Array:
+        residual: Array = _unclipped(score, link) - rating
+        return residual * link.slope(score)
+
+    def curvature(self, score: Array, rating: NDArray[Any], link: Link) -> Array:
+        return link.slope(score) ** 2
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Loss):
+    """log(1 + exp(score)) - y * score with the fraction y = (rating - low) / (high - low), in nats.
+
+    The loss that matches the sigmoid: convex in the score, its gradient is the bare
+    difference of fractions (Auer, Herbster and Warmuth 1995).
+    """
+
+    code: ClassVar[int] = 1
+
+    def check(self, link: Link) -> None:
+        if not isinstance(link, Sigmoid):
+            raise ParameterValueError("CrossEntropy needs link=Sigmoid(): it compares fractions of the range")
+
+    def convex_in_score(self, link: Link) -> bool:
+        return True
+
+    def value(self, score: Array, rating: NDArray[Any], link: Link) -> Array:
+        return np.logaddexp(0, score) - _fraction(rating, link) * score
+
+    def gradient(self, score: Array, rating: NDArray[Any], link: Link) -> Array:
+        difference: Array = logistic(score) - _fraction(rating, link)
+        return difference
+
+    def curvature(self, score: Array, rating: NDArray[Any], link: Link) -> Array:
+        share = logistic(score)
+        return share * (1 - share)
+
+
+def _unclipped(score: Array, link: Link) -> Array:
+    return score if isinstance(link, Identity) else link.prediction(score)
+
+
+def _fraction(rating: NDArray[Any], link: Link) -> NDArray[Any]:
+    low, high = link.bounds
+    return (rating - low) / (high - low)

@@ -1,0 +1,92 @@
+"""Who is told how training goes: nobody, or a bar on standard error."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from bilinear.training.history import Epoch
+
+
+class Progress(Protocol):
+    """Receives what training does; all methods return at once."""
+
+    def stage(self, name: str, n_ratings: int) -> None:
+        """A new stage begins, of `n_ratings` steps in all."""
+
+    def advance(self, n_ratings: int, loss: float) -> None:
+        """So many more ratings are done; `loss` is their mean."""
+
+    def epoch(self, epoch: Epoch) -> None:
+        """An epoch ended."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+
+
+class Quiet:
+    """Says nothing."""
+
+    def stage(self, name: str, n_ratings: int) -> None: ...
+    def advance(self, n_ratings: int, loss: float) -> None: ...
+    def epoch(self, epoch: Epoch) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+class Bar:
+    """A Rich progress bar on standard error: loss, validation RMSE, ratings per second, time left."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<26}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[loss]:>11} {task.fields[rmse]:>16} {task.fields[speed]:>12}"),
+            TimeRemainingColumn(compact=True),
+            console=Console(stderr=True),
+            transient=False,
+        )
+        self._task: Any = None
+        self._since = 0.0
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def stage(self, name: str, n_ratings: int) -> None:
+        self._finish()
+        self._task = self._bar.add_task(name, total=max(n_ratings, 1), loss="", rmse="", speed="")
+        self._since = perf_counter()
+
+    def advance(self, n_ratings: int, loss: float) -> None:
+        if self._task is None:
+            return
+        done = self._bar.tasks[self._task].completed + n_ratings
+        speed = done / max(perf_counter() - self._since, 1e-9)
+        self._bar.update(
+            self._task, advance=n_ratings, loss=f"loss {loss:.4f}", speed=f"{speed / 1e6:.1f} M/s"
+        )
+
+    def epoch(self, epoch: Epoch) -> None:
+        if self._task is not None and epoch.validation_rmse is not None:
+            self._bar.update(self._task, rmse=f"val. RMSE {epoch.validation_rmse:.4f}")
+
+    def note(self, text: str) -> None:
+        self._bar.console.print(text, highlight=False, markup=False)
+
+    def _finish(self) -> None:
+        if self._task is not None:  # a stage that ended early is still done
+            task = self._bar.tasks[self._task]
+            self._bar.update(self._task, total=max(task.completed, 1))

@@ -1,0 +1,42 @@
+"""Hyper-parameters as functions of progress: multipliers for progress in [0, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import cos, pi
+
+from bilinear.errors import ParameterValueError
+
+Schedule = Callable[[float], float]
+"""Progress through training in [0, 1] to a multiplier of the base value."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Always one."""
+
+    def __call__(self, progress: float) -> float:
+        return 1.0
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """Cosine from `start` up to 1 during `warm_up`, then cosine down to `end` (Smith & Topin 2018)."""
+
+    warm_up: float = 0.25
+    start: float = 0.04
+    end: float = 1e-4
+
+    def __post_init__(self) -> None:
+        if not 0 < self.warm_up < 1:
+            raise ParameterValueError(f"OneCycle(warm_up={self.warm_up}): a share of training in (0, 1)")
+
+    def __call__(self, progress: float) -> float:
+        if progress < self.warm_up:
+            return _cosine(self.start, 1.0, progress / self.warm_up)
+        return _cosine(1.0, self.end, (progress - self.warm_up) / (1 - self.warm_up))
+
+
+def _cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) * (1 + cos(pi * share)) / 2

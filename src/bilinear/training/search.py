@@ -1,0 +1,249 @@
+"""Finding l2_biases, l2 and n_factors on an inner validation part: short, warm-started."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from bilinear.data.interactions import Interactions
+from bilinear.model.link import Identity, Link
+from bilinear.model.parameters import Parameters
+from bilinear.objective.losses import Loss
+from bilinear.objective.objective import Objective
+from bilinear.objective.penalties import L2
+from bilinear.training.biases import solve_biases
+from bilinear.training.history import History
+from bilinear.training.progress import Progress, Quiet
+from bilinear.training.sgd import SGD, rmse
+from bilinear.training.start import Scale, random_start
+
+BIAS_GRID = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
+L2_PATH = (1.6, 1.13, 0.8, 0.57, 0.4, 0.28, 0.2, 0.14, 0.1, 0.07, 0.05)
+BIAS_PATH = (1.0, 0.5, 0.25, 0.125)
+FACTOR_PATH = (32, 64, 128, 256)
+_TOLERANCE = 2e-4  # by which share of the RMSE a trial must be better to be preferred
+_PATH_FACTORS = 32  # while the penalties are chosen
+_FIRST_EPOCHS, _NEXT_EPOCHS = 12, 6
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One row of the search table; RMSE is that of the inner validation part."""
+
+    stage: str
+    n_factors: int
+    l2: float
+    l2_biases: float
+    validation_rmse: float
+    seconds: float
+    kept: bool = False
+    """Whether it decided its stage."""
+
+
+@dataclass(frozen=True)
+class SearchTable:
+    """What was tried, in order, and what was chosen."""
+
+    trials: tuple[Trial, ...]
+    n_factors: int
+    l2: float
+    l2_biases: float
+    interrupted: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> SearchTable:
+        trials = tuple(Trial(**trial) for trial in stored["trials"])
+        return cls(**{**stored, "trials": trials})
+
+    def __str__(self) -> str:
+        lines = ["stage      factors        l2  l2_biases  validation RMSE  seconds"]
+        lines += [
+            f"{trial.stage:<10} {trial.n_factors:7d} {trial.l2:9.4g} {trial.l2_biases:10.4g} "
+            f"{trial.validation_rmse:16.4f} {trial.seconds:8.2f}{' <- kept' if trial.kept else ''}"
+            for trial in self.trials
+        ]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, eq=False)
+class SearchResult:
+    """The table and the run it chose: weights of its best epoch, and its history."""
+
+    table: SearchTable
+    parameters: Parameters
+    history: History
+
+
+def search(
+    train: Interactions,
+    validation: Interactions,
+    link: Link,
+    loss: Loss,
+    solver: SGD,
+    *,
+    n_factors: int | None,
+    l2: float | None,
+    l2_biases: float | None,
+    exponent: float,
+    start_size: float,
+    seed: int,
+    progress: Progress | None = None,
+) -> SearchResult:
+    """Chooses whatever of n_factors, l2 and l2_biases is None by the validation RMSE.
+
+    1. l2_biases by the closed-form bias model.
+    2. l2 from large to small with 32 factors, each trial going on from the weights of the one
+       before for 6 epochs; ends after two trials that were no better.
+    3. l2_biases downwards, then n_factors upwards, each trial a full run from its own random
+       start (columns added to a trained model would need as long); ends at the first that is
+       no better by 0.02 %.
+    The grids are in units of `Scale`, so they fit any rating scale. The best full run is the
+    result: it is not trained again.
+
+    Cost: some 60 epochs with 32 factors and a full run for each n_factors tried.
+    Ctrl-C ends the search with the best so far.
+    """
+    run = _Search(train, validation, link, loss, solver, exponent, start_size, seed, progress or Quiet())
+    run.n_factors = _PATH_FACTORS if n_factors is None else n_factors
+    interrupted = False
+    try:
+        if l2_biases is None:
+            run.choose_l2_biases()
+        else:
+            run.l2_biases = l2_biases
+        if l2 is not None:
+            run.l2 = l2
+        elif run.n_factors:
+            run.choose_l2()
+        run.choose_by_full_runs(biases=l2_biases is None and run.n_factors > 0, factors=n_factors is None)
+    except KeyboardInterrupt:
+        if run.best is None:
+            raise
+        interrupted = True
+    assert run.best is not None
+    table = SearchTable(tuple(run.trials), run.n_factors, run.l2, run.l2_biases, interrupted)
+    return SearchResult(table, *run.best)
+
+
+class _Search:
+    """The data, the choices so far, and the trials so far."""
+
+    def __init__(
+        self,
+        train: Interactions,
+        validation: Interactions,
+        link: Link,
+        loss: Loss,
+        solver: SGD,
+        exponent: float,
+        start_size: float,
+        seed: int,
+        progress: Progress,
+    ) -> None:
+        self.train, self.validation, self.link, self.loss = train, validation, link, loss
+        self.solver, self.exponent, self.start_size = solver, exponent, start_size
+        self.seed, self.progress = seed, progress
+        self.scale = Scale.of(train, link, loss)
+        self.trials: list[Trial] = []
+        self.n_factors = _PATH_FACTORS
+        self.l2 = L2_PATH[4] * self.scale.l2_factors
+        self.l2_biases = BIAS_GRID[4] * self.scale.l2_biases
+        self.best: tuple[Parameters, History] | None = None
+
+    def choose_l2_biases(self) -> None:
+        """By the closed-form bias model on the bare ratings."""
+        ratings = self.train.ratings
+        identity = Identity().resolved(float(ratings.min()), float(ratings.max()))
+        best = np.inf
+        for unit in BIAS_GRID:
+            began = perf_counter()
+            found = rmse(solve_biases(self.train, L2(0, unit, self.exponent)), identity, self.validation)
+            l2_biases = unit * self.scale.l2_biases
+            self._add(Trial("biases", 0, 0.0, l2_biases, found, perf_counter() - began), found < best)
+            if found < best:
+                best, self.l2_biases = found, l2_biases
+
+    def choose_l2(self) -> None:
+        """From large to small, each trial going on from the weights of the one before."""
+        best, chosen, worse = np.inf, self.l2, 0
+        rng = np.random.default_rng([self.seed, 1])
+        parameters = random_start(self.train, self.n_factors, self.scale, self.start_size, rng)
+        short = replace(self.solver, n_epochs=_FIRST_EPOCHS, patience=_FIRST_EPOCHS)
+        try:
+            for unit in L2_PATH:
+                self.l2 = unit * self.scale.l2_factors
+                parameters, history, trial = self._descend("l2", short, parameters, rng)
+                short = replace(self.solver, n_epochs=_NEXT_EPOCHS, patience=_NEXT_EPOCHS)
+                better = trial.validation_rmse < best * (1 - _TOLERANCE)
+                self._add(trial, better)
+                if better:
+                    best, chosen, worse = trial.validation_rmse, self.l2, 0
+                    self.best = parameters, history
+                else:
+                    worse += 1
+                if history.ended == "interrupted":
+                    raise KeyboardInterrupt
+                if worse == 2:
+                    break
+        finally:
+            self.l2 = chosen
+
+    def choose_by_full_runs(self, *, biases: bool, factors: bool) -> None:
+        """l2_biases downwards, then n_factors upwards, until a full run is no better."""
+        start_biases = self.l2_biases
+        self.best, best = None, np.inf
+
+        def better(stage: str, n_factors: int, l2_biases: float) -> bool:
+            nonlocal best
+            before = self.n_factors, self.l2_biases
+            self.n_factors, self.l2_biases = n_factors, l2_biases
+            rng = np.random.default_rng([self.seed, 2])
+            start = random_start(self.train, n_factors, self.scale, self.start_size, rng)
+            parameters, history, trial = self._descend(stage, self.solver, start, rng)
+            wins = trial.validation_rmse < best * (1 - _TOLERANCE)
+            self._add(trial, wins)
+            if wins:
+                best, self.best = trial.validation_rmse, (parameters, history)
+            else:
+                self.n_factors, self.l2_biases = before
+            if history.ended == "interrupted":
+                raise KeyboardInterrupt
+            return wins
+
+        for share in BIAS_PATH if biases else BIAS_PATH[:1]:
+            if not better("full run", self.n_factors, start_biases * share):
+                break
+        for n_factors in FACTOR_PATH if factors else ():
+            if n_factors > self.n_factors and not better("full run", n_factors, self.l2_biases):
+                break
+
+    def _descend(
+        self, stage: str, solver: SGD, start: Parameters, rng: np.random.Generator
+    ) -> tuple[Parameters, History, Trial]:
+        began = perf_counter()
+        penalty = L2(self.l2, self.l2_biases, self.exponent)
+        parameters, history = solver.minimise(
+            Objective(self.loss, self.link, penalty, self.train),
+            start,
+            rng,
+            validation=self.validation,
+            progress=self.progress,
+            stage=f"search {stage}, {self.n_factors} factors",
+        )
+        found = history.best_validation_rmse
+        assert found is not None
+        took = perf_counter() - began
+        return parameters, history, Trial(stage, self.n_factors, self.l2, self.l2_biases, found, took)
+
+    def _add(self, trial: Trial, kept: bool) -> None:
+        """Appends a trial; if it is the one to keep, the others of its stage are not."""
+        if kept:
+            self.trials = [replace(t, kept=t.kept and t.stage != trial.stage) for t in self.trials]
+        self.trials.append(replace(trial, kept=kept))

@@ -1,0 +1,211 @@
+"""Stochastic gradient descent: the training loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.data.interactions import Interactions
+from bilinear.errors import DivergenceError, ParameterValueError
+from bilinear.kernels.sgd import momentum_block, sgd_block
+from bilinear.model.link import Link
+from bilinear.model.parameters import Array, Parameters
+from bilinear.model.scoring import score_rows
+from bilinear.objective.objective import Objective
+from bilinear.objective.penalties import L2
+from bilinear.training.history import Epoch, History
+from bilinear.training.progress import Progress, Quiet
+from bilinear.training.schedules import OneCycle, Schedule
+from bilinear.training.start import Scale
+
+_BLOCK = 1 << 18  # ratings between two looks at the clock and at Ctrl-C
+
+
+@dataclass(frozen=True)
+class SGD:
+    """One step a rating, over the shuffled ratings, `n_epochs` times.
+
+    Args:
+        n_epochs: passes over the ratings; the schedule spans all of them.
+        learning_rate: the largest step, for ratings of standard deviation one; it is converted
+            to the scale of the data (see `Scale`).
+        momentum: heavy-ball momentum in [0, 1), row-sparse; a step is then
+            learning_rate * (1 - momentum) long, so that the sum of steps stays the same.
+        schedule: multiplies the rate, as a function of progress in [0, 1].
+        patience: epochs without a better validation RMSE before training stops.
+
+    Cost: O(n_ratings * n_factors) an epoch; memory: two copies of the parameters (three with
+    momentum) and 4 bytes a rating.
+    """
+
+    n_epochs: int = 25
+    learning_rate: float = 0.02
+    momentum: float = 0.0
+    schedule: Schedule = field(default_factory=OneCycle)
+    patience: int = 5
+
+    def __post_init__(self) -> None:
+        if self.n_epochs < 1:
+            raise ParameterValueError(f"n_epochs={self.n_epochs}; at least one")
+        if not (np.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise ParameterValueError(f"learning_rate={self.learning_rate}; a positive number")
+        if not 0 <= self.momentum < 1:
+            raise ParameterValueError(f"momentum={self.momentum}; zero or more, below one")
+        if self.patience < 1:
+            raise ParameterValueError(f"patience={self.patience}; at least one epoch")
+
+    def minimise(
+        self,
+        objective: Objective,
+        start: Parameters,
+        rng: np.random.Generator,
+        *,
+        validation: Interactions | None = None,
+        n_epochs: int | None = None,
+        progress: Progress | None = None,
+        stage: str = "training",
+    ) -> tuple[Parameters, History]:
+        """Descends from `start`; returns the parameters of the best epoch and the history.
+
+        Args:
+            validation: decides the best epoch and early stopping; without it all epochs run
+                and the last is kept.
+            n_epochs: how many of `self.n_epochs` to run, the schedule unchanged.
+        Raises:
+            DivergenceError: a score or the loss is no finite number any more.
+            KeyboardInterrupt: only before the first epoch is done; later the best epoch is kept.
+        """
+        progress = progress or Quiet()
+        table = objective.interactions
+        run = _Run.of(self, objective, start)
+        n_run = self.n_epochs if n_epochs is None else n_epochs
+        progress.stage(stage, table.n_ratings * n_run)
+        best, best_rmse, best_epoch = run.parameters, np.inf, 0
+        epochs: list[Epoch] = []
+        ended = "all epochs done"
+        try:
+            for number in range(1, n_run + 1):
+                began = perf_counter()
+                loss = run.epoch(number, rng.permutation(table.n_ratings), progress)
+                took = perf_counter() - began
+                found = None if validation is None else rmse(run.parameters, objective.link, validation)
+                if found is not None and not np.isfinite(found):
+                    raise run.diverged(number)
+                epochs.append(
+                    Epoch(
+                        number,
+                        loss,
+                        found,
+                        self.learning_rate * self.schedule((number - 0.5) / self.n_epochs),
+                        self.momentum,
+                        took,
+                        table.n_ratings / max(took, 1e-9),
+                    )
+                )
+                progress.epoch(epochs[-1])
+                if found is None:
+                    best_epoch = number
+                elif found < best_rmse:
+                    best, best_rmse, best_epoch = run.parameters.copy(), found, number
+                elif number - best_epoch >= self.patience:
+                    ended = "stopped early"
+                    break
+        except KeyboardInterrupt:
+            if not epochs:
+                raise
+            if validation is None:  # the broken epoch's steps are kept: they only lowered the loss
+                best_epoch = len(epochs)
+            ended = "interrupted"
+        return best, History(tuple(epochs), best_epoch, ended)  # type: ignore[arg-type]
+
+
+@dataclass
+class _Run:
+    """The arrays and numbers of one descent, as the kernels take them."""
+
+    solver: SGD
+    objective: Objective
+    parameters: Parameters
+    speed: Parameters | None
+    scale: Scale
+    user_weights: Array
+    item_weights: Array
+
+    @classmethod
+    def of(cls, solver: SGD, objective: Objective, start: Parameters) -> _Run:
+        dtype = start.user_biases.dtype.type
+        return cls(
+            solver,
+            objective,
+            start.copy(),
+            Parameters.zeros((start.n_users, start.n_items), start.n_factors, 0, dtype)
+            if solver.momentum
+            else None,
+            Scale.of(objective.interactions, objective.link, objective.loss),
+            weights_per_rating(objective.penalty, objective.user_counts, dtype),
+            weights_per_rating(objective.penalty, objective.item_counts, dtype),
+        )
+
+    def epoch(self, number: int, order: NDArray[np.int64], progress: Progress) -> float:
+        """One pass in `order`; returns the mean loss."""
+        total = 0.0
+        n_ratings = len(order)
+        for start in range(0, n_ratings, _BLOCK):
+            block = order[start : start + _BLOCK]
+            shares = np.array([start, start + len(block)]) / n_ratings
+            loss, done = self.step(block, (number - 1 + shares) / self.solver.n_epochs)
+            if done < len(block) or not np.isfinite(loss):
+                raise self.diverged(number)
+            total += loss
+            progress.advance(len(block), loss / len(block))
+        return total / n_ratings
+
+    def step(self, block: NDArray[np.int64], progress: NDArray[np.float64]) -> tuple[float, int]:
+        solver, parameters, table = self.solver, self.parameters, self.objective.interactions
+        low, high = self.objective.link.bounds
+        rates = np.array([solver.schedule(float(share)) for share in progress]) * solver.learning_rate
+        rates *= 1 - solver.momentum
+        data = (block, table.users, table.items, table.ratings)
+        weights = (np.float64(parameters.global_mean), *parameters.arrays().values())
+        problem = (
+            self.objective.link.code,
+            self.objective.loss.code,
+            low,
+            high - low,
+            self.user_weights,
+            self.item_weights,
+            self.objective.penalty.factors,
+            self.objective.penalty.biases,
+            rates * self.scale.factor_rate,
+            rates * self.scale.bias_rate,
+        )
+        if self.speed is None:
+            loss, done = sgd_block(*data, *weights, *problem)
+        else:
+            momenta = np.full(2, solver.momentum)
+            loss, done = momentum_block(*data, *weights, *self.speed.arrays().values(), *problem, momenta)
+        return float(loss), int(done)
+
+    def diverged(self, epoch: int) -> DivergenceError:
+        rate = self.solver.learning_rate
+        return DivergenceError(
+            f"the training loss is no finite number any more in epoch {epoch}: the steps are too long. "
+            f"Lower learning_rate (now {rate:g}; try {rate / 4:g})"
+            + (f" or momentum (now {self.solver.momentum:g})" if self.solver.momentum else "")
+        )
+
+
+def weights_per_rating(penalty: L2, counts: NDArray[np.int64], dtype: type[np.floating[Any]]) -> Array:
+    """(n,) the share of a row's penalty that falls on each of its ratings; zero without ratings."""
+    shares = penalty.row_weights(counts) / np.maximum(counts, 1)
+    return np.where(counts > 0, shares, 0).astype(dtype)
+
+
+def rmse(parameters: Parameters, link: Link, table: Interactions) -> float:
+    """Root mean squared error of the predictions for a table with the same rows."""
+    errors = link.prediction(score_rows(parameters, table.users, table.items)) - table.ratings
+    return float(np.sqrt(np.mean(errors.astype(np.float64) ** 2)))

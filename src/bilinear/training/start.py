@@ -1,0 +1,90 @@
+"""Where training starts, and the scales that make one setting fit any rating scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.data.interactions import Interactions
+from bilinear.model.link import Link
+from bilinear.model.parameters import Array, Parameters
+from bilinear.objective.losses import Loss
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How steep and how wide the problem is at the mean rating, in score units.
+
+    With ratings multiplied by c (identity, squared error), scores grow by c and factors by
+    sqrt(c): steps and penalties given for ratings of standard deviation one are converted
+    with these two numbers, so that the fitted predictions are exactly c times as large.
+
+    Attributes:
+        centre: the score of the mean rating.
+        spread: standard deviation of the ratings, as scores.
+        curvature: second derivative of the loss by the score, there.
+    """
+
+    centre: float
+    spread: float
+    curvature: float
+
+    @classmethod
+    def of(cls, interactions: Interactions, link: Link, loss: Loss) -> Scale:
+        ratings = interactions.ratings.astype(np.float64)
+        mean = float(ratings.mean())
+        centre = link.score(mean)
+        at = np.array([centre])
+        slope = float(link.slope(at)[0])
+        curvature = float(loss.curvature(at, np.array([mean]), link)[0])
+        return cls(centre, max(float(ratings.std()), 1e-6) / slope, curvature)
+
+    @property
+    def l2_factors(self) -> float:
+        """What an L2 of factors of one means here."""
+        return self.curvature * self.spread
+
+    @property
+    def l2_biases(self) -> float:
+        """What an L2 of biases of one means here."""
+        return self.curvature
+
+    @property
+    def factor_rate(self) -> float:
+        """What a learning rate of one means for factors."""
+        return 1 / (self.curvature * self.spread)
+
+    @property
+    def bias_rate(self) -> float:
+        """What a learning rate of one means for biases."""
+        return 1 / self.curvature
+
+
+def random_start(
+    interactions: Interactions, n_factors: int, scale: Scale, size: float, rng: np.random.Generator
+) -> Parameters:
+    """Zero biases and normal factors of standard deviation size * sqrt(spread / n_factors).
+
+    Rows without a rating are zero.
+    """
+    zeros = Parameters.zeros(interactions.shape, n_factors, scale.centre)
+    users = np.bincount(interactions.users, minlength=interactions.n_users)
+    items = np.bincount(interactions.items, minlength=interactions.n_items)
+    return Parameters(
+        scale.centre,
+        zeros.user_biases,
+        zeros.item_biases,
+        _normal(users, n_factors, scale, size, rng),
+        _normal(items, n_factors, scale, size, rng),
+    )
+
+
+def _normal(
+    counts: NDArray[np.int64], n_factors: int, scale: Scale, size: float, rng: np.random.Generator
+) -> Array:
+    factors: Array = rng.standard_normal((len(counts), n_factors), dtype=np.float32)
+    factors *= np.float32(size * np.sqrt(scale.spread / max(n_factors, 1)))
+    factors[counts == 0] = 0
+    return factors
