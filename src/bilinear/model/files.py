@@ -1,0 +1,115 @@
+"""Files that appear under their name whole, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from bilinear.errors import ParameterValueError
+
+if sys.platform != "win32":
+    import fcntl
+
+TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{16}\.bilinear-tmp")
+_UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS)
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """A binary file to write to; it takes the name `path` when the block ends without an error.
+
+    Until then the name keeps what it had, whatever happens to this process. The file gets the
+    mode that `open` would give it. A symbolic link is followed, not replaced.
+
+    Raises:
+        ParameterValueError: `path` is a device, a pipe or a folder, which cannot be replaced.
+        OSError: the disk is full, the folder is read-only, ...; the message names `path`.
+    Cost: one fsync of the file and one of its folder.
+    """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        raise ParameterValueError(f"{path} is not a regular file; choose the name of a file to write")
+    with temporary_file(path) as file:
+        yield file
+        publish(file, path)
+
+
+@contextmanager
+def temporary_file(path: Path) -> Iterator[BinaryIO]:
+    """A file in the folder of `path`, removed when the block ends unless `publish` named it."""
+    temporary = path.parent / f".{secrets.token_hex(8)}.bilinear-tmp"
+    try:
+        try:
+            # Closed by hand: when the disk is full, closing raises too, and the file must still go.
+            with temporary.open("xb") as file:
+                yield file
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        # The system's error carries no path, or one that the caller has never heard of.
+        if error.errno is None or error.filename not in (None, str(temporary)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def publish(file: BinaryIO, path: Path) -> None:
+    """Puts a temporary file on disk and gives it its name; an older file of the name is replaced."""
+    file.flush()
+    os.fsync(file.fileno())
+    file.close()
+    Path(file.name).replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes names given in `folder` survive a power cut, where the system can."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Waits until no other thread or process holds `folder`, then holds it for the block.
+
+    The system releases the lock of a killed process. Where it has none (Windows, some network
+    file systems) writers do not wait for one another.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+            yield
+            return
+        try:
+            yield
+        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child may share the descriptor
+    finally:
+        os.close(descriptor)
+
+
+def is_regular(path: Path) -> bool:
+    """Whether a file is there that can be read to an end (FileNotFoundError when nothing is)."""
+    return stat.S_ISREG(path.stat().st_mode)
