@@ -11,7 +11,7 @@ BilinearError
 │   ├── EmptyDataError                 nothing is left to learn from
 │   └── FileFormatError                wrong delimiter, broken archive, mixed encodings, another layout
 ├── UnknownIdError (KeyError)          a user or item that the model has never seen
-├── NotFittedError (ValueError)        a call that needs `fit` first
+├── NotFittedError (ValueError, AttributeError)  a call that needs `fit` first
 ├── ParameterValueError (ValueError)   an argument outside what it may be
 ├── DivergenceError (ArithmeticError)  the loss stopped being a finite number
 ├── ModelFileError (ValueError)        a model folder that is damaged, newer or hostile
@@ -85,7 +85,7 @@ class UnknownIdError(BilinearError, KeyError):
         return str(self.args[0]) if self.args else ""
 
 
-class NotFittedError(BilinearError, ValueError):
+class NotFittedError(BilinearError, ValueError, AttributeError):
     """The model must be fitted before this call."""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bilinear.data.packed_text import PackedText
 from bilinear.errors import IdValueError, ParameterValueError, UnknownIdError
 
 Id = int | str
@@ -37,21 +38,14 @@ class Vocabulary:
     O(log n); more than a few at once build a dictionary, once.
     """
 
-    __slots__ = ("_blob", "_index", "_integers", "_offsets")
+    __slots__ = ("_index", "_integers", "_texts")
 
-    def __init__(
-        self,
-        *,
-        integers: NDArray[np.int64] | None = None,
-        blob: NDArray[np.uint8] | None = None,
-        offsets: NDArray[np.int64] | None = None,
-    ) -> None:
-        if (integers is None) == (blob is None or offsets is None):
-            raise ParameterValueError("a vocabulary takes either integers, or blob and offsets")
-        for array in (integers, blob, offsets):
-            if array is not None:
-                array.setflags(write=False)
-        self._integers, self._blob, self._offsets = integers, blob, offsets
+    def __init__(self, *, integers: NDArray[np.int64] | None = None, texts: PackedText | None = None) -> None:
+        if (integers is None) == (texts is None):
+            raise ParameterValueError("a vocabulary takes either integers or texts")
+        if integers is not None:
+            integers.setflags(write=False)
+        self._integers, self._texts = integers, texts
         self._index: dict[str, int] | None = None
 
     @classmethod
@@ -59,10 +53,7 @@ class Vocabulary:
         """From ids already unique and in ascending order (text: by code point)."""
         if isinstance(ids, np.ndarray) and ids.dtype.kind == "i":
             return cls(integers=np.ascontiguousarray(ids, np.int64))
-        encoded = [str(text).encode() for text in ids]
-        offsets = np.zeros(len(encoded) + 1, np.int64)
-        np.cumsum([len(text) for text in encoded], out=offsets[1:])
-        return cls(blob=np.frombuffer(b"".join(encoded), np.uint8), offsets=offsets)
+        return cls(texts=PackedText.of(ids))
 
     @classmethod
     def from_ids(cls, ids: Iterable[Any]) -> Vocabulary:
@@ -90,15 +81,12 @@ class Vocabulary:
         return "text" if self._integers is None else "integer"
 
     def __len__(self) -> int:
-        if self._integers is not None:
-            return len(self._integers)
-        assert self._offsets is not None
-        return len(self._offsets) - 1
+        return len(self._integers if self._integers is not None else self._packed)
 
     def __getitem__(self, row: int) -> Id:
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} is outside the vocabulary's 0..{len(self) - 1}")
-        return int(self._integers[row]) if self._integers is not None else self._bytes(row).decode()
+        return int(self._integers[row]) if self._integers is not None else self._packed[row]
 
     def __iter__(self) -> Iterator[Id]:
         return (self[row] for row in range(len(self)))
@@ -166,19 +154,30 @@ class Vocabulary:
         """The arrays that hold it, by name, as `from_tensors` takes them."""
         if self._integers is not None:
             return {"integers": self._integers}
-        assert self._blob is not None
-        assert self._offsets is not None
-        return {"blob": self._blob, "offsets": self._offsets}
+        return {"blob": self._packed.blob, "offsets": self._packed.offsets}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> Vocabulary:
         """The inverse of `tensors`; the arrays are used as they are, not copied."""
-        return cls(**tensors)
+        if "integers" in tensors:
+            return cls(integers=tensors["integers"])
+        return cls(texts=PackedText(tensors["blob"], tensors["offsets"]))
 
-    def _bytes(self, row: int) -> bytes:
-        assert self._blob is not None
-        assert self._offsets is not None
-        return self._blob[self._offsets[row] : self._offsets[row + 1]].tobytes()
+    def fault(self) -> str | None:
+        """What is wrong with a vocabulary that came from a file, or None. Cost: O(n)."""
+        if self._integers is not None:
+            return None if (np.diff(self._integers) > 0).all() else "its ids are not in ascending order"
+        fault = self._packed.fault()
+        if fault is None and any(
+            self._packed.bytes(row) >= self._packed.bytes(row + 1) for row in range(len(self) - 1)
+        ):
+            return "its ids are not in ascending order"
+        return fault
+
+    @property
+    def _packed(self) -> PackedText:
+        assert self._texts is not None
+        return self._texts
 
     def _find(self, id_: object) -> int:
         if self._integers is not None:
@@ -188,11 +187,11 @@ class Vocabulary:
         low, high = 0, len(self)
         while low < high:
             middle = (low + high) // 2
-            if self._bytes(middle) < wanted:
+            if self._packed.bytes(middle) < wanted:
                 low = middle + 1
             else:
                 high = middle
-        return low if low < len(self) and self._bytes(low) == wanted else -1
+        return low if low < len(self) and self._packed.bytes(low) == wanted else -1
 
     def _encode_integers(self, values: NDArray[Any]) -> NDArray[np.int32]:
         known = self._integers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
@@ -15,7 +15,7 @@ from bilinear.model.parameters import Array
 class Link:
     """A monotone map from scores to predictions in [low, high].
 
-    `low` and `high` are found from the training ratings where they are None.
+    `low` and `high` are None until training sets them: from `rating_range`, or from the ratings.
     """
 
     low: float | None = None
@@ -24,16 +24,15 @@ class Link:
     code: ClassVar[int]
     """How the kernels name this link."""
 
-    def __post_init__(self) -> None:
-        if self.low is not None and self.high is not None and not self.low < self.high:
-            raise ParameterValueError(f"rating range ({self.low}, {self.high}): the first must be smaller")
-
     def resolved(self, low: float, high: float) -> Self:
-        """This link with its open ends set from ratings that span low..high."""
-        return type(self)(
-            low if self.low is None else self.low,
-            high if self.high is None else self.high,
-        )
+        """This link into the range of ratings that span low..high, unless it has one."""
+        return self if self.low is not None else self.with_range(low, high)
+
+    def with_range(self, low: float, high: float) -> Self:
+        """This link into exactly [low, high]."""
+        if not (np.isfinite([low, high]).all() and low < high):
+            raise ParameterValueError(f"rating_range=({low}, {high}); give two numbers, the smaller first")
+        return replace(self, low=float(low), high=float(high))
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -82,13 +81,9 @@ class Sigmoid(Link):
     margin: float = 0.1
     code: ClassVar[int] = 1
 
-    def resolved(self, low: float, high: float) -> Sigmoid:
+    def resolved(self, low: float, high: float) -> Self:
         extra = self.margin * (high - low)
-        return Sigmoid(
-            low - extra if self.low is None else self.low,
-            high + extra if self.high is None else self.high,
-            self.margin,
-        )
+        return super().resolved(low - extra, high + extra)
 
     def prediction(self, score: Array) -> Array:
         low, high = self.bounds

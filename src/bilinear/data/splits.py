@@ -1,0 +1,136 @@
+"""Holding out a test part that training never sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.data.interactions import Interactions
+from bilinear.data.vocabulary import Vocabulary
+from bilinear.errors import DataError, MissingColumnError, ParameterValueError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Two disjoint parts of one table, with one vocabulary."""
+
+    train: Interactions
+    test: Interactions
+    how: str
+
+    def __repr__(self) -> str:
+        return f"Split({self.how}: {self.train.n_ratings:,} to train, {self.test.n_ratings:,} to test)"
+
+
+def split_random(interactions: Interactions, test: float = 0.2, rng: int = 0) -> Split:
+    """A share `test` of all ratings, drawn without replacement."""
+    n_test = _n_test(interactions, test)
+    mask = np.zeros(interactions.n_ratings, bool)
+    mask[np.random.default_rng(rng).permutation(interactions.n_ratings)[:n_test]] = True
+    return _split(interactions, mask, f"random {test:.0%}, seed {rng}")
+
+
+def split_per_user(interactions: Interactions, test: float = 0.2, rng: int = 0) -> Split:
+    """A share `test` of each user's ratings, drawn at random, rounded down; users of one stay whole."""
+    _n_test(interactions, test)
+    keys = np.random.default_rng(rng).random(interactions.n_ratings)
+    return _split(
+        interactions, _last_of_each(interactions, keys, test), f"{test:.0%} of each user, seed {rng}"
+    )
+
+
+def split_temporal(interactions: Interactions, test: float = 0.2) -> Split:
+    """The latest share `test` of all ratings: train on the past, test on the future.
+
+    Ratings with the time of the border all go to the test part.
+    """
+    n_test = _n_test(interactions, test)
+    times = interactions.times
+    if times is None:
+        raise MissingColumnError(
+            f"{interactions.source} has no time column, which a temporal split needs; name it with "
+            "time=... (--time), or split at random"
+        )
+    border = np.partition(times, len(times) - n_test)[len(times) - n_test]
+    mask = times >= border
+    if mask.all():
+        raise DataError(
+            f"{interactions.source}: every rating has a time at or after the border {border:g}, so nothing "
+            "is left to train on; split at random instead"
+        )
+    return _split(interactions, mask, f"latest {mask.mean():.0%} by time")
+
+
+def split_file(train: Interactions, test: Interactions) -> Split:
+    """Two tables that were read from two files, put on one vocabulary.
+
+    Raises: DataError: some pairs are in both, so they are not held out.
+    """
+    users, user_maps = _united(train.user_vocabulary, test.user_vocabulary)
+    items, item_maps = _united(train.item_vocabulary, test.item_vocabulary)
+    parts = []
+    for part, user_map, item_map in zip((train, test), user_maps, item_maps, strict=True):
+        moved = Interactions.from_rows(
+            user_map[part.users],
+            item_map[part.items],
+            part.ratings,
+            part.times,
+            users,
+            items,
+            source=part.source,
+        )
+        parts.append(replace(moved, n_rows_read=part.n_rows_read, duplicates=part.duplicates))
+    keys = [part.users.astype(np.int64) * len(items) + part.items for part in parts]
+    shared = np.intersect1d(keys[0], keys[1], assume_unique=True)
+    if len(shared):
+        user, item = divmod(int(shared[0]), len(items))
+        raise DataError(
+            f"{test.source}: {len(shared):,} of its pairs are in {train.source} as well, such as user "
+            f"{users[user]!r} and item {items[item]!r}; a test part must be held out: remove them from one"
+        )
+    return Split(parts[0], parts[1], f"tested on {test.source}")
+
+
+def _united(first: Vocabulary, second: Vocabulary) -> tuple[Vocabulary, list[NDArray[np.int32]]]:
+    """One vocabulary for both, and each one's rows in it. Text if either is."""
+    ids = [vocabulary.decode(np.arange(len(vocabulary))) for vocabulary in (first, second)]
+    if first.kind != second.kind:
+        ids = [np.array([str(id_) for id_ in part], object) for part in ids]
+    both = Vocabulary.from_ids(np.concatenate(ids))
+    return both, [both.encode(part) for part in ids]
+
+
+def split_validation(interactions: Interactions, share: float, rng: np.random.Generator) -> Split:
+    """The inner validation part: at random, at least one rating."""
+    n_test = max(1, round(share * interactions.n_ratings))
+    mask = np.zeros(interactions.n_ratings, bool)
+    mask[rng.permutation(interactions.n_ratings)[:n_test]] = True
+    return _split(interactions, mask, f"inner validation {share:.0%}")
+
+
+def _last_of_each(interactions: Interactions, keys: NDArray[np.float64], test: float) -> NDArray[np.bool_]:
+    order = np.lexsort((keys, interactions.users))
+    starts = interactions.by_user.starts
+    place = np.arange(interactions.n_ratings) - np.repeat(starts[:-1], np.diff(starts))
+    counts = np.diff(starts)[interactions.users]
+    mask = np.zeros(interactions.n_ratings, bool)
+    mask[order] = place >= counts - np.floor(test * counts)
+    return mask
+
+
+def _n_test(interactions: Interactions, test: float) -> int:
+    if not 0 < test < 1:
+        raise ParameterValueError(f"test={test}: the share to hold out lies between 0 and 1")
+    n_test = round(test * interactions.n_ratings)
+    if not 0 < n_test < interactions.n_ratings:
+        raise DataError(
+            f"{interactions.source}: {interactions.n_ratings} ratings are too few to hold out {test:.0%} of "
+            "them"
+        )
+    return n_test
+
+
+def _split(interactions: Interactions, mask: NDArray[np.bool_], how: str) -> Split:
+    return Split(interactions.take(~mask), interactions.take(mask), how)

@@ -1,0 +1,96 @@
+"""The models every other has to beat: the mean, and the biases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import numpy as np
+
+from bilinear.data.interactions import Interactions
+from bilinear.data.splits import split_validation
+from bilinear.errors import ParameterValueError
+from bilinear.estimators.base import RatingModel, resolve_link
+from bilinear.model.link import Identity
+from bilinear.model.parameters import Parameters
+from bilinear.objective.losses import SquaredError
+from bilinear.objective.penalties import L2
+from bilinear.training.biases import solve_biases
+from bilinear.training.history import History
+from bilinear.training.search import choose_bias_penalty
+
+_CLOSED_FORM = History((), 0, "closed form")
+
+
+@dataclass(repr=False, eq=False)
+class GlobalMean(RatingModel):
+    """Predicts the mean training rating for every pair: the error of knowing nothing.
+
+    Args: rating_range: (low, high) the predictions are cut to; None takes the data's.
+    """
+
+    rating_range: tuple[float, float] | None = None
+
+    def fit(self, interactions: Interactions) -> Self:
+        """Cost: O(n_ratings)."""
+        interactions.check_trainable()
+        self.link_ = resolve_link(Identity(), self.rating_range, interactions)
+        self.loss_, self.penalty_, self.search_, self.seed_ = SquaredError(), L2(), None, None
+        mean = float(interactions.ratings.mean(dtype=np.float64))
+        self._learn(interactions, Parameters.zeros(interactions.shape, 0, mean), _CLOSED_FORM)
+        return self
+
+
+@dataclass(repr=False, eq=False)
+class BiasModel(RatingModel):
+    """global_mean + user bias + item bias: how generous the user is, how liked the item.
+
+    Convex and solved exactly (one linear system), so there is nothing to tune but the penalty.
+
+    Args:
+        l2_biases: penalty, see `L2`; "auto" takes the best of eight on an inner validation part.
+        l2_exponent: how the penalty grows with a row's number of ratings, see `L2`.
+        validation_fraction: share of the ratings in the inner validation part.
+        rating_range: (low, high) the predictions are cut to; None takes the data's.
+        rng: seed of the inner split; None draws one, kept in `seed_`.
+    Cost: O(n_ratings) times some hundred.
+    """
+
+    l2_biases: float | Literal["auto"] = "auto"
+    l2_exponent: float = 0.5
+    validation_fraction: float = 0.1
+    rating_range: tuple[float, float] | None = None
+    rng: int | None = None
+
+    def fit(self, interactions: Interactions) -> Self:
+        """Solves for the biases of all `interactions`; returns self."""
+        interactions.check_trainable()
+        self.link_ = resolve_link(Identity(), self.rating_range, interactions)
+        self.loss_, self.seed_ = SquaredError(), draw_seed(self.rng)
+        self.search_ = None
+        l2_biases = self.l2_biases
+        if l2_biases == "auto":
+            check_fraction(self.validation_fraction)
+            split = split_validation(
+                interactions, self.validation_fraction, np.random.default_rng([self.seed_, 0])
+            )
+            self.search_ = choose_bias_penalty(split.train, split.test, self.link_, self.l2_exponent)
+            l2_biases = self.search_.l2_biases
+        self.penalty_ = L2(0.0, l2_biases, self.l2_exponent)
+        self._learn(interactions, solve_biases(interactions, self.penalty_), _CLOSED_FORM)
+        return self
+
+
+def draw_seed(rng: int | None) -> int:
+    """The seed given, or a fresh one."""
+    if rng is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    if isinstance(rng, bool) or not isinstance(rng, (int, np.integer)) or rng < 0:
+        raise ParameterValueError(f"rng={rng!r}; a whole number, zero or more, or None")
+    return int(rng)
+
+
+def check_fraction(share: float) -> None:
+    """Raises ParameterValueError unless a validation share is in (0, 1)."""
+    if not 0 < share < 1:
+        raise ParameterValueError(f"validation_fraction={share}; it lies between 0 and 1")

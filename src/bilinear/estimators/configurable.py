@@ -1,0 +1,51 @@
+"""scikit-learn habits: arguments stored as given, listed, changed and shown."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields, is_dataclass, replace
+from typing import Any, Self
+
+from bilinear.errors import ParameterValueError
+
+
+class Configurable:
+    """For estimators that are dataclasses: `get_params`, `set_params` and a repr of what was set."""
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The arguments by name; `deep` adds those of nested objects as `solver__n_epochs`."""
+        params: dict[str, Any] = {}
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            params[field.name] = value
+            if deep and is_dataclass(value):
+                for inner in fields(value):
+                    params[f"{field.name}__{inner.name}"] = getattr(value, inner.name)
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Changes arguments by the names `get_params` lists; returns self.
+
+        Raises: ParameterValueError: no such argument.
+        """
+        known = self.get_params()
+        for name, value in params.items():
+            if name not in known:
+                raise ParameterValueError(
+                    f"{type(self).__name__} has no argument {name!r}; it has {', '.join(sorted(known))}"
+                )
+            outer, _, inner = name.partition("__")
+            if inner:
+                value = replace(getattr(self, outer), **{inner: value})
+            setattr(self, outer, value)
+        return self
+
+    def __repr__(self) -> str:
+        shown = []
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            default = field.default
+            if default is MISSING and field.default_factory is not MISSING:
+                default = field.default_factory()
+            if value != default:
+                shown.append(f"{field.name}={value!r}")
+        return f"{type(self).__name__}({', '.join(shown)})"

@@ -1,0 +1,195 @@
+"""The dot-product model, fitted by gradient descent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self
+
+import numpy as np
+
+from bilinear.data.interactions import Interactions
+from bilinear.data.splits import split_validation
+from bilinear.errors import EmptyDataError, ParameterValueError
+from bilinear.estimators.base import RatingModel, resolve_link
+from bilinear.estimators.baselines import check_fraction, draw_seed
+from bilinear.model.link import Identity, Link
+from bilinear.model.parameters import Parameters
+from bilinear.objective.losses import Loss, SquaredError
+from bilinear.objective.objective import Objective
+from bilinear.objective.penalties import L2
+from bilinear.training.history import History
+from bilinear.training.progress import Bar, Progress, Quiet
+from bilinear.training.search import search
+from bilinear.training.sgd import SGD
+from bilinear.training.start import Scale, random_start
+
+_MOST_FACTORS = 4096
+
+
+@dataclass(repr=False, eq=False)
+class MatrixFactorization(RatingModel):
+    """score = global_mean + user bias + item bias + <user factors, item factors>.
+
+    An embedding look-up is a one-hot row times a matrix, so the score is linear in the user
+    with the item fixed and in the item with the user fixed: bilinear in the weights. The
+    prediction is `link(score)`.
+
+    Args:
+        n_factors: length of the factors; "auto" tries 32, 64, 128, 256.
+        l2, l2_biases: penalties of factors and biases, see `L2`; "auto" searches for them.
+        l2_exponent: how the penalty grows with a row's number of ratings, see `L2`.
+        loss: `SquaredError()`, or `CrossEntropy()` (needs the sigmoid; convex in the score).
+        link: `Identity()` or `Sigmoid()`.
+        rating_range: (low, high) of the predictions. None takes the data's own range, which a
+            sigmoid widens by a tenth on either side.
+        solver: how it descends, see `SGD`.
+        start_size: standard deviation of the starting factors times sqrt(n_factors), for
+            ratings of standard deviation one.
+        validation_fraction: share of the training ratings set aside inside `fit` for the search,
+            early stopping and the best epoch. Zero: all epochs run, and nothing may be "auto".
+        refit: afterwards train once more on all ratings, for as many epochs as were best.
+        rng: seed; the same seed and table give the same bits. None draws one, kept in `seed_`.
+
+    Learned attributes are listed at `RatingModel`; `search_` is the table of trials.
+    Cost: O(n_ratings * n_factors * n_epochs); the search costs some ten such runs.
+    """
+
+    n_factors: int | Literal["auto"] = "auto"
+    l2: float | Literal["auto"] = "auto"
+    l2_biases: float | Literal["auto"] = "auto"
+    l2_exponent: float = 0.5
+    loss: Loss = field(default_factory=SquaredError)
+    link: Link = field(default_factory=Identity)
+    rating_range: tuple[float, float] | None = None
+    solver: SGD = field(default_factory=SGD)
+    start_size: float = 0.1
+    validation_fraction: float = 0.1
+    refit: bool = True
+    rng: int | None = None
+
+    def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
+        """Searches what is "auto", trains with early stopping, trains again on all ratings.
+
+        Args: progress: True shows a bar on standard error.
+        Ctrl-C ends training and keeps the best weights so far (`history_.ended` says so).
+        Raises:
+            EmptyDataError, RatingValueError, ParameterValueError: before any work.
+            DivergenceError: the loss stopped being finite; the message says what to lower.
+        """
+        if progress is True:
+            with Bar() as bar:
+                return self.fit(interactions, progress=bar)
+        progress = progress or Quiet()
+        self._check(interactions)
+        link = resolve_link(self.link, self.rating_range, interactions)
+        seed = draw_seed(self.rng)
+        self.search_ = None
+        n_factors, l2, l2_biases = self.n_factors, self.l2, self.l2_biases
+        first: tuple[Parameters, History] | None = None
+        if self.validation_fraction:
+            inner = split_validation(interactions, self.validation_fraction, np.random.default_rng([seed, 0]))
+            if "auto" in (n_factors, l2, l2_biases):
+                found = search(
+                    inner.train,
+                    inner.test,
+                    link,
+                    self.loss,
+                    self.solver,
+                    n_factors=None if n_factors == "auto" else n_factors,
+                    l2=None if l2 == "auto" else l2,
+                    l2_biases=None if l2_biases == "auto" else l2_biases,
+                    exponent=self.l2_exponent,
+                    start_size=self.start_size,
+                    seed=seed,
+                    progress=progress,
+                )
+                self.search_ = found.table
+                n_factors, l2, l2_biases = found.table.n_factors, found.table.l2, found.table.l2_biases
+                first = found.parameters, found.history
+        assert n_factors != "auto"
+        assert l2 != "auto"
+        assert l2_biases != "auto"
+        self.loss_, self.link_, self.seed_ = self.loss, link, seed
+        self.penalty_ = L2(l2, l2_biases, self.l2_exponent)
+        if not self.validation_fraction:
+            best = self._descend(interactions, None, n_factors, None, progress, "training")
+        else:
+            best = first or self._descend(inner.train, inner.test, n_factors, None, progress, "training")
+            stopped = best[1].ended == "interrupted" or (
+                self.search_ is not None and self.search_.interrupted
+            )
+            if self.refit and not stopped:
+                epochs = best[1].best_epoch
+                again = self._descend(interactions, None, n_factors, epochs, progress, "on all ratings")
+                if again[1].ended == "interrupted":
+                    best = best[0], replace(best[1], ended="interrupted")
+                else:
+                    best = again[0], best[1]
+        self._learn(interactions, *best)
+        return self
+
+    def _descend(
+        self,
+        train: Interactions,
+        validation: Interactions | None,
+        n_factors: int,
+        n_epochs: int | None,
+        progress: Progress,
+        stage: str,
+    ) -> tuple[Parameters, History]:
+        assert self.seed_ is not None
+        rng = np.random.default_rng([self.seed_, 2])
+        scale = Scale.of(train, self.link_, self.loss)
+        return self.solver.minimise(
+            Objective(self.loss, self.link_, self.penalty_, train),
+            random_start(train, n_factors, scale, self.start_size, rng),
+            rng,
+            validation=validation,
+            n_epochs=n_epochs,
+            progress=progress,
+            stage=f"{stage}, {n_factors} factors",
+        )
+
+    def _check(self, interactions: Interactions) -> None:
+        """All that can be refused before work begins."""
+        if not isinstance(interactions, Interactions):
+            raise ParameterValueError(
+                f"fit takes Interactions, not {type(interactions).__name__}; "
+                "make them with bilinear.read_ratings(file or frame)"
+            )
+        interactions.check_trainable()
+        if interactions.ratings.min() == interactions.ratings.max():
+            raise EmptyDataError(
+                f"{interactions.source}: every rating is {interactions.ratings[0]:g}, so there is nothing to "
+                "tell apart; clicks and plays need a ranking model"
+            )
+        self.loss.check(self.link)
+        n_factors = self.n_factors
+        if n_factors != "auto" and (
+            isinstance(n_factors, bool)
+            or not isinstance(n_factors, (int, np.integer))
+            or not 0 <= n_factors <= _MOST_FACTORS
+        ):
+            raise ParameterValueError(
+                f"n_factors={n_factors!r}; 'auto' or a whole number, 0 to {_MOST_FACTORS}"
+            )
+        L2(
+            0.0 if self.l2 == "auto" else self.l2,
+            0.0 if self.l2_biases == "auto" else self.l2_biases,
+            self.l2_exponent,
+        )
+        if not (np.isfinite(self.start_size) and self.start_size > 0):
+            raise ParameterValueError(f"start_size={self.start_size}; a positive number")
+        if self.validation_fraction:
+            check_fraction(self.validation_fraction)
+            if interactions.n_ratings < 10:
+                raise EmptyDataError(
+                    f"{interactions.source}: {interactions.n_ratings} ratings are too few for an inner "
+                    "validation part; use BiasModel, or validation_fraction=0 with numbers for "
+                    "n_factors, l2 and l2_biases"
+                )
+        elif "auto" in (self.n_factors, self.l2, self.l2_biases):
+            raise ParameterValueError(
+                "validation_fraction=0 leaves nothing to search on: give numbers for n_factors, l2 and "
+                "l2_biases, or a share such as 0.1"
+            )

@@ -1,0 +1,129 @@
+"""How far predicted ratings are from held-out ones, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_RESAMPLES = 1000
+_CHUNK = 1 << 22
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
+
+
+@dataclass(frozen=True)
+class RatingScores:
+    """Errors on held-out ratings, in rating units.
+
+    `unknown_users` and `unknown_items` are shares of the held-out rows whose user or item had
+    no training rating; they are answered by what is known (item bias, user bias, global mean)
+    and count like the others.
+    """
+
+    rmse: Interval
+    mae: Interval
+    n_ratings: int
+    n_users: int
+    unknown_users: float
+    unknown_items: float
+    rmse_known: float | None
+    """RMSE of the rows whose user and item are both known."""
+    rmse_unknown: float | None
+    """RMSE of the other rows."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> RatingScores:
+        values = dict(stored)
+        for name in ("rmse", "mae"):
+            values[name] = Interval(**values[name])
+        return cls(**values)
+
+    def __str__(self) -> str:
+        lines = [
+            f"RMSE {self.rmse}   MAE {self.mae}   ({self.n_ratings:,} held-out ratings of "
+            f"{self.n_users:,} users; 95 % bootstrap over users)"
+        ]
+        if self.unknown_users or self.unknown_items:
+            lines.append(
+                f"unknown user: {self.unknown_users:.1%} of the rows, unknown item: {self.unknown_items:.1%}"
+                + (f"; RMSE of these rows {self.rmse_unknown:.4f}" if self.rmse_unknown is not None else "")
+            )
+        return "\n".join(lines)
+
+
+def rating_scores(
+    predictions: NDArray[Any],
+    ratings: NDArray[Any],
+    users: NDArray[Any],
+    unknown_user: NDArray[np.bool_],
+    unknown_item: NDArray[np.bool_],
+    *,
+    rng: int = 0,
+) -> RatingScores:
+    """RMSE and MAE with percentile intervals from 1,000 resamples of the users.
+
+    Whole users are drawn, because one user's errors are alike: drawing single ratings would
+    make the interval too narrow.
+
+    Args: all (n,); `users` are any integer labels.
+    Cost: O(n + 1000 * n_users) time.
+    Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993 (cluster resampling).
+    """
+    errors = predictions.astype(np.float64) - ratings.astype(np.float64)
+    _, cluster = np.unique(users, return_inverse=True)
+    counts = np.bincount(cluster)
+    parts = [np.bincount(cluster, errors**2), np.bincount(cluster, np.abs(errors)), counts]
+    sums = np.stack(parts, axis=1).astype(np.float64)
+    mse, mae = _resampled(sums, np.random.default_rng(rng))
+    unknown = unknown_user | unknown_item
+    return RatingScores(
+        _interval(float(np.sqrt(np.mean(errors**2))), np.sqrt(mse)),
+        _interval(float(np.mean(np.abs(errors))), mae),
+        len(errors),
+        len(counts),
+        float(unknown_user.mean()),
+        float(unknown_item.mean()),
+        _rmse(errors[~unknown]),
+        _rmse(errors[unknown]),
+    )
+
+
+def _resampled(
+    sums: NDArray[np.float64], rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean squared and mean absolute error of each resample; sums (n_users, 3)."""
+    n_users = len(sums)
+    totals = np.empty((_RESAMPLES, 3))
+    at_once = max(1, _CHUNK // n_users)
+    for start in range(0, _RESAMPLES, at_once):
+        stop = min(start + at_once, _RESAMPLES)
+        drawn = rng.integers(n_users, size=(stop - start, n_users))
+        for n in range(stop - start):
+            totals[start + n] = np.bincount(drawn[n], minlength=n_users) @ sums
+    return totals[:, 0] / totals[:, 2], totals[:, 1] / totals[:, 2]
+
+
+def _interval(value: float, resampled: NDArray[np.float64]) -> Interval:
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return Interval(value, float(low), float(high))
+
+
+def _rmse(errors: NDArray[np.float64]) -> float | None:
+    return float(np.sqrt(np.mean(errors**2))) if len(errors) else None
