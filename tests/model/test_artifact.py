@@ -312,6 +312,24 @@ def test_a_disk_full_at_any_fsync_leaves_a_whole_model_and_no_temporary(saved, m
     assert files(saved) == {"model.json", tensors_file_named(saved)}
 
 
+def test_every_file_is_on_disk_before_it_gets_its_name(saved, monkeypatch):
+    real_fsync, real_replace, calls = os.fsync, Path.replace, []
+
+    def fsync(descriptor: int) -> None:
+        calls.append("fsync folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "fsync file")
+        real_fsync(descriptor)
+
+    def replace(source: Path, target: Path) -> Path:
+        calls.append(f"name {target.suffix}")
+        return real_replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", replace)
+    write_artifact(saved, {"version": 2}, TENSORS)
+    tensors = ["fsync file", "name .safetensors", "fsync folder"]
+    assert calls == [*tensors, "fsync file", "name .json", "fsync folder", "fsync folder"]
+
+
 def test_a_first_save_that_fails_leaves_no_files(tmp_path, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -495,13 +513,13 @@ def test_hostile_json_is_refused_with_the_reason(saved, document, reason):
         read_artifact(saved)
 
 
-@pytest.mark.parametrize("depth", [300, 600, 900, 980])
-def test_json_as_deep_as_the_parser_goes_is_read_or_refused(saved, depth):
+def test_json_as_deep_as_the_parser_goes_is_refused(saved):
     content = (saved / "model.json").read_text()
-    deep = content.replace('"rng": null', '"rng": ' + "[" * depth + "]" * depth)
-    (saved / "model.json").write_text(deep)
-    with pytest.raises(ModelFileError):
-        read_artifact(saved)
+    for depth in range(850, 1000):  # the parser gives up somewhere here, the encoder somewhere else
+        deep = content.replace('"rng": null', '"rng": ' + "[" * depth + "]" * depth)
+        (saved / "model.json").write_text(deep)
+        with pytest.raises(ModelFileError):
+            read_artifact(saved)
 
 
 def test_infinity_spelled_as_a_large_number_is_refused(saved):
@@ -509,6 +527,13 @@ def test_infinity_spelled_as_a_large_number_is_refused(saved):
     (saved / "model.json").write_text(content.replace('"l2": 0.05', '"l2": 1e999'))
     with pytest.raises(ModelFileError, match="was changed after it was written"):
         read_artifact(saved)
+
+
+def test_tensors_of_another_size_are_refused_without_verify(saved, tmp_path):
+    write_artifact(tmp_path / "other", MANIFEST, {"x": np.ones(1000)})
+    shutil.copy(tensors_file(tmp_path / "other"), tensors_file(saved))
+    with pytest.raises(ModelFileError, match=r"has 8,\d+ bytes instead of \d+"):
+        read_artifact(saved, verify=False)
 
 
 def test_an_edited_manifest_is_refused_with_and_without_verify(saved):
