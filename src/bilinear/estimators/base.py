@@ -34,6 +34,7 @@ from bilinear.recommend.lists import (
     similar_rows,
 )
 from bilinear.training.history import History
+from bilinear.training.progress import Progress
 from bilinear.training.search import SearchTable
 
 
@@ -134,6 +135,14 @@ class RatingModel(Configurable):
         """Learns from `interactions`; returns self."""
         raise NotImplementedError
 
+    def retrain(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
+        """Trains again on another table with the settings that `fit` found; returns self.
+
+        Nothing is searched and nothing set aside: penalties, factors and the number of epochs
+        stay as they are. Use it to train on all ratings once a model has been measured.
+        """
+        raise NotImplementedError
+
     def __getattr__(self, name: str) -> Any:
         if name.endswith("_") and not name.startswith("_"):
             raise NotFittedError(
@@ -178,6 +187,16 @@ class RatingModel(Configurable):
             ~self.item_has_ratings(items),
             rng=rng,
         )
+
+    def count_trained_pairs(self, interactions: Interactions) -> int:
+        """How many of these pairs were trained on: zero for an honest test. O(n log n)."""
+        users, items = interactions.aligned_to(self.user_vocabulary_, self.item_vocabulary_)
+        n_items = len(self.item_vocabulary_)
+        rows = np.repeat(np.arange(len(self.user_vocabulary_)), self.seen_.counts)
+        trained = rows * n_items + self.seen_.others  # ascending: seen_ is sorted by user, then item
+        asked = (users.astype(np.int64) * n_items + items)[(users >= 0) & (items >= 0)]
+        at = np.minimum(np.searchsorted(trained, asked), max(len(trained) - 1, 0))
+        return int((trained[at] == asked).sum()) if len(trained) else 0
 
     def recommend(
         self,

@@ -17,6 +17,7 @@ from bilinear.objective.losses import SquaredError
 from bilinear.objective.penalties import L2
 from bilinear.training.biases import solve_biases
 from bilinear.training.history import History
+from bilinear.training.progress import Progress
 from bilinear.training.search import choose_bias_penalty
 
 _CLOSED_FORM = History((), 0, "closed form")
@@ -39,6 +40,10 @@ class GlobalMean(RatingModel):
         mean = float(interactions.ratings.mean(dtype=np.float64))
         self._learn(interactions, Parameters.zeros(interactions.shape, 0, mean), _CLOSED_FORM)
         return self
+
+    def retrain(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
+        """The mean of another table; the same as `fit`."""
+        return self.fit(interactions)
 
 
 @dataclass(repr=False, eq=False)
@@ -77,7 +82,14 @@ class BiasModel(RatingModel):
             self.search_ = choose_bias_penalty(split.train, split.test, self.link_, self.l2_exponent)
             l2_biases = self.search_.l2_biases
         self.penalty_ = L2(0.0, l2_biases, self.l2_exponent)
-        self._learn(interactions, solve_biases(interactions, self.penalty_), _CLOSED_FORM)
+        return self.retrain(interactions)
+
+    def retrain(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
+        """Solves for the biases of another table with the penalty that `fit` took."""
+        penalty = self.penalty_
+        interactions.check_trainable()
+        self.link_ = resolve_link(Identity(), self.rating_range, interactions)
+        self._learn(interactions, solve_biases(interactions, penalty), _CLOSED_FORM)
         return self
 
 

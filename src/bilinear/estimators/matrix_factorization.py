@@ -128,6 +128,19 @@ class MatrixFactorization(RatingModel):
         self._learn(interactions, *best)
         return self
 
+    def retrain(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
+        """Trains on another table with the factors, penalties and epochs that `fit` found."""
+        n_factors, history = self.parameters_.n_factors, self.history_
+        self._check(interactions)
+        self.link_ = resolve_link(self.link, self.rating_range, interactions)
+        parameters, again = self._descend(
+            interactions, None, n_factors, history.best_epoch, progress or Quiet(), "on all ratings"
+        )
+        if again.ended == "interrupted":
+            history = replace(history, ended="interrupted")
+        self._learn(interactions, parameters, history)
+        return self
+
     def _descend(
         self,
         train: Interactions,

@@ -1,0 +1,40 @@
+"""The commands by name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bilinear.cli import data, demo, evaluate, fold_in, info, inspect, predict, recommend, similar, train
+
+app = typer.Typer(
+    name="bilinear",
+    help="Collaborative filtering with the dot-product model: from ratings.csv to recommendations.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from bilinear import __version__
+        from bilinear.cli.output import say
+
+        say(f"bilinear {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None: ...
+
+
+for module in (train, evaluate, predict, recommend, similar, fold_in, inspect, info, demo):
+    app.command(name=module.NAME, help=module.HELP, epilog=module.EXAMPLES)(module.command)
+app.add_typer(data.app, name="data")

@@ -1,0 +1,125 @@
+"""bilinear data: look at a table, fetch a public one, make a synthetic one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bilinear.cli import options
+from bilinear.cli.output import say, say_json, say_table, tell
+
+app = typer.Typer(help="Describe a table, fetch public ones, make a synthetic one.", no_args_is_help=True)
+
+
+@app.command(
+    help="Counts, density, rating histogram, time span, cold rows.",
+    epilog="Example: bilinear data describe ratings.csv",
+)
+def describe(
+    ratings: options.Ratings,
+    user: options.User = None,
+    item: options.Item = None,
+    rating: options.Rating = None,
+    time: options.Time = None,
+    query: options.Query = None,
+    duplicates: options.Duplicates = "last",
+    encoding: options.Encoding = "utf-8",
+    memory_limit: options.MemoryLimit = None,
+    json: options.Json = False,
+) -> None:
+    table = options.read_table(
+        ratings, user=user, item=item, rating=rating, time=time, query=query,
+        duplicates=duplicates, encoding=encoding, memory_limit=memory_limit,
+    )  # fmt: skip
+    description = table.describe()
+    if json:
+        say_json(description.to_dict())
+    else:
+        say(str(description))
+
+
+@app.command(
+    name="list", help="The public data sets that can be fetched.", epilog="Example: bilinear data list"
+)
+def list_(json: options.Json = False) -> None:
+    from dataclasses import asdict
+
+    from bilinear.data.datasets import available
+
+    known = available()
+    if json:
+        say_json([asdict(dataset) for dataset in known])
+        return
+    say_table(
+        {"name": [d.name for d in known], "what": [d.title for d in known], "url": [d.url for d in known]}
+    )
+    say("\n" + known[0].licence)
+    say(known[0].citation)
+
+
+@app.command(
+    help="Download a public data set, with its checksum; goes on where a broken download stopped.",
+    epilog="Example: bilinear data fetch movielens-latest-small",
+)
+def fetch(
+    name: Annotated[str, typer.Argument(help="See `bilinear data list`.")],
+    folder: Annotated[
+        Path | None, typer.Option(help="Where to; else $BILINEAR_CACHE or the user's cache.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Again, even if it is there.")] = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    from bilinear.data.datasets import available, fetch, items_path, ratings_path
+
+    fetch(name, folder, progress=None if quiet else _Download(name), force=force)
+    ratings, items = ratings_path(name, folder), items_path(name, folder)
+    dataset = next(known for known in available() if known.name == name)
+    tell(f"{dataset.licence}\n{dataset.citation}")
+    if json:
+        say_json({"ratings": str(ratings), "items": str(items)})
+    else:
+        say(f"bilinear train {ratings} --items {items}")
+
+
+@app.command(
+    help="Write a synthetic catalogue (invented titles, planted tastes) in the layout of MovieLens.",
+    epilog="Example: bilinear data synthetic demo-data",
+)
+def synthetic(
+    folder: Annotated[Path, typer.Argument(help="Gets ratings.csv and movies.csv.")],
+    n_ratings: Annotated[int, typer.Option(min=1000)] = 100_000,
+    seed: options.Seed = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+) -> None:
+    from bilinear.data.synthetic import synthetic_catalogue, write_synthetic
+
+    write_synthetic(folder, synthetic_catalogue(n_ratings, rng=seed), overwrite=overwrite)
+    say(f"bilinear train {folder / 'ratings.csv'} --items {folder / 'movies.csv'}")
+
+
+class _Download:
+    """A Rich bar that is told how far a download is."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.bar: Any = None
+
+    def __call__(self, done: int, total: int | None) -> None:
+        if self.bar is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+            self.bar = Progress(
+                TextColumn(self.name), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
+                console=Console(stderr=True),
+            )  # fmt: skip
+            self.bar.start()
+            self.task = self.bar.add_task(self.name, total=total)
+        self.bar.update(self.task, completed=done, total=total)
+        if total is not None and done >= total:
+            self.bar.stop()
+            tell(f"{self.name}: {done:,} bytes")
+            self.bar = None

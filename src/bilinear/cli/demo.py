@@ -1,0 +1,54 @@
+"""bilinear demo: the main job from beginning to end, with something to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bilinear.cli import inspect, recommend, similar, train
+from bilinear.cli.output import say
+from bilinear.errors import BilinearError
+
+NAME = "demo"
+HELP = "Run the main job once: train, measure, recommend, draw a map of the items."
+EXAMPLES = """Examples:
+
+bilinear demo
+
+bilinear demo --data ratings.csv --items movies.csv
+"""
+
+
+def command(
+    out: Annotated[Path, typer.Option(help="The folder for everything the demo writes.")] = Path("demo"),
+    data: Annotated[str | None, typer.Option(help="Your ratings; else a synthetic catalogue.")] = None,
+    items: Annotated[Path | None, typer.Option(help="Your items file with titles.")] = None,
+) -> None:
+    from bilinear.data.synthetic import write_synthetic
+    from bilinear.estimators.storage import load
+
+    out.mkdir(parents=True, exist_ok=True)
+    if data is None:
+        say("No data given, so this uses a SYNTHETIC catalogue: invented titles, planted tastes.")
+        say("For your own: make demo DATA=ratings.csv ITEMS=movies.csv\n")
+        write_synthetic(out / "data", overwrite=True)
+        data, items = str(out / "data" / "ratings.csv"), out / "data" / "movies.csv"
+    model = out / "model"
+    train.command(data, out=model, items=items)
+    fitted = load(model)
+    user = fitted.user_vocabulary_[0]
+    say(f"\n$ bilinear recommend {model} --user {user} -n 5")
+    recommend.command(model, user=str(user), n=5)
+    try:
+        liked = fitted.recommend(user, 1, exclude_seen=False)
+        item = next(iter(liked))
+        say(f"\n$ bilinear similar {model} {item} -n 5")
+        similar.command(model, item=str(item), n=5)
+    except BilinearError as error:
+        say(str(error))
+    say(f"\n$ bilinear inspect {model} --map {out}/items.png --report {out}/report.html")
+    inspect.command(model, n=3, map_file=out / "items.png", report=out / "report.html")
+    say(f"\nLook at {out}/report.html in a browser, and at {out}/items.png.")
+    say(f"Try:  bilinear fold-in {model} --rate {item}=5")

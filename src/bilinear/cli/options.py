@@ -1,0 +1,85 @@
+"""Options that several commands share, each spelled once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bilinear.errors import ParameterValueError
+
+Model = Annotated[Path, typer.Argument(help="A model folder made by `bilinear train`.")]
+Ratings = Annotated[
+    str,
+    typer.Argument(
+        help="CSV, TSV, .dat, u.data, Parquet or JSON lines, also .gz or .zst; or a database as "
+        "sqlite:///FILE or postgresql://..., with --query."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
+Seed = Annotated[int, typer.Option(help="The same seed and file give the same result.", min=0)]
+N = Annotated[int, typer.Option("--n", "-n", help="Length of a list.", min=1)]
+User = Annotated[str | None, typer.Option("--user", help="Name (or position from 1) of the user column.")]
+Item = Annotated[str | None, typer.Option("--item", help="Name (or position from 1) of the item column.")]
+Rating = Annotated[str | None, typer.Option("--rating", help="Name (or position) of the rating column.")]
+Time = Annotated[
+    str | None, typer.Option("--time", help="Name (or position) of the time column; '' for none.")
+]
+Encoding = Annotated[str, typer.Option(help="Of text files; latin-1 is the usual other one.")]
+Duplicates = Annotated[
+    str, typer.Option(help="One user rated one item twice: last (by time), mean, or error.")
+]
+MemoryLimit = Annotated[
+    str | None, typer.Option(help="What reading may use before it spills to disk, such as 2GB.")
+]
+Query = Annotated[str | None, typer.Option(help="SQL that gives user, item, rating and, if any, time.")]
+Candidates = Annotated[
+    str | None, typer.Option(help="Only these items: ids with commas between, or @FILE with one a line.")
+]
+
+
+def read_table(
+    source: str,
+    *,
+    user: str | None = None,
+    item: str | None = None,
+    rating: str | None = None,
+    time: str | None = None,
+    duplicates: Any = "last",
+    encoding: str = "utf-8",
+    memory_limit: str | None = None,
+    query: str | None = None,
+) -> Any:
+    """The ratings of a file or of a database query, as the options describe them."""
+    from bilinear.data.readers import read_ratings
+    from bilinear.data.sql import read_sql
+
+    columns: dict[str, Any] = {"user": user, "item": item, "rating": rating, "time": time}
+    if "://" in source:
+        if query is None:
+            raise ParameterValueError(
+                f"{source} is a database: say what to read, such as "
+                "--query 'SELECT user_id, item_id, rating FROM ratings'"
+            )
+        return read_sql(query, source, duplicates=duplicates, **columns)
+    if query is not None:
+        raise ParameterValueError(f"--query reads from a database, but {source} is a file")
+    return read_ratings(
+        source,
+        duplicates=duplicates,
+        encoding=encoding,
+        memory_limit=memory_limit,
+        **columns,
+    )
+
+
+def id_list(given: str | None) -> list[str] | None:
+    """Ids from `a,b,c` or from the lines of `@FILE`."""
+    if given is None:
+        return None
+    if given.startswith("@"):
+        lines = Path(given[1:]).read_text("utf-8-sig").splitlines()
+        return [line for line in lines if line]
+    return [part for part in given.split(",") if part]

@@ -1,0 +1,124 @@
+"""What commands print and write: results on standard output, the rest on standard error."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bilinear.errors import ParameterValueError
+from bilinear.model.files import atomic_write
+
+Columns = Mapping[str, Sequence[Any]]
+
+_WRITERS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".json")
+
+
+def say(text: str = "") -> None:
+    """A line of the result."""
+    sys.stdout.write(text + "\n")
+
+
+def tell(text: str) -> None:
+    """A line about the work, for the person watching."""
+    sys.stderr.write(text + "\n")
+
+
+def say_json(value: Any) -> None:
+    """The result as one JSON document; numbers that are not finite become null."""
+    say(json.dumps(_finite(value), ensure_ascii=False, indent=2))
+
+
+def say_table(columns: Columns, *, right: Sequence[str] = ()) -> None:
+    """A plain table with aligned columns; names in `right` are set to the right."""
+    cells = {name: [_shown(value) for value in values] for name, values in columns.items()}
+    widths = {name: max(map(len, [name, *values])) for name, values in cells.items()}
+    names = list(cells)
+
+    def line(values: Sequence[str]) -> str:
+        parts = [
+            value.rjust(widths[name]) if name in right else value.ljust(widths[name])
+            for name, value in zip(names, values, strict=True)
+        ]
+        return "  ".join(parts).rstrip()
+
+    say(line(names))
+    for row in zip(*cells.values(), strict=True):
+        say(line(row))
+
+
+def check_table_path(path: Path) -> None:
+    """Refuses a file name that `write_table` cannot write, before work is done for it."""
+    if path.suffix.lower() not in _WRITERS:
+        raise ParameterValueError(
+            f"{path}: cannot tell the format from the name; end it in {', '.join(_WRITERS)}"
+        )
+    if path.is_dir() or not path.resolve().parent.is_dir():
+        raise ParameterValueError(
+            f"{path} is a folder" if path.is_dir() else f"{path}: there is no folder {path.resolve().parent}"
+        )
+
+
+def write_table(path: Path, columns: Columns) -> None:
+    """Writes columns of equal length as CSV, TSV, Parquet, JSON or JSON lines, by the suffix.
+
+    The file is written whole or not at all.
+    """
+    check_table_path(path)
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        _write_parquet(path, columns)
+        return
+    with atomic_write(path) as file:
+        text = io.TextIOWrapper(file, "utf-8", newline="")
+        if suffix in (".csv", ".tsv"):
+            writer = csv.writer(text, delimiter="," if suffix == ".csv" else "\t", lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows(zip(*columns.values(), strict=True))
+        else:
+            rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+            if suffix == ".json":
+                json.dump([_finite(row) for row in rows], text, ensure_ascii=False)
+            else:
+                text.writelines(json.dumps(_finite(row), ensure_ascii=False) + "\n" for row in rows)
+        text.detach()  # which flushes; the file below is closed by atomic_write
+
+
+def _write_parquet(path: Path, columns: Columns) -> None:
+    import duckdb
+
+    with duckdb.connect() as connection, atomic_write(path) as file:
+        connection.register("result", {name: _typed(values) for name, values in columns.items()})
+        connection.execute(
+            "COPY (SELECT * FROM result) TO ? (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)",
+            [file.name],
+        )
+
+
+def _typed(values: Sequence[Any]) -> np.ndarray[Any, Any]:
+    if len(values) and isinstance(values[0], str):
+        return np.array(values, object)
+    return np.asarray(values)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return "" if value is None else str(value)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(part) for part in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,61 @@
+"""bilinear predict: ratings for pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bilinear.cli import options
+from bilinear.cli.output import check_table_path, say_json, say_table, tell, write_table
+
+NAME = "predict"
+HELP = "Predict the ratings of (user, item) pairs: a file in, a file or a table out."
+EXAMPLES = """Examples:
+
+bilinear predict model pairs.csv --out predictions.csv
+
+bilinear predict model pairs.parquet --out predictions.parquet
+"""
+
+
+def command(
+    model: options.Model,
+    pairs: Annotated[
+        Path, typer.Argument(help="A file with a user and an item column; other columns are ignored.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="CSV, TSV, Parquet, JSON or JSON lines; else standard output.")
+    ] = None,
+    user: options.User = None,
+    item: options.Item = None,
+    encoding: options.Encoding = "utf-8",
+    json: options.Json = False,
+) -> None:
+    from bilinear.data.readers import read_pairs
+    from bilinear.estimators.storage import load
+
+    if out is not None:
+        check_table_path(out)
+    fitted = load(model)
+    wanted = read_pairs(pairs, user=user, item=item, encoding=encoding)
+    found = fitted.predict(wanted.users, wanted.items)
+    columns = {
+        "user": list(wanted.users),
+        "item": list(wanted.items),
+        "prediction": found.values.tolist(),
+        "known_user": (~found.unknown_user).tolist(),
+        "known_item": (~found.unknown_item).tolist(),
+    }
+    if out is not None:
+        write_table(out, columns)
+    elif json:
+        say_json([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
+    else:
+        say_table(columns, right=["prediction"])
+    tell(
+        f"{len(found):,} pairs; {int(found.unknown_user.sum()):,} with a user and "
+        f"{int(found.unknown_item.sum()):,} with an item that had no training ratings"
+        + (f"; written to {out}" if out else "")
+    )

@@ -1,0 +1,100 @@
+"""bilinear recommend: what to show next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bilinear.cli import options
+from bilinear.cli.output import check_table_path, say, say_json, say_table, tell, write_table
+from bilinear.errors import ParameterValueError
+
+NAME = "recommend"
+HELP = "List the best items for one user, for some, or for everyone."
+EXAMPLES = """Examples:
+
+bilinear recommend model --user 42
+
+bilinear recommend model --users 1,2,3 -n 5 --json
+
+bilinear recommend model --all --out lists.parquet
+
+bilinear recommend model --user 42 --candidates @in_stock.txt
+"""
+
+
+def command(
+    model: options.Model,
+    user: Annotated[str | None, typer.Option(help="One user.")] = None,
+    users: Annotated[
+        str | None, typer.Option(help="Several users: ids with commas between, or @FILE with one a line.")
+    ] = None,
+    everyone: Annotated[bool, typer.Option("--all", help="Every user of the model.")] = False,
+    n: options.N = 10,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="List items the user has rated as well.")
+    ] = False,
+    candidates: options.Candidates = None,
+    unknown: Annotated[
+        str,
+        typer.Option(help="Users the model does not know: error, or non-personal (the best by item bias)."),
+    ] = "error",
+    out: Annotated[
+        Path | None, typer.Option(help="CSV, TSV, Parquet, JSON or JSON lines; else standard output.")
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    from bilinear.estimators.storage import load
+
+    if sum((user is not None, users is not None, everyone)) != 1:
+        raise ParameterValueError("say for whom: one of --user ID, --users ID,ID,... or @FILE, or --all")
+    if out is not None:
+        check_table_path(out)
+    fitted = load(model)
+    asked = None if everyone else [user] if user is not None else options.id_list(users)
+    lists: Any = fitted.recommend(
+        asked,
+        n,
+        exclude_seen=not include_seen,
+        candidates=options.id_list(candidates),
+        unknown=unknown,
+    )
+    columns = lists.to_columns()
+    columns["title"] = [fitted.title(item) for item in columns["item"]]
+    if out is not None:
+        write_table(out, columns)
+        tell(f"{len(columns['item']):,} places for {len(lists):,} users written to {out}")
+    elif json:
+        say_json(
+            [
+                {
+                    "user": who,
+                    "known_user": bool(known),
+                    "items": [place | {"title": fitted.title(place["item"])} for place in ranked.to_dicts()],
+                }
+                for who, known, ranked in zip(lists.users, lists.known, lists, strict=True)
+            ]
+        )
+    else:
+        for who, known, ranked in zip(lists.users, lists.known, lists, strict=True):
+            say(f"User {who}" + ("" if known else ": no training ratings, so the list is not personal"))
+            say_list(fitted, ranked)
+        short = sum(len(ranked) < n for ranked in lists)
+        if short:
+            tell(f"{short:,} of {len(lists):,} lists are shorter than {n}: no more items are left")
+
+
+def say_list(fitted: Any, ranked: Any, score: str = "cosine") -> None:
+    """One list as a table with titles."""
+    places = ranked.to_dicts()
+    value = "prediction" if ranked.predictions is not None else "score"
+    columns: dict[str, list[Any]] = {
+        "rank": [place["rank"] for place in places],
+        "prediction" if value == "prediction" else score: [place[value] for place in places],
+        "item": [place["item"] for place in places],
+    }
+    if "title" in fitted.item_texts_:
+        columns["title"] = [fitted.title(place["item"]) for place in places]
+    say_table(columns, right=["rank", "prediction", score])
