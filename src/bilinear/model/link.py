@@ -7,6 +7,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from bilinear.arguments import is_real
 from bilinear.errors import ParameterValueError
 from bilinear.model.parameters import Array
 
@@ -24,22 +25,29 @@ class Link:
     code: ClassVar[int]
     """How the kernels name this link."""
 
+    def __post_init__(self) -> None:
+        low, high = self.low, self.high
+        if low is None and high is None:
+            return
+        if not (is_real(low) and is_real(high) and low < high):
+            raise ParameterValueError(
+                f"rating range ({low!r}, {high!r}); give two numbers, the smaller first"
+            )
+
     def resolved(self, low: float, high: float) -> Self:
         """This link into the range of ratings that span low..high, unless it has one."""
         return self if self.low is not None else self.with_range(low, high)
 
     def with_range(self, low: float, high: float) -> Self:
         """This link into exactly [low, high]."""
-        if not (np.isfinite([low, high]).all() and low < high):
-            raise ParameterValueError(f"rating_range=({low}, {high}); give two numbers, the smaller first")
-        return replace(self, low=float(low), high=float(high))
+        return replace(self, low=low, high=high)
 
     @property
     def bounds(self) -> tuple[float, float]:
         """(low, high) of a resolved link."""
         if self.low is None or self.high is None:
             raise ParameterValueError("the link has no rating range yet; call resolved(low, high)")
-        return self.low, self.high
+        return float(self.low), float(self.high)
 
     def prediction(self, score: Array) -> Array:
         """Ratings for scores, elementwise."""
@@ -81,13 +89,20 @@ class Sigmoid(Link):
     margin: float = 0.1
     code: ClassVar[int] = 1
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (is_real(self.margin) and self.margin >= 0):
+            raise ParameterValueError(f"Sigmoid(margin={self.margin!r}); zero or more")
+
     def resolved(self, low: float, high: float) -> Self:
         extra = self.margin * (high - low)
         return super().resolved(low - extra, high + extra)
 
     def prediction(self, score: Array) -> Array:
         low, high = self.bounds
-        return low + (high - low) * logistic(score)
+        # rounding can carry a saturated sigmoid past its end
+        predictions: Array = np.clip(low + (high - low) * logistic(score), low, high)
+        return predictions
 
     def slope(self, score: Array) -> Array:
         low, high = self.bounds

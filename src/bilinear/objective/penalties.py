@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bilinear.arguments import is_real
 from bilinear.errors import ParameterValueError
 from bilinear.model.parameters import Parameters
 
@@ -27,10 +28,10 @@ class L2:
     def __post_init__(self) -> None:
         for name in ("factors", "biases"):
             value = getattr(self, name)
-            if not (np.isfinite(value) and value >= 0):
-                raise ParameterValueError(f"the L2 of {name} is {value}; it must be zero or more")
-        if not (np.isfinite(self.exponent) and 0 <= self.exponent <= 1):
-            raise ParameterValueError(f"the L2 exponent is {self.exponent}; it lies in [0, 1]")
+            if not (is_real(value) and value >= 0):
+                raise ParameterValueError(f"the L2 of {name} is {value!r}; a number, zero or more")
+        if not (is_real(self.exponent) and 0 <= self.exponent <= 1):
+            raise ParameterValueError(f"the L2 exponent is {self.exponent!r}; a number in [0, 1]")
 
     def row_weights(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
         """(n,) n_r^exponent, the weight of each row's penalty."""

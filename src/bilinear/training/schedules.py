@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import cos, pi
 
+from bilinear.arguments import is_real
 from bilinear.errors import ParameterValueError
 
 Schedule = Callable[[float], float]
@@ -29,8 +30,12 @@ class OneCycle:
     end: float = 1e-4
 
     def __post_init__(self) -> None:
-        if not 0 < self.warm_up < 1:
-            raise ParameterValueError(f"OneCycle(warm_up={self.warm_up}): a share of training in (0, 1)")
+        if not (is_real(self.warm_up) and 0 < self.warm_up < 1):
+            raise ParameterValueError(f"OneCycle(warm_up={self.warm_up!r}): a share of training in (0, 1)")
+        for name in ("start", "end"):
+            value = getattr(self, name)
+            if not (is_real(value) and 0 <= value <= 1):
+                raise ParameterValueError(f"OneCycle({name}={value!r}): a share of the rate in [0, 1]")
 
     def __call__(self, progress: float) -> float:
         if progress < self.warm_up:

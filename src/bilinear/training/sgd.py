@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Interactions
 from bilinear.errors import DivergenceError, ParameterValueError
 from bilinear.kernels.sgd import momentum_block, sgd_block
@@ -49,14 +50,16 @@ class SGD:
     patience: int = 5
 
     def __post_init__(self) -> None:
-        if self.n_epochs < 1:
-            raise ParameterValueError(f"n_epochs={self.n_epochs}; at least one")
-        if not (np.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise ParameterValueError(f"learning_rate={self.learning_rate}; a positive number")
-        if not 0 <= self.momentum < 1:
-            raise ParameterValueError(f"momentum={self.momentum}; zero or more, below one")
-        if self.patience < 1:
-            raise ParameterValueError(f"patience={self.patience}; at least one epoch")
+        for name in ("n_epochs", "patience"):
+            value = getattr(self, name)
+            if not (is_whole(value) and value >= 1):
+                raise ParameterValueError(f"{name}={value!r}; a whole number of epochs, at least one")
+        if not (is_real(self.learning_rate) and self.learning_rate > 0):
+            raise ParameterValueError(f"learning_rate={self.learning_rate!r}; a positive number")
+        if not (is_real(self.momentum) and 0 <= self.momentum < 1):
+            raise ParameterValueError(f"momentum={self.momentum!r}; zero or more, below one")
+        if not callable(self.schedule):
+            raise ParameterValueError(f"schedule={self.schedule!r}; OneCycle(), Constant(), or a function")
 
     def minimise(
         self,
@@ -95,23 +98,22 @@ class SGD:
                 found = None if validation is None else rmse(run.parameters, objective.link, validation)
                 if found is not None and not np.isfinite(found):
                     raise run.diverged(number)
-                epochs.append(
-                    Epoch(
-                        number,
-                        loss,
-                        found,
-                        self.learning_rate * self.schedule((number - 0.5) / self.n_epochs),
-                        self.momentum,
-                        took,
-                        table.n_ratings / max(took, 1e-9),
-                    )
+                epoch = Epoch(
+                    number,
+                    loss,
+                    found,
+                    self.learning_rate * self.schedule((number - 0.5) / self.n_epochs),
+                    self.momentum,
+                    took,
+                    table.n_ratings / max(took, 1e-9),
                 )
-                progress.epoch(epochs[-1])
                 if found is None:
                     best_epoch = number
                 elif found < best_rmse:
                     best, best_rmse, best_epoch = run.parameters.copy(), found, number
-                elif number - best_epoch >= self.patience:
+                epochs.append(epoch)  # after the best is safe, as Ctrl-C may come between
+                progress.epoch(epoch)
+                if number - best_epoch >= self.patience:
                     ended = "stopped early"
                     break
         except KeyboardInterrupt:
