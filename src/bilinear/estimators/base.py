@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.data.interactions import Grouped, Interactions
-from bilinear.data.packed_text import PackedText
-from bilinear.data.vocabulary import Id, Vocabulary
-from bilinear.errors import (
-    NotFittedError,
-    ParameterValueError,
-    RatingValueError,
-)
-from bilinear.estimators.configurable import Configurable
+from bilinear.data.interactions import Interactions
+from bilinear.data.vocabulary import Id
+from bilinear.errors import ParameterValueError, RatingValueError
+from bilinear.estimators.parts import checked_number, checked_size, decode_part, encode_part
+from bilinear.estimators.recommender import Recommender, TensorReader
 from bilinear.evaluation.ratings import RatingScores, rating_scores
 from bilinear.model.link import Link
 from bilinear.model.parameters import Array, Parameters
@@ -26,13 +21,7 @@ from bilinear.model.scoring import score_rows
 from bilinear.objective.fold_in import FoldedIn, fold_in
 from bilinear.objective.losses import Loss
 from bilinear.objective.penalties import L2
-from bilinear.recommend.lists import (
-    RankedItems,
-    Recommendations,
-    recommend_users,
-    recommend_vector,
-    similar_rows,
-)
+from bilinear.recommend.lists import RankedItems, recommend_users, recommend_vector, similar_rows
 from bilinear.training.history import History
 from bilinear.training.progress import Progress
 from bilinear.training.search import SearchTable
@@ -103,37 +92,21 @@ class NewUser:
         return model.link_.prediction(parameters.global_mean + self.weights.bias + np.where(known, scores, 0))
 
 
-class RatingModel(Configurable):
-    """The interface of all rating models; subclasses are dataclasses of arguments with a `fit`.
+class RatingModel(Recommender):
+    """A model of ratings by the dot product: everything but `fit`.
 
-    Learned attributes:
+    Learned attributes, beyond those of `Recommender`:
         parameters_: Parameters, float32.
         link_, loss_, penalty_: with the numbers that training used.
-        user_vocabulary_, item_vocabulary_: external ids of the rows.
-        seen_: the training ratings grouped by user.
-        history_: History; search_: SearchTable or None; seed_: int or None.
-        source_: what it was trained on, for people.
-        item_texts_: titles and other text columns of the items by name, each in row order.
-        report_: what a command measured with this model (JSON values).
+        history_: History; search_: SearchTable or None.
     """
 
     parameters_: Parameters
     link_: Link
     loss_: Loss
     penalty_: L2
-    user_vocabulary_: Vocabulary
-    item_vocabulary_: Vocabulary
-    seen_: Grouped
     history_: History
     search_: SearchTable | None
-    seed_: int | None
-    source_: str
-    item_texts_: dict[str, PackedText]
-    report_: dict[str, Any]
-
-    def fit(self, interactions: Interactions) -> Self:
-        """Learns from `interactions`; returns self."""
-        raise NotImplementedError
 
     def retrain(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
         """Trains again on another table with the settings that `fit` found; returns self.
@@ -142,13 +115,6 @@ class RatingModel(Configurable):
         stay as they are. Use it to train on all ratings once a model has been measured.
         """
         raise NotImplementedError
-
-    def __getattr__(self, name: str) -> Any:
-        if name.endswith("_") and not name.startswith("_"):
-            raise NotFittedError(
-                f"this {type(self).__name__} has no {name} yet: call fit(interactions) first"
-            )
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def predict_rows(self, users: NDArray[Any], items: NDArray[Any]) -> Array:
         """Predicted ratings for rows of the vocabularies, -1 for unknown. (n,) float32."""
@@ -188,75 +154,6 @@ class RatingModel(Configurable):
             rng=rng,
         )
 
-    def count_trained_pairs(self, interactions: Interactions) -> int:
-        """How many of these pairs were trained on: zero for an honest test. O(n log n)."""
-        users, items = interactions.aligned_to(self.user_vocabulary_, self.item_vocabulary_)
-        n_items = len(self.item_vocabulary_)
-        rows = np.repeat(np.arange(len(self.user_vocabulary_)), self.seen_.counts)
-        trained = rows * n_items + self.seen_.others  # ascending: seen_ is sorted by user, then item
-        asked = (users.astype(np.int64) * n_items + items)[(users >= 0) & (items >= 0)]
-        at = np.minimum(np.searchsorted(trained, asked), max(len(trained) - 1, 0))
-        return int((trained[at] == asked).sum()) if len(trained) else 0
-
-    def recommend(
-        self,
-        users: Id | Sequence[Id] | None = None,
-        n: int = 10,
-        *,
-        exclude_seen: bool = True,
-        candidates: Iterable[Id] | None = None,
-        unknown: str = "error",
-    ) -> RankedItems | Recommendations:
-        """The `n` items with the highest scores for each user.
-
-        Args:
-            users: one id gives `RankedItems`; a sequence gives `Recommendations`; None is all users.
-            exclude_seen: leave out what the user rated in training.
-            candidates: only these items; a list is shorter when they run out.
-            unknown: "error", or "non-personal" to answer unknown users by item bias, marked as such.
-        Raises:
-            UnknownIdError: a user (see `unknown`) or a candidate that the model does not know.
-        Cost: O(users * n_items * n_factors).
-        """
-        if unknown not in ("error", "non-personal"):
-            raise ParameterValueError(f"unknown={unknown!r}; choose 'error' or 'non-personal'")
-        single = isinstance(users, (str, int, np.integer))
-        asked: list[Any] = [users] if single else list(self.user_vocabulary_ if users is None else users)  # type: ignore[arg-type]
-        rows = self.user_vocabulary_.encode(asked)
-        if unknown == "error" and (rows < 0).any():
-            self.user_vocabulary_.row(asked[int(np.argmax(rows < 0))], "user")
-        lists = recommend_users(
-            self.parameters_,
-            self.link_,
-            self.seen_,
-            self.item_vocabulary_,
-            rows,
-            n,
-            exclude_seen=exclude_seen,
-            allowed=self.allowed(candidates),
-        )
-        return lists[0] if single else Recommendations(tuple(asked), self.has_ratings(rows), tuple(lists))
-
-    def similar(self, item: Id, n: int = 10, *, candidates: Iterable[Id] | None = None) -> RankedItems:
-        """The `n` items whose factors point most nearly the same way; scores are cosines.
-
-        Raises:
-            UnknownIdError: the model does not know the item.
-            ParameterValueError: the model has no factors, or this item has no training ratings.
-        """
-        row = self.item_vocabulary_.row(item, "item")
-        if not self.parameters_.n_factors:
-            raise ParameterValueError(
-                f"a {type(self).__name__} without factors cannot say which items are alike; "
-                "use MatrixFactorization with n_factors of 1 or more"
-            )
-        if not self.parameters_.item_factors[row].any():
-            raise ParameterValueError(
-                f"item {item!r} has no training ratings, so nothing is known to be like it"
-            )
-        rows, cosines = similar_rows(self.parameters_, row, n, self.allowed(candidates))
-        return RankedItems(self.item_vocabulary_.decode(rows), cosines)
-
     def fold_in(self, items: Sequence[Id], ratings: Sequence[float], *, unknown: str = "error") -> NewUser:
         """A new user from their ratings, at once; the model is not changed.
 
@@ -284,51 +181,65 @@ class RatingModel(Configurable):
         )
         return NewUser(weights, distinct, missing, self)
 
-    def save(self, path: str | Path) -> None:
-        """Writes the model as a folder, whole or not at all; see `bilinear.load`."""
-        from bilinear.estimators.storage import save
-
-        save(self, Path(path))
-
-    def item_rows(self, items: Iterable[Id]) -> NDArray[np.int32]:
-        """Rows of items, -1 where unknown."""
-        return self.item_vocabulary_.encode(items)
-
-    def has_ratings(self, user_rows: NDArray[Any]) -> NDArray[np.bool_]:
-        """Whether each user row (-1: unknown) had a training rating."""
-        return _positive(self.seen_.counts, user_rows)
-
-    def item_has_ratings(self, item_rows: NDArray[Any]) -> NDArray[np.bool_]:
-        """Whether each item row (-1: unknown) had a training rating."""
-        return _positive(np.bincount(self.seen_.others, minlength=len(self.item_vocabulary_)), item_rows)
-
-    def allowed(self, candidates: Iterable[Id] | None) -> NDArray[np.bool_]:
-        """(n_items,) which items may be listed: all, or the candidates."""
-        n_items = len(self.item_vocabulary_)
-        if candidates is None:
-            return np.ones(n_items, bool)
-        wanted = list(candidates)
-        rows = self.item_rows(wanted)
-        if (rows < 0).any():
-            self.item_vocabulary_.row(wanted[int(np.argmax(rows < 0))], "item")
-        allowed = np.zeros(n_items, bool)
-        allowed[rows] = True
-        return allowed
-
     def _learn(self, interactions: Interactions, parameters: Parameters, history: History) -> None:
-        """Stores what every model keeps of its training table."""
         self.parameters_, self.history_ = parameters, history
-        self.user_vocabulary_ = interactions.user_vocabulary
-        self.item_vocabulary_ = interactions.item_vocabulary
-        self.seen_ = interactions.by_user
-        self.source_ = interactions.source
-        self.item_texts_, self.report_ = {}, {}
+        self._learn_table(interactions)
 
-    def title(self, item: Id) -> str:
-        """The item's title where the model has one, else its id."""
-        titles = self.item_texts_.get("title")
-        row = int(self.item_rows([item])[0])
-        return str(item) if titles is None or row < 0 else titles[row] or str(item)
+    def _rank(
+        self, user_rows: NDArray[np.int32], n: int, exclude_seen: bool, allowed: NDArray[np.bool_]
+    ) -> list[RankedItems]:
+        return recommend_users(
+            self.parameters_,
+            self.link_,
+            self.seen_,
+            self.item_vocabulary_,
+            user_rows,
+            n,
+            exclude_seen=exclude_seen,
+            allowed=allowed,
+        )
+
+    def _alike(self, item_row: int, n: int, allowed: NDArray[np.bool_]) -> tuple[NDArray[np.int32], Array]:
+        """By the cosine of the item factors."""
+        if not self.parameters_.n_factors:
+            raise ParameterValueError(
+                f"a {type(self).__name__} without factors cannot say which items are alike; "
+                "use MatrixFactorization with n_factors of 1 or more"
+            )
+        return similar_rows(self.parameters_, item_row, n, allowed)
+
+    def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        manifest = {
+            "global_mean": self.parameters_.global_mean,
+            "n_factors": self.parameters_.n_factors,
+            "link": encode_part(self.link_),
+            "loss": encode_part(self.loss_),
+            "penalty": encode_part(self.penalty_),
+            "history": self.history_.to_dict(),
+            "search": None if self.search_ is None else self.search_.to_dict(),
+        }
+        return manifest, dict(self.parameters_.arrays())
+
+    def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
+        n_users, n_items = len(self.user_vocabulary_), len(self.item_vocabulary_)
+        n_factors = checked_size(manifest, "n_factors")
+        self.parameters_ = Parameters(
+            checked_number(manifest["global_mean"]),
+            tensor("user_biases", np.float32, n_users),
+            tensor("item_biases", np.float32, n_items),
+            tensor("user_factors", np.float32, n_users, n_factors),
+            tensor("item_factors", np.float32, n_items, n_factors),
+        )
+        for name, array in self.parameters_.arrays().items():
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} has values that are not finite")
+        self.link_ = decode_part(manifest["link"], Link)
+        self.loss_ = decode_part(manifest["loss"], Loss)
+        self.penalty_ = decode_part(manifest["penalty"], L2)
+        self.link_.with_range(*map(checked_number, self.link_.bounds))
+        self.loss_.check(self.link_)
+        self.history_ = History.from_dict(manifest["history"])
+        self.search_ = None if manifest["search"] is None else SearchTable.from_dict(manifest["search"])
 
     def _check_ratings(self, items: Sequence[Id], values: NDArray[np.float64]) -> None:
         low, high = self.link_.bounds
@@ -358,10 +269,3 @@ def resolve_link(link: Link, rating_range: tuple[float, float] | None, interacti
             )
         return link
     return link.resolved(low, high)
-
-
-def _positive(counts: NDArray[np.int64], rows: NDArray[Any]) -> NDArray[np.bool_]:
-    if not len(counts):
-        return np.zeros(len(rows), bool)
-    positive: NDArray[np.bool_] = (rows >= 0) & (counts[np.maximum(rows, 0)] > 0)
-    return positive
