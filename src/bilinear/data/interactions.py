@@ -91,7 +91,10 @@ class Interactions:
         """
         user_vocabulary, user_rows = Vocabulary.factorize(users, "user")
         item_vocabulary, item_rows = Vocabulary.factorize(items, "item")
-        values = np.asarray(ratings if isinstance(ratings, np.ndarray) else list(ratings), np.float64)
+        try:
+            values = np.asarray(ratings if isinstance(ratings, np.ndarray) else list(ratings), np.float64)
+        except (TypeError, ValueError) as error:
+            raise RatingValueError(f"{source}: the ratings are not all numbers ({error})") from None
         clock = None if times is None else np.asarray(times if isinstance(times, np.ndarray) else list(times))
         return cls.from_rows(
             user_rows,
@@ -129,6 +132,14 @@ class Interactions:
                 f"{source}: the columns differ in length: {len(users)} users, {len(items)} items, "
                 f"{len(ratings)} ratings" + (f", {len(times)} times" if times is not None else "")
             )
+        for what, rows, known in (
+            ("user", users, len(user_vocabulary)),
+            ("item", items, len(item_vocabulary)),
+        ):
+            if len(rows) and not (rows.min() >= 0 and rows.max() < known):
+                raise ParameterValueError(
+                    f"{source}: {what} rows must lie in 0..{known - 1}, the vocabulary's"
+                )
         with np.errstate(over="ignore"):
             values = np.asarray(ratings).astype(np.float32)
         if not np.isfinite(values).all():

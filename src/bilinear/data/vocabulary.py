@@ -21,7 +21,7 @@ _INT64 = np.iinfo(np.int64)
 def canonical_integer(text: str) -> int | None:
     """The integer that `text` spells without leading zeros, plus sign or blanks, or None."""
     digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit()) or (digits[0] == "0" and text != "0"):
+    if not (digits.isascii() and digits.isdigit()) or (digits[0] == "0" and text != "0") or len(digits) > 19:
         return None
     value = int(text)
     return value if _INT64.min <= value <= _INT64.max else None
@@ -229,6 +229,7 @@ def _uniform(ids: Iterable[Any], what: str) -> NDArray[np.int64] | list[str]:
         return ids.astype(np.int64)
     values = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
     if all(isinstance(value, str) for value in values):
+        _check_characters(values, what)
         return values
     if all(isinstance(value, (int, np.integer)) and not isinstance(value, bool) for value in values):
         try:
@@ -249,3 +250,13 @@ def _uniform(ids: Iterable[Any], what: str) -> NDArray[np.int64] | list[str]:
                 f"{first.__name__}; give all of them as text"
             )
     return np.array(values, np.int64)
+
+
+def _check_characters(values: list[str], what: str) -> None:
+    """Lone surrogates cannot be written as UTF-8, so they cannot come back."""
+    try:
+        "".join(values).encode()
+    except UnicodeEncodeError:
+        for row, value in enumerate(values, 1):
+            if any("\ud800" <= character <= "\udfff" for character in value):
+                raise IdValueError(f"row {row}: {what} {value!r} is no valid Unicode; correct it") from None

@@ -1,0 +1,49 @@
+"""Batches of plain Python values, checked one by one, to `Interactions`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from bilinear.data.columns import Role
+from bilinear.data.ids import IdColumn
+from bilinear.data.interactions import Duplicates, Interactions
+from bilinear.data.tables import Batch
+from bilinear.data.values import TimeColumn, ratings
+from bilinear.errors import EmptyDataError
+
+
+def collect(
+    batches: Iterable[Batch], roles: Sequence[Role], label: str, is_text: bool, duplicates: Duplicates
+) -> Interactions:
+    """The reference way from rows to a table; the columns of a batch stand in the order of `roles`.
+
+    Cost: about two seconds a million rows, 20 bytes a row and one dictionary entry an id.
+
+    Raises:
+        IdValueError, RatingValueError, DuplicatePairError, EmptyDataError: with the row.
+    """
+    users, items, times = IdColumn("user", is_text), IdColumn("item", is_text), TimeColumn()
+    scores = [np.empty(0, np.float32)]
+    for batch in batches:
+        columns = dict(zip(roles, batch.columns, strict=True))
+        users.add(columns["user"], batch.where)
+        items.add(columns["item"], batch.where)
+        scores.append(ratings(columns["rating"], batch.where))
+        if "time" in columns:
+            times.add(columns["time"], batch.where)
+    if len(scores) == 1:
+        raise EmptyDataError(f"{label}: no rows")
+    user_vocabulary, user_rows = users.finish()
+    item_vocabulary, item_rows = items.finish()
+    return Interactions.from_rows(
+        user_rows,
+        item_rows,
+        np.concatenate(scores),
+        times.finish() if "time" in roles else None,
+        user_vocabulary,
+        item_vocabulary,
+        duplicates=duplicates,
+        source=label,
+    )

@@ -1,0 +1,142 @@
+"""DuckDB as a library: a private connection that stays within its limits, and Parquet files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bilinear.data.columns import Role
+from bilinear.data.tables import BATCH, Batch
+from bilinear.errors import FileFormatError, IdValueError, ParameterValueError, RatingValueError
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection as Connection
+
+INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"}
+INTEGERS |= {f"U{name}" for name in INTEGERS}
+DECIMALS = ("FLOAT", "DOUBLE", "DECIMAL")
+
+
+@contextmanager
+def connected(
+    folder: Path, memory_limit: str | None = None, threads: int | None = None
+) -> Iterator[Connection]:
+    """A private in-memory database that spills into `folder`; it fetches no extensions.
+
+    Raises:
+        ParameterValueError: `memory_limit` or `threads` cannot be used.
+    """
+    import duckdb
+
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise ParameterValueError(f"threads={threads!r}; give a whole number from 1")
+    settings: dict[str, Any] = {
+        "temp_directory": str(folder),
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+    settings |= {} if threads is None else {"threads": threads}
+    settings |= {} if memory_limit is None else {"memory_limit": memory_limit}
+    try:
+        connection = duckdb.connect(":memory:", config=settings)
+    except (duckdb.Error, TypeError) as error:
+        raise ParameterValueError(
+            f"memory_limit={memory_limit!r} is no amount of memory such as '2GB' or '500MB' ({error})"
+        ) from None
+    try:
+        connection.execute("SET enable_progress_bar = false")
+        yield connection
+    except duckdb.OutOfMemoryException as error:
+        raise ParameterValueError(
+            f"memory_limit={memory_limit!r} is too little to read this file; raise it ({first_line(error)})"
+        ) from None
+    finally:
+        connection.close()
+
+
+@dataclass(frozen=True)
+class ParquetTable:
+    """The columns of a Parquet file; its rows come through the connection it was opened with."""
+
+    path: Path
+    label: str
+    names: list[str]
+    types: list[str]
+    connection: Connection = field(repr=False)
+    is_text: bool = False
+
+    @classmethod
+    def of(cls, path: Path, label: str, connection: Connection) -> ParquetTable:
+        import duckdb
+
+        try:
+            rows = connection.execute(f"DESCRIBE SELECT * FROM {parquet(path)}").fetchall()
+        except duckdb.Error as error:
+            raise FileFormatError(f"{label}: the Parquet file is damaged ({first_line(error)})") from None
+        return cls(path, label, [row[0] for row in rows], [row[1] for row in rows], connection)
+
+    @property
+    def n_columns(self) -> int:
+        return len(self.names)
+
+    def batches(self, columns: Sequence[int]) -> Iterator[Batch]:
+        import duckdb
+
+        # Moments travel as ISO text: the client would need one more package for time zones.
+        picked = ", ".join(
+            f"CAST({sql_name(self.names[at])} AS VARCHAR)"
+            if is_moment(self.types[at])
+            else sql_name(self.names[at])
+            for at in columns
+        )
+        first = 1
+        try:
+            rows = self.connection.execute(f"SELECT {picked} FROM {parquet(self.path)}")
+            while batch := rows.fetchmany(BATCH):
+                yield Batch(self.label, list(zip(*batch, strict=True)), first)
+                first += len(batch)
+        except duckdb.OutOfMemoryException:
+            raise
+        except duckdb.Error as error:
+            raise FileFormatError(
+                f"{self.label}: the Parquet file is damaged after row {first - 1} ({first_line(error)})"
+            ) from None
+
+    def check_types(self, columns: Mapping[Role, int]) -> None:
+        """Raises IdValueError or RatingValueError for a column whose type cannot play its role."""
+        for role, at in columns.items():
+            kind, name = self.types[at], self.names[at]
+            is_number = kind in INTEGERS or kind.startswith(DECIMALS)
+            is_word = kind in ("VARCHAR", "UUID") or kind.startswith("ENUM")
+            if is_number or is_word or (role == "time" and is_moment(kind)):
+                continue
+            error = IdValueError if role in ("user", "item") else RatingValueError
+            needs = {"rating": "numbers", "time": "numbers or dates"}.get(role, "integers or text")
+            raise error(f"{self.label}: the {role} column {name!r} is of type {kind}; {role}s are {needs}")
+
+
+def is_moment(kind: str) -> bool:
+    return kind.startswith(("DATE", "TIMESTAMP"))
+
+
+def parquet(path: Path) -> str:
+    return f"read_parquet({sql_path(path)}, binary_as_string=true, hive_partitioning=false)"
+
+
+def sql_path(path: Path) -> str:
+    return sql_text(str(path))
+
+
+def sql_name(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def sql_text(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def first_line(error: Exception) -> str:
+    return str(error).split("\n", 1)[0][:200]

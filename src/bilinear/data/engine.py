@@ -1,0 +1,230 @@
+"""Files through DuckDB: 20 million rows in seconds, under a memory limit, spilling to disk.
+
+Text is cut by the layout that `sniff` found; DuckDB guesses nothing. A column is loaded as what
+its first rows are; whatever does not fit becomes null, and any null sends the file to the slow
+reading of `tables` and `collect`, which decides what it means or names the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.data import values
+from bilinear.data.columns import Role
+from bilinear.data.database import (
+    DECIMALS,
+    INTEGERS,
+    ParquetTable,
+    is_moment,
+    parquet,
+    sql_name,
+    sql_path,
+    sql_text,
+)
+from bilinear.data.tables import JsonTable, Table, TextTable
+from bilinear.data.vocabulary import Vocabulary, canonical_integer
+from bilinear.errors import EmptyDataError
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection as Connection
+
+_FETCH = 2_000_000
+_ISO = r"\d{4}-[01]\d-[0-3]\d([ T]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?Z?)?"
+
+
+class Encoded(NamedTuple):
+    """What `Interactions.from_rows` takes first, in its order: columns in the order of the source."""
+
+    users: NDArray[np.int32]
+    items: NDArray[np.int32]
+    ratings: NDArray[np.float32]
+    times: NDArray[np.float64] | None
+    user_vocabulary: Vocabulary
+    item_vocabulary: Vocabulary
+
+
+def read(connection: Connection, table: Table, columns: Mapping[Role, int]) -> Encoded | None:
+    """The table as `collect` would read it, or None if any row needs the slow reading.
+
+    Cost: O(n_ratings); about 0.2 s a million rows of text on two cores.
+    """
+    if not _load(connection, table, columns):
+        return None
+    user_vocabulary = _vocabulary(connection, "user")
+    item_vocabulary = _vocabulary(connection, "item")
+    n_rows = connection.execute("SELECT count(*) FROM ratings").fetchall()[0][0]
+    users, items = np.empty(n_rows, np.int32), np.empty(n_rows, np.int32)
+    scores = np.empty(n_rows, np.float32)
+    times = np.empty(n_rows) if "time" in columns else None
+    clock = ", r.time_" if times is not None else ""
+    for start in range(0, n_rows, _FETCH):
+        part = connection.execute(
+            f"SELECT r.rowid AS row_, u.code AS user_, i.code AS item_, r.rating_{clock} FROM ratings r "
+            "JOIN user_ids u ON r.user_ = u.id JOIN item_ids i ON r.item_ = i.id "
+            f"WHERE r.rowid >= {start} AND r.rowid < {start + _FETCH}"
+        ).fetchnumpy()
+        rows = part["row_"]  # a join keeps no order
+        users[rows], items[rows], scores[rows] = part["user_"], part["item_"], part["rating_"]
+        if times is not None:
+            times[rows] = part["time_"]
+    if times is not None and not _is_date(table, columns["time"]):
+        times = values.in_seconds(times)
+    return Encoded(users, items, scores, times, user_vocabulary, item_vocabulary)
+
+
+def _load(connection: Connection, table: Table, columns: Mapping[Role, int]) -> bool:
+    """Fills the table `ratings`; false if a cell does not fit what its column seems to be."""
+    import duckdb
+
+    as_text: set[Role] = set()
+    while True:
+        cells = {role: _cell(table, role, at, role in as_text) for role, at in columns.items()}
+        if any(cell is None for cell in cells.values()):
+            return False
+        inner = ", ".join(f"{cell} AS {role}_" for role, cell in cells.items())
+        clock = ", CASE WHEN isfinite(time_) THEN time_ END AS time_" if "time" in columns else ""
+        try:
+            connection.execute(
+                "CREATE OR REPLACE TEMP TABLE ratings AS SELECT user_, item_, "
+                f"CASE WHEN abs(rating_) <= {values.FLOAT32_MAX!r} THEN CAST(rating_ AS FLOAT) END AS rating_"
+                f"{clock} FROM (SELECT {inner} FROM {_source(table, columns)})"
+            )
+            counts = ", ".join(f"count({role}_)" for role in columns)
+            total, *filled = connection.execute(f"SELECT count(*), {counts} FROM ratings").fetchall()[0]
+        except duckdb.OutOfMemoryException:
+            raise
+        except duckdb.Error:
+            return False
+        if not total:
+            raise EmptyDataError(f"{table.label}: no rows")
+        short = {role for role, n in zip(columns, filled, strict=True) if n < total}
+        if not short:
+            return True
+        # The first rows looked like integers and a later one is not: then the column is text.
+        if not table.is_text or not short <= {"user", "item"} - as_text:
+            return False
+        as_text |= short
+
+
+def _vocabulary(connection: Connection, role: str) -> Vocabulary:
+    # Text is ordered by its bytes, which in UTF-8 is the order of code points.
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE {role}_ids AS "
+        "SELECT id, CAST(row_number() OVER (ORDER BY id) - 1 AS INTEGER) AS code "
+        f"FROM (SELECT DISTINCT {role}_ AS id FROM ratings)"
+    )
+    return Vocabulary.from_sorted(
+        connection.execute(f"SELECT id FROM {role}_ids ORDER BY code").fetchnumpy()["id"]
+    )
+
+
+def _source(table: Table, columns: Mapping[Role, int]) -> str:
+    if isinstance(table, ParquetTable):
+        return parquet(table.path)
+    assert isinstance(table, (JsonTable, TextTable))
+    path = sql_path(table.path)
+    if isinstance(table, JsonTable):
+        keys = ", ".join(f"{sql_text(table.names[at])}: 'JSON'" for at in columns.values())
+        return f"read_json({path}, format='newline_delimited', columns={{{keys}}}, compression='none')"
+    layout = table.layout
+    quote = '"' if layout.quoted else ""
+    names = ", ".join(f"'c{at}': 'VARCHAR'" for at in range(layout.n_columns))
+    return (
+        f"read_csv({path}, auto_detect=false, header={layout.names is not None}, "
+        f"delim={sql_text(layout.delimiter)}, quote='{quote}', escape='{quote}', columns={{{names}}}, "
+        "compression='none', strict_mode=true, null_padding=false, hive_partitioning=false)"
+    )
+
+
+def _cell(table: Table, role: Role, at: int, as_text: bool) -> str | None:
+    """SQL for one cell: null where it is missing or does not fit; None if the column never does."""
+    if role == "time":
+        return _time_cell(table, at)
+    ref, kind = _column(table, at)
+    if role == "rating":
+        word = f"({ref} ->> '$')"
+        if kind in ("TEXT", "VARCHAR"):
+            return _number(ref)
+        if kind == "JSON":
+            return f"CASE WHEN json_type({ref}) <> 'BOOLEAN' THEN {_number(word)} END"
+        return f"TRY_CAST({ref} AS DOUBLE)" if kind in INTEGERS or kind.startswith(DECIMALS) else None
+    if kind in ("TEXT", "JSON"):
+        integers = not as_text and all(_is_integer(value, table.is_text) for value in _sample(table, at))
+        if kind == "TEXT":
+            number = f"TRY_CAST({ref} AS BIGINT)"
+            return f"CASE WHEN CAST({number} AS VARCHAR) = {ref} THEN {number} END" if integers else ref
+        if integers:
+            return f"CASE WHEN json_type({ref}) IN ('BIGINT', 'UBIGINT') THEN TRY_CAST({ref} AS BIGINT) END"
+        return f"CASE WHEN json_type({ref}) = 'VARCHAR' THEN nullif({ref} ->> '$', '') END"
+    if kind in INTEGERS:
+        return f"TRY_CAST({ref} AS BIGINT)"
+    if kind in ("FLOAT", "DOUBLE"):
+        return f"CASE WHEN {ref} = trunc({ref}) AND abs({ref}) <= {2**53} THEN TRY_CAST({ref} AS BIGINT) END"
+    is_words = kind in ("VARCHAR", "UUID") or kind.startswith("ENUM")
+    return f"nullif(CAST({ref} AS VARCHAR), '')" if is_words else None
+
+
+def _time_cell(table: Table, at: int) -> str | None:
+    ref, kind = _column(table, at)
+    if kind in INTEGERS or kind.startswith(DECIMALS):
+        return f"TRY_CAST({ref} AS DOUBLE)"
+    if is_moment(kind):
+        return f"epoch({ref})"
+    if kind not in ("TEXT", "JSON", "VARCHAR"):
+        return None
+    word = f"({ref} ->> '$')" if kind == "JSON" else ref
+    if not _is_date(table, at):
+        return (
+            _number(word)
+            if kind != "JSON"
+            else f"CASE WHEN json_type({ref}) <> 'BOOLEAN' THEN {_number(word)} END"
+        )
+    # Only the plainest form of ISO 8601: zones and short forms are left to the slow reading.
+    return (
+        f"CASE WHEN regexp_full_match({word}, {sql_text(_ISO)}) THEN epoch(TRY_CAST({word} AS TIMESTAMP)) END"
+    )
+
+
+def _is_date(table: Table, at: int) -> bool:
+    """Whether times are dates rather than numbers, by the first row."""
+    if is_moment(_column(table, at)[1]):
+        return True
+    first = next(iter(_sample(table, at)), None)
+    if not isinstance(first, str):
+        return False
+    try:
+        float(first)
+    except ValueError:
+        return True
+    return False
+
+
+def _column(table: Table, at: int) -> tuple[str, str]:
+    """How SQL names the column, and its type: TEXT is a word of a text file."""
+    if isinstance(table, TextTable):
+        return f"c{at}", "TEXT"
+    assert table.names is not None
+    return sql_name(table.names[at]), table.types[at] if isinstance(table, ParquetTable) else "JSON"
+
+
+def _sample(table: Table, at: int) -> Sequence[Any]:
+    if isinstance(table, TextTable):
+        return [row[at] for row in table.layout.sample if len(row) > at]
+    if isinstance(table, JsonTable):
+        return [row.get(table.names[at]) for row in table.sample]
+    assert isinstance(table, ParquetTable)
+    rows = table.connection.execute(f"SELECT {sql_name(table.names[at])} FROM {parquet(table.path)} LIMIT 1")
+    return [row[0] for row in rows.fetchall()]
+
+
+def _is_integer(value: Any, is_text: bool) -> bool:
+    return canonical_integer(value) is not None if is_text and value else type(value) is int
+
+
+def _number(ref: str) -> str:
+    # DuckDB would read "+-4" as -4.
+    return f"CASE WHEN {ref} NOT LIKE '%+-%' THEN TRY_CAST({ref} AS DOUBLE) END"

@@ -1,0 +1,205 @@
+"""A file on disk, checked and made plain: unpacked, UTF-8, without a byte-order mark."""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+from bilinear.data.archives import chunks, compression, refuse_foreign
+from bilinear.errors import DataError, EmptyDataError, FileFormatError, ParameterValueError
+
+Kind = Literal["text", "json", "parquet"]
+
+_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_TABLES = {".csv", ".tsv", ".tab", ".dat", ".txt", ".data", ".item", ".user", ".base", ".test"}
+_LINES = {".jsonl", ".ndjson", ".jsonlines", ".json"}
+
+
+@dataclass(frozen=True)
+class PlainFile:
+    """`path` is the file itself where it was plain already, else a copy in `folder`."""
+
+    path: Path
+    folder: Path
+    label: str
+    kind: Kind
+    suffix: str
+
+
+@contextmanager
+def opened(source: str | Path, encoding: str | None) -> Iterator[PlainFile]:
+    """Checks a file from its first to its last byte, and keeps a temporary folder while it is read.
+
+    With `encoding` None, text is UTF-8 if it is valid UTF-8, else Latin-1. Cost: one pass; a
+    compressed or recoded file needs disk space for its plain copy in the temporary directory.
+
+    Raises:
+        DataError: no such file, a folder, or not readable.
+        EmptyDataError, FileFormatError: empty, cut off, damaged, binary, or in another encoding.
+    """
+    codec = _codec(encoding or "utf-8")
+    path = Path(source)
+    label = path.name
+    _check_is_file(path)
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    with tempfile.TemporaryDirectory(prefix="bilinear-") as name:
+        folder = Path(name)
+        try:
+            try:
+                plain, head = _make_plain(path, folder / "table", label, codec)
+            except _NotUtf8 as error:
+                if encoding is not None:
+                    raise FileFormatError(str(error)) from None
+                plain, head = _make_plain(path, folder / "table", label, _codec("latin-1"))
+        except OSError as error:
+            raise DataError(f"{label}: cannot be read: {error.strerror or error}") from error
+        suffix = next((s for s in reversed(suffixes) if s not in (".gz", ".gzip", ".zst", ".zstd")), "")
+        kind = _kind(head, suffix, label)
+        if kind == "parquet" and codec != "utf-8":
+            raise ParameterValueError(
+                f"{label}: encoding={encoding!r} is for text files; Parquet has its own"
+            )
+        yield PlainFile(plain, folder, label, kind, suffix)
+
+
+class _NotUtf8(Exception):
+    """Inside this module only: `encoding=None` tries Latin-1 next."""
+
+
+def _check_is_file(path: Path) -> None:
+    try:
+        is_folder, exists = path.is_dir(), path.exists()
+        around = path if is_folder else path.parent
+        names = (
+            sorted(entry.name for entry in around.iterdir())
+            if around.is_dir() and (is_folder or not exists)
+            else []
+        )
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        raise DataError(f"{str(path)!r}: cannot be read: {error}") from error
+    if is_folder:
+        tables = [name for name in names if Path(name).suffix.lower() in _TABLES | _LINES | {".parquet"}][:5]
+        hint = f", such as {', '.join(tables)}" if tables else ""
+        raise DataError(f"{path}: this is a folder; name the file in it{hint}")
+    if exists:
+        return
+    near = difflib.get_close_matches(path.name, names, 1)
+    raise DataError(f"{path}: there is no such file" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+def _make_plain(path: Path, copy: Path, label: str, codec: str) -> tuple[Path, bytes]:
+    """The plain file (the same or a copy) and its first bytes; all of it is verified."""
+    with path.open("rb") as stream:
+        head = stream.peek(512)
+        if not head:
+            raise EmptyDataError(f"{label}: the file is empty")
+        packed = compression(head, path.suffix, label)
+        content = chunks(stream, packed, label)
+        first = next(content, b"")
+        if not first:
+            raise EmptyDataError(f"{label}: the file is empty once unpacked")
+        content = chain([first], content)
+        # A pipe can be read once only; the engine would take a pattern for several files.
+        same = packed is None and path.is_file() and not set("*?[{") & set(str(path.absolute()))
+        if not first.startswith(b"PAR1"):
+            refuse_foreign(first, label)
+            marked = any(first.startswith(mark) for mark in _MARKS)
+            same = same and codec == "utf-8" and not marked
+            content = _utf8(content, first, label, codec)
+        start = b""
+        with nullcontext() if same else copy.open("wb") as out:
+            for chunk in content:
+                start = start or chunk[:4096]
+                if out is not None:
+                    out.write(chunk)
+    if not start.strip():
+        raise EmptyDataError(f"{label}: the file holds nothing but blanks")
+    return path if same else copy, start
+
+
+def _utf8(content: Iterable[bytes], first: bytes, label: str, codec: str) -> Iterator[bytes]:
+    """The content as UTF-8 without a mark; refuses null bytes and what cannot be decoded."""
+    mark = next((name for mark, name in _MARKS.items() if first.startswith(mark)), None)
+    if mark and not codec.startswith(mark):
+        raise FileFormatError(
+            f"{label}: the file starts with the mark of {mark.upper()}; read it with encoding={mark!r} "
+            f"(--encoding {mark})"
+        )
+    decoder = codecs.getincrementaldecoder("utf-8-sig" if mark == "utf-8" else codec)()
+    line, skip_decoding = 1, codec == "utf-8" and not mark
+    for raw in chain(content, [b""]):
+        try:
+            if skip_decoding and raw.isascii() and decoder.getstate()[0] == b"":
+                chunk = raw
+            else:
+                text = decoder.decode(raw, final=not raw)
+                chunk = raw if skip_decoding else text.encode()
+        except UnicodeError as error:
+            raise _undecodable(error, first, line, label, codec) from None
+        if b"\0" in chunk:
+            line += chunk[: chunk.index(b"\0")].count(b"\n")
+            raise FileFormatError(
+                f"{label}, line {line}: a null byte; the file is binary, damaged, or text in another "
+                "encoding, such as encoding='utf-16' (--encoding utf-16)"
+            )
+        line += chunk.count(b"\n")
+        yield chunk
+
+
+def _undecodable(error: UnicodeError, first: bytes, line: int, label: str, codec: str) -> Exception:
+    head = first[:4096]
+    n_control = sum(byte < 9 or 13 < byte < 32 for byte in head)
+    if n_control > len(head) // 20:
+        return FileFormatError(
+            f"{label}: binary data, no table of text; bilinear reads CSV, TSV, .dat, JSON lines and Parquet, "
+            "each also as .gz or .zst"
+        )
+    what = "a character"
+    if isinstance(error, UnicodeDecodeError):
+        line += error.object[: error.start].count(b"\n")
+        what = f"byte 0x{error.object[error.start]:02x}"
+    if codec == "utf-8":
+        return _NotUtf8(
+            f"{label}, line {line}: {what} is not valid UTF-8; the file is in another encoding, or mixes "
+            "two: try encoding='latin-1' (--encoding latin-1)"
+        )
+    return FileFormatError(f"{label}, line {line}: {what} is not valid {codec}; give the right encoding")
+
+
+def _codec(encoding: str) -> str:
+    """The normal name of a text encoding; `"utf-8"` also for its variant with a mark."""
+    try:
+        codec = codecs.lookup(encoding)
+        "".encode(codec.name)  # refuses codecs between bytes, such as base64
+    except (LookupError, TypeError, ValueError):
+        raise ParameterValueError(
+            f"encoding={encoding!r} is not the name of a text encoding; 'utf-8' and 'latin-1' are usual"
+        ) from None
+    return "utf-8" if codec.name == "utf-8-sig" else codec.name
+
+
+def _kind(head: bytes, suffix: str, label: str) -> Kind:
+    """By the content; the name decides only where the content fits several."""
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    if suffix in (".parquet", ".pq"):
+        raise FileFormatError(f"{label}: named {suffix}, but it is no Parquet file (it starts {head[:12]!r})")
+    start = head.lstrip()
+    if suffix in _LINES:
+        if start.startswith(b"["):
+            raise FileFormatError(
+                f"{label}: one JSON array; write one object a line instead (JSON lines): jq -c '.[]'"
+            )
+        if not start.startswith(b"{"):
+            raise FileFormatError(
+                f"{label}: named {suffix}, but its first line is no JSON object (it starts {start[:12]!r})"
+            )
+        return "json"
+    return "json" if suffix not in _TABLES and start.startswith(b"{") else "text"

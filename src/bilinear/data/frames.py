@@ -1,0 +1,80 @@
+"""Data frames of any library that narwhals supports, as a `Table`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bilinear.data.tables import BATCH, Batch
+from bilinear.data.values import Values
+from bilinear.errors import AmbiguousColumnError, DataError, ParameterValueError
+
+_ROWS = 10 * BATCH
+
+
+@dataclass(frozen=True)
+class FrameTable:
+    """A narwhals frame; a lazy one is collected when read, its needed columns only."""
+
+    frame: Any = field(repr=False)
+    label: str
+    columns: list[Any]
+    is_text: bool = False
+
+    @property
+    def names(self) -> list[str] | None:
+        """None where the labels are plain numbers, as pandas gives them to unnamed columns."""
+        if all(isinstance(name, int) for name in self.columns):
+            return None
+        return [str(name) for name in self.columns]
+
+    @property
+    def n_columns(self) -> int:
+        return len(self.columns)
+
+    def batches(self, columns: Sequence[int]) -> Iterator[Batch]:
+        import narwhals as nw
+
+        frame = self.frame.select([self.columns[at] for at in columns])
+        if isinstance(frame, nw.LazyFrame):
+            frame = frame.collect()
+        for start in range(0, len(frame), _ROWS):
+            part = frame[start : start + _ROWS]
+            yield Batch(self.label, [_values(part[name]) for name in part.columns], start + 1)
+
+
+def frame_table(source: Any) -> FrameTable:
+    """A frame as a table.
+
+    Raises:
+        ParameterValueError: `source` is no frame.
+        AmbiguousColumnError: two columns share a name.
+    """
+    import narwhals as nw
+    from narwhals.exceptions import DuplicateError
+
+    try:
+        frame = nw.from_native(source)
+        columns = frame.collect_schema().names()
+    except TypeError:
+        raise ParameterValueError(
+            f"a {type(source).__name__} is no table that can be read; give the path of a file or a frame of "
+            "pandas, polars or pyarrow. For arrays and lists there is "
+            "Interactions.from_columns(users, items, ratings)"
+        ) from None
+    except DuplicateError as error:
+        raise AmbiguousColumnError(f"frame: {error}; rename one") from None
+    if not columns:
+        raise DataError("frame: it has no columns")
+    return FrameTable(frame, f"{frame.implementation} frame", columns)
+
+
+def _values(column: Any) -> Values:
+    """Numbers and moments as an array; all else as Python values, a missing one as None or NaN."""
+    kind = column.dtype
+    if kind.is_float() or (kind.is_integer() and not column.is_null().any()) or kind.is_temporal():
+        array: Values = column.to_numpy()
+        return array
+    values: list[Any] = column.to_list()
+    return values

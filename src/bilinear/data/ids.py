@@ -1,0 +1,123 @@
+"""Columns of external ids: what is an id, what is not and in which row, and their codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+from numbers import Integral, Real
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.data.values import Values, Where, is_absent
+from bilinear.data.vocabulary import Id, Vocabulary, canonical_integer
+from bilinear.errors import IdValueError
+
+_INT64 = np.iinfo(np.int64)
+_EXACT = 2**53
+
+
+class IdColumn:
+    """Ids as they come, batch by batch: all integers or all text, none missing.
+
+    With `is_text` they are words of a text file, and integers only if every one of them is the
+    plain spelling of an integer. Cost: one dictionary entry an id, 4 bytes a row.
+    """
+
+    def __init__(self, what: str, is_text: bool) -> None:
+        self._what, self._is_text = what, is_text
+        self._kind: type | None = None
+        self._codes: dict[Id, int] = {}
+        self._chunks = [np.empty(0, np.int32)]
+
+    def add(self, values: Values, where: Where) -> None:
+        """One more batch, encoded. Raises IdValueError as `clean` does."""
+        if isinstance(values, np.ndarray) and values.dtype.kind == "i":
+            unique, inverse = np.unique(values, return_inverse=True)
+            if len(values):
+                self.clean(values[:1], where)  # another type than the batches before?
+            self._chunks.append(self._encode(unique.tolist())[inverse])
+        else:
+            self._chunks.append(self._encode(self.clean(values, where)))
+
+    def clean(self, values: Values, where: Where) -> list[Id]:
+        """The batch as Python integers or text, exactly as given.
+
+        Raises:
+            IdValueError: an id is missing, is neither, or not of the type of those before.
+        """
+        raw = list(values)
+        types = set(map(type, raw))
+        plain = types == {str} and "" not in raw and (self._is_text or _encodable(raw))
+        if not plain and not (types == {int} and min(raw) >= _INT64.min and max(raw) <= _INT64.max):
+            raw = [_clean(value, self._what, row, where) for row, value in enumerate(raw)]
+            types = set(map(type, raw))
+        if self._kind is None and raw:
+            self._kind = type(raw[0])
+        if types - {self._kind}:
+            row = next(row for row, value in enumerate(raw) if type(value) is not self._kind)
+            kinds = ("an integer", "text")
+            is_str = isinstance(raw[row], str)
+            raise IdValueError(
+                f"{where(row)}: {self._what} {raw[row]!r} is {kinds[is_str]}, the rows before have "
+                f"{kinds[not is_str]}; give all of them as text, or all as integers"
+            )
+        return raw
+
+    def finish(self) -> tuple[Vocabulary, NDArray[np.int32]]:
+        """The sorted vocabulary and the row of each id."""
+        ids: list[Any] = list(self._codes)
+        if self._is_text:
+            integers = [canonical_integer(text) for text in ids]
+            ids = ids if None in integers else integers
+        order = sorted(range(len(ids)), key=ids.__getitem__)
+        rank = np.empty(len(ids), np.int32)
+        rank[order] = np.arange(len(ids), dtype=np.int32)
+        ids = [ids[at] for at in order]
+        is_integer = bool(ids) and isinstance(ids[0], int)
+        vocabulary = Vocabulary.from_sorted(np.array(ids, np.int64) if is_integer else ids)
+        return vocabulary, rank[np.concatenate(self._chunks)]
+
+    def _encode(self, ids: Iterable[Id]) -> NDArray[np.int32]:
+        codes = self._codes
+        return np.array([codes.setdefault(id_, len(codes)) for id_ in ids], np.int32)
+
+
+def _clean(value: Any, what: str, row: int, where: Where) -> int | str:
+    """A Python int or str, exactly as given; what is neither is refused."""
+    if is_absent(value) or (isinstance(value, str) and not value):
+        raise IdValueError(f"{where(row)}: the {what} is missing; fill it in or drop the row")
+    if isinstance(value, (str, UUID)):
+        if not _encodable([text := str(value)]):
+            raise IdValueError(f"{where(row)}: {what} {text!r} is no valid Unicode; correct it")
+        return text
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (Integral, Real, Decimal)):
+        raise IdValueError(
+            f"{where(row)}: {what} {str(value)[:60]!r} is of type {type(value).__name__}; ids are "
+            "integers or text"
+        )
+    # Floats that are whole numbers are integers that met a missing value in a data frame.
+    try:
+        whole = int(value)  # type: ignore[arg-type]
+        is_exact = whole == value and (isinstance(value, (Integral, Decimal)) or abs(whole) <= _EXACT)
+    except (ArithmeticError, ValueError):
+        is_exact = False
+    if not is_exact:
+        raise IdValueError(f"{where(row)}: {what} {value} is no whole number; give such ids as text")
+    if not _INT64.min <= whole <= _INT64.max:
+        raise IdValueError(
+            f"{where(row)}: {what} {value} does not fit 64 bits with sign; give such ids as text"
+        )
+    return whole
+
+
+def _encodable(texts: Iterable[str]) -> bool:
+    """Lone surrogates are no characters: they cannot be written to any file."""
+
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

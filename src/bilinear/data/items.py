@@ -1,0 +1,194 @@
+"""What items are called: an optional table beside the ratings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.data.columns import ITEMS, Column, Role, find_columns, plain
+from bilinear.data.ids import IdColumn
+from bilinear.data.sources import Source, open_table
+from bilinear.data.values import is_absent
+from bilinear.data.vocabulary import Id, Vocabulary
+from bilinear.errors import EmptyDataError, IdValueError
+
+_GENRES = {"genre", "genres", "category", "categories", "tags", "listedin"}
+_NO_GENRE = {"", "(no genres listed)"}
+# MovieLens 100K writes its genres as 19 columns of 0 and 1 behind five others.
+_FLAGS = (
+    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"),
+    *(
+        "Fantasy",
+        "Film-Noir",
+        "Horror",
+        "Musical",
+        "Mystery",
+        "Romance",
+        "Sci-Fi",
+        "Thriller",
+        "War",
+        "Western",
+    ),
+)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Items:
+    """Titles and all other columns of an items table, by id.
+
+    Ids match as in a `Vocabulary`: 7 and "7" are one id where the table has integers.
+
+    Attributes:
+        vocabulary: the ids, sorted.
+        columns: column name -> (n_items,) values in the order of the vocabulary; text from text
+            files ("" where empty), else as the source has them.
+        title_column, genre_column: which of them are these, or None.
+        source: where they were read from.
+    """
+
+    vocabulary: Vocabulary
+    columns: Mapping[str, Sequence[Any]]
+    title_column: str | None = None
+    genre_column: str | None = None
+    source: str = "items"
+
+    def __len__(self) -> int:
+        return len(self.vocabulary)
+
+    def __contains__(self, id_: object) -> bool:
+        return id_ in self.vocabulary
+
+    def __repr__(self) -> str:
+        return f"Items({len(self):,} items: {', '.join(self.columns)}; {self.source})"
+
+    def row(self, id_: Id) -> dict[str, Any]:
+        """All columns of one item. Raises UnknownIdError where there is no such item."""
+        at = self.vocabulary.row(id_, "item")
+        return {name: values[at] for name, values in self.columns.items()}
+
+    def title(self, id_: Id) -> str:
+        """The title, or the id itself as text where there is none."""
+        return self.titles([id_])[0]
+
+    def titles(self, ids: Iterable[Id]) -> list[str]:
+        """One title an id; a `Vocabulary` is such a list of ids."""
+        ids = list(ids)
+        names = self.columns[self.title_column] if self.title_column is not None else None
+        found = self.vocabulary.encode(ids)
+        return [
+            str(names[at]) if names is not None and at >= 0 and not _is_blank(names[at]) else str(id_)
+            for at, id_ in zip(found.tolist(), ids, strict=True)
+        ]
+
+    def genres(self, id_: Id) -> tuple[str, ...]:
+        """The genres of one item, none where it or its genres are unknown."""
+        if self.genre_column is None or id_ not in self:
+            return ()
+        value = self.columns[self.genre_column][self.vocabulary.row(id_)]
+        if _is_blank(value):
+            return ()
+        parts = value.split("|") if isinstance(value, str) else map(str, value)
+        return tuple(part.strip() for part in parts if part.strip() not in _NO_GENRE)
+
+    def search(self, text: str, n: int = 10) -> list[tuple[Id, str]]:
+        """Up to n (id, title) whose title contains `text`, whatever the case; shorter titles first."""
+        wanted = text.casefold()
+        titles = self.titles(self.vocabulary)
+        hits = [at for at, title in enumerate(titles) if wanted in title.casefold()]
+        hits.sort(key=lambda at: (not titles[at].casefold().startswith(wanted), len(titles[at])))
+        return [(self.vocabulary[at], titles[at]) for at in hits[:n]]
+
+    def subset(self, vocabulary: Vocabulary) -> Items:
+        """Only the items that `vocabulary` knows, under its ids."""
+        rows = self.vocabulary.encode(vocabulary)
+        known = rows >= 0
+        ids = vocabulary.decode(np.flatnonzero(known))
+        columns = {name: [values[at] for at in rows[known].tolist()] for name, values in self.columns.items()}
+        kept = Vocabulary.from_sorted(ids)
+        return Items(kept, columns, self.title_column, self.genre_column, self.source)
+
+
+def read_items(
+    source: Source, *, item: Column = None, title: Column | Literal[False] = None, encoding: str | None = None
+) -> Items:
+    """Reads titles, genres and whatever else is known of the items; files and frames as `read_ratings`.
+
+    Without a header, the first column is the item and the second the title.
+
+    Args:
+        item, title: a column's name, or its position counted from 1.
+        encoding: of a text file; None takes UTF-8 if the file is valid UTF-8, else Latin-1 (as
+            MovieLens' u.item is).
+
+    Raises:
+        IdValueError: an id is missing, or in two rows.
+        DataError: another of its kinds, naming file, row and the way out.
+
+    Cost: some seconds a million items; all columns stay in memory.
+    """
+    given: dict[Role, Column | Literal[False]] = {"item": item, "title": title}
+    with open_table(source, ITEMS, given, encoding) as (table, _):
+        at = find_columns(table.names, table.n_columns, ITEMS, given, table.label, "title")
+        roles = {position: role for role, position in at.items()}
+        names = table.names or [str(roles.get(n, f"column {n + 1}")) for n in range(table.n_columns)]
+        ids = IdColumn("item", table.is_text)
+        values: list[list[Any]] = [[] for _ in names]
+        for batch in table.batches(range(len(names))):
+            ids.add(batch.columns[at["item"]], batch.where)
+            for column, part in zip(values, batch.columns, strict=True):
+                column += part.tolist() if isinstance(part, np.ndarray) else part
+        label = table.label
+    vocabulary, rows = ids.finish()
+    if not len(rows):
+        raise EmptyDataError(f"{label}: no rows")
+    order = _order(vocabulary, rows, label)
+    columns: Mapping[str, Sequence[Any]] = {
+        name: [column[n] for n in order] for name, column in zip(names, values, strict=True)
+    }
+    title_name = names[at["title"]] if "title" in at else None
+    if table.names is None and len(names) == 24 and all(set(flags) <= {"0", "1"} for flags in values[5:]):
+        columns, title_name = _named_flags(columns), "title"
+    genre = next((name for name in columns if plain(name) in _GENRES), None)
+    genre = genre or next((name for name in columns if name != title_name and _is_piped(columns[name])), None)
+    return Items(vocabulary, columns, title_name, genre, label)
+
+
+def _order(vocabulary: Vocabulary, rows: NDArray[np.int32], label: str) -> list[int]:
+    """The source row of every item."""
+    order = np.argsort(rows, kind="stable")
+    repeats = np.flatnonzero(np.diff(rows[order]) == 0)
+    if len(repeats):
+        first, second = int(order[repeats[0]]) + 1, int(order[repeats[0] + 1]) + 1
+        raise IdValueError(
+            f"{label}, rows {first} and {second}: item {vocabulary[int(rows[first - 1])]!r} is there twice "
+            f"({len(repeats):,} such rows in all); keep one row an item"
+        )
+    positions: list[int] = order.tolist()
+    return positions
+
+
+def _named_flags(columns: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """MovieLens 100K's u.item with names, and its 19 flags as one column of genres."""
+    parts = list(columns.values())
+    named: dict[str, Sequence[str]] = dict(
+        zip(("item", "title", "released", "video released", "url"), parts[:5], strict=True)
+    )
+    flags = zip(*parts[5:], strict=True)
+    named["genres"] = [
+        "|".join(name for name, flag in zip(_FLAGS, row, strict=True) if flag == "1") for row in flags
+    ]
+    return named
+
+
+def _is_piped(values: Sequence[Any]) -> bool:
+    """Whether a column seems to list genres: short words with `|` between them in many rows."""
+    texts = [value for value in values[:1000] if isinstance(value, str) and value]
+    return len(texts) > 0 and sum("|" in text for text in texts) >= len(texts) / 4
+
+
+def _is_blank(value: Any) -> bool:
+    return is_absent(value) or (isinstance(value, str) and not value.strip())

@@ -1,0 +1,97 @@
+"""Opens whatever the caller gave as a `Table`: rows with columns, not yet read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bilinear.data import sniff
+from bilinear.data.columns import RATINGS, Column, Role, is_position, plain, recognised
+from bilinear.data.database import ParquetTable, connected
+from bilinear.data.files import PlainFile, opened
+from bilinear.data.frames import frame_table
+from bilinear.data.tables import JsonTable, Table, TextTable
+from bilinear.errors import DataError, ParameterValueError
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection as Connection
+
+Source = Any
+"""The path of a file, or a frame of pandas, polars, pyarrow or any library that narwhals knows."""
+
+Given = Mapping[Role, Column | Literal[False]]
+
+
+@contextmanager
+def open_table(
+    source: Source,
+    roles: Sequence[Role],
+    given: Given,
+    encoding: str | None,
+    memory_limit: str | None = None,
+    threads: int | None = None,
+) -> Iterator[tuple[Table, Connection | None]]:
+    """The table, and for a file the engine that can read it fast.
+
+    Raises:
+        ParameterValueError: neither path nor frame, or an argument that is not for it.
+        DataError: the file is not there, damaged, or not laid out as a table.
+    """
+    if not isinstance(source, (str, Path)):
+        for name, value, default in (
+            ("memory_limit", memory_limit, (None,)),
+            ("threads", threads, (None,)),
+            ("encoding", encoding, (None, "utf-8")),
+        ):
+            if value not in default:
+                raise ParameterValueError(f"{name}={value!r} is for files; a frame is in memory already")
+        yield frame_table(source), None
+        return
+    if isinstance(source, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", source):
+        raise DataError(
+            f"{source}: this is an address, not a file; fetch it first (a database: bilinear.read_sql)"
+        )
+    with (
+        opened(source, encoding) as file,
+        connected(file.folder, memory_limit, threads) as connection,
+    ):
+        yield _table(file, connection, roles, given), connection
+
+
+def _table(file: PlainFile, connection: Connection, roles: Sequence[Role], given: Given) -> Table:
+    if file.kind == "parquet":
+        return ParquetTable.of(file.path, file.label, connection)
+    if file.kind == "json":
+        return JsonTable.of(file.path, file.label)
+    layout = sniff.layout(
+        file.path, file.label, file.suffix, max(2, len(roles)), partial(_is_header, roles=roles, given=given)
+    )
+    return TextTable(file.path, file.label, layout)
+
+
+def _is_header(first: Sequence[str], roles: Sequence[Role], given: Given) -> bool:
+    """Whether a file's first row names its columns.
+
+    Ratings are numbers, so a first row without any number is a header there; ids may be any
+    text, so elsewhere only names that are known or given make a header.
+    """
+    flat = {plain(field) for field in first}
+    if any(isinstance(name, str) and name and plain(name) in flat for name in given.values()):
+        return True
+    if tuple(roles) != RATINGS:
+        return any(recognised(first, [role]) for role in given)
+    if recognised(first, roles):
+        return True
+    column = given.get("rating")
+    if (
+        column
+        and is_position(column)
+        and 0 < int(column) <= len(first)
+        and sniff.is_missing(first[int(column) - 1])
+    ):
+        return False
+    return not any(sniff.is_number(field) for field in first)
