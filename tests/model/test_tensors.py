@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bilinear.errors import ModelFileError, ParameterValueError
-from bilinear.model.files import atomic_write
+from bilinear.files import atomic_write
 from bilinear.model.strict_json import MAX_JSON_BYTES
 from bilinear.model.tensors import read_tensors, write_tensors
 

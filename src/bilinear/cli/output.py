@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from bilinear.errors import ParameterValueError
-from bilinear.model.files import atomic_write
+from bilinear.files import atomic_write
 
 Columns = Mapping[str, Sequence[Any]]
 

@@ -195,9 +195,23 @@ def _split(table: Any, how: str, test: str, seed: int, reading: dict[str, Any]) 
 
 
 def _item_texts(path: Path, vocabulary: Any) -> Any:
+    """Titles and genres in the order of the model's items, as the model keeps them."""
     from bilinear.data.items import read_items
+    from bilinear.data.packed_text import PackedText
 
-    return read_items(path).packed(vocabulary)
+    table = read_items(path)
+    missing = sum(item not in table for item in vocabulary)
+    if missing == len(vocabulary):
+        raise ParameterValueError(
+            f"{path} has none of the rated items' ids; its ids are such as {table.vocabulary[0]!r}, the rated "
+            f"items' such as {vocabulary[0]!r}"
+        )
+    if missing:
+        tell(f"{path.name} lacks {missing:,} of {len(vocabulary):,} rated items; they are shown by their ids")
+    texts = {"title": PackedText.of(table.titles(vocabulary))}
+    if table.genre_column is not None:
+        texts["genres"] = PackedText.of("|".join(table.genres(item)) for item in vocabulary)
+    return texts
 
 
 def _link_and_loss(link: str, loss: str) -> dict[str, Any]:

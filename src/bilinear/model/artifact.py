@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.errors import BilinearError, ModelFileError, ParameterValueError
-from bilinear.model.files import (
+from bilinear.files import (
     TEMPORARY_NAME,
     is_regular,
     locked,

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.errors import ParameterValueError
-from bilinear.model.files import atomic_write, is_regular
+from bilinear.files import atomic_write, is_regular
 from bilinear.model.strict_json import MAX_JSON_BYTES, damaged, parse_json
 
 _ALIGNMENT = 64  # a cache line, and the widest vector register
