@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from bilinear.arguments import is_real
 from bilinear.data.interactions import Interactions
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import DataError, MissingColumnError, ParameterValueError
@@ -36,9 +37,13 @@ def split_per_user(interactions: Interactions, test: float = 0.2, rng: int = 0) 
     """A share `test` of each user's ratings, drawn at random, rounded down; users of one stay whole."""
     _n_test(interactions, test)
     keys = np.random.default_rng(rng).random(interactions.n_ratings)
-    return _split(
-        interactions, _last_of_each(interactions, keys, test), f"{test:.0%} of each user, seed {rng}"
-    )
+    mask = _last_of_each(interactions, keys, test)
+    if not mask.any():
+        raise DataError(
+            f"{interactions.source}: no user has the {int(np.ceil(1 / test))} ratings of which {test:.0%} is "
+            "one; hold out a larger share, or split at random"
+        )
+    return _split(interactions, mask, f"{test:.0%} of each user, seed {rng}")
 
 
 def split_temporal(interactions: Interactions, test: float = 0.2) -> Split:
@@ -103,8 +108,8 @@ def _united(first: Vocabulary, second: Vocabulary) -> tuple[Vocabulary, list[NDA
 
 
 def split_validation(interactions: Interactions, share: float, rng: np.random.Generator) -> Split:
-    """The inner validation part: at random, at least one rating."""
-    n_test = max(1, round(share * interactions.n_ratings))
+    """The inner validation part: at random, at least one rating on either side."""
+    n_test = min(max(1, round(share * interactions.n_ratings)), interactions.n_ratings - 1)
     mask = np.zeros(interactions.n_ratings, bool)
     mask[rng.permutation(interactions.n_ratings)[:n_test]] = True
     return _split(interactions, mask, f"inner validation {share:.0%}")
@@ -116,13 +121,13 @@ def _last_of_each(interactions: Interactions, keys: NDArray[np.float64], test: f
     place = np.arange(interactions.n_ratings) - np.repeat(starts[:-1], np.diff(starts))
     counts = np.diff(starts)[interactions.users]
     mask = np.zeros(interactions.n_ratings, bool)
-    mask[order] = place >= counts - np.floor(test * counts)
+    mask[order] = place >= counts - np.floor(test * counts + 1e-9)  # 0.29 * 100 is 28.999...
     return mask
 
 
 def _n_test(interactions: Interactions, test: float) -> int:
-    if not 0 < test < 1:
-        raise ParameterValueError(f"test={test}: the share to hold out lies between 0 and 1")
+    if not (is_real(test) and 0 < test < 1):
+        raise ParameterValueError(f"test={test!r}: the share to hold out lies between 0 and 1")
     n_test = round(test * interactions.n_ratings)
     if not 0 < n_test < interactions.n_ratings:
         raise DataError(

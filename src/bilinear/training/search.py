@@ -173,8 +173,7 @@ class _Search:
 
     def choose_l2_biases(self) -> None:
         """By the closed-form bias model on the bare ratings."""
-        ratings = self.train.ratings
-        identity = Identity().resolved(float(ratings.min()), float(ratings.max()))
+        identity = Identity(*self.link.bounds)
         table = choose_bias_penalty(self.train, self.validation, identity, self.exponent)
         self.l2_biases = table.l2_biases * self.scale.l2_biases
         unit = self.scale.l2_biases
@@ -207,24 +206,27 @@ class _Search:
 
     def choose_by_full_runs(self, *, biases: bool, factors: bool) -> None:
         """l2_biases downwards, then n_factors upwards, until a full run is no better."""
-        start_biases = self.l2_biases
-        self.best, best = None, np.inf
+        start_biases, best = self.l2_biases, np.inf
 
         def better(stage: str, n_factors: int, l2_biases: float) -> bool:
             nonlocal best
-            before = self.n_factors, self.l2_biases
+            before, wins = (self.n_factors, self.l2_biases), False
             self.n_factors, self.l2_biases = n_factors, l2_biases
             rng = np.random.default_rng([self.seed, 2])
             start = random_start(self.train, n_factors, self.scale, self.start_size, rng)
-            parameters, history, trial = self._descend(stage, self.solver, start, rng)
-            wins = trial.validation_rmse < best * (1 - _TOLERANCE)
-            self._add(trial, wins)
-            if wins:
-                best, self.best = trial.validation_rmse, (parameters, history)
-            else:
-                self.n_factors, self.l2_biases = before
-            if history.ended == "interrupted":
-                raise KeyboardInterrupt
+            try:
+                parameters, history, trial = self._descend(stage, self.solver, start, rng)
+                interrupted = history.ended == "interrupted"
+                to_beat = min(best, self._best_rmse()) if interrupted else best
+                wins = trial.validation_rmse < to_beat * (1 - _TOLERANCE)
+                self._add(trial, wins)
+                if wins:
+                    best, self.best = trial.validation_rmse, (parameters, history)
+                if interrupted:
+                    raise KeyboardInterrupt
+            finally:  # what was chosen must describe the weights that are kept
+                if not wins:
+                    self.n_factors, self.l2_biases = before
             return wins
 
         for share in BIAS_PATH if biases else BIAS_PATH[:1]:
@@ -251,6 +253,10 @@ class _Search:
         assert found is not None
         took = perf_counter() - began
         return parameters, history, Trial(stage, self.n_factors, self.l2, self.l2_biases, found, took)
+
+    def _best_rmse(self) -> float:
+        found = None if self.best is None else self.best[1].best_validation_rmse
+        return np.inf if found is None else found
 
     def _add(self, trial: Trial, kept: bool) -> None:
         """Appends a trial; if it is the one to keep, the others of its stage are not."""
