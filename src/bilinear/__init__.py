@@ -1,6 +1,14 @@
 """bilinear: collaborative filtering with the dot-product model.
 
-The public names below load on first use, so that `import bilinear` is quick.
+```python
+import bilinear
+
+ratings = bilinear.read_ratings("ratings.csv")
+model = bilinear.MatrixFactorization(rng=0).fit(ratings)
+model.recommend(42)
+```
+
+The public names load on first use, so that `import bilinear` is quick.
 """
 
 from __future__ import annotations
@@ -9,21 +17,61 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bilinear.data.datasets import fetch as fetch
     from bilinear.data.interactions import Interactions as Interactions
+    from bilinear.data.items import read_items as read_items
+    from bilinear.data.readers import read_pairs as read_pairs
+    from bilinear.data.readers import read_ratings as read_ratings
+    from bilinear.data.readers import read_sql as read_sql
+    from bilinear.data.splits import split_file as split_file
+    from bilinear.data.splits import split_per_user as split_per_user
+    from bilinear.data.splits import split_random as split_random
+    from bilinear.data.splits import split_temporal as split_temporal
+    from bilinear.data.synthetic import synthetic_catalogue as synthetic_catalogue
+    from bilinear.data.synthetic import synthetic_ratings as synthetic_ratings
     from bilinear.data.vocabulary import Vocabulary as Vocabulary
+    from bilinear.estimators.baselines import BiasModel as BiasModel
+    from bilinear.estimators.baselines import GlobalMean as GlobalMean
+    from bilinear.estimators.experiment import measure as measure
+    from bilinear.estimators.matrix_factorization import MatrixFactorization as MatrixFactorization
+    from bilinear.estimators.storage import load as load
+    from bilinear.inspection import inspect as inspect
+    from bilinear.inspection import item_map as item_map
+    from bilinear.model.link import Identity as Identity
+    from bilinear.model.link import Sigmoid as Sigmoid
+    from bilinear.objective.losses import CrossEntropy as CrossEntropy
+    from bilinear.objective.losses import SquaredError as SquaredError
+    from bilinear.training.schedules import Constant as Constant
+    from bilinear.training.schedules import OneCycle as OneCycle
+    from bilinear.training.sgd import SGD as SGD
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Interactions": "bilinear.data.interactions",
-    "Vocabulary": "bilinear.data.vocabulary",
+    "bilinear.data.datasets": ("fetch",),
+    "bilinear.data.interactions": ("Interactions",),
+    "bilinear.data.items": ("read_items",),
+    "bilinear.data.readers": ("read_pairs", "read_ratings", "read_sql"),
+    "bilinear.data.splits": ("split_file", "split_per_user", "split_random", "split_temporal"),
+    "bilinear.data.synthetic": ("synthetic_catalogue", "synthetic_ratings"),
+    "bilinear.data.vocabulary": ("Vocabulary",),
+    "bilinear.estimators.baselines": ("BiasModel", "GlobalMean"),
+    "bilinear.estimators.experiment": ("measure",),
+    "bilinear.estimators.matrix_factorization": ("MatrixFactorization",),
+    "bilinear.estimators.storage": ("load",),
+    "bilinear.inspection": ("inspect", "item_map"),
+    "bilinear.model.link": ("Identity", "Sigmoid"),
+    "bilinear.objective.losses": ("CrossEntropy", "SquaredError"),
+    "bilinear.training.schedules": ("Constant", "OneCycle"),
+    "bilinear.training.sgd": ("SGD",),
 }
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = ["Interactions", "Vocabulary", "__version__"]
+__all__ = ["__version__", *sorted(_HOME_OF)]
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
+    home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'bilinear' has no attribute {name!r}")
     value = getattr(import_module(home), name)
@@ -32,4 +80,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(_HOMES))
+    return sorted(set(globals()) | set(_HOME_OF))

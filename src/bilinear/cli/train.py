@@ -143,16 +143,17 @@ def command(
 def say_measurement(measured: Any) -> None:
     """The table of models and what share of the held-out rows was unknown."""
     any_scores = next(iter(measured.scores.values()))
+    worst_first = sorted(measured.scores.items(), key=lambda pair: -pair[1].rmse.value)
     say(
         f"Held out: {any_scores.n_ratings:,} ratings of {any_scores.n_users:,} users ({measured.split}), "
         "never seen in training or search"
     )
     say_table(
         {
-            "model": list(measured.scores),
-            "RMSE [95 % interval]": [str(scores.rmse) for scores in measured.scores.values()],
-            "MAE [95 % interval]": [str(scores.mae) for scores in measured.scores.values()],
-            "seconds": [f"{measured.seconds[name]:.2f}" for name in measured.scores],
+            "model": [name for name, _ in worst_first],
+            "RMSE [95 % interval]": [str(scores.rmse) for _, scores in worst_first],
+            "MAE [95 % interval]": [str(scores.mae) for _, scores in worst_first],
+            "seconds": [f"{measured.seconds[name]:.2f}" for name, _ in worst_first],
         },
         right=["seconds"],
     )
@@ -161,7 +162,7 @@ def say_measurement(measured: Any) -> None:
             f"Of these ratings {any_scores.unknown_users:.1%} have a user and "
             f"{any_scores.unknown_items:.1%} an item without training ratings; RMSE on them:"
         )
-        for name, scores in measured.scores.items():
+        for name, scores in worst_first:
             say(f"  {name}: {scores.rmse_unknown:.4f}")
 
 
@@ -203,8 +204,8 @@ def _item_texts(path: Path, vocabulary: Any) -> Any:
     missing = sum(item not in table for item in vocabulary)
     if missing == len(vocabulary):
         raise ParameterValueError(
-            f"{path} has none of the rated items' ids; its ids are such as {table.vocabulary[0]!r}, the rated "
-            f"items' such as {vocabulary[0]!r}"
+            f"{path} has none of the rated items' ids; its ids are such as {table.vocabulary[0]!r}, those of "
+            f"the rated items such as {vocabulary[0]!r}"
         )
     if missing:
         tell(f"{path.name} lacks {missing:,} of {len(vocabulary):,} rated items; they are shown by their ids")

@@ -9,11 +9,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from bilinear.arguments import is_real
 from bilinear.data.interactions import Interactions
 from bilinear.data.vocabulary import Id
-from bilinear.errors import ParameterValueError, RatingValueError
+from bilinear.errors import EmptyDataError, ParameterValueError, RatingValueError
 from bilinear.estimators.parts import checked_number, checked_size, decode_part, encode_part
-from bilinear.estimators.recommender import Recommender, TensorReader
+from bilinear.estimators.recommender import Recommender, TensorReader, ids_of
 from bilinear.evaluation.ratings import RatingScores, rating_scores
 from bilinear.model.link import Link
 from bilinear.model.parameters import Array, Parameters
@@ -84,7 +85,7 @@ class NewUser:
     def predict(self, items: Sequence[Id]) -> Array:
         """(n,) predicted ratings; an unknown item is answered by the user's bias."""
         model = self.model
-        rows = model.item_rows(items)
+        rows = model.item_rows(ids_of(items, "items"))
         inside = np.maximum(rows, 0)
         parameters = model.parameters_
         known = rows >= 0
@@ -126,7 +127,8 @@ class RatingModel(Recommender):
         Returns: `Predictions`, which says where the user or the item had no training rating.
         Raises: ParameterValueError: the lengths differ.
         """
-        user_rows, item_rows = self.user_vocabulary_.encode(users), self.item_rows(items)
+        user_rows = self.user_vocabulary_.encode(ids_of(users, "users"))
+        item_rows = self.item_rows(ids_of(items, "items"))
         if len(user_rows) != len(item_rows):
             raise ParameterValueError(
                 f"{len(user_rows)} users and {len(item_rows)} items; one of each a pair"
@@ -166,6 +168,7 @@ class RatingModel(Recommender):
         """
         if unknown not in ("error", "skip"):
             raise ParameterValueError(f"unknown={unknown!r}; choose 'error' or 'skip'")
+        items = ids_of(items, "items")
         if len(items) != len(ratings):
             raise ParameterValueError(f"{len(items)} items and {len(ratings)} ratings; one of each a pair")
         rows = self.item_rows(items)
@@ -173,8 +176,7 @@ class RatingModel(Recommender):
         if missing and unknown == "error":
             self.item_vocabulary_.row(missing[0], "item")
         known = rows >= 0
-        values = np.asarray(ratings, np.float64)
-        self._check_ratings(items, values)
+        values = self._checked_ratings(items, ratings)
         distinct, last = np.unique(rows[known][::-1], return_index=True)  # the last rating of an item counts
         weights = fold_in(
             self.parameters_, self.link_, self.loss_, self.penalty_, distinct, values[known][::-1][last]
@@ -241,31 +243,49 @@ class RatingModel(Recommender):
         self.history_ = History.from_dict(manifest["history"])
         self.search_ = None if manifest["search"] is None else SearchTable.from_dict(manifest["search"])
 
-    def _check_ratings(self, items: Sequence[Id], values: NDArray[np.float64]) -> None:
+    def _checked_ratings(self, items: Sequence[Id], ratings: Sequence[float]) -> NDArray[np.float64]:
         low, high = self.link_.bounds
-        for item, value in zip(items, values.tolist(), strict=True):
-            if not (np.isfinite(value) and low <= value <= high):
+        for item, rating in zip(items, ratings, strict=True):
+            if not (is_real(rating) and low <= rating <= high):
                 raise RatingValueError(
-                    f"rating {value:g} of item {item!r} lies outside the model's range [{low:g}, {high:g}]; "
-                    "correct it"
+                    f"rating {rating!s} of item {item!r} is no number in the model's range "
+                    f"[{low:g}, {high:g}]; correct it"
                 )
+        return np.array(ratings, np.float64)
+
+
+def check_table(interactions: Interactions) -> None:
+    """Raises ParameterValueError or EmptyDataError unless a model of ratings can learn from it."""
+    if not isinstance(interactions, Interactions):
+        raise ParameterValueError(
+            f"fit takes Interactions, not {type(interactions).__name__}; "
+            "make them with bilinear.read_ratings(file or frame)"
+        )
+    interactions.check_trainable()
+    if interactions.ratings.min() == interactions.ratings.max():
+        raise EmptyDataError(
+            f"{interactions.source}: every rating is {interactions.ratings[0]:g}, so there is nothing to "
+            "tell apart; clicks and plays need a ranking model"
+        )
 
 
 def resolve_link(link: Link, rating_range: tuple[float, float] | None, interactions: Interactions) -> Link:
     """The link with its range: the one given, which must hold all ratings, or the data's own."""
     ratings = interactions.ratings
-    low, high = float(ratings.min()), float(ratings.max())
-    if rating_range is not None:
+    if rating_range is None:
+        link = link.resolved(float(ratings.min()), float(ratings.max()))
+    elif isinstance(rating_range, (tuple, list)) and len(rating_range) == 2:
         link = link.with_range(*rating_range)
-        bounds = link.bounds
-        outside = np.flatnonzero((ratings < np.float32(bounds[0])) | (ratings > np.float32(bounds[1])))
-        if len(outside):
-            first = outside[0]
-            raise RatingValueError(
-                f"{interactions.source}: user {interactions.user_vocabulary[interactions.users[first]]!r} "
-                f"rated item {interactions.item_vocabulary[interactions.items[first]]!r} {ratings[first]:g}, "
-                f"outside [{bounds[0]:g}, {bounds[1]:g}] ({len(outside):,} such ratings); drop them, or "
-                "widen it with rating_range=(low, high)"
-            )
-        return link
-    return link.resolved(low, high)
+    else:
+        raise ParameterValueError(f"rating_range={rating_range!r}; two numbers (low, high), or None")
+    low, high = link.bounds
+    outside = np.flatnonzero((ratings < np.float32(low)) | (ratings > np.float32(high)))
+    if len(outside):
+        first = outside[0]
+        raise RatingValueError(
+            f"{interactions.source}: user {interactions.user_vocabulary[interactions.users[first]]!r} "
+            f"rated item {interactions.item_vocabulary[interactions.items[first]]!r} {ratings[first]:g}, "
+            f"outside [{low:g}, {high:g}] ({len(outside):,} such ratings); drop them, or "
+            "widen it with rating_range=(low, high)"
+        )
+    return link

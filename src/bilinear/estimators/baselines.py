@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 import numpy as np
 
+from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Interactions
 from bilinear.data.splits import split_validation
 from bilinear.errors import ParameterValueError
-from bilinear.estimators.base import RatingModel, resolve_link
+from bilinear.estimators.base import RatingModel, check_table, resolve_link
 from bilinear.model.link import Identity
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import SquaredError
@@ -34,10 +35,11 @@ class GlobalMean(RatingModel):
 
     def fit(self, interactions: Interactions) -> Self:
         """Cost: O(n_ratings)."""
-        interactions.check_trainable()
-        self.link_ = resolve_link(Identity(), self.rating_range, interactions)
-        self.loss_, self.penalty_, self.search_, self.seed_ = SquaredError(), L2(), None, None
+        check_table(interactions)
+        link = resolve_link(Identity(), self.rating_range, interactions)
         mean = float(interactions.ratings.mean(dtype=np.float64))
+        self.link_, self.loss_, self.penalty_ = link, SquaredError(), L2()
+        self.search_, self.seed_ = None, None
         self._learn(interactions, Parameters.zeros(interactions.shape, 0, mean), _CLOSED_FORM)
         return self
 
@@ -69,27 +71,31 @@ class BiasModel(RatingModel):
 
     def fit(self, interactions: Interactions) -> Self:
         """Solves for the biases of all `interactions`; returns self."""
-        interactions.check_trainable()
-        self.link_ = resolve_link(Identity(), self.rating_range, interactions)
-        self.loss_, self.seed_ = SquaredError(), draw_seed(self.rng)
-        self.search_ = None
-        l2_biases = self.l2_biases
-        if l2_biases == "auto":
+        check_table(interactions)
+        link, seed, table = (
+            resolve_link(Identity(), self.rating_range, interactions),
+            draw_seed(self.rng),
+            None,
+        )
+        penalty = L2(0.0, 0.0 if self.l2_biases == "auto" else self.l2_biases, self.l2_exponent)
+        if self.l2_biases == "auto":
             check_fraction(self.validation_fraction)
-            split = split_validation(
-                interactions, self.validation_fraction, np.random.default_rng([self.seed_, 0])
-            )
-            self.search_ = choose_bias_penalty(split.train, split.test, self.link_, self.l2_exponent)
-            l2_biases = self.search_.l2_biases
-        self.penalty_ = L2(0.0, l2_biases, self.l2_exponent)
-        return self.retrain(interactions)
+            split = split_validation(interactions, self.validation_fraction, np.random.default_rng([seed, 0]))
+            table = choose_bias_penalty(split.train, split.test, link, self.l2_exponent)
+            penalty = replace(penalty, biases=table.l2_biases)
+        parameters = solve_biases(interactions, penalty)
+        self.link_, self.loss_, self.penalty_ = link, SquaredError(), penalty
+        self.search_, self.seed_ = table, seed
+        self._learn(interactions, parameters, _CLOSED_FORM)
+        return self
 
     def retrain(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
         """Solves for the biases of another table with the penalty that `fit` took."""
-        penalty = self.penalty_
-        interactions.check_trainable()
-        self.link_ = resolve_link(Identity(), self.rating_range, interactions)
-        self._learn(interactions, solve_biases(interactions, penalty), _CLOSED_FORM)
+        check_table(interactions)
+        link = resolve_link(Identity(), self.rating_range, interactions)
+        parameters = solve_biases(interactions, self.penalty_)
+        self.link_ = link
+        self._learn(interactions, parameters, _CLOSED_FORM)
         return self
 
 
@@ -97,12 +103,12 @@ def draw_seed(rng: int | None) -> int:
     """The seed given, or a fresh one."""
     if rng is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
-    if isinstance(rng, bool) or not isinstance(rng, (int, np.integer)) or rng < 0:
+    if not (is_whole(rng) and rng >= 0):
         raise ParameterValueError(f"rng={rng!r}; a whole number, zero or more, or None")
     return int(rng)
 
 
 def check_fraction(share: float) -> None:
     """Raises ParameterValueError unless a validation share is in (0, 1)."""
-    if not 0 < share < 1:
-        raise ParameterValueError(f"validation_fraction={share}; it lies between 0 and 1")
+    if not (is_real(share) and 0 < share < 1):
+        raise ParameterValueError(f"validation_fraction={share!r}; it lies between 0 and 1")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal, Self
 
 import numpy as np
 
+from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Interactions
-from bilinear.data.splits import split_validation
+from bilinear.data.splits import Split, split_validation
 from bilinear.errors import EmptyDataError, ParameterValueError
-from bilinear.estimators.base import RatingModel, resolve_link
+from bilinear.estimators.base import RatingModel, check_table, resolve_link
 from bilinear.estimators.baselines import check_fraction, draw_seed
 from bilinear.model.link import Identity, Link
 from bilinear.model.parameters import Parameters
@@ -19,11 +23,12 @@ from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.training.history import History
 from bilinear.training.progress import Bar, Progress, Quiet
-from bilinear.training.search import search
+from bilinear.training.search import SearchTable, search
 from bilinear.training.sgd import SGD
 from bilinear.training.start import Scale, random_start
 
 _MOST_FACTORS = 4096
+_SUCH_AS = {"loss": "SquaredError()", "link": "Identity()", "solver": "SGD()"}
 
 
 @dataclass(repr=False, eq=False)
@@ -83,9 +88,10 @@ class MatrixFactorization(RatingModel):
         self._check(interactions)
         link = resolve_link(self.link, self.rating_range, interactions)
         seed = draw_seed(self.rng)
-        self.search_ = None
         n_factors, l2, l2_biases = self.n_factors, self.l2, self.l2_biases
-        first: tuple[Parameters, History] | None = None
+        inner: Split | None = None
+        table: SearchTable | None = None
+        best: tuple[Parameters, History] | None = None
         if self.validation_fraction:
             inner = split_validation(interactions, self.validation_fraction, np.random.default_rng([seed, 0]))
             if "auto" in (n_factors, l2, l2_biases):
@@ -103,58 +109,61 @@ class MatrixFactorization(RatingModel):
                     seed=seed,
                     progress=progress,
                 )
-                self.search_ = found.table
-                n_factors, l2, l2_biases = found.table.n_factors, found.table.l2, found.table.l2_biases
-                first = found.parameters, found.history
+                table, best = found.table, (found.parameters, found.history)
+                n_factors, l2, l2_biases = table.n_factors, table.l2, table.l2_biases
         assert n_factors != "auto"
         assert l2 != "auto"
         assert l2_biases != "auto"
-        self.loss_, self.link_, self.seed_ = self.loss, link, seed
-        self.penalty_ = L2(l2, l2_biases, self.l2_exponent)
-        if not self.validation_fraction:
-            best = self._descend(interactions, None, n_factors, None, progress, "training")
-        else:
-            best = first or self._descend(inner.train, inner.test, n_factors, None, progress, "training")
-            stopped = best[1].ended == "interrupted" or (
-                self.search_ is not None and self.search_.interrupted
-            )
-            if self.refit and not stopped:
-                epochs = best[1].best_epoch
-                again = self._descend(interactions, None, n_factors, epochs, progress, "on all ratings")
-                if again[1].ended == "interrupted":
-                    best = best[0], replace(best[1], ended="interrupted")
-                else:
-                    best = again[0], best[1]
-        self._learn(interactions, *best)
+        penalty = L2(l2, l2_biases, self.l2_exponent)
+        descend = partial(self._descend, link, penalty, n_factors, seed, progress)
+        if best is None:
+            best = descend(inner.train, inner.test) if inner else descend(interactions)
+        parameters, history = best
+        if table is not None and table.interrupted:
+            history = replace(history, ended="interrupted")
+        if inner and self.refit and history.ended != "interrupted":
+            parameters, history = _trained_again(descend, interactions, parameters, history)
+        self.loss_, self.link_, self.penalty_ = self.loss, link, penalty
+        self.search_, self.seed_ = table, seed
+        self._learn(interactions, parameters, history)
         return self
 
     def retrain(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
-        """Trains on another table with the factors, penalties and epochs that `fit` found."""
-        n_factors, history = self.parameters_.n_factors, self.history_
+        """Trains on another table with the factors, penalties and epochs that `fit` found.
+
+        Ctrl-C leaves the model as it was, but for `history_.ended`.
+        """
+        before = self.parameters_
         self._check(interactions)
-        self.link_ = resolve_link(self.link, self.rating_range, interactions)
-        parameters, again = self._descend(
-            interactions, None, n_factors, history.best_epoch, progress or Quiet(), "on all ratings"
+        link = resolve_link(self.link, self.rating_range, interactions)
+        assert self.seed_ is not None
+        descend = partial(
+            self._descend, link, self.penalty_, before.n_factors, self.seed_, progress or Quiet()
         )
-        if again.ended == "interrupted":
-            history = replace(history, ended="interrupted")
-        self._learn(interactions, parameters, history)
+        parameters, history = _trained_again(descend, interactions, before, self.history_)
+        if parameters is before:
+            self.history_ = history
+        else:
+            self.link_ = link
+            self._learn(interactions, parameters, history)
         return self
 
     def _descend(
         self,
-        train: Interactions,
-        validation: Interactions | None,
+        link: Link,
+        penalty: L2,
         n_factors: int,
-        n_epochs: int | None,
+        seed: int,
         progress: Progress,
-        stage: str,
+        train: Interactions,
+        validation: Interactions | None = None,
+        n_epochs: int | None = None,
+        stage: str = "training",
     ) -> tuple[Parameters, History]:
-        assert self.seed_ is not None
-        rng = np.random.default_rng([self.seed_, 2])
-        scale = Scale.of(train, self.link_, self.loss)
+        rng = np.random.default_rng([seed, 2])
+        scale = Scale.of(train, link, self.loss)
         return self.solver.minimise(
-            Objective(self.loss, self.link_, self.penalty_, train),
+            Objective(self.loss, link, penalty, train),
             random_start(train, n_factors, scale, self.start_size, rng),
             rng,
             validation=validation,
@@ -165,24 +174,14 @@ class MatrixFactorization(RatingModel):
 
     def _check(self, interactions: Interactions) -> None:
         """All that can be refused before work begins."""
-        if not isinstance(interactions, Interactions):
-            raise ParameterValueError(
-                f"fit takes Interactions, not {type(interactions).__name__}; "
-                "make them with bilinear.read_ratings(file or frame)"
-            )
-        interactions.check_trainable()
-        if interactions.ratings.min() == interactions.ratings.max():
-            raise EmptyDataError(
-                f"{interactions.source}: every rating is {interactions.ratings[0]:g}, so there is nothing to "
-                "tell apart; clicks and plays need a ranking model"
-            )
+        check_table(interactions)
+        for name, kind in (("loss", Loss), ("link", Link), ("solver", SGD)):
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                raise ParameterValueError(f"{name}={value!r}; an object such as {_SUCH_AS[name]}")
         self.loss.check(self.link)
         n_factors = self.n_factors
-        if n_factors != "auto" and (
-            isinstance(n_factors, bool)
-            or not isinstance(n_factors, (int, np.integer))
-            or not 0 <= n_factors <= _MOST_FACTORS
-        ):
+        if n_factors != "auto" and not (is_whole(n_factors) and 0 <= n_factors <= _MOST_FACTORS):
             raise ParameterValueError(
                 f"n_factors={n_factors!r}; 'auto' or a whole number, 0 to {_MOST_FACTORS}"
             )
@@ -191,8 +190,8 @@ class MatrixFactorization(RatingModel):
             0.0 if self.l2_biases == "auto" else self.l2_biases,
             self.l2_exponent,
         )
-        if not (np.isfinite(self.start_size) and self.start_size > 0):
-            raise ParameterValueError(f"start_size={self.start_size}; a positive number")
+        if not (is_real(self.start_size) and self.start_size > 0):
+            raise ParameterValueError(f"start_size={self.start_size!r}; a positive number")
         if self.validation_fraction:
             check_fraction(self.validation_fraction)
             if interactions.n_ratings < 10:
@@ -206,3 +205,17 @@ class MatrixFactorization(RatingModel):
                 "validation_fraction=0 leaves nothing to search on: give numbers for n_factors, l2 and "
                 "l2_biases, or a share such as 0.1"
             )
+
+
+def _trained_again(
+    descend: Callable[..., tuple[Parameters, History]],
+    interactions: Interactions,
+    parameters: Parameters,
+    history: History,
+) -> tuple[Parameters, History]:
+    """Parameters trained for as many epochs as were best; after Ctrl-C the ones given."""
+    with suppress(KeyboardInterrupt):
+        again, ran = descend(interactions, n_epochs=history.best_epoch, stage="on all ratings")
+        if ran.ended != "interrupted":
+            return again, history
+    return parameters, replace(history, ended="interrupted")

@@ -77,12 +77,19 @@ class Recommender(Configurable):
         if unknown not in ("error", "non-personal"):
             raise ParameterValueError(f"unknown={unknown!r}; choose 'error' or 'non-personal'")
         single = isinstance(users, (str, int, np.integer))
-        asked: list[Any] = [users] if single else list(self.user_vocabulary_ if users is None else users)  # type: ignore[arg-type]
+        everyone = self.user_vocabulary_ if users is None else users
+        asked: list[Any] = [users] if single else ids_of(everyone, "users")  # type: ignore[arg-type]
         rows = self.user_vocabulary_.encode(asked)
         if unknown == "error" and (rows < 0).any():
             self.user_vocabulary_.row(asked[int(np.argmax(rows < 0))], "user")
         lists = self._rank(rows, n, exclude_seen, self.allowed(candidates))
-        return lists[0] if single else Recommendations(tuple(asked), self.has_ratings(rows), tuple(lists))
+        if single:
+            return lists[0]
+        names = (
+            self.user_vocabulary_[row] if row >= 0 else user
+            for user, row in zip(asked, rows.tolist(), strict=True)
+        )
+        return Recommendations(tuple(names), self.has_ratings(rows), tuple(lists))
 
     def similar(self, item: Id, n: int = 10, *, candidates: Iterable[Id] | None = None) -> RankedItems:
         """The `n` items most like an item; how scores are made, the model says.
@@ -138,7 +145,7 @@ class Recommender(Configurable):
         n_items = len(self.item_vocabulary_)
         if candidates is None:
             return np.ones(n_items, bool)
-        wanted = list(candidates)
+        wanted = ids_of(candidates, "candidates")
         rows = self.item_rows(wanted)
         if (rows < 0).any():
             self.item_vocabulary_.row(wanted[int(np.argmax(rows < 0))], "item")
@@ -171,6 +178,13 @@ class Recommender(Configurable):
     def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
         """Takes back what `_state` gave, checking it; `tensor(name, dtype, *shape)` reads one."""
         raise NotImplementedError
+
+
+def ids_of(values: Iterable[Id], what: str) -> list[Id]:
+    """The ids as a list. A single one is refused: text would fall into letters."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise ParameterValueError(f"{what} takes several ids, not {values!r} alone; give [{values!r}]")
+    return values.tolist() if isinstance(values, np.ndarray) else list(values)
 
 
 def _positive(counts: NDArray[np.int64], rows: NDArray[Any]) -> NDArray[np.bool_]:

@@ -57,7 +57,7 @@ class RatingScores:
 
     def __str__(self) -> str:
         lines = [
-            f"RMSE {self.rmse}   MAE {self.mae}   ({self.n_ratings:,} held-out ratings of "
+            f"RMSE {self.rmse}   MAE {self.mae}   ({self.n_ratings:,} ratings of "
             f"{self.n_users:,} users; 95 % bootstrap over users)"
         ]
         if self.unknown_users or self.unknown_items:

@@ -53,7 +53,7 @@ class Recommendations:
     """Lists for several users.
 
     Attributes:
-        users: (n_lists,) ids as asked for.
+        users: (n_lists,) ids as the model has them, or as asked for where it does not.
         known: (n_lists,) False where the user has no training ratings and the list is the
             non-personal one: items by item bias.
         lists: one `RankedItems` a user.

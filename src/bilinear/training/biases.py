@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +24,6 @@ def solve_biases(interactions: Interactions, penalty: L2) -> Parameters:
         the residual is 1e-10 of the right-hand side.
     """
     from scipy.sparse import csr_array
-    from scipy.sparse.linalg import LinearOperator, cg
 
     n_users, _ = interactions.shape
     mean = float(interactions.ratings.mean(dtype=np.float64))
@@ -44,16 +45,12 @@ def solve_biases(interactions: Interactions, penalty: L2) -> Parameters:
     diagonal[counts == 0] = 1
 
     def apply(biases: NDArray[np.float64]) -> NDArray[np.float64]:
-        biases = biases.ravel()
         cross = np.concatenate([seen @ biases[n_users:], seen_by_item @ biases[:n_users]])
         product: NDArray[np.float64] = diagonal * biases + cross
         return product
 
-    size = (len(right), len(right))
-    system = LinearOperator(size, matvec=apply, dtype=np.float64)
-    jacobi = LinearOperator(size, matvec=lambda x: x.ravel() / diagonal, dtype=np.float64)
-    solution, failed = cg(system, right, rtol=_TOLERANCE, atol=0, maxiter=_MAX_ITERATIONS, M=jacobi)
-    if failed:
+    solution = _conjugate_gradient(apply, right, diagonal)
+    if solution is None:
         raise DivergenceError(
             f"the bias equations did not converge in {_MAX_ITERATIONS:,} steps; raise l2_biases above "
             f"{penalty.biases:g}"
@@ -66,3 +63,32 @@ def solve_biases(interactions: Interactions, penalty: L2) -> Parameters:
         zeros.user_factors,
         zeros.item_factors,
     )
+
+
+def _conjugate_gradient(
+    apply: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    right: NDArray[np.float64],
+    diagonal: NDArray[np.float64],
+) -> NDArray[np.float64] | None:
+    """Solves apply(x) = right with the Jacobi preconditioner, or None.
+
+    SciPy's `cg` takes its inner products from BLAS, whose bits depend on the number of threads,
+    and which waits for a busy core; NumPy's own sums do neither.
+    """
+    x = np.zeros_like(right)
+    residual = right.copy()
+    towards = residual / diagonal
+    direction = towards.copy()
+    decrease = (residual * towards).sum()
+    goal = _TOLERANCE**2 * (right * right).sum()
+    for _ in range(_MAX_ITERATIONS):
+        if (residual * residual).sum() <= goal:
+            return x
+        product = apply(direction)
+        step = decrease / (direction * product).sum()
+        x += step * direction
+        residual -= step * product
+        towards = residual / diagonal
+        before, decrease = decrease, (residual * towards).sum()
+        direction = towards + (decrease / before) * direction
+    return None

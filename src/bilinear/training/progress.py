@@ -39,19 +39,19 @@ class Bar:
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description:<26}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[loss]:>11} {task.fields[rmse]:>16} {task.fields[speed]:>12}"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=12),
+            TextColumn("{task.fields[loss]} {task.fields[rmse]} {task.fields[speed]}"),
             TimeRemainingColumn(compact=True),
             console=Console(stderr=True),
             transient=False,
         )
         self._task: Any = None
-        self._since = 0.0
+        self._passing = False
+        self._since, self._done = 0.0, 0
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -67,26 +67,29 @@ class Bar:
 
     def stage(self, name: str, n_ratings: int) -> None:
         self._finish()
+        self._passing = name.startswith("search")
         self._task = self._bar.add_task(name, total=max(n_ratings, 1), loss="", rmse="", speed="")
-        self._since = perf_counter()
+        self._since, self._done = perf_counter(), 0
 
     def advance(self, n_ratings: int, loss: float) -> None:
         if self._task is None:
             return
-        done = self._bar.tasks[self._task].completed + n_ratings
-        speed = done / max(perf_counter() - self._since, 1e-9)
+        self._done += n_ratings
+        speed = self._done / max(perf_counter() - self._since, 1e-9)
         self._bar.update(
             self._task, advance=n_ratings, loss=f"loss {loss:.4f}", speed=f"{speed / 1e6:.1f} M/s"
         )
 
     def epoch(self, epoch: Epoch) -> None:
         if self._task is not None and epoch.validation_rmse is not None:
-            self._bar.update(self._task, rmse=f"val. RMSE {epoch.validation_rmse:.4f}")
+            self._bar.update(self._task, rmse=f"RMSE {epoch.validation_rmse:.4f}")
 
     def note(self, text: str) -> None:
         self._bar.console.print(text, highlight=False, markup=False)
 
     def _finish(self) -> None:
         if self._task is not None:  # a stage that ended early is still done
-            task = self._bar.tasks[self._task]
+            task = next(task for task in self._bar.tasks if task.id == self._task)
             self._bar.update(self._task, total=max(task.completed, 1))
+            if self._passing:  # the table of trials says what it found
+                self._bar.remove_task(self._task)
