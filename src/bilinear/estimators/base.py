@@ -168,7 +168,7 @@ class RatingModel(Recommender):
         """
         if unknown not in ("error", "skip"):
             raise ParameterValueError(f"unknown={unknown!r}; choose 'error' or 'skip'")
-        items = ids_of(items, "items")
+        items = list(ids_of(items, "items"))
         if len(items) != len(ratings):
             raise ParameterValueError(f"{len(items)} items and {len(ratings)} ratings; one of each a pair")
         rows = self.item_rows(items)

@@ -78,7 +78,7 @@ class Recommender(Configurable):
             raise ParameterValueError(f"unknown={unknown!r}; choose 'error' or 'non-personal'")
         single = isinstance(users, (str, int, np.integer))
         everyone = self.user_vocabulary_ if users is None else users
-        asked: list[Any] = [users] if single else ids_of(everyone, "users")  # type: ignore[arg-type]
+        asked: list[Any] = [users] if single else list(ids_of(everyone, "users"))  # type: ignore[arg-type]
         rows = self.user_vocabulary_.encode(asked)
         if unknown == "error" and (rows < 0).any():
             self.user_vocabulary_.row(asked[int(np.argmax(rows < 0))], "user")
@@ -180,11 +180,11 @@ class Recommender(Configurable):
         raise NotImplementedError
 
 
-def ids_of(values: Iterable[Id], what: str) -> list[Id]:
-    """The ids as a list. A single one is refused: text would fall into letters."""
+def ids_of(values: Iterable[Id], what: str) -> list[Id] | NDArray[Any]:
+    """The ids as a list or array. A single one is refused: text would fall into letters."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise ParameterValueError(f"{what} takes several ids, not {values!r} alone; give [{values!r}]")
-    return values.tolist() if isinstance(values, np.ndarray) else list(values)
+    return values if isinstance(values, np.ndarray) else list(values)
 
 
 def _positive(counts: NDArray[np.int64], rows: NDArray[Any]) -> NDArray[np.bool_]:
