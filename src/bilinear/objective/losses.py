@@ -81,10 +81,10 @@ class CrossEntropy(Loss):
         return True
 
     def value(self, score: Array, rating: NDArray[Any], link: Link) -> Array:
-        return np.logaddexp(0, score) - _fraction(rating, link) * score
+        return np.logaddexp(0, score) - _fraction(rating, link, score) * score
 
     def gradient(self, score: Array, rating: NDArray[Any], link: Link) -> Array:
-        difference: Array = logistic(score) - _fraction(rating, link)
+        difference: Array = logistic(score) - _fraction(rating, link, score)
         return difference
 
     def curvature(self, score: Array, rating: NDArray[Any], link: Link) -> Array:
@@ -96,6 +96,8 @@ def _unclipped(score: Array, link: Link) -> Array:
     return score if isinstance(link, Identity) else link.prediction(score)
 
 
-def _fraction(rating: NDArray[Any], link: Link) -> NDArray[Any]:
+def _fraction(rating: NDArray[Any], link: Link, score: Array) -> Array:
+    """In the type of the score: ratings are stored in float32."""
     low, high = link.bounds
-    return (rating - low) / (high - low)
+    fraction: Array = (np.asarray(rating, score.dtype) - low) / (high - low)
+    return fraction
