@@ -1,0 +1,284 @@
+"""How far from the global optimum a point is at most: a convex lower bound and its gap.
+
+Every X = U V^T costs at least l2 |X|_* (the nuclear norm), so the training objective is never
+below a convex problem in X. A dual point of that problem, made from the loss slopes G of any
+iterate, bounds the objective from below for every number of factors. Source:
+docs/theory/certificate.md (after Srebro 2004; Bach 2008; Mazumder et al. 2010; Haeffele & Vidal
+2015).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bilinear.errors import DivergenceError
+from bilinear.lab.problem import Problem, Vector
+from bilinear.lab.spectral import NORM_MARGIN, top_singular
+from bilinear.model.link import Identity
+from bilinear.model.parameters import Parameters
+from bilinear.objective.losses import CrossEntropy, SquaredError
+from bilinear.objective.objective import Objective
+
+CERTIFIED_GAP = 1e-6
+"""A relative gap up to which a point counts as a global optimum."""
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """What the loss slopes G at one point say about the global optimum.
+
+    Attributes:
+        loss: the objective at the point.
+        lower_bound: no parameters, with any number of factors, have a lower objective. For a
+            model without factors and their L2: no biases have.
+        l2: the L2 of factors that the norm is compared with.
+        spectral_norm: largest singular value of G in natural coordinates.
+        gain: by how much one more factor along the top singular pair lowers the objective.
+        refusal: why there is no certificate, or None. `lower_bound` is then the trivial one,
+            the loss of a model that fits every rating as well as any score can.
+        n_factors: of the point.
+        user_direction, item_direction: the unit top singular pair, natural coordinates, compact
+            rows; user_direction is negated, so that their product lowers the loss.
+        step: how large a multiple of the pair's product to add for `gain`.
+    """
+
+    loss: float
+    lower_bound: float
+    l2: float
+    spectral_norm: float
+    gain: float
+    refusal: str | None
+    n_factors: int
+    user_direction: Vector
+    item_direction: Vector
+    step: float
+
+    @property
+    def gap(self) -> float:
+        """The objective is at most this far above the global optimum."""
+        return max(self.loss - self.lower_bound, 0.0)
+
+    @property
+    def relative_gap(self) -> float:
+        """`gap` over the objective."""
+        return self.gap / abs(self.loss) if self.loss else 0.0
+
+    @property
+    def ratio(self) -> float:
+        """Spectral norm over L2. At a stationary point, 1 (or less, without factors in use) is a proof."""
+        return self.spectral_norm / self.l2 if self.l2 > 0 else np.inf
+
+    @property
+    def certified(self) -> bool:
+        """Whether the point is a global optimum, to a relative gap of 1e-6."""
+        return self.relative_gap <= CERTIFIED_GAP
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "loss": self.loss,
+            "lower_bound": self.lower_bound,
+            "gap": self.gap,
+            "relative_gap": self.relative_gap,
+            "spectral_norm": self.spectral_norm,
+            "l2": self.l2,
+            "ratio": self.ratio if np.isfinite(self.ratio) else None,
+            "gain_of_one_more_factor": self.gain,
+            "n_factors": self.n_factors,
+            "certified": self.certified,
+            "refusal": self.refusal,
+        }
+
+    def __str__(self) -> str:
+        if self.certified:
+            return f"a global optimum: no model with any number of factors is better by {self.gap:.3g}"
+        if self.refusal:
+            return f"no certificate: {self.refusal}"
+        return (
+            f"at most {self.relative_gap:.2%} above the global optimum; one more factor lowers the "
+            f"objective by {self.gain:.4g}"
+        )
+
+
+def certificate(problem: Problem, at: Vector, *, seed: int = 0) -> Certificate:
+    """The certificate at any point, stationary or not.
+
+    Cost: one sparse spectral norm, some tens of O(n_ratings) products; memory O(n_ratings).
+    """
+    scores = problem.scores(at)
+    slopes = problem.slopes(scores)
+    loss = problem.value_at(scores, at)
+    sizes, left, right = top_singular(problem.matrix(slopes), seed=seed)
+    norm, p, q = float(sizes[0]), -left[:, 0], right[:, 0]
+    step, gain = _one_more(problem, scores, norm, p, q)
+    refusal = why_no_certificate(problem, problem.n_factors(at))
+    if refusal:
+        bound = floor(problem)
+    else:
+        bound = lower_bound(problem, slopes, spectral_norm=norm if problem.l2 > 0 else None, seed=seed)
+    return Certificate(loss, bound, problem.l2, norm, gain, refusal, problem.n_factors(at), p, q, step)
+
+
+def certificate_of(objective: Objective, parameters: Parameters, *, seed: int = 0) -> Certificate:
+    """`certificate` of a model's parameters, their global mean held fixed."""
+    problem = Problem.of(objective, parameters.global_mean)
+    return certificate(problem, problem.pack(parameters), seed=seed)
+
+
+def why_no_certificate(problem: Problem, n_factors: int) -> str | None:
+    """Why no certificate exists for this objective, or None."""
+    if not problem.convex_in_score:
+        return (
+            f"{type(problem.loss).__name__} after {type(problem.link).__name__} is not convex in the score, "
+            "so no convex lower bound is known; train with CrossEntropy to have one"
+        )
+    if problem.l2 == 0 and n_factors:
+        return "without an L2 of factors there is no bound on them; train with l2 above zero to have one"
+    return None
+
+
+def lower_bound(problem: Problem, slopes: Vector, *, spectral_norm: float | None, seed: int = 0) -> float:
+    """The best dual value on the ray of `slopes`: a lower bound for every number of factors.
+
+    Args:
+        slopes: (n_ratings,) w_n d loss / d score at any scores.
+        spectral_norm: that of the slopes in natural coordinates; None for models without factors.
+    """
+    ray = _feasible(problem, slopes)
+    most = np.inf
+    if spectral_norm is not None:
+        if ray is not slopes:
+            spectral_norm = float(top_singular(problem.matrix(ray), seed=seed)[0][0])
+        if spectral_norm > 0:
+            most = problem.l2 / (spectral_norm * (1 + NORM_MARGIN))
+    return max(_best_on_ray(problem, ray, most), floor(problem))
+
+
+def floor(problem: Problem) -> float:
+    """The objective of scores that fit every rating as well as any score can, without penalty."""
+    if isinstance(problem.loss, CrossEntropy):
+        return float(problem.weights @ _entropy(_fractions(problem)))
+    return 0.0
+
+
+def add_factor(problem: Problem, at: Vector, found: Certificate, *, step: float | None = None) -> Vector:
+    """The point with one more factor, `step` times the certificate's pair (default: the best)."""
+    parts = problem.parts(at)
+    root = np.sqrt(found.step if step is None else step)
+    return problem.join(
+        parts.mean,
+        parts.user_biases,
+        parts.item_biases,
+        np.column_stack([parts.user_factors, root * found.user_direction]),
+        np.column_stack([parts.item_factors, root * found.item_direction]),
+    )
+
+
+def _one_more(problem: Problem, scores: Vector, norm: float, p: Vector, q: Vector) -> tuple[float, float]:
+    """The best multiple t >= 0 of the pair's product, and what it gains: f(z) - f(z + t m) - l2 t."""
+    if norm <= problem.l2:
+        return 0.0, 0.0
+    moves = problem.pair_products(p[:, None], q[:, None])
+    if isinstance(problem.loss, SquaredError) and isinstance(problem.link, Identity):
+        energy = float(problem.weights @ moves**2)
+        return (norm - problem.l2) / energy, (norm - problem.l2) ** 2 / (2 * energy)
+    before = problem.loss.value(scores, problem.ratings, problem.link)
+
+    def change(t: float) -> float:
+        after = problem.loss.value(scores + t * moves, problem.ratings, problem.link)
+        return float(problem.weights @ (after - before)) + problem.l2 * t
+
+    from scipy.optimize import minimize_scalar
+
+    most = 1.0
+    while change(2 * most) < change(most) and most < 1e12:
+        most *= 2
+    best = minimize_scalar(change, bounds=(0, 2 * most), method="bounded", options={"xatol": 1e-9 * most})
+    return (float(best.x), float(-best.fun)) if best.fun < 0 else (0.0, 0.0)
+
+
+def _feasible(problem: Problem, slopes: Vector) -> Vector:
+    """The nearest dual with the sums that unpenalised biases and a free mean need to be zero."""
+    if problem.has_biases and problem.l2_biases == 0:
+        return _without_sums(problem, _without_sums(problem, slopes))
+    if problem.free_mean:
+        centred: Vector = slopes - slopes.mean()
+        return centred
+    return slopes
+
+
+def _without_sums(problem: Problem, entries: Vector) -> Vector:
+    """`entries` minus the a_u + d_i that leaves every row and column sum zero."""
+    from scipy.sparse.linalg import LinearOperator, cg
+
+    m, n = problem.n_users, problem.n_items
+    users, items = problem.users, problem.items
+    counts = np.concatenate([np.bincount(users), np.bincount(items)]).astype(np.float64)
+
+    def sums(values: Vector) -> Vector:
+        return np.concatenate([np.bincount(users, values, m), np.bincount(items, values, n)])
+
+    def spread(shifts: Vector) -> Vector:
+        shifts = shifts.ravel()
+        added: Vector = shifts[users] + shifts[m + items]
+        return added
+
+    size = (m + n, m + n)
+    system = LinearOperator(size, matvec=lambda x: sums(spread(x)), dtype=np.float64)
+    jacobi = LinearOperator(size, matvec=lambda x: x.ravel() / counts, dtype=np.float64)
+    right = sums(entries)
+    if np.linalg.norm(right) <= 1e-13 * np.linalg.norm(sums(np.abs(entries))):
+        return entries
+    shifts, failed = cg(system, right, rtol=1e-12, atol=0, maxiter=5000, M=jacobi)
+    if failed:
+        raise DivergenceError("the sums of the loss slopes could not be removed; use an l2_biases above zero")
+    left: Vector = entries - spread(shifts)
+    return left
+
+
+def _best_on_ray(problem: Problem, ray: Vector, most: float) -> float:
+    """max over 0 <= s <= most of the dual value at s * ray, which is concave in s.
+
+    dual(y) = -sum conjugate_n(y_n) + mean * sum y - sum over rows of (row sum)^2 / (2 l2_biases)
+    """
+    if not ray.any():
+        return floor(problem)
+    linear, bent = 0.0, 0.0  # the part of the dual that is s * linear - s^2 * bent
+    if not problem.free_mean:
+        linear += problem.mean * float(ray.sum())
+    if problem.has_biases and problem.l2_biases > 0:
+        bent += sum(float(np.vdot(x, x)) for x in problem.row_sums(ray)) / (2 * problem.l2_biases)
+    if isinstance(problem.loss, SquaredError):
+        linear -= float(ray @ problem.ratings)
+        bent += float(ray @ (ray / problem.weights)) / 2
+        s = min(max(linear / (2 * bent), 0.0), most) if bent > 0 else 0.0
+        return s * linear - s * s * bent
+    from scipy.optimize import minimize_scalar
+
+    fractions, steps = _fractions(problem), ray / problem.weights
+    # fractions + s * steps must stay in [0, 1]
+    room = np.where(steps > 0, 1 - fractions, fractions)[steps != 0] / np.abs(steps[steps != 0])
+    most = min(most, float(room.min(initial=np.inf)))
+
+    def dual(s: float) -> float:
+        at = np.clip(fractions + s * steps, 0, 1)
+        return float(problem.weights @ _entropy(at)) + s * linear - s * s * bent
+
+    best = minimize_scalar(lambda s: -dual(s), bounds=(0, most), method="bounded", options={"xatol": 1e-12})
+    return max(dual(s) for s in (float(best.x), min(1.0, most), most))
+
+
+def _fractions(problem: Problem) -> Vector:
+    low, high = problem.link.bounds
+    fractions: Vector = np.clip((problem.ratings - low) / (high - low), 0, 1)
+    return fractions
+
+
+def _entropy(p: Vector) -> Vector:
+    """-p log p - (1 - p) log(1 - p), zero at the ends."""
+    from scipy.special import xlogy
+
+    found: Vector = -xlogy(p, p) - xlogy(1 - p, 1 - p)
+    return found
