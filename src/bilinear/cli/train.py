@@ -56,7 +56,7 @@ def command(
     rating_range: Annotated[
         tuple[float, float] | None, typer.Option(help="Lowest and highest prediction; else the data's own.")
     ] = None,
-    n_epochs: Annotated[int, typer.Option(help="Passes over the ratings.", min=1)] = 25,
+    n_epochs: Annotated[str, typer.Option(help="Passes over the ratings, or auto.")] = "auto",
     learning_rate: Annotated[float, typer.Option(help="Largest step, for ratings of deviation one.")] = 0.02,
     momentum: Annotated[float, typer.Option(help="Heavy-ball momentum, below 1.")] = 0.0,
     schedule: Annotated[str, typer.Option(help="one-cycle or constant.")] = "one-cycle",
@@ -90,7 +90,12 @@ def command(
         l2_biases=_auto_or(float, "--l2-biases", l2_biases),
         **_link_and_loss(link, loss),
         rating_range=rating_range,
-        solver=SGD(n_epochs, learning_rate, momentum, _one_of(schedules, "--schedule", schedule)),
+        solver=SGD(
+            _auto_or(int, "--n-epochs", n_epochs),
+            learning_rate,
+            momentum,
+            _one_of(schedules, "--schedule", schedule),
+        ),
         rng=seed,
     )
     variants = {"sigmoid": ("sigmoid", "squared"), "cross-entropy": ("sigmoid", "cross-entropy")}

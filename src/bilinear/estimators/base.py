@@ -26,6 +26,7 @@ from bilinear.recommend.lists import RankedItems, recommend_users, recommend_vec
 from bilinear.training.history import History
 from bilinear.training.progress import Progress
 from bilinear.training.search import SearchTable
+from bilinear.training.sgd import SGD
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +100,8 @@ class RatingModel(Recommender):
     Learned attributes, beyond those of `Recommender`:
         parameters_: Parameters, float32.
         link_, loss_, penalty_: with the numbers that training used.
-        history_: History; search_: SearchTable or None.
+        history_: History; search_: SearchTable or None, the trials of what was "auto".
+        solver_: of MatrixFactorization, the solver with numbers for what was "auto".
     """
 
     parameters_: Parameters
@@ -108,6 +110,7 @@ class RatingModel(Recommender):
     penalty_: L2
     history_: History
     search_: SearchTable | None
+    solver_: SGD
 
     def retrain(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
         """Trains again on another table with the settings that `fit` found; returns self.

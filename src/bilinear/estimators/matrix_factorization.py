@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Interactions
@@ -16,6 +17,8 @@ from bilinear.data.splits import Split, split_validation
 from bilinear.errors import EmptyDataError, ParameterValueError
 from bilinear.estimators.base import RatingModel, check_table, resolve_link
 from bilinear.estimators.baselines import check_fraction, draw_seed
+from bilinear.estimators.parts import decode_part, encode_part
+from bilinear.estimators.recommender import TensorReader
 from bilinear.model.link import Identity, Link
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import Loss, SquaredError
@@ -55,7 +58,7 @@ class MatrixFactorization(RatingModel):
         refit: afterwards train once more on all ratings, for as many epochs as were best.
         rng: seed; the same seed and table give the same bits. None draws one, kept in `seed_`.
 
-    Learned attributes are listed at `RatingModel`; `search_` is the table of trials.
+    Learned attributes are listed at `RatingModel`.
     Cost: O(n_ratings * n_factors * n_epochs); the search costs some ten such runs.
     """
 
@@ -88,6 +91,7 @@ class MatrixFactorization(RatingModel):
         self._check(interactions)
         link = resolve_link(self.link, self.rating_range, interactions)
         seed = draw_seed(self.rng)
+        self.solver_ = self.solver.resolved(interactions.n_ratings)
         n_factors, l2, l2_biases = self.n_factors, self.l2, self.l2_biases
         inner: Split | None = None
         table: SearchTable | None = None
@@ -100,7 +104,7 @@ class MatrixFactorization(RatingModel):
                     inner.test,
                     link,
                     self.loss,
-                    self.solver,
+                    self.solver_,
                     n_factors=None if n_factors == "auto" else n_factors,
                     l2=None if l2 == "auto" else l2,
                     l2_biases=None if l2_biases == "auto" else l2_biases,
@@ -148,6 +152,14 @@ class MatrixFactorization(RatingModel):
             self._learn(interactions, parameters, history)
         return self
 
+    def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        manifest, tensors = super()._state()
+        return manifest | {"solver": encode_part(self.solver_)}, tensors
+
+    def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
+        super()._restore(manifest, tensor)
+        self.solver_ = decode_part(manifest["solver"], SGD)
+
     def _descend(
         self,
         link: Link,
@@ -162,7 +174,7 @@ class MatrixFactorization(RatingModel):
     ) -> tuple[Parameters, History]:
         rng = np.random.default_rng([seed, 2])
         scale = Scale.of(train, link, self.loss)
-        return self.solver.minimise(
+        return self.solver_.minimise(
             Objective(self.loss, link, penalty, train),
             random_start(train, n_factors, scale, self.start_size, rng),
             rng,

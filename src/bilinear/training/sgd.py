@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from bilinear.training.progress import Progress, Quiet
 from bilinear.training.schedules import OneCycle, Schedule
 from bilinear.training.start import Scale
 
+_FEWEST_STEPS = 1_500_000
 _BLOCK = 1 << 18  # ratings between two looks at the clock and at Ctrl-C
 
 
@@ -31,35 +32,49 @@ class SGD:
     """One step a rating, over the shuffled ratings, `n_epochs` times.
 
     Args:
-        n_epochs: passes over the ratings; the schedule spans all of them.
+        n_epochs: passes over the ratings; the schedule spans all of them. "auto" is 25, and more
+            for tables below 60,000 ratings, so that factors have 1.5 million steps to grow from
+            their small start (500 passes at most).
         learning_rate: the largest step, for ratings of standard deviation one; it is converted
             to the scale of the data (see `Scale`).
         momentum: heavy-ball momentum in [0, 1), row-sparse; a step is then
             learning_rate * (1 - momentum) long, so that the sum of steps stays the same.
         schedule: multiplies the rate, as a function of progress in [0, 1].
-        patience: epochs without a better validation RMSE before training stops.
+        patience: epochs without a better validation RMSE before training stops; "auto" is a
+            fifth of n_epochs. Never in the first half: biases may overfit before factors have
+            grown, and the error falls again.
 
     Cost: O(n_ratings * n_factors) an epoch; memory: two copies of the parameters (three with
     momentum) and 4 bytes a rating.
     """
 
-    n_epochs: int = 25
+    n_epochs: int | Literal["auto"] = "auto"
     learning_rate: float = 0.02
     momentum: float = 0.0
     schedule: Schedule = field(default_factory=OneCycle)
-    patience: int = 5
+    patience: int | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
         for name in ("n_epochs", "patience"):
             value = getattr(self, name)
-            if not (is_whole(value) and value >= 1):
-                raise ParameterValueError(f"{name}={value!r}; a whole number of epochs, at least one")
+            if value != "auto" and not (is_whole(value) and value >= 1):
+                raise ParameterValueError(
+                    f"{name}={value!r}; 'auto' or a whole number of epochs, at least one"
+                )
         if not (is_real(self.learning_rate) and self.learning_rate > 0):
             raise ParameterValueError(f"learning_rate={self.learning_rate!r}; a positive number")
         if not (is_real(self.momentum) and 0 <= self.momentum < 1):
             raise ParameterValueError(f"momentum={self.momentum!r}; zero or more, below one")
         if not callable(self.schedule):
             raise ParameterValueError(f"schedule={self.schedule!r}; OneCycle(), Constant(), or a function")
+
+    def resolved(self, n_ratings: int) -> SGD:
+        """This solver with numbers for what is "auto", for a table of so many ratings."""
+        n_epochs = self.n_epochs
+        if n_epochs == "auto":
+            n_epochs = int(np.clip(-(-_FEWEST_STEPS // max(n_ratings, 1)), 25, 500))
+        patience = max(5, n_epochs // 5) if self.patience == "auto" else self.patience
+        return replace(self, n_epochs=n_epochs, patience=patience)
 
     def minimise(
         self,
@@ -77,15 +92,18 @@ class SGD:
         Args:
             validation: decides the best epoch and early stopping; without it all epochs run
                 and the last is kept.
-            n_epochs: how many of `self.n_epochs` to run, the schedule unchanged.
+            n_epochs: how many of the solver's epochs to run, the schedule unchanged.
         Raises:
             DivergenceError: a score or the loss is no finite number any more.
             KeyboardInterrupt: only before the first epoch is done; later the best epoch is kept.
         """
         progress = progress or Quiet()
         table = objective.interactions
-        run = _Run.of(self, objective, start)
-        n_run = self.n_epochs if n_epochs is None else n_epochs
+        solver = self.resolved(table.n_ratings)
+        assert solver.n_epochs != "auto"
+        assert solver.patience != "auto"
+        run = _Run.of(solver, solver.n_epochs, objective, start)
+        n_run = solver.n_epochs if n_epochs is None else n_epochs
         progress.stage(stage, table.n_ratings * n_run)
         best, best_rmse, best_epoch = run.parameters, np.inf, 0
         epochs: list[Epoch] = []
@@ -102,7 +120,7 @@ class SGD:
                     number,
                     loss,
                     found,
-                    self.learning_rate * self.schedule((number - 0.5) / self.n_epochs),
+                    self.learning_rate * self.schedule((number - 0.5) / solver.n_epochs),
                     self.momentum,
                     took,
                     table.n_ratings / max(took, 1e-9),
@@ -113,7 +131,7 @@ class SGD:
                     best, best_rmse, best_epoch = run.parameters.copy(), found, number
                 epochs.append(epoch)  # after the best is safe, as Ctrl-C may come between
                 progress.epoch(epoch)
-                if number - best_epoch >= self.patience:
+                if number - best_epoch >= solver.patience and 2 * number >= solver.n_epochs:
                     ended = "stopped early"
                     break
         except KeyboardInterrupt:
@@ -130,6 +148,7 @@ class _Run:
     """The arrays and numbers of one descent, as the kernels take them."""
 
     solver: SGD
+    n_epochs: int
     objective: Objective
     parameters: Parameters
     speed: Parameters | None
@@ -138,10 +157,11 @@ class _Run:
     item_weights: Array
 
     @classmethod
-    def of(cls, solver: SGD, objective: Objective, start: Parameters) -> _Run:
+    def of(cls, solver: SGD, n_epochs: int, objective: Objective, start: Parameters) -> _Run:
         dtype = start.user_biases.dtype.type
         return cls(
             solver,
+            n_epochs,
             objective,
             start.copy(),
             Parameters.zeros((start.n_users, start.n_items), start.n_factors, 0, dtype)
@@ -159,7 +179,7 @@ class _Run:
         for start in range(0, n_ratings, _BLOCK):
             block = order[start : start + _BLOCK]
             shares = np.array([start, start + len(block)]) / n_ratings
-            loss, done = self.step(block, (number - 1 + shares) / self.solver.n_epochs)
+            loss, done = self.step(block, (number - 1 + shares) / self.n_epochs)
             if done < len(block) or not np.isfinite(loss):
                 raise self.diverged(number)
             total += loss
