@@ -36,7 +36,7 @@ def command(
     if (item is None) == (title is None):
         raise ParameterValueError("say which item: its id, or --title with part of its title")
     fitted = load(model)
-    wanted: Any = item if title is None else find_title(fitted, title)
+    wanted: Any = find_title(fitted, title) if title is not None else known_id(fitted, item)
     ranked = fitted.similar(wanted, n, candidates=options.id_list(candidates))
     if json:
         places = [place | {"title": fitted.title(place["item"])} for place in ranked.to_dicts()]
@@ -44,6 +44,12 @@ def command(
         return
     say(f"Like {fitted.title(wanted)}:")
     say_list(fitted, ranked)
+
+
+def known_id(fitted: Any, item: Any) -> Any:
+    """The id as the model has it; raises UnknownIdError where it has none."""
+    vocabulary = fitted.item_vocabulary_
+    return vocabulary[vocabulary.row(item, "item")]
 
 
 def find_title(fitted: Any, part: str) -> Any:

@@ -47,7 +47,7 @@ def connected(
             f"memory_limit={memory_limit!r} is no amount of memory such as '2GB' or '500MB' ({error})"
         ) from None
     try:
-        connection.execute("SET enable_progress_bar = false")
+        connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
         yield connection
     except duckdb.OutOfMemoryException as error:
         raise ParameterValueError(

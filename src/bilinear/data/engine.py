@@ -173,7 +173,8 @@ def _time_cell(table: Table, at: int) -> str | None:
     if kind in INTEGERS or kind.startswith(DECIMALS):
         return f"TRY_CAST({ref} AS DOUBLE)"
     if is_moment(kind):
-        return f"epoch({ref})"
+        zoned = kind.startswith("TIMESTAMPTZ") or kind.endswith("TIME ZONE")
+        return f"epoch(CAST({ref} AS {'TIMESTAMPTZ' if zoned else 'TIMESTAMP'}))"
     if kind not in ("TEXT", "JSON", "VARCHAR"):
         return None
     word = f"({ref} ->> '$')" if kind == "JSON" else ref

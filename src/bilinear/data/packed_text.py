@@ -30,6 +30,8 @@ class PackedText(Sequence[str]):
         return len(self.offsets) - 1
 
     def __getitem__(self, row: int) -> str:  # type: ignore[override]
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} is outside 0..{len(self) - 1}")
         return self.bytes(row).decode()
 
     def __iter__(self) -> Iterator[str]:

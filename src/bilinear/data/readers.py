@@ -15,6 +15,7 @@ from bilinear.data.database import ParquetTable
 from bilinear.data.ids import IdColumn
 from bilinear.data.interactions import Duplicates, Interactions
 from bilinear.data.sources import Source, open_table
+from bilinear.data.sql import read_sql as read_sql
 from bilinear.data.vocabulary import Id
 from bilinear.errors import EmptyDataError, ParameterValueError
 

@@ -80,7 +80,8 @@ def _is_header(first: Sequence[str], roles: Sequence[Role], given: Given) -> boo
     text, so elsewhere only names that are known or given make a header.
     """
     flat = {plain(field) for field in first}
-    if any(isinstance(name, str) and name and plain(name) in flat for name in given.values()):
+    names = [name for name in given.values() if isinstance(name, str) and name and not is_position(name)]
+    if any(plain(name) in flat for name in names):
         return True
     if tuple(roles) != RATINGS:
         return any(recognised(first, [role]) for role in given)

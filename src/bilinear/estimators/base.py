@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.arguments import is_real
-from bilinear.data.interactions import Interactions
+from bilinear.data.interactions import Grouped, Interactions
 from bilinear.data.vocabulary import Id
 from bilinear.errors import EmptyDataError, ParameterValueError, RatingValueError
 from bilinear.estimators.parts import checked_number, checked_size, decode_part, encode_part
 from bilinear.estimators.recommender import Recommender, TensorReader, ids_of
 from bilinear.evaluation.ratings import RatingScores, rating_scores
+from bilinear.model.blocks import score_block
 from bilinear.model.link import Link
 from bilinear.model.parameters import Array, Parameters
 from bilinear.model.scoring import score_rows
@@ -185,6 +187,39 @@ class RatingModel(Recommender):
             self.parameters_, self.link_, self.loss_, self.penalty_, distinct, values[known][::-1][last]
         )
         return NewUser(weights, distinct, missing, self)
+
+    def score_block(self, user_rows: NDArray[Any]) -> Array:
+        """(n, n_items) scores before the link, see `Recommender.score_block`."""
+        return score_block(self.parameters_, user_rows)
+
+    def score_histories(self, histories: Grouped) -> Array:
+        """Scores of users folded in one by one, see `fold_in` for the cost of each."""
+        old = self.parameters_
+        folded = [
+            fold_in(
+                old,
+                self.link_,
+                self.loss_,
+                self.penalty_,
+                histories.others[begin:end],
+                histories.ratings[begin:end].astype(np.float64),
+            )
+            for begin, end in pairwise(histories.starts.tolist())
+        ]
+        new = replace(
+            old,
+            user_biases=np.array([user.bias for user in folded], np.float32),
+            user_factors=np.array([user.factors for user in folded], np.float32).reshape(-1, old.n_factors),
+        )
+        return score_block(new, np.arange(len(folded)))
+
+    def dot_product(self) -> Parameters:
+        """The parameters: links are monotone, so the scores rank as predictions do."""
+        return self.parameters_
+
+    def item_vectors(self) -> Array | None:
+        """The item factors, or None without factors."""
+        return self.parameters_.item_factors if self.parameters_.n_factors else None
 
     def _learn(self, interactions: Interactions, parameters: Parameters, history: History) -> None:
         self.parameters_, self.history_ = parameters, history

@@ -55,7 +55,7 @@ class BiasModel(RatingModel):
     Convex and solved exactly (one linear system), so there is nothing to tune but the penalty.
 
     Args:
-        l2_biases: penalty, see `L2`; "auto" takes the best of eight on an inner validation part.
+        l2_biases: penalty, see `L2`; "auto" takes the best of eleven on an inner validation part.
         l2_exponent: how the penalty grows with a row's number of ratings, see `L2`.
         validation_fraction: share of the ratings in the inner validation part.
         rating_range: (low, high) the predictions are cut to; None takes the data's.

@@ -14,7 +14,7 @@ from bilinear.data.packed_text import PackedText
 from bilinear.data.vocabulary import Id, Vocabulary
 from bilinear.errors import NotFittedError, ParameterValueError
 from bilinear.estimators.configurable import Configurable
-from bilinear.model.parameters import Array
+from bilinear.model.parameters import Array, Parameters
 from bilinear.recommend.lists import RankedItems, Recommendations
 
 TensorReader = Callable[..., NDArray[Any]]
@@ -24,7 +24,9 @@ class Recommender(Configurable):
     """The interface of all models; subclasses are dataclasses of arguments with a `fit`.
 
     A subclass fits, and says how it ranks (`_rank`), which items are alike (`_alike`), and what
-    it keeps on disk (`_state`, `_restore`); the rest is here.
+    it keeps on disk (`_state`, `_restore`); the rest is here. Evaluation and lists for everyone
+    ask it for scores: `score_block`, `score_histories`, and, where the model is a dot product,
+    `dot_product` and `item_vectors`, which make them several times faster.
 
     Learned attributes:
         user_vocabulary_, item_vocabulary_: external ids of the rows.
@@ -90,6 +92,37 @@ class Recommender(Configurable):
             for user, row in zip(asked, rows.tolist(), strict=True)
         )
         return Recommendations(tuple(names), self.has_ratings(rows), tuple(lists))
+
+    def score_block(self, user_rows: NDArray[Any]) -> Array:
+        """Scores of all items for some users: what rankings are made from.
+
+        Args: user_rows: (n,) rows of `user_vocabulary_`; -1 is a user the model does not know,
+            who gets the scores of the list that is not personal.
+        Returns: (n, n_items) float32 or float64, a new array that the caller may change, without NaN;
+            larger is better. Items that the user has seen are scored like any other. A user's
+            scores do not depend on who else is in the block.
+        """
+        raise NotImplementedError
+
+    def score_histories(self, histories: Grouped) -> Array:
+        """Scores of all items for users the model was not trained on, from what they have seen.
+
+        Args: histories: one row a user; `others` are rows of `item_vocabulary_`.
+        Returns: as `score_block`.
+        Raises: ParameterValueError: this kind of model cannot fold in.
+        """
+        raise ParameterValueError(
+            f"a {type(self).__name__} cannot fold in users that it was not trained on; "
+            "choose a split that keeps every user in training"
+        )
+
+    def dot_product(self) -> Parameters | None:
+        """Parameters, float32, whose scores rank as this model does; None where there are none."""
+        return None
+
+    def item_vectors(self) -> Array | None:
+        """(n_items, any) vectors whose cosine says how alike items are to `similar`, or None."""
+        return None
 
     def similar(self, item: Id, n: int = 10, *, candidates: Iterable[Id] | None = None) -> RankedItems:
         """The `n` items most like an item; how scores are made, the model says.

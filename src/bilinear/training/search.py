@@ -21,7 +21,7 @@ from bilinear.training.progress import Progress, Quiet
 from bilinear.training.sgd import SGD, rmse
 from bilinear.training.start import Scale, random_start
 
-BIAS_GRID = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
+BIAS_GRID = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2)
 L2_PATH = (1.6, 1.13, 0.8, 0.57, 0.4, 0.28, 0.2, 0.14, 0.1, 0.07, 0.05, 0.035, 0.025)
 BIAS_PATH = (1.0, 0.5, 0.25, 0.125)
 FACTOR_PATH = (32, 64, 128, 256)

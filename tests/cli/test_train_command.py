@@ -1,0 +1,196 @@
+"""`bilinear train`: what it measures, prints and saves, and what it refuses before any work."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import FIXED, Run
+
+import bilinear
+
+
+def test_scores_stand_beside_baselines_and_are_those_of_the_held_out_part(
+    run: Run, ratings_file: Path, tmp_path: Path
+) -> None:
+    ran = run("train", ratings_file, "--out", tmp_path / "m", "--json", "--quiet", "--no-refit", *FIXED)
+    assert ran.code == 0
+    result = json.loads(ran.out)
+    assert set(result["scores"]) == {"GlobalMean", "BiasModel", "MatrixFactorization"}
+    model = bilinear.load(tmp_path / "m")
+    split = bilinear.split_random(bilinear.read_ratings(ratings_file), 0.2, rng=0)
+    own = model.evaluate(split.test)
+    stored = result["scores"]["MatrixFactorization"]
+    assert stored["rmse"]["value"] == own.rmse.value
+    assert stored["n_ratings"] == split.test.n_ratings == 180
+    assert model.count_trained_pairs(split.test) == 0
+    assert model.report_["trained_on"] == "the training part"
+
+
+def test_planted_taste_is_found(run: Run, ratings_file: Path, tmp_path: Path) -> None:
+    ran = run("train", ratings_file, "--out", tmp_path / "m", "--json", "-q")
+    scores = json.loads(ran.out)["scores"]
+    rmse = {name: value["rmse"]["value"] for name, value in scores.items()}
+    assert rmse["MatrixFactorization"] < rmse["BiasModel"] < rmse["GlobalMean"]
+
+
+def test_the_saved_model_knows_every_rating(run: Run, model: Path, ratings_file: Path) -> None:
+    table = bilinear.read_ratings(ratings_file)
+    assert bilinear.load(model).count_trained_pairs(table) == table.n_ratings == 900
+
+
+def test_same_seed_same_model(run: Run, ratings_file: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        assert run("train", ratings_file, "--out", tmp_path / name, "-q", *FIXED).code == 0
+    tensors = [next((tmp_path / name).glob("*.safetensors")).read_bytes() for name in ("one", "two")]
+    assert tensors[0] == tensors[1]
+
+
+def test_progress_goes_to_standard_error_and_the_search_table_to_standard_output(
+    run: Run, ratings_file: Path, tmp_path: Path
+) -> None:
+    ran = run("train", ratings_file, "--out", tmp_path / "m", "--n-epochs", "3")
+    assert "validation RMSE" in ran.out
+    assert "<- kept" in ran.out
+    assert "900 ratings" in ran.err
+    assert "on all ratings" in ran.err
+    assert "M/s" not in ran.out
+
+
+@pytest.mark.parametrize("split", ["random", "per-user", "temporal"])
+def test_splits(run: Run, ratings_file: Path, tmp_path: Path, split: str) -> None:
+    ran = run("train", ratings_file, "--out", tmp_path / "m", "--split", split, "--json", "-q", *FIXED)
+    assert ran.code == 0
+    assert json.loads(ran.out)["n_train"] == 720
+
+
+def test_split_file_measures_on_the_other_file(run: Run, ratings_file: Path, tmp_path: Path) -> None:
+    lines = ratings_file.read_text().splitlines()
+    train, test = tmp_path / "a.csv", tmp_path / "b.csv"
+    train.write_text("\n".join(lines[:800]) + "\n")
+    test.write_text("\n".join([lines[0], *lines[800:], "newcomer,1,4,5"]) + "\n")
+    options = ("--split", "file", "--test", test, "--json", "-q", *FIXED)
+    ran = run("train", train, "--out", tmp_path / "m", *options)
+    assert ran.code == 0
+    scores = json.loads(ran.out)["scores"]["BiasModel"]
+    assert scores["n_ratings"] == 102
+    assert scores["unknown_users"] >= 1 / 102
+    overlapping = run("train", ratings_file, "--out", tmp_path / "n", *options)
+    assert overlapping.code == 2
+    assert "held out" in overlapping.err
+
+
+def test_also_measures_the_sigmoid_and_the_cross_entropy(
+    run: Run, ratings_file: Path, tmp_path: Path
+) -> None:
+    ran = run(
+        "train", ratings_file, "--out", tmp_path / "m", "--also", "sigmoid", "--also", "cross-entropy", "-q",
+        "--json", *FIXED,
+    )  # fmt: skip
+    names = json.loads(ran.out)["scores"]
+    assert "MatrixFactorization, sigmoid" in names
+    assert "MatrixFactorization, cross-entropy" in names
+
+
+def test_a_database_is_read_by_query(run: Run, ratings_file: Path, tmp_path: Path) -> None:
+    table = bilinear.read_ratings(ratings_file)
+    database = tmp_path / "shop.db"
+    connection = sqlite3.connect(database)
+    connection.execute("CREATE TABLE reviews (who TEXT, what INTEGER, stars REAL)")
+    connection.executemany(
+        "INSERT INTO reviews VALUES (?, ?, ?)",
+        [
+            (table.user_vocabulary[user], table.item_vocabulary[item], float(rating))
+            for user, item, rating in zip(table.users, table.items, table.ratings, strict=True)
+        ],
+    )
+    connection.commit()
+    connection.close()
+    query = "SELECT who AS user, what AS item, stars AS rating FROM reviews"
+    url = f"sqlite:///{database}"
+    ran = run("train", url, "--query", query, "--out", tmp_path / "m", "-q", "--json", *FIXED)
+    assert ran.code == 0, ran.err
+    assert bilinear.load(tmp_path / "m").user_vocabulary_[7] == "007"
+    without = run("train", url, "--out", tmp_path / "n")
+    assert without.code == 2
+    assert "--query" in without.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--n-factors", "many"), "--n-factors many: a number, or auto"),
+        (("--split", "later"), "--split later: choose random or per-user or temporal"),
+        (("--test", "much"), "--test much: a share such as 0.2"),
+        (("--test", "1.5"), "between 0 and 1"),
+        (("--link", "probit"), "--link probit: choose identity or sigmoid"),
+        (("--loss", "hinge"), "--loss hinge"),
+        (("--l2", "-1"), "zero or more"),
+        (("--momentum", "1"), "below one"),
+        (("--learning-rate", "nan"), "positive"),
+        (("--rating-range", "4", "5"), "outside [4, 5]"),
+        (("--user", "nobody"), "nobody"),
+        (("--duplicates", "first"), "choose"),
+        (("--also", "magic"), "--also magic"),
+        (("--query", "SELECT 1"), "is a file"),
+        (("--items", "absent.csv"), "absent.csv"),
+    ],
+)
+def test_wrong_arguments_say_what_to_do_and_leave_nothing(
+    run: Run, ratings_file: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    ran = run("train", ratings_file, "--out", tmp_path / "m", "-q", *arguments)
+    assert ran.code == 2
+    assert message in ran.err
+    assert "Traceback" not in ran.err
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_folder_of_other_files_is_never_written_into(run: Run, ratings_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").write_text("hello")
+    ran = run("train", ratings_file, "--out", tmp_path / "letters", "-q")
+    assert ran.code == 2
+    assert "holds other files" in ran.err
+    assert [path.name for path in (tmp_path / "letters").iterdir()] == ["dear.txt"]
+
+
+def test_too_long_steps_stop_with_what_to_lower(run: Run, ratings_file: Path, tmp_path: Path) -> None:
+    ran = run("train", ratings_file, "--out", tmp_path / "m", "-q", *FIXED, "--learning-rate", "1e9")
+    assert ran.code == 2
+    assert "learning_rate" in ran.err
+    assert not (tmp_path / "m").exists()
+
+
+def test_items_of_another_catalogue_are_refused(run: Run, ratings_file: Path, tmp_path: Path) -> None:
+    items = tmp_path / "books.csv"
+    items.write_text("itemId,title\n9001,A Book\n9002,Another\n")
+    ran = run("train", ratings_file, "--items", items, "--out", tmp_path / "m", "-q", *FIXED)
+    assert ran.code == 2
+    assert "none of the rated items' ids" in ran.err
+
+
+def test_ctrl_c_keeps_the_best_model_so_far(tmp_path: Path, ratings_file: Path) -> None:
+    script = "import sys; from bilinear.cli import main; sys.argv[0] = 'bilinear'; main()"
+    arguments = ["train", ratings_file, "--out", tmp_path / "m", *FIXED[:-2], "--n-epochs", "1000000"]
+    command = [sys.executable, "-c", script, *map(str, arguments), "--schedule", "constant"]
+    environment = os.environ | {"COLUMNS": "200"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as child:
+        assert child.stderr is not None
+        assert b"900 ratings" in child.stderr.readline()
+        time.sleep(8)  # past the compilation, far before the end or early stopping would matter
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=120)
+    if b"stopped by you" not in err:  # it stopped early by itself: then nothing was interrupted
+        assert child.returncode in (0, 130)
+        return
+    assert child.returncode == 0
+    assert b"MatrixFactorization" in out
+    assert bilinear.load(tmp_path / "m").history_.ended == "interrupted"
