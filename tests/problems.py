@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,16 @@ import numpy as np
 
 from bilinear.data.interactions import Interactions
 from bilinear.data.vocabulary import Vocabulary
+from bilinear.model.link import Identity, Link, Sigmoid
 from bilinear.model.parameters import Parameters
+from bilinear.objective.losses import CrossEntropy, Loss, SquaredError
+
+PAIRS = [
+    (SquaredError(), Identity(1, 5)),
+    (SquaredError(), Sigmoid(0.6, 5.4)),
+    (CrossEntropy(), Sigmoid(0.6, 5.4)),
+]
+"""Every loss with a link that it goes with, into ranges that hold 1 to 5."""
 
 
 def planted_table(
@@ -83,3 +93,13 @@ def same_bits(left: Any, right: Any) -> bool:
         )
     left, right = np.asarray(left), np.asarray(right)
     return (left.dtype, left.shape, left.tobytes()) == (right.dtype, right.shape, right.tobytes())
+
+
+def plain_value(loss: Loss, link: Link, score: float, rating: float) -> float:
+    """The loss of one rating, by the formulas of the docstrings."""
+    if isinstance(link, Identity):
+        return (score - rating) ** 2 / 2
+    low, high = link.bounds
+    if isinstance(loss, SquaredError):
+        return (low + (high - low) / (1 + math.exp(-score)) - rating) ** 2 / 2
+    return math.log(1 + math.exp(score)) - (rating - low) / (high - low) * score

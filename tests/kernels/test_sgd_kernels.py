@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
-from problems import random_parameters, random_table, same_bits
+from problems import PAIRS, random_parameters, random_table, same_bits
 
 from bilinear.kernels.sgd import CROSS_ENTROPY, IDENTITY, SIGMOID, SQUARED_ERROR, momentum_block, sgd_block
 from bilinear.kernels.sgd import loss_and_slope as inlined
@@ -18,11 +18,6 @@ from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.training.sgd import weights_per_rating
 
-PAIRS = [
-    (SquaredError(), Identity(1, 5)),
-    (SquaredError(), Sigmoid(0.6, 5.4)),
-    (CrossEntropy(), Sigmoid(0.6, 5.4)),
-]
 every_pair = pytest.mark.parametrize(
     ("loss", "link"), PAIRS, ids=["squared", "sigmoid squared", "cross-entropy"]
 )

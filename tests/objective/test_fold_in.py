@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from problems import random_parameters, random_table
-from test_losses import PAIRS
+from problems import PAIRS, random_parameters, random_table
 
 from bilinear.model.link import Identity
 from bilinear.objective.fold_in import fold_in

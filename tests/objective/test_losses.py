@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
+from problems import PAIRS, plain_value
 
 from bilinear.errors import ParameterValueError
 from bilinear.model.link import Identity, Sigmoid
@@ -13,26 +12,11 @@ from bilinear.objective.losses import CrossEntropy, SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 
-PAIRS = [
-    (SquaredError(), Identity(1, 5)),
-    (SquaredError(), Sigmoid(0.6, 5.4)),
-    (CrossEntropy(), Sigmoid(0.6, 5.4)),
-]
 pair_of = pytest.mark.parametrize(
     ("loss", "link"), PAIRS, ids=["squared", "sigmoid squared", "cross-entropy"]
 )
 GRID, STEP = np.linspace(-7, 7, 281), 1e-4
 RATINGS = [1.0, 2.5, 3.0, 5.0]
-
-
-def plain_value(loss, link, score, rating):
-    """The formulas of the docstrings, for one rating."""
-    if isinstance(link, Identity):
-        return (score - rating) ** 2 / 2
-    low, high = link.bounds
-    if isinstance(loss, SquaredError):
-        return (low + (high - low) / (1 + math.exp(-score)) - rating) ** 2 / 2
-    return math.log(1 + math.exp(score)) - (rating - low) / (high - low) * score
 
 
 @pair_of

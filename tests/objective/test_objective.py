@@ -7,8 +7,7 @@ from math import inf, nan
 
 import numpy as np
 import pytest
-from problems import random_parameters, random_table
-from test_losses import PAIRS, plain_value
+from problems import PAIRS, plain_value, random_parameters, random_table
 
 from bilinear.errors import ParameterValueError
 from bilinear.objective.objective import Objective
