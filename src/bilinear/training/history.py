@@ -45,8 +45,10 @@ class History:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> History:
-        epochs = tuple(Epoch(**epoch) for epoch in stored["epochs"])
-        return cls(epochs, int(stored["best_epoch"]), stored["ended"])
+        epochs, best_epoch = tuple(Epoch(**epoch) for epoch in stored["epochs"]), int(stored["best_epoch"])
+        if not min(1, len(epochs)) <= best_epoch <= len(epochs):
+            raise ValueError(f"epoch {best_epoch} was kept, of {len(epochs)}")
+        return cls(epochs, best_epoch, stored["ended"])
 
     def __str__(self) -> str:
         if not self.epochs:
