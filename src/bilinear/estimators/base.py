@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Self
 
@@ -193,25 +193,20 @@ class RatingModel(Recommender):
         return score_block(self.parameters_, user_rows)
 
     def score_histories(self, histories: Grouped) -> Array:
-        """Scores of users folded in one by one, see `fold_in` for the cost of each."""
+        """Scores of users folded in one by one, see `fold_in` for the cost of each.
+
+        Raises: RatingValueError: a rating lies outside the model's rating range.
+        """
         old = self.parameters_
-        folded = [
-            fold_in(
-                old,
-                self.link_,
-                self.loss_,
-                self.penalty_,
-                histories.others[begin:end],
-                histories.ratings[begin:end].astype(np.float64),
-            )
-            for begin, end in pairwise(histories.starts.tolist())
-        ]
-        new = replace(
-            old,
-            user_biases=np.array([user.bias for user in folded], np.float32),
-            user_factors=np.array([user.factors for user in folded], np.float32).reshape(-1, old.n_factors),
-        )
-        return score_block(new, np.arange(len(folded)))
+        folded = []
+        for begin, end in pairwise(histories.starts.tolist()):
+            items, ratings = histories.others[begin:end], histories.ratings[begin:end]
+            self._checked_ratings(self.item_vocabulary_.decode(items), ratings)
+            folded.append(fold_in(old, self.link_, self.loss_, self.penalty_, items, ratings))
+        biases = np.array([user.bias for user in folded], np.float32)
+        factors = np.array([user.factors for user in folded], np.float32).reshape(-1, old.n_factors)
+        users = Parameters(old.global_mean, biases, old.item_biases, factors, old.item_factors)
+        return score_block(users, np.arange(len(folded)))
 
     def dot_product(self) -> Parameters:
         """The parameters: links are monotone, so the scores rank as predictions do."""
@@ -281,7 +276,7 @@ class RatingModel(Recommender):
         self.history_ = History.from_dict(manifest["history"])
         self.search_ = None if manifest["search"] is None else SearchTable.from_dict(manifest["search"])
 
-    def _checked_ratings(self, items: Sequence[Id], ratings: Sequence[float]) -> NDArray[np.float64]:
+    def _checked_ratings(self, items: Iterable[Id], ratings: Iterable[float]) -> NDArray[np.float64]:
         low, high = self.link_.bounds
         for item, rating in zip(items, ratings, strict=True):
             if not (is_real(rating) and low <= rating <= high):

@@ -100,7 +100,7 @@ class Recommender(Configurable):
             who gets the scores of the list that is not personal.
         Returns: (n, n_items) float32 or float64, a new array that the caller may change, without NaN;
             larger is better. Items that the user has seen are scored like any other. A user's
-            scores do not depend on who else is in the block.
+            scores do not depend on who else is in the block. It is called by several threads at once.
         """
         raise NotImplementedError
 
