@@ -90,6 +90,8 @@ class Measured:
     """What one child process cost."""
 
     seconds: float
+    cpu_seconds: float
+    """On all cores together; on a busy machine it moves less than `seconds`."""
     peak_mib: float
     """Largest resident set of the child itself (not of its children)."""
     output: str
@@ -104,7 +106,8 @@ start = time.perf_counter()
 child = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ, file_actions=actions)
 _, status, usage = os.wait4(child, 0)
 seconds = time.perf_counter() - start
-print(json.dumps([seconds, usage.ru_maxrss, os.waitstatus_to_exitcode(status)]))
+cpu = usage.ru_utime + usage.ru_stime
+print(json.dumps([seconds, cpu, usage.ru_maxrss, os.waitstatus_to_exitcode(status)]))
 """
 
 
@@ -122,11 +125,11 @@ def measure_child(command: Sequence[str], environment: Mapping[str, str] | None 
             check=True,
         )
         text = Path(output.name).read_text(encoding="utf-8", errors="replace")
-    seconds, peak, code = json.loads(launched.stdout)
+    seconds, cpu_seconds, peak, code = json.loads(launched.stdout)
     if code:
         raise SystemExit(f"{' '.join(command)}\nended with code {code}:\n{text[-4000:]}")
     unit = 1024.0**2 if sys.platform == "darwin" else 1024.0  # bytes there, KiB here
-    return Measured(seconds, peak / unit, text)
+    return Measured(seconds, cpu_seconds, peak / unit, text)
 
 
 def machine_facts(*packages: str) -> dict[str, str]:

@@ -86,31 +86,40 @@ def main() -> None:
     rows, runs = [], []
     with tempfile.TemporaryDirectory() as folder:
         for kind, path in write_in_child(Path(folder), options.rows).items():
-            measured: dict[str, list[tuple[float, float]]] = {reader: [] for reader in READERS}
+            measured: dict[str, list[tuple[float, ...]]] = {reader: [] for reader in READERS}
             for _ in range(options.repeats):
                 counts = set()
                 for reader, code in READERS.items():  # in turn, so that both meet the same machine
-                    child = common.measure_child(
-                        [sys.executable, "-c", code, str(path), options.memory_limit]
-                    )
+                    command = [sys.executable, "-c", code, str(path), options.memory_limit]
+                    child = common.measure_child(command)
                     result = json.loads(child.output.splitlines()[-1])
                     counts.add((result["rows"], result["users"], result["items"]))
-                    measured[reader].append((result["seconds"], child.peak_mib))
-                    runs.append({"kind": kind, "reader": reader, "peak_mib": child.peak_mib, **result})
+                    figures = {"cpu_seconds": child.cpu_seconds, "peak_mib": child.peak_mib}
+                    measured[reader].append((result["seconds"], *figures.values()))
+                    runs.append({"kind": kind, "reader": reader, **result, **figures})
                 if len(counts) != 1:
                     raise SystemExit(f"{kind}: the readers disagree on rows, users, items: {counts}")
-            peers = [statistics.median(column) for column in zip(*measured["pandas"], strict=True)]
-            size = path.stat().st_size / 1e6
-            for reader, values in measured.items():
-                seconds, peak = (statistics.median(column) for column in zip(*values, strict=True))
-                row = [
-                    f"{kind} ({size:.0f} MB), {reader}",
-                    f"{seconds / peers[0]:.2f}",
-                    f"{peak / peers[1]:.2f}",
-                ]
-                rows.append([*row, f"{seconds:.1f}", f"{options.rows / seconds / 1e6:.1f}", f"{peak:.0f}"])
+            medians = {
+                reader: [statistics.median(column) for column in zip(*values, strict=True)]
+                for reader, values in measured.items()
+            }
+            for reader, (seconds, cpu, peak) in medians.items():
+                ratios = [f"{seconds / medians['pandas'][0]:.2f}", f"{peak / medians['pandas'][2]:.2f}"]
+                speed = f"{options.rows / seconds / 1e6:.1f}"
+                size = f"{path.stat().st_size / 1e6:.0f} MB"
+                rows.append(
+                    [
+                        f"{kind} ({size}), {reader}",
+                        *ratios,
+                        f"{seconds:.1f}",
+                        f"{cpu:.1f}",
+                        speed,
+                        f"{peak:.0f}",
+                    ]
+                )
     facts = common.machine_facts("duckdb", "pandas", "pyarrow")
-    header = ["file and reader", "time / pandas", "memory / pandas", "seconds", "million rows/s", "peak MiB"]
+    header = ["file and reader", "time / pandas", "memory / pandas"]
+    header += ["seconds", "CPU seconds", "million rows/s", "peak MiB"]
     markdown = (
         "# Reading ratings\n\n"
         f"{options.rows:,} synthetic ratings; medians of {options.repeats} processes each; "
