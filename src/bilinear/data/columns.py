@@ -15,6 +15,7 @@ Column = str | int | None
 RATINGS: tuple[Role, ...] = ("user", "item", "rating")
 PAIRS: tuple[Role, ...] = ("user", "item")
 ITEMS: tuple[Role, ...] = ("item",)
+ITEM_RATINGS: tuple[Role, ...] = ("item", "rating")
 
 _PEOPLE = "customer reviewer member profile account visitor person listener reader viewer client"
 _THINGS = (
@@ -215,7 +216,8 @@ def _by_position(
             f"{order} are expected in this order"
         )
     # A wide file without a header is no MovieLens layout: guessing would read other columns.
-    if len(wanted) == len(RATINGS) and n_columns > len(RATINGS) + 1:
+    widest = {RATINGS: len(RATINGS) + 1, ITEM_RATINGS: len(ITEM_RATINGS)}.get(tuple(wanted), n_columns)
+    if n_columns > widest:
         raise MissingColumnError(f"{label}: {n_columns} columns and no header with known names; {way_out}")
     free = [at for at in range(n_columns) if at not in found.values()]
     if len(free) < len(wanted):

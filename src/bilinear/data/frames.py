@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from numpy.typing import NDArray
+
 from bilinear.data.tables import BATCH, Batch
 from bilinear.data.values import Values
 from bilinear.errors import AmbiguousColumnError, DataError, ParameterValueError
@@ -36,12 +38,12 @@ class FrameTable:
     def batches(self, columns: Sequence[int]) -> Iterator[Batch]:
         import narwhals as nw
 
-        frame = self.frame.select([self.columns[at] for at in columns])
+        frame = self.frame.select([nw.col(self.columns[at]) for at in columns])
         if isinstance(frame, nw.LazyFrame):
             frame = frame.collect()
         for start in range(0, len(frame), _ROWS):
             part = frame[start : start + _ROWS]
-            yield Batch(self.label, [_values(part[name]) for name in part.columns], start + 1)
+            yield Batch(self.label, [_values(column) for column in part.iter_columns()], start + 1)
 
 
 def frame_table(source: Any) -> FrameTable:
@@ -73,8 +75,9 @@ def frame_table(source: Any) -> FrameTable:
 def _values(column: Any) -> Values:
     """Numbers and moments as an array; all else as Python values, a missing one as None or NaN."""
     kind = column.dtype
-    if kind.is_float() or (kind.is_integer() and not column.is_null().any()) or kind.is_temporal():
-        array: Values = column.to_numpy()
-        return array
+    if kind.is_float() or kind.is_temporal() or (kind.is_integer() and not column.is_null().any()):
+        array: NDArray[Any] = column.to_numpy()
+        if array.dtype.kind in "iufM":
+            return array
     values: list[Any] = column.to_list()
     return values

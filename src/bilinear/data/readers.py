@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from bilinear.data import engine
 from bilinear.data.collect import collect
-from bilinear.data.columns import PAIRS, RATINGS, Column, Role, find_columns
+from bilinear.data.columns import ITEM_RATINGS, PAIRS, RATINGS, Column, Role, find_columns
 from bilinear.data.database import ParquetTable
 from bilinear.data.ids import IdColumn
 from bilinear.data.interactions import Duplicates, Interactions
 from bilinear.data.sources import Source, open_table
 from bilinear.data.sql import read_sql as read_sql
+from bilinear.data.values import ratings
 from bilinear.data.vocabulary import Id
-from bilinear.errors import EmptyDataError, ParameterValueError
+from bilinear.errors import DataError, EmptyDataError, ParameterValueError
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +123,37 @@ def read_pairs(source: Source, *, user: Column = None, item: Column = None, enco
         if not found[0]:
             raise EmptyDataError(f"{table.label}: no rows")
         return Pairs(_array(found[0]), _array(found[1]), table.label)
+
+
+def read_item_ratings(
+    source: Source, *, item: Column = None, rating: Column = None, encoding: str = "utf-8"
+) -> list[tuple[Id, float]]:
+    """Reads one person's (item, rating) rows, in their order; a user column must name one user.
+
+    Ids of text files are text, exactly as written. Without a header, the item comes first.
+
+    Raises:
+        DataError: one of its kinds, naming file, row and the way out.
+        ParameterValueError: an argument that cannot be used.
+    """
+    given: dict[Role, Column | Literal[False]] = {"item": item, "rating": rating}
+    with open_table(source, ITEM_RATINGS, given, encoding) as (table, _):
+        columns = find_columns(table.names, table.n_columns, ITEM_RATINGS, given, table.label, "user")
+        if isinstance(table, ParquetTable):
+            table.check_types(columns)
+        side, owner = IdColumn("item", table.is_text), IdColumn("user", table.is_text)
+        owners: set[Id] = set()
+        found: list[tuple[Id, float]] = []
+        for batch in table.batches(list(columns.values())):
+            cells = dict(zip(columns, batch.columns, strict=True))
+            scores = ratings(cells["rating"], batch.where).tolist()
+            found += zip(side.clean(cells["item"], batch.where), scores, strict=True)
+            owners |= set(owner.clean(cells["user"], batch.where)) if "user" in cells else set()
+    if not found:
+        raise EmptyDataError(f"{table.label}: no rows")
+    if len(owners) > 1:
+        raise DataError(f"{table.label}: ratings of {len(owners):,} users; keep the rows of one")
+    return found
 
 
 def _array(ids: list[Id]) -> NDArray[Any]:

@@ -28,13 +28,15 @@ def layout(path: Path, label: str, suffix: str, n_needed: int, is_header: IsHead
         EmptyDataError: there is a header and nothing below.
     """
     text, is_whole = _head(path)
+    if not text.strip():
+        raise EmptyDataError(f"{label}: the file holds nothing but blanks")
     usual = _USUAL.get(suffix)
     order = sorted(_DELIMITERS, key=lambda delimiter: delimiter != usual)  # stable: the usual one first
     cuts = {delimiter: _rows(text, is_whole, delimiter) for delimiter in order}
     _refuse_item_lists(cuts, label)
     delimiter = _best(cuts, n_needed, usual)
     if delimiter is None:
-        first = text.lstrip().splitlines()[0]
+        first = text.lstrip().split("\n", 1)[0]
         raise FileFormatError(
             f"{label}: only one column is seen in {first[:60]!r}; fields are separated by comma, tab, "
             "semicolon, '::', '|' or one blank, the same in every row"

@@ -52,7 +52,7 @@ class Vocabulary:
     def from_sorted(cls, ids: NDArray[np.int64] | Sequence[str]) -> Vocabulary:
         """From ids already unique and in ascending order (text: by code point)."""
         if isinstance(ids, np.ndarray) and ids.dtype.kind == "i":
-            return cls(integers=np.ascontiguousarray(ids, np.int64))
+            return cls(integers=np.array(ids, np.int64, order="C"))
         return cls(texts=PackedText.of(ids))
 
     @classmethod
