@@ -109,3 +109,11 @@ def test_the_start_is_zero_where_nothing_was_rated_and_the_seed_decides_the_rest
     assert same_bits(starts[0], starts[1])
     assert not same_bits(starts[0], starts[2])
     assert random_start(table, 0, scale, 0.1, np.random.default_rng(0)).user_factors.shape == (10, 0)
+
+
+@pytest.mark.parametrize("link", [Identity(1, 5), Sigmoid(1, 5)])
+def test_ratings_that_are_all_the_same_have_the_spread_of_the_range(link):
+    """So that steps stay finite when the inner training part happens to be constant."""
+    table = replace(planted_table(5, 4), ratings=np.full(planted_table(5, 4).n_ratings, 3, np.float32))
+    scale = Scale.of(table, link, SquaredError())
+    assert scale.spread == pytest.approx(4 / float(link.slope(np.array([scale.centre]))[0]))

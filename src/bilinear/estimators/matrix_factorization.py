@@ -91,7 +91,7 @@ class MatrixFactorization(RatingModel):
         self._check(interactions)
         link = resolve_link(self.link, self.rating_range, interactions)
         seed = draw_seed(self.rng)
-        self.solver_ = self.solver.resolved(interactions.n_ratings)
+        solver = self.solver.resolved(interactions.n_ratings)
         n_factors, l2, l2_biases = self.n_factors, self.l2, self.l2_biases
         inner: Split | None = None
         table: SearchTable | None = None
@@ -104,7 +104,7 @@ class MatrixFactorization(RatingModel):
                     inner.test,
                     link,
                     self.loss,
-                    self.solver_,
+                    solver,
                     n_factors=None if n_factors == "auto" else n_factors,
                     l2=None if l2 == "auto" else l2,
                     l2_biases=None if l2_biases == "auto" else l2_biases,
@@ -119,7 +119,7 @@ class MatrixFactorization(RatingModel):
         assert l2 != "auto"
         assert l2_biases != "auto"
         penalty = L2(l2, l2_biases, self.l2_exponent)
-        descend = partial(self._descend, link, penalty, n_factors, seed, progress)
+        descend = partial(self._descend, solver, link, penalty, n_factors, seed, progress)
         if best is None:
             best = descend(inner.train, inner.test) if inner else descend(interactions)
         parameters, history = best
@@ -128,7 +128,7 @@ class MatrixFactorization(RatingModel):
         if inner and self.refit and history.ended != "interrupted":
             parameters, history = _trained_again(descend, interactions, parameters, history)
         self.loss_, self.link_, self.penalty_ = self.loss, link, penalty
-        self.search_, self.seed_ = table, seed
+        self.search_, self.seed_, self.solver_ = table, seed, solver
         self._learn(interactions, parameters, history)
         return self
 
@@ -141,9 +141,8 @@ class MatrixFactorization(RatingModel):
         self._check(interactions)
         link = resolve_link(self.link, self.rating_range, interactions)
         assert self.seed_ is not None
-        descend = partial(
-            self._descend, link, self.penalty_, before.n_factors, self.seed_, progress or Quiet()
-        )
+        settings = self.solver_, link, self.penalty_, before.n_factors, self.seed_
+        descend = partial(self._descend, *settings, progress or Quiet())
         parameters, history = _trained_again(descend, interactions, before, self.history_)
         if parameters is before:
             self.history_ = history
@@ -162,6 +161,7 @@ class MatrixFactorization(RatingModel):
 
     def _descend(
         self,
+        solver: SGD,
         link: Link,
         penalty: L2,
         n_factors: int,
@@ -174,7 +174,7 @@ class MatrixFactorization(RatingModel):
     ) -> tuple[Parameters, History]:
         rng = np.random.default_rng([seed, 2])
         scale = Scale.of(train, link, self.loss)
-        return self.solver_.minimise(
+        return solver.minimise(
             Objective(self.loss, link, penalty, train),
             random_start(train, n_factors, scale, self.start_size, rng),
             rng,

@@ -23,7 +23,7 @@ class Scale:
 
     Attributes:
         centre: the score of the mean rating.
-        spread: standard deviation of the ratings, as scores.
+        spread: standard deviation of the ratings, as scores; the range if they are all the same.
         curvature: second derivative of the loss by the score, there.
     """
 
@@ -39,7 +39,9 @@ class Scale:
         at = np.array([centre])
         slope = float(link.slope(at)[0])
         curvature = float(loss.curvature(at, np.array([mean]), link)[0])
-        return cls(centre, max(float(ratings.std()), 1e-6) / slope, curvature)
+        low, high = link.bounds
+        constant = ratings.min() == ratings.max()  # possible in the inner training part
+        return cls(centre, (high - low if constant else float(ratings.std())) / slope, curvature)
 
     @property
     def l2_factors(self) -> float:
