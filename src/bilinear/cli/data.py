@@ -96,7 +96,9 @@ def synthetic(
 ) -> None:
     from bilinear.data.synthetic import synthetic_catalogue, write_synthetic
 
-    write_synthetic(folder, synthetic_catalogue(n_ratings, rng=seed), overwrite=overwrite)
+    n_users = max(50, n_ratings // 100)
+    n_items = max(150, round(3000 * (n_ratings / 100_000) ** 0.5))
+    write_synthetic(folder, synthetic_catalogue(n_ratings, n_users, n_items, rng=seed), overwrite=overwrite)
     say(f"bilinear train {folder / 'ratings.csv'} --items {folder / 'movies.csv'}")
 
 

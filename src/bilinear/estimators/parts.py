@@ -12,12 +12,12 @@ from bilinear.errors import ParameterValueError
 from bilinear.model.link import Identity, Sigmoid
 from bilinear.objective.losses import CrossEntropy, SquaredError
 from bilinear.objective.penalties import L2
-from bilinear.training.schedules import Constant, OneCycle
+from bilinear.training.schedules import Constant, Falling, OneCycle
 from bilinear.training.sgd import SGD
 
 _PARTS: dict[str, type] = {
     part.__name__: part
-    for part in (Identity, Sigmoid, SquaredError, CrossEntropy, L2, SGD, OneCycle, Constant)
+    for part in (Identity, Sigmoid, SquaredError, CrossEntropy, L2, SGD, OneCycle, Falling, Constant)
 }
 _Part = TypeVar("_Part")
 

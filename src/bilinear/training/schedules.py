@@ -43,5 +43,25 @@ class OneCycle:
         return _cosine(1.0, self.end, (progress - self.warm_up) / (1 - self.warm_up))
 
 
+@dataclass(frozen=True)
+class Falling:
+    """Geometrically from `start` to 1 during the first `until` of training, then 1.
+
+    For penalties: with a large one only the strongest directions leave zero, and the weaker ones
+    follow as it falls (a homotopy; docs/decisions/0008). Descending at once with the small one
+    lets noise grow beside them.
+    """
+
+    start: float = 4.0
+    until: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not (is_real(self.start) and self.start > 0 and is_real(self.until) and 0 < self.until <= 1):
+            raise ParameterValueError(f"{self!r}; start is positive, until a share of training in (0, 1]")
+
+    def __call__(self, progress: float) -> float:
+        return float(self.start ** max(0.0, 1 - progress / self.until))
+
+
 def _cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) * (1 + cos(pi * share)) / 2

@@ -18,12 +18,14 @@ from bilinear.objective.penalties import L2
 from bilinear.training.biases import solve_biases
 from bilinear.training.history import History
 from bilinear.training.progress import Progress, Quiet
+from bilinear.training.schedules import Constant
 from bilinear.training.sgd import SGD, rmse
 from bilinear.training.start import Scale, random_start
 
 BIAS_GRID = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2)
 L2_PATH = (1.6, 1.13, 0.8, 0.57, 0.4, 0.28, 0.2, 0.14, 0.1, 0.07, 0.05, 0.035, 0.025)
 BIAS_PATH = (1.0, 0.5, 0.25, 0.125)
+FULL_L2_PATH = (1.41, 2.0, 2.83)
 FACTOR_PATH = (32, 64, 128, 256)
 _TOLERANCE = 5e-4  # by which share of the RMSE a trial must be better to be preferred
 _PATH_FACTORS = 32  # while the penalties are chosen
@@ -102,7 +104,7 @@ def search(
     1. l2_biases by the closed-form bias model.
     2. l2 from large to small with 32 factors, each trial going on from the weights of the one
        before for a quarter of a full run; ends after two trials that were 0.2 % worse.
-    3. l2_biases downwards, then n_factors upwards, each trial a full run from its own random
+    3. l2_biases downwards, then l2 and then n_factors upwards, each trial a full run from its own random
        start (columns added to a trained model would need as long); ends at the first that is
        no better by 0.05 %.
     The grids are in units of `Scale`, so they fit any rating scale. The best full run is the
@@ -123,7 +125,10 @@ def search(
             run.l2 = l2
         elif run.n_factors:
             run.choose_l2()
-        run.choose_by_full_runs(biases=l2_biases is None and run.n_factors > 0, factors=n_factors is None)
+        searched = run.n_factors > 0
+        run.choose_by_full_runs(
+            biases=l2_biases is None and searched, l2=l2 is None and searched, factors=n_factors is None
+        )
     except KeyboardInterrupt:
         if run.best is None:
             raise
@@ -208,20 +213,26 @@ class _Search:
     def _shortened(self, share: int) -> SGD:
         n_epochs = self.solver.resolved(self.train.n_ratings).n_epochs
         assert n_epochs != "auto"
-        return replace(self.solver, n_epochs=max(1, n_epochs // share), patience=n_epochs)
+        return replace(
+            self.solver, n_epochs=max(1, n_epochs // share), patience=n_epochs, l2_schedule=Constant()
+        )
 
-    def choose_by_full_runs(self, *, biases: bool, factors: bool) -> None:
-        """l2_biases downwards, then n_factors upwards, until a full run is no better."""
-        start_biases, best = self.l2_biases, np.inf
+    def choose_by_full_runs(self, *, biases: bool, l2: bool, factors: bool) -> None:
+        """l2_biases downwards, l2 and then n_factors upwards, each until a full run is no better."""
+        start_biases, start_l2, best = self.l2_biases, self.l2, np.inf
 
-        def better(stage: str, n_factors: int, l2_biases: float) -> bool:
+        def better(
+            *, n_factors: int | None = None, l2: float | None = None, l2_biases: float | None = None
+        ) -> bool:
             nonlocal best
-            before, wins = (self.n_factors, self.l2_biases), False
-            self.n_factors, self.l2_biases = n_factors, l2_biases
+            before, wins = (self.n_factors, self.l2, self.l2_biases), False
+            self.n_factors = self.n_factors if n_factors is None else n_factors
+            self.l2 = self.l2 if l2 is None else l2
+            self.l2_biases = self.l2_biases if l2_biases is None else l2_biases
             rng = np.random.default_rng([self.seed, 2])
-            start = random_start(self.train, n_factors, self.scale, self.start_size, rng)
+            start = random_start(self.train, self.n_factors, self.scale, self.start_size, rng)
             try:
-                parameters, history, trial = self._descend(stage, self.solver, start, rng)
+                parameters, history, trial = self._descend("full run", self.solver, start, rng)
                 interrupted = history.ended == "interrupted"
                 to_beat = min(best, self._best_rmse()) if interrupted else best
                 wins = trial.validation_rmse < to_beat * (1 - _TOLERANCE)
@@ -232,14 +243,17 @@ class _Search:
                     raise KeyboardInterrupt
             finally:  # what was chosen must describe the weights that are kept
                 if not wins:
-                    self.n_factors, self.l2_biases = before
+                    self.n_factors, self.l2, self.l2_biases = before
             return wins
 
         for share in BIAS_PATH if biases else BIAS_PATH[:1]:
-            if not better("full run", self.n_factors, start_biases * share):
+            if not better(l2_biases=start_biases * share):
+                break
+        for factor in FULL_L2_PATH if l2 else ():
+            if not better(l2=start_l2 * factor):
                 break
         for n_factors in FACTOR_PATH if factors else ():
-            if n_factors > self.n_factors and not better("full run", n_factors, self.l2_biases):
+            if n_factors > self.n_factors and not better(n_factors=n_factors):
                 break
 
     def _descend(

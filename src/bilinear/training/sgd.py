@@ -20,7 +20,7 @@ from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.training.history import Epoch, History
 from bilinear.training.progress import Progress, Quiet
-from bilinear.training.schedules import OneCycle, Schedule
+from bilinear.training.schedules import Falling, OneCycle, Schedule
 from bilinear.training.start import Scale
 
 _FEWEST_STEPS = 1_500_000
@@ -32,14 +32,15 @@ class SGD:
     """One step a rating, over the shuffled ratings, `n_epochs` times.
 
     Args:
-        n_epochs: passes over the ratings; the schedule spans all of them. "auto" is 25, and more
-            for tables below 60,000 ratings, so that factors have 1.5 million steps to grow from
-            their small start (500 passes at most).
+        n_epochs: passes over the ratings; the schedules span all of them. "auto" is 50 for 80,000
+            ratings, less for more (27 for a million, 13 for 20 million) and more for less, so that
+            factors have 1.5 million steps to grow from their small start (500 passes at most).
         learning_rate: the largest step, for ratings of standard deviation one; it is converted
             to the scale of the data (see `Scale`).
         momentum: heavy-ball momentum in [0, 1), row-sparse; a step is then
             learning_rate * (1 - momentum) long, so that the sum of steps stays the same.
         schedule: multiplies the rate, as a function of progress in [0, 1].
+        l2_schedule: multiplies the L2 of the factors, likewise.
         patience: epochs without a better validation RMSE before training stops; "auto" is a
             fifth of n_epochs. Never in the first half: biases may overfit before factors have
             grown, and the error falls again.
@@ -52,6 +53,7 @@ class SGD:
     learning_rate: float = 0.02
     momentum: float = 0.0
     schedule: Schedule = field(default_factory=OneCycle)
+    l2_schedule: Schedule = field(default_factory=Falling)
     patience: int | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
@@ -65,14 +67,19 @@ class SGD:
             raise ParameterValueError(f"learning_rate={self.learning_rate!r}; a positive number")
         if not (is_real(self.momentum) and 0 <= self.momentum < 1):
             raise ParameterValueError(f"momentum={self.momentum!r}; zero or more, below one")
-        if not callable(self.schedule):
-            raise ParameterValueError(f"schedule={self.schedule!r}; OneCycle(), Constant(), or a function")
+        for name in ("schedule", "l2_schedule"):
+            if not callable(getattr(self, name)):
+                raise ParameterValueError(f"{name}={getattr(self, name)!r}; Constant() or another schedule")
 
     def resolved(self, n_ratings: int) -> SGD:
         """This solver with numbers for what is "auto", for a table of so many ratings."""
         n_epochs = self.n_epochs
         if n_epochs == "auto":
-            n_epochs = int(np.clip(-(-_FEWEST_STEPS // max(n_ratings, 1)), 25, 500))
+            n_ratings = max(n_ratings, 1)
+            n_epochs = round(
+                np.clip(max(50 * (80_000 / n_ratings) ** 0.25, _FEWEST_STEPS / n_ratings), 10, 500)
+            )
+        assert n_epochs != "auto"
         patience = max(5, n_epochs // 5) if self.patience == "auto" else self.patience
         return replace(self, n_epochs=n_epochs, patience=patience)
 
@@ -200,7 +207,7 @@ class _Run:
             high - low,
             self.user_weights,
             self.item_weights,
-            self.objective.penalty.factors,
+            self.objective.penalty.factors * solver.l2_schedule(float(progress.mean())),
             self.objective.penalty.biases,
             rates * self.scale.factor_rate,
             rates * self.scale.bias_rate,
