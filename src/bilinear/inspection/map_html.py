@@ -1,0 +1,96 @@
+"""The map of items as a page to explore."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bilinear.inspection import palette
+from bilinear.inspection.items import shown
+from bilinear.inspection.neighbours import nearest_of_each
+from bilinear.inspection.page import asset, text, write_page
+
+if TYPE_CHECKING:
+    from bilinear.inspection.maps import ItemMap
+
+N_NEAREST = 8
+_MOST_PRODUCTS = 4e10  # multiplications spent on nearest items: some ten seconds on one core
+
+
+def write_map(items: ItemMap, path: Path) -> None:
+    """See `ItemMap.to_html`."""
+    body = (
+        f'<header class="map-head"><h1>Map of {len(items):,} items</h1>'
+        f"<p>{text(items.source)}: {explanation(items)}</p></header>{asset('map.html')}"
+    )
+    write_page(path, f"Item map: {items.source}", body, map_data(items), "map-page")
+
+
+def explanation(items: ItemMap) -> str:
+    """What the map shows, as HTML."""
+    share = items.explained[:2].sum()
+    left_out = f"; {items.n_left_out:,} with fewer are left out" if items.n_left_out else ""
+    return (
+        f"items near each other are liked by the same people. The two directions hold {share:.0%} of what "
+        f"tells the items' tastes apart. Items have {items.min_ratings:,} ratings or more{left_out}."
+    )
+
+
+def map_data(items: ItemMap) -> dict[str, Any]:
+    """What the script needs: columns, because they are a third of the size of rows.
+
+    Genres are numbered; a genre's place in `genres` is its colour. Nearest items are
+    positions, N_NEAREST an item, with cosines in per cent; -1 fills a short list.
+    """
+    genre_texts = sorted(set(items.genres))
+    number = {genres: n for n, genres in enumerate(genre_texts)}
+    names = [genre for genre, _ in items.genre_counts]
+    genre_number = {genre: n for n, genre in enumerate(names)}
+    rows, cosines, has_nearest = _nearest(items)
+    return {
+        "ids": [shown(str(id_)) for id_ in items.ids.tolist()],
+        "titles": [shown(title) for title in items.titles],
+        "genreTexts": [shown(genres) for genres in genre_texts],
+        "genreText": [number[genres] for genres in items.genres],
+        "genres": [shown(name) for name in names],
+        "genre": [genre_number.get(genre, -1) for genre in items.first_genres],
+        "x": _rounded(items.coordinates[:, 0]),
+        "y": _rounded(items.coordinates[:, 1]),
+        "bias": _rounded(items.biases),
+        "ratings": items.n_ratings.tolist(),
+        "explained": _rounded(items.explained[:2]),
+        "unit": items.unit,
+        "nearestEach": N_NEAREST,
+        "nearestOf": has_nearest,
+        "nearest": rows,
+        "cosines": cosines,
+        "colours": {
+            "light": {
+                "genres": palette.GENRES_LIGHT,
+                "other": palette.OTHER_LIGHT,
+                "bias": palette.BIAS_LIGHT,
+            },
+            "dark": {"genres": palette.GENRES_DARK, "other": palette.OTHER_DARK, "bias": palette.BIAS_DARK},
+        },
+    }
+
+
+def _nearest(items: ItemMap) -> tuple[list[int], list[int], list[int]]:
+    """Nearest items end to end, their cosines in per cent, and for which items these are."""
+    n, n_factors = items.unit_factors.shape
+    n_asked = int(min(n, _MOST_PRODUCTS / (n * n_factors)))
+    asked = np.sort(np.argsort(-items.n_ratings, kind="stable")[:n_asked]).astype(np.int32)
+    asked = asked[items.unit_factors[asked].any(axis=1)]
+    rows, cosines, counts = nearest_of_each(items.unit_factors, asked, N_NEAREST)
+    padded = np.full((len(asked), N_NEAREST), -1)
+    filled = np.arange(rows.shape[1]) < counts[:, None]
+    padded[:, : rows.shape[1]][filled] = rows[filled]
+    per_cent = np.zeros_like(padded)
+    per_cent[:, : rows.shape[1]][filled] = np.rint(100 * cosines[filled]).astype(int)
+    return padded.ravel().tolist(), per_cent.ravel().tolist(), asked.tolist()
+
+
+def _rounded(values: Any) -> list[float]:
+    return [float(f"{value:.4g}") for value in np.asarray(values, np.float64).tolist()]

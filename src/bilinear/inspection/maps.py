@@ -1,0 +1,223 @@
+"""The items as points in a plane: the directions in which users' tastes divide them most."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.errors import ParameterValueError
+from bilinear.estimators.base import RatingModel
+from bilinear.inspection.items import (
+    check_model,
+    enough_ratings,
+    first_genre,
+    genres_of,
+    no_factors,
+    rating_counts,
+    shown,
+    unit_of,
+    whole_number,
+)
+from bilinear.inspection.spectrum import balanced_item_factors
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_WANTED = 200  # a map of fewer items is no map: a small table shows what it has
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ItemMap:
+    """Items and their places, in the order of the model's vocabulary.
+
+    Attributes:
+        ids: (n,) ids. titles, genres: n texts, the id and "" where the model has none.
+        coordinates: (n, n_components) float64 around the mean item, in the units of the score.
+        explained: (n_components,) share of the items' variance along each direction.
+        n_ratings: (n,) training ratings. biases: (n,) in the units of the score.
+        min_ratings: items with fewer ratings were left out, `n_left_out` of them.
+        unit: what coordinates and biases are measured in. source: what the model learned from.
+        unit_factors: (n, n_factors) item factors scaled to length one, for the nearest items.
+    """
+
+    ids: NDArray[Any]
+    titles: tuple[str, ...]
+    genres: tuple[str, ...]
+    coordinates: NDArray[np.float64]
+    explained: NDArray[np.float64]
+    n_ratings: NDArray[np.int64]
+    biases: NDArray[np.floating[Any]]
+    min_ratings: int
+    n_left_out: int
+    unit: str
+    source: str
+    unit_factors: NDArray[np.floating[Any]] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def first_genres(self) -> tuple[str, ...]:
+        """The first genre of each item, "" where it has none."""
+        firsts = {genres: first_genre(genres) for genres in set(self.genres)}
+        return tuple(firsts[genres] for genres in self.genres)
+
+    @cached_property
+    def genre_counts(self) -> tuple[tuple[str, int], ...]:
+        """(first genre, items) pairs, most frequent first; without the items that have none."""
+        counts = Counter(genre for genre in self.first_genres if genre)
+        return tuple(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+
+    def extremes(self, component: int, n: int = 5) -> tuple[list[int], list[int]]:
+        """Positions of the `n` items furthest to the low and to the high end of a direction."""
+        order = np.argsort(self.coordinates[:, component], kind="stable")
+        return order[:n].tolist(), order[: -n - 1 : -1].tolist()
+
+    def figure(self, *, n_labels: int = 25) -> Figure:
+        """The map as a matplotlib figure with the `n_labels` most rated items named.
+
+        Raises: MissingDependencyError: matplotlib is not installed.
+        """
+        from bilinear.inspection.map_figure import draw
+
+        return draw(self, n_labels)
+
+    def to_png(self, path: str | Path, *, n_labels: int = 25, dpi: int = 150) -> None:
+        """Writes `figure()` as a PNG image, whole or not at all.
+
+        Raises:
+            MissingDependencyError: matplotlib is not installed.
+            ParameterValueError: the name ends in the suffix of another format.
+        """
+        from bilinear.inspection.map_figure import write_png
+
+        write_png(self, Path(path), n_labels, dpi)
+
+    def to_html(self, path: str | Path) -> None:
+        """Writes one page to explore: pan, zoom, search, colours, nearest items. It needs no network.
+
+        The nearest items of a point are those of the whole factors, not of the plane.
+        Cost: O(n^2 * n_factors) for them (bounded: in a very large map only the most rated items
+        carry theirs); the file has some 150 bytes an item.
+        """
+        from bilinear.inspection.map_html import write_map
+
+        write_map(self, Path(path))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; one dictionary an item."""
+        return {
+            "explained": self.explained.tolist(),
+            "unit": self.unit,
+            "min_ratings": self.min_ratings,
+            "n_left_out": self.n_left_out,
+            "items": [
+                {
+                    "id": id_,
+                    "title": title,
+                    "genres": genres,
+                    "coordinates": place,
+                    "bias": bias,
+                    "n_ratings": count,
+                }
+                for id_, title, genres, place, bias, count in zip(
+                    self.ids.tolist(),
+                    self.titles,
+                    self.genres,
+                    self.coordinates.tolist(),
+                    self.biases.tolist(),
+                    self.n_ratings.tolist(),
+                    strict=True,
+                )
+            ],
+        }
+
+    def __repr__(self) -> str:
+        shares = ", ".join(f"{share:.1%}" for share in self.explained)
+        return f"ItemMap({len(self):,} items; {len(self.explained)} directions with {shares} of the variance)"
+
+    def __str__(self) -> str:
+        lines = [
+            f"map of {len(self):,} items with {self.min_ratings:,} ratings or more; "
+            f"the first {len(self.explained)} directions hold {self.explained.sum():.0%} of the variance"
+        ]
+        for component, share in enumerate(self.explained):
+            low, high = self.extremes(component, 4)
+            lines.append(f"  direction {component + 1} ({share:.0%})")
+            lines += [
+                f"    {end} {', '.join(shown(self.titles[at], 32) for at in places)}"
+                for end, places in (("-", low), ("+", high))
+            ]
+        return "\n".join(lines)
+
+
+def item_map(model: RatingModel, *, n_components: int = 2, min_ratings: int | None = None) -> ItemMap:
+    """Principal directions of the items' factors, in the metric of the users' factors.
+
+    The distance of two items is the root mean square, over the users, of how differently their
+    taste scores them (see `balanced_item_factors`: any other basis of the factors gives the same
+    map); the plane shows as much of it as a plane can. Each direction points to the side of the
+    item that is furthest out.
+
+    Args:
+        n_components: directions to keep; figures and pages show the first two.
+        min_ratings: leave out items with fewer training ratings; None is ten, or the median of
+            the rated items where that is more. Rarely rated items are shrunk towards the middle.
+    Raises:
+        ParameterValueError: the model has fewer than two factors, or too few items are left.
+    Cost: O((n_users + n_items) * n_factors^2).
+    """
+    check_model(model)
+    n_components = whole_number("n_components", n_components)
+    counts = rating_counts(model)
+    least = enough_ratings(counts, min_ratings, _WANTED)
+    rows = np.flatnonzero(counts >= least)
+    if fault := no_map(model) or _too_few(len(rows), n_components, least, model):
+        raise ParameterValueError(fault)
+    places = balanced_item_factors(model)[rows]
+    places -= places.mean(axis=0)
+    left, values, _ = np.linalg.svd(places, full_matrices=False)
+    coordinates = left[:, :n_components] * values[:n_components]
+    furthest = np.abs(coordinates).argmax(axis=0)
+    coordinates *= np.where(coordinates[furthest, np.arange(n_components)] < 0, -1.0, 1.0)
+    factors = model.parameters_.item_factors[rows]
+    lengths = np.linalg.norm(factors, axis=1, keepdims=True)
+    ids = model.item_vocabulary_.decode(rows)
+    total = float((values**2).sum())
+    return ItemMap(
+        ids=ids,
+        titles=tuple(model.title(id_) for id_ in ids.tolist()),
+        genres=tuple(genres_of(model, rows)),
+        coordinates=coordinates,
+        explained=values[:n_components] ** 2 / (total or 1.0),
+        n_ratings=counts[rows],
+        biases=model.parameters_.item_biases[rows],
+        min_ratings=least,
+        n_left_out=len(counts) - len(rows),
+        unit=unit_of(model),
+        source=model.source_,
+        unit_factors=factors / np.where(lengths > 0, lengths, 1).astype(factors.dtype),
+    )
+
+
+def no_map(model: RatingModel) -> str | None:
+    """Why there is no map of this model's items, or None if there is one."""
+    if model.parameters_.n_factors == 1:
+        return "one factor puts the items on a line; a map needs n_factors of 2 or more"
+    fault = no_factors(model)
+    return fault and f"{fault}; a map needs MatrixFactorization with n_factors of 2 or more"
+
+
+def _too_few(n: int, n_components: int, least: int, model: RatingModel) -> str | None:
+    most = min(n - 1, model.parameters_.n_factors)
+    if most < 2:
+        return f"{n} items have {least:,} ratings or more, which is no map; lower min_ratings"
+    if not 2 <= n_components <= most:
+        return f"n_components={n_components}: these {n:,} items have 2 to {most} directions"
+    return None

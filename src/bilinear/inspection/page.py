@@ -1,0 +1,63 @@
+"""One HTML file with everything in it: style, script and data, and no way out to a network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from bilinear.files import atomic_write
+from bilinear.inspection.items import shown
+
+# JSON is a part of JavaScript but not of HTML: `</script>` inside a title must not end the script.
+_UNSAFE = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
+
+
+def asset(name: str) -> str:
+    """The text of a file of `web/`, with plain line ends."""
+    return files("bilinear.inspection").joinpath("web", name).read_text("utf-8")
+
+
+def write_page(path: Path, title: str, body: str, data: Mapping[str, Any] | None, kind: str) -> None:
+    """Writes a page whole or not at all.
+
+    Args:
+        title: text. body: trusted HTML, in which every text of the data is escaped already.
+        data: what the map shows, or None for a page without one.
+        kind: class of the body element.
+    The page carries a Content-Security-Policy that allows its own style and script by their
+    hashes and nothing else, so that a browser would refuse whatever a hostile title tried.
+    """
+    style, script = asset("page.css"), asset("map.js") if data is not None else ""
+    page = Template(asset("page.html")).substitute(
+        title=text(title),
+        kind=kind,
+        style=style,
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        script=script,
+        body=body,
+        data=embedded(data),
+    )
+    with atomic_write(path) as file:
+        file.write(page.encode())
+
+
+def embedded(data: Any) -> str:
+    """JSON that may stand inside a script element: ASCII, without `<`, `>` and `&`."""
+    return json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")).translate(_UNSAFE)
+
+
+def text(value: object) -> str:
+    """Text as HTML; what could turn or hide the text around it is replaced, see `shown`."""
+    return escape(shown(str(value)))
+
+
+def _hash(source: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()

@@ -1,0 +1,105 @@
+"""How many directions of taste a fitted model really uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.estimators.base import RatingModel
+from bilinear.inspection.items import check_model, no_factors
+
+_BLOCK = 1 << 14
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """The singular values of the users x items matrix of <user factors, item factors>.
+
+    They do not depend on the basis that training happened to end in, which the columns of the
+    factors do.
+
+    Attributes:
+        singular_values: (n_factors,) float64, descending, in score units times sqrt(n_users n_items).
+        shares: (n_factors,) of the sum of squares; they add up to one.
+        taste: root mean square of the matrix over users and items with ratings, in score units:
+            by how much taste moves a typical score.
+    """
+
+    singular_values: NDArray[np.float64]
+    shares: NDArray[np.float64]
+    taste: float
+
+    @property
+    def effective_rank(self) -> float:
+        """exp(entropy of the singular values): n for n equal ones, near 1 for one that rules.
+
+        Source: Roy & Vetterli, The effective rank, EUSIPCO 2007.
+        """
+        share = self.singular_values / self.singular_values.sum()
+        share = share[share > 0]
+        return float(np.exp(-(share * np.log(share)).sum()))
+
+    def directions_for(self, share: float) -> int:
+        """How many directions hold `share` of the sum of squares."""
+        return int(np.searchsorted(np.cumsum(self.shares), share - 1e-12) + 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "singular_values": self.singular_values.tolist(),
+            "shares": self.shares.tolist(),
+            "taste": self.taste,
+            "effective_rank": self.effective_rank,
+        }
+
+    def __str__(self) -> str:
+        first = ", ".join(f"{share:.1%}" for share in self.shares[:6])
+        more = ", ..." if len(self.shares) > 6 else ""
+        return (
+            f"{len(self.shares)} factors, effective rank {self.effective_rank:.1f}; "
+            f"{self.directions_for(0.9)} directions hold 90 % of the taste part\n"
+            f"  share of each: {first}{more}"
+        )
+
+
+def spectrum(model: RatingModel) -> Spectrum | None:
+    """The spectrum of the taste part, or None where there is none.
+
+    Cost: O((n_users + n_items) * n_factors^2) time, no n_users x n_items array.
+    """
+    check_model(model)
+    if no_factors(model):
+        return None
+    items = balanced_item_factors(model)
+    n_users = int((model.seen_.counts > 0).sum())
+    n_items = int(np.unique(model.seen_.others).size)
+    values = np.sqrt(np.linalg.eigvalsh(items.T @ items)[::-1].clip(0))
+    squares = values**2
+    taste = float(np.sqrt(squares.sum() / n_items))
+    return Spectrum(values * np.sqrt(n_users), squares / squares.sum(), taste)
+
+
+def balanced_item_factors(model: RatingModel) -> NDArray[np.float64]:
+    """Item factors in the metric of the users: V (U^T U / n_users)^(1/2), up to a rotation.
+
+    U V^T is all that training sees, so U and V are only defined up to U A, V A^-T with any
+    invertible A: lengths and angles among rows of V say as much about A as about the items.
+    Here the inner product of two rows is the mean over the users of the product of their
+    scores for the two items, which no A can change. A row's length is then how strongly the
+    item divides the users, and the distance of two rows is the root mean square of how
+    differently a user likes them, in score units.
+
+    Users without training ratings have no tastes and do not count.
+    Returns: (n_items, n_factors) float64. Cost: O((n_users + n_items) * n_factors^2).
+    """
+    users, items = model.parameters_.user_factors, model.parameters_.item_factors
+    gram = np.zeros((users.shape[1], users.shape[1]))
+    for start in range(0, len(users), _BLOCK):
+        block = users[start : start + _BLOCK].astype(np.float64)
+        gram += block.T @ block
+    gram /= max(1, int((model.seen_.counts > 0).sum()))
+    values, directions = np.linalg.eigh(gram)
+    balanced: NDArray[np.float64] = items.astype(np.float64) @ (directions * np.sqrt(values.clip(0)))
+    return balanced
