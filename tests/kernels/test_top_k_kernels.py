@@ -52,6 +52,22 @@ def test_nothing_allowed_gives_nothing():
     assert len(rows) == 0
 
 
+def test_equal_scores_in_single_precision_are_ties_whatever_the_offset():
+    """An offset of double precision must not make a kept score, rounded, look smaller than a new one."""
+    for offset in (3.02345678901, -0.1, 1 / 3):
+        rows, _ = run_rows(
+            np.zeros(2, np.float32),
+            offset,
+            np.ones((30, 2), np.float32),
+            np.full(30, 0.7, np.float32),
+            np.ones(30, bool),
+            np.zeros(30, np.int64),
+            -1,
+            9,
+        )
+        assert rows.tolist() == list(range(9))
+
+
 @pytest.mark.parametrize("exclude_seen", [True, False])
 @pytest.mark.parametrize("k", [1, 5, 12])
 def test_users_equal_a_full_sort_each(exclude_seen, k):

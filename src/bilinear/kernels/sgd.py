@@ -41,14 +41,14 @@ def sgd_block(  # type: ignore[no-untyped-def]
     stopped being a finite number.
     """
     n_factors = user_factors.shape[1]
-    one = user_factors.dtype.type(1)
+    real = user_factors.dtype.type  # all arithmetic of a step in the type of the factors
     total = 0.0
     n_steps = len(order)
     for n in range(n_steps):
         row = order[n]
         u, i = users[row], items[row]
         p, q = user_factors[u], item_factors[i]
-        score = one * global_mean + user_biases[u] + item_biases[i]
+        score = real(global_mean) + user_biases[u] + item_biases[i]
         for f in range(n_factors):
             score += p[f] * q[f]
         value, slope = loss_and_slope(score, ratings[row], link, loss, low, span)
@@ -56,14 +56,14 @@ def sgd_block(  # type: ignore[no-untyped-def]
             return np.nan, n
         total += value
         progress = n / n_steps
-        rate = one * (factor_rates[0] + progress * (factor_rates[1] - factor_rates[0]))
-        bias_rate = one * (bias_rates[0] + progress * (bias_rates[1] - bias_rates[0]))
-        slope = one * slope
-        user_weight, item_weight = one * user_weights[u], one * item_weights[i]
-        user_biases[u] -= bias_rate * (slope + l2_biases * user_weight * user_biases[u])
-        item_biases[i] -= bias_rate * (slope + l2_biases * item_weight * item_biases[i])
-        user_keep = one - rate * one * l2_factors * user_weight
-        item_keep = one - rate * one * l2_factors * item_weight
+        rate = real(factor_rates[0] + progress * (factor_rates[1] - factor_rates[0]))
+        bias_rate = real(bias_rates[0] + progress * (bias_rates[1] - bias_rates[0]))
+        slope = real(slope)
+        user_weight, item_weight = user_weights[u], item_weights[i]
+        user_biases[u] -= bias_rate * (slope + real(l2_biases) * user_weight * user_biases[u])
+        item_biases[i] -= bias_rate * (slope + real(l2_biases) * item_weight * item_biases[i])
+        user_keep = real(1) - rate * real(l2_factors) * user_weight
+        item_keep = real(1) - rate * real(l2_factors) * item_weight
         step = rate * slope
         for f in range(n_factors):
             p_f, q_f = p[f], q[f]  # both gradients use the old values
@@ -86,14 +86,14 @@ def momentum_block(  # type: ignore[no-untyped-def]
     Row-sparse: only the two rows of a rating move, so a row's speed decays once a rating of it.
     """
     n_factors = user_factors.shape[1]
-    one = user_factors.dtype.type(1)
+    real = user_factors.dtype.type  # all arithmetic of a step in the type of the factors
     total = 0.0
     n_steps = len(order)
     for n in range(n_steps):
         row = order[n]
         u, i = users[row], items[row]
         p, q = user_factors[u], item_factors[i]
-        score = one * global_mean + user_biases[u] + item_biases[i]
+        score = real(global_mean) + user_biases[u] + item_biases[i]
         for f in range(n_factors):
             score += p[f] * q[f]
         value, slope = loss_and_slope(score, ratings[row], link, loss, low, span)
@@ -101,17 +101,21 @@ def momentum_block(  # type: ignore[no-untyped-def]
             return np.nan, n
         total += value
         progress = n / n_steps
-        rate = one * (factor_rates[0] + progress * (factor_rates[1] - factor_rates[0]))
-        bias_rate = one * (bias_rates[0] + progress * (bias_rates[1] - bias_rates[0]))
-        momentum = one * (momenta[0] + progress * (momenta[1] - momenta[0]))
-        slope = one * slope
-        user_weight, item_weight = one * user_weights[u], one * item_weights[i]
-        user_bias_speed[u] = momentum * user_bias_speed[u] + slope + l2_biases * user_weight * user_biases[u]
-        item_bias_speed[i] = momentum * item_bias_speed[i] + slope + l2_biases * item_weight * item_biases[i]
+        rate = real(factor_rates[0] + progress * (factor_rates[1] - factor_rates[0]))
+        bias_rate = real(bias_rates[0] + progress * (bias_rates[1] - bias_rates[0]))
+        momentum = real(momenta[0] + progress * (momenta[1] - momenta[0]))
+        slope = real(slope)
+        user_weight, item_weight = user_weights[u], item_weights[i]
+        user_bias_speed[u] = (
+            momentum * user_bias_speed[u] + slope + real(l2_biases) * user_weight * user_biases[u]
+        )
+        item_bias_speed[i] = (
+            momentum * item_bias_speed[i] + slope + real(l2_biases) * item_weight * item_biases[i]
+        )
         user_biases[u] -= bias_rate * user_bias_speed[u]
         item_biases[i] -= bias_rate * item_bias_speed[i]
         p_speed, q_speed = user_speed[u], item_speed[i]
-        user_pull, item_pull = one * l2_factors * user_weight, one * l2_factors * item_weight
+        user_pull, item_pull = real(l2_factors) * user_weight, real(l2_factors) * item_weight
         for f in range(n_factors):
             p_f, q_f = p[f], q[f]
             p_speed[f] = momentum * p_speed[f] + slope * q_f + user_pull * p_f

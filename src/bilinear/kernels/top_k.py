@@ -23,13 +23,13 @@ def top_k_rows(  # type: ignore[no-untyped-def]
     A bounded heap with the worst kept pair on top: O(n_items * n_factors + k log k) time.
     """
     n_items, n_factors = item_factors.shape
-    one = item_factors.dtype.type(1)
+    start = item_factors.dtype.type(offset)  # scores of one type only, or ties would not be ties
     n = 0
     for i in range(n_items):
         if not allowed[i] or hidden[i] == mark:
             continue
         q = item_factors[i]
-        score = one * offset + item_biases[i]
+        score = start + item_biases[i]
         for f in range(n_factors):
             score += vector[f] * q[f]
         if n < k:
