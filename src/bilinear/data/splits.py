@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.arguments import is_real
+from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Interactions
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import DataError, MissingColumnError, ParameterValueError
@@ -15,14 +15,24 @@ from bilinear.errors import DataError, MissingColumnError, ParameterValueError
 
 @dataclass(frozen=True)
 class Split:
-    """Two disjoint parts of one table, with one vocabulary."""
+    """Two or three disjoint parts of one table, with one vocabulary.
+
+    Attributes:
+        train: what a model learns from; test: what it is judged by.
+        history: None where users of the test part are in the training part as well. Else the users
+            of the test part are not, and this is what they are folded in from.
+    """
 
     train: Interactions
     test: Interactions
     how: str
+    history: Interactions | None = None
 
     def __repr__(self) -> str:
-        return f"Split({self.how}: {self.train.n_ratings:,} to train, {self.test.n_ratings:,} to test)"
+        history = "" if self.history is None else f"{self.history.n_ratings:,} to fold in, "
+        return (
+            f"Split({self.how}: {self.train.n_ratings:,} to train, {history}{self.test.n_ratings:,} to test)"
+        )
 
 
 def split_random(interactions: Interactions, test: float = 0.2, rng: int = 0) -> Split:
@@ -52,12 +62,7 @@ def split_temporal(interactions: Interactions, test: float = 0.2) -> Split:
     Ratings with the time of the border all go to the test part.
     """
     n_test = _n_test(interactions, test)
-    times = interactions.times
-    if times is None:
-        raise MissingColumnError(
-            f"{interactions.source} has no time column, which a temporal split needs; name it with "
-            "time=... (--time), or split at random"
-        )
+    times = _times(interactions, "a temporal split")
     border = np.partition(times, len(times) - n_test)[len(times) - n_test]
     mask = times >= border
     if mask.all():
@@ -66,6 +71,71 @@ def split_temporal(interactions: Interactions, test: float = 0.2) -> Split:
             "is left to train on; split at random instead"
         )
     return _split(interactions, mask, f"latest {mask.mean():.0%} by time")
+
+
+def split_leave_last_out(interactions: Interactions, n: int = 1, rng: int = 0) -> Split:
+    """Each user's `n` latest ratings; users with `n` or fewer stay in training whole.
+
+    Among ratings of one moment chance decides, by the seed; the description says for how many users.
+    """
+    if not (is_whole(n) and n >= 1):
+        raise ParameterValueError(f"n={n!r}: how many ratings of each user to hold out, one or more")
+    times = _times(interactions, "leaving the last out")
+    chance = np.random.default_rng(rng).random(interactions.n_ratings)
+    order = np.lexsort((chance, times, interactions.users))
+    starts, counts = interactions.by_user.starts, interactions.by_user.counts
+    long_enough = np.flatnonzero(counts > n)
+    if not len(long_enough):
+        raise DataError(
+            f"{interactions.source}: no user has the {n + 1} ratings of which {n} can be held out; "
+            "hold out fewer, or split at random"
+        )
+    borders = starts[long_enough + 1] - n
+    mask = np.zeros(interactions.n_ratings, bool)
+    mask[order[borders[:, None] + np.arange(n)]] = True
+    tied = int((times[order[borders]] == times[order[borders - 1]]).sum())
+    how = f"last {n} of each user" + (
+        f", seed {rng} for {tied:,} users with ties at the border" if tied else ""
+    )
+    return _split(interactions, mask, how)
+
+
+def split_users(interactions: Interactions, test: float = 0.1, history: float = 0.8, rng: int = 0) -> Split:
+    """Whole users are held out: a model trained on the others meets them by fold-in.
+
+    Also known as strong generalisation. A share `test` of the users with at least two ratings is
+    held out. Of each one's ratings a share `history`, drawn at random, is what the model is shown;
+    the rest is the test part. Both have at least one. Users with a single rating stay in training.
+    Source: Marlin, Collaborative Filtering: A Machine Learning Perspective, 2004, section 3.3.
+
+    Args: test: share of users to hold out; history: share of a held-out user's ratings to show.
+    """
+    for name, share in (("test", test), ("history", history)):
+        if not (is_real(share) and 0 < share < 1):
+            raise ParameterValueError(f"{name}={share!r}: a share lies between 0 and 1")
+    draws = np.random.default_rng(rng)
+    counts = interactions.by_user.counts
+    rated, eligible = int((counts > 0).sum()), np.flatnonzero(counts >= 2)
+    n_test = round(test * len(eligible))
+    if not 0 < n_test < rated:
+        raise DataError(
+            f"{interactions.source}: {len(eligible)} users with two ratings or more are too few to hold out "
+            f"{test:.0%} of them"
+        )
+    held_out = np.zeros(interactions.n_users, bool)
+    held_out[draws.permutation(eligible)[:n_test]] = True
+    order = np.lexsort((draws.random(interactions.n_ratings), interactions.users))
+    place = np.arange(interactions.n_ratings) - np.repeat(interactions.by_user.starts[:-1], counts)
+    n_shown = np.clip(np.rint(history * counts), 1, counts - 1)[interactions.users]
+    shown = np.zeros(interactions.n_ratings, bool)
+    shown[order] = place < n_shown
+    of_held_out = held_out[interactions.users]
+    return Split(
+        interactions.take(~of_held_out),
+        interactions.take(of_held_out & ~shown),
+        f"{test:.0%} of the users held out, shown {history:.0%} of their ratings, seed {rng}",
+        interactions.take(of_held_out & shown),
+    )
 
 
 def split_file(train: Interactions, test: Interactions) -> Split:
@@ -123,6 +193,15 @@ def _last_of_each(interactions: Interactions, keys: NDArray[np.float64], test: f
     mask = np.zeros(interactions.n_ratings, bool)
     mask[order] = place >= counts - np.floor(test * counts + 1e-9)  # 0.29 * 100 is 28.999...
     return mask
+
+
+def _times(interactions: Interactions, what: str) -> NDArray[np.float64]:
+    if interactions.times is None:
+        raise MissingColumnError(
+            f"{interactions.source} has no time column, which {what} needs; name it with "
+            "time=... (--time), or split at random"
+        )
+    return interactions.times
 
 
 def _n_test(interactions: Interactions, test: float) -> int:

@@ -309,7 +309,8 @@ def _check_finite(parameters: Parameters) -> None:
 
 
 def _lengths(vectors: Array) -> NDArray[np.float64]:
-    return np.sqrt(np.einsum("nf,nf->n", vectors, vectors, dtype=np.float64))
+    lengths: NDArray[np.float64] = np.sqrt(np.einsum("nf,nf->n", vectors, vectors, dtype=np.float64))
+    return lengths
 
 
 def _most_from_here(panels: NDArray[np.float64]) -> NDArray[np.float64]:

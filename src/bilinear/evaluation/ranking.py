@@ -1,0 +1,425 @@
+"""How well a model ranks what users took up later: full ranking, over all users with a test item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.arguments import is_real, is_whole
+from bilinear.data.interactions import Grouped, Interactions
+from bilinear.data.splits import Split
+from bilinear.data.vocabulary import Vocabulary
+from bilinear.errors import EmptyDataError, ParameterValueError
+from bilinear.evaluation.bootstrap import mean_intervals
+from bilinear.evaluation.ranking_metrics import (
+    ACCURACY,
+    OF_LISTS,
+    ListStatistics,
+    Sums,
+    TopLists,
+    accuracy_of_scores,
+    checked_cutoffs,
+)
+from bilinear.evaluation.ratings import Interval
+from bilinear.kernels.ranking import keep_only
+from bilinear.kernels.top_k_blocks import first_nan, hide_seen
+from bilinear.model.blocks import checked_block_size, checked_threads, map_blocks
+from bilinear.model.parameters import Array
+
+_SCORES_AT_ONCE = 1 << 23
+
+
+class Model(Protocol):
+    """What evaluation needs of a fitted model; every `Recommender` has it."""
+
+    user_vocabulary_: Vocabulary
+    item_vocabulary_: Vocabulary
+    seen_: Grouped
+
+    def score_block(self, user_rows: NDArray[Any]) -> Array: ...
+    def score_histories(self, histories: Grouped) -> Array: ...
+
+
+@dataclass(frozen=True)
+class RankingProtocol:
+    """What is ranked, what counts as a hit, and how long lists are.
+
+    Args:
+        cutoffs: lengths of lists.
+        relevant_from: the least rating of a relevant test item; None: every test item is relevant.
+        exclude_seen: rank only items that the user has not seen in training.
+        n_negatives: None ranks all items. A number ranks the relevant ones among as many others,
+            drawn uniformly for each user: easier, not comparable with full ranking, and known to
+            order models differently (Krichene & Rendle, On Sampled Metrics for Item Recommendation,
+            KDD 2020). It is there to compare with papers that report it.
+        rng: seed of the resamples and of the negatives.
+    """
+
+    cutoffs: tuple[int, ...] = (5, 10, 20, 50)
+    relevant_from: float | None = None
+    exclude_seen: bool = True
+    n_negatives: int | None = None
+    rng: int = 0
+
+    def __post_init__(self) -> None:
+        checked_cutoffs(self.cutoffs)
+        if self.relevant_from is not None and not is_real(self.relevant_from):
+            raise ParameterValueError(f"relevant_from={self.relevant_from!r}; a rating, or None")
+        if self.n_negatives is not None and not (is_whole(self.n_negatives) and self.n_negatives >= 1):
+            raise ParameterValueError(f"n_negatives={self.n_negatives!r}; a whole number from 1, or None")
+        if not (is_whole(self.rng) and self.rng >= 0):
+            raise ParameterValueError(f"rng={self.rng!r}; a whole number, zero or more")
+
+    def describe(self, n_items: int) -> str:
+        """One line that belongs beside every number made with it."""
+        which = "not seen in training" if self.exclude_seen else "seen or not"
+        text = f"full ranking of {n_items:,} items ({which})"
+        if self.n_negatives is not None:
+            text = (
+                f"SAMPLED, not comparable with full ranking: {self.n_negatives:,} negatives a user, "
+                f"uniform ({which}), seed {self.rng}"
+            )
+        if self.relevant_from is not None:
+            text += f"; relevant from a rating of {self.relevant_from:g}"
+        return text
+
+
+@dataclass(frozen=True, eq=False)
+class RankingScores:
+    """Metrics of ranked lists, means over users with 95 % bootstrap intervals.
+
+    Attributes:
+        protocol: what was ranked, in words.
+        cutoffs: lengths of lists.
+        means: by name, such as "recall@20" or "auc": means over users.
+        catalogue: by name, such as "coverage@20" or "gini@20": of all lists together.
+        n_users: users with at least one relevant test item; all of them count.
+        n_relevant: relevant test items of these users.
+        n_users_without_test: users known from training that have no relevant test item.
+        n_unknown_users: of `n_users`, those without training interactions (list not personal).
+        n_unknown_items: of `n_relevant`, those whose item has no training interactions.
+        n_trained_pairs: test pairs that were trained on; no longer candidates, so left out of
+            `n_relevant` (kept if seen items are ranked).
+        n_short_of_negatives: users for whom fewer negatives were left than asked for.
+        users: (n_users,) rows in the vocabulary of the test table; per_user: (n_users,) by name.
+            Both are empty in scores that were read back with `from_dict`.
+    """
+
+    protocol: str
+    cutoffs: tuple[int, ...]
+    means: Mapping[str, Interval]
+    catalogue: Mapping[str, float]
+    n_users: int
+    n_relevant: int
+    n_users_without_test: int
+    n_unknown_users: int
+    n_unknown_items: int
+    n_trained_pairs: int
+    n_short_of_negatives: int = 0
+    users: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64), repr=False)
+    per_user: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
+
+    def __getitem__(self, name: str) -> float:
+        """The mean, or the figure of the catalogue, by name."""
+        if name in self.means:
+            return self.means[name].value
+        if name in self.catalogue:
+            return self.catalogue[name]
+        known = ", ".join([*self.means, *self.catalogue])
+        raise ParameterValueError(f"no metric {name!r} here; there are {known}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values, without the vectors of users."""
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        del plain["users"], plain["per_user"]
+        means = {name: [mean.value, mean.low, mean.high] for name, mean in self.means.items()}
+        return plain | {"cutoffs": list(self.cutoffs), "means": means, "catalogue": dict(self.catalogue)}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> RankingScores:
+        means = {name: Interval(*mean) for name, mean in stored["means"].items()}
+        return cls(**{**stored, "cutoffs": tuple(stored["cutoffs"]), "means": means})
+
+    def __str__(self) -> str:
+        rows = [["", *(f"@{k}" for k in self.cutoffs)]]
+        for name in (*ACCURACY, *OF_LISTS, "coverage", "gini"):
+            cells = [self._cell(f"{name}@{k}") for k in self.cutoffs]
+            if any(cells):
+                rows.append([name, *cells])
+        rows.append(["auc", self._cell("auc")])
+        return "\n".join([self.protocol, *self._counts(), "", aligned(rows)])
+
+    def _cell(self, name: str) -> str:
+        if name in self.means:
+            return str(self.means[name])
+        return f"{self.catalogue[name]:.4f}" if name in self.catalogue else ""
+
+    def _counts(self) -> list[str]:
+        lines = [
+            f"{self.n_users:,} users with {self.n_relevant:,} relevant test items; "
+            f"{self.n_users_without_test:,} users without any are not counted; 95 % bootstrap over users"
+        ]
+        for count, text in (
+            (self.n_unknown_users, "of the users have no training interactions (list not personal)"),
+            (self.n_unknown_items, "of the relevant items have no training interactions"),
+            (self.n_trained_pairs, "test pairs were trained on: not held out"),
+            (self.n_short_of_negatives, "users have fewer items left than the negatives asked for"),
+        ):
+            lines += [f"{count:,} {text}"] if count else []
+        return lines
+
+
+def evaluate_ranking(
+    model: Model,
+    test: Interactions | Split,
+    protocol: RankingProtocol | None = None,
+    *,
+    item_vectors: Array | None = None,
+    n_threads: int | None = None,
+    block_size: int | None = None,
+) -> RankingScores:
+    """Ranks for every user with a relevant test item and compares with what the user took up.
+
+    Ties are taken by expectation: the metrics are those of a uniformly random order of equal
+    scores, exactly. Definitions: docs/guide/metrics.md.
+
+    Args:
+        model: fitted; on `test.train` where a `Split` is given. A split with a `history` is
+            answered by fold-in: its users are scored from their history, not from training.
+        item_vectors: (n_items, any) in the model's item rows, for diversity; None leaves it out.
+        n_threads: None takes all cores. block_size: users at once; the result does not depend on it.
+    Raises:
+        EmptyDataError: no user has a relevant test item.
+        ParameterValueError: a score is NaN, or `item_vectors` has another number of rows.
+    Cost: the model's `score_block` for each user, then O(n_items) a user and relevant item; 32 MB
+        of scores a thread, never n_users x n_items.
+    """
+    protocol = protocol or RankingProtocol()
+    n_items = len(model.item_vocabulary_)
+    if item_vectors is not None and len(item_vectors) != n_items:
+        raise ParameterValueError(
+            f"item_vectors has {len(item_vectors):,} rows; the model has {n_items:,} items"
+        )
+    task = _Task.of(model, test, protocol)
+    cutoffs = checked_cutoffs(protocol.cutoffs)
+    counts = np.bincount(model.seen_.others, minlength=n_items)
+    n_trained_users = int((model.seen_.counts > 0).sum())
+    statistics = ListStatistics(cutoffs, counts, n_trained_users, item_vectors)
+    work = _worker(model, task, protocol, cutoffs)
+    size = checked_block_size(block_size, max(1, _SCORES_AT_ONCE // n_items))
+    accuracy, of_lists, aucs, short = [], [], [], 0
+    for done in map_blocks(work, np.arange(len(task.users)), size, checked_threads(n_threads)):
+        accuracy.append(done.accuracy)
+        aucs.append(done.auc)
+        short += done.n_short
+        if done.lists is not None:
+            of_lists.append(statistics.add(done.lists))
+    per_user = _named(ACCURACY, np.concatenate(accuracy, axis=2), cutoffs) | {"auc": np.concatenate(aucs)}
+    catalogue: dict[str, float] = {}
+    if of_lists:
+        named = _named(OF_LISTS, np.concatenate(of_lists, axis=2), cutoffs)
+        per_user |= {
+            name: values
+            for name, values in named.items()
+            if item_vectors is not None or not name.startswith("diversity")
+        }
+        for name, values in (("coverage", statistics.coverage()), ("gini", statistics.gini())):
+            catalogue |= {f"{name}@{k}": float(value) for k, value in zip(cutoffs, values, strict=True)}
+    intervals = mean_intervals(np.stack(list(per_user.values()), axis=1), protocol.rng)
+    return RankingScores(
+        protocol.describe(n_items) + ("; users folded in from their history" if task.by_history else ""),
+        tuple(cutoffs.tolist()),
+        dict(zip(per_user, intervals, strict=True)),
+        catalogue,
+        len(task.users),
+        len(task.items),
+        task.n_without_test,
+        int((~task.known).sum()),
+        int((task.items < 0).sum() + (counts[task.items[task.items >= 0]] == 0).sum()),
+        task.n_trained_pairs,
+        short,
+        task.users,
+        per_user,
+    )
+
+
+def aligned(rows: list[list[str]]) -> str:
+    """Rows of cells as lines: the first column to the left, the others to the right."""
+    widths = [max(len(row[n]) for row in rows if n < len(row)) for n in range(max(map(len, rows)))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(widths[n]) if n else cell.ljust(widths[0]) for n, cell in enumerate(row)
+        ).rstrip()
+        for row in rows
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """Whom to judge, by what, and what they have seen.
+
+    users: (n,) rows of the test vocabulary; known: (n,) whether they have seen anything.
+    items[starts[n]:starts[n + 1]]: relevant rows of the model's items, -1 unknown.
+    seen: what they have seen, row seen_rows[n] (-1: nothing).
+    """
+
+    users: NDArray[np.int64]
+    known: NDArray[np.bool_]
+    starts: NDArray[np.int64]
+    items: NDArray[np.int32]
+    seen: Grouped
+    seen_rows: NDArray[np.int32]
+    by_history: bool
+    n_without_test: int
+    n_trained_pairs: int
+
+    @classmethod
+    def of(cls, model: Model, test: Interactions | Split, protocol: RankingProtocol) -> _Task:
+        history = test.history if isinstance(test, Split) else None
+        table = test.test if isinstance(test, Split) else test
+        n_items = len(model.item_vocabulary_)
+        model_rows, items = table.aligned_to(model.user_vocabulary_, model.item_vocabulary_)
+        users = table.users.astype(np.int64)
+        if history is None:
+            seen, rows = model.seen_, model_rows
+        else:
+            seen, rows = _grouped(history, model), table.users
+        relevant = np.ones(len(users), bool)
+        if protocol.relevant_from is not None:
+            relevant &= table.ratings >= protocol.relevant_from
+        trained = relevant & _is_in(seen, rows, items, n_items)
+        relevant &= ~trained | (not protocol.exclude_seen)
+        users, rows, items = users[relevant], rows[relevant], items[relevant]
+        if not len(users):
+            raise EmptyDataError(
+                f"{table.source}: no user has a relevant test item ({len(relevant):,} rows, of which "
+                f"{int(trained.sum()):,} were trained on); nothing can be measured"
+            )
+        first = np.flatnonzero(np.diff(users, prepend=-1))
+        rows = rows[first]
+        known = np.zeros(len(rows), bool)
+        known[rows >= 0] = seen.counts[rows[rows >= 0]] > 0
+        return cls(
+            users[first],
+            known,
+            np.append(first, len(users)),
+            items,
+            seen,
+            rows,
+            history is not None,
+            int((seen.counts > 0).sum() - known.sum()),
+            int(trained.sum()),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Done:
+    accuracy: NDArray[np.float64]
+    auc: NDArray[np.float64]
+    lists: TopLists | None
+    n_short: int
+
+
+def _worker(
+    model: Model, task: _Task, protocol: RankingProtocol, cutoffs: NDArray[np.int64]
+) -> Callable[[NDArray[Any]], _Done]:
+    n_items = len(model.item_vocabulary_)
+    sums = Sums.up_to(max(n_items, int(cutoffs[-1])))
+    longest = min(int(cutoffs[-1]), n_items)
+
+    def work(block: NDArray[Any]) -> _Done:
+        rows = task.seen_rows[block]
+        scores = (
+            model.score_histories(_rows_of(task.seen, rows)) if task.by_history else model.score_block(rows)
+        )
+        wrong = first_nan(scores)
+        if wrong >= 0:
+            raise ParameterValueError(
+                f"{type(model).__name__}: a score is no number, so nothing can be ranked; train again"
+            )
+        if protocol.exclude_seen:
+            hide_seen(scores, rows, task.seen.starts, task.seen.others)
+        begin, end = task.starts[block[0]], task.starts[block[-1] + 1]
+        starts, items = task.starts[block[0] : block[-1] + 2] - begin, task.items[begin:end]
+        n_short = 0
+        if protocol.n_negatives is not None:
+            n_short = _keep_sample(
+                scores, starts, items, task.users[block], protocol.n_negatives, protocol.rng
+            )
+        accuracy, auc = accuracy_of_scores(scores, starts, items, cutoffs, sums)
+        lists = TopLists.of(scores, longest) if protocol.n_negatives is None else None
+        return _Done(accuracy, auc, lists, n_short)
+
+    return work
+
+
+def _keep_sample(
+    scores: Array,
+    starts: NDArray[np.int64],
+    items: NDArray[np.int32],
+    users: NDArray[np.int64],
+    n_negatives: int,
+    rng: int,
+) -> int:
+    """Leaves the relevant items and a sample of the others; returns for how many users too few are left.
+
+    The draw depends on the seed and the user alone: every model meets the same negatives.
+    """
+    kept, n_short = [], 0
+    for n, user in enumerate(users.tolist()):
+        relevant = items[starts[n] : starts[n + 1]]
+        relevant = relevant[relevant >= 0]
+        possible = ~np.isnan(scores[n])
+        possible[relevant] = False
+        others = np.flatnonzero(possible)
+        n_short += len(others) < n_negatives
+        size = min(n_negatives, len(others))
+        drawn = np.random.default_rng([rng, user]).choice(len(others), size, replace=False)
+        kept.append(np.sort(np.concatenate([relevant, others[drawn]])).astype(np.int32))
+    keep_only(scores, np.concatenate([[0], np.cumsum([len(rows) for rows in kept])]), np.concatenate(kept))
+    return n_short
+
+
+def _grouped(history: Interactions, model: Model) -> Grouped:
+    """What held-out users have seen, in the model's item rows, by their rows in their own table.
+
+    Items that the model does not know can tell it nothing and are left out.
+    """
+    _, items = history.aligned_to(model.user_vocabulary_, model.item_vocabulary_)
+    order = np.lexsort((items, history.users))
+    order = order[items[order] >= 0]
+    starts = np.searchsorted(history.users[order], np.arange(history.n_users + 1)).astype(np.int64)
+    return Grouped(starts, items[order], history.ratings[order])
+
+
+def _rows_of(grouped: Grouped, rows: NDArray[Any]) -> Grouped:
+    """Some rows of a grouped table, as a grouped table."""
+    counts = grouped.counts[rows]
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    at = np.arange(starts[-1]) + np.repeat(grouped.starts[rows] - starts[:-1], counts)
+    return Grouped(starts, grouped.others[at], grouped.ratings[at])
+
+
+def _is_in(
+    seen: Grouped, rows: NDArray[np.int32], items: NDArray[np.int32], n_items: int
+) -> NDArray[np.bool_]:
+    """(n,) whether each pair of rows is in the table."""
+    inside = np.zeros(len(rows), bool)
+    there = np.flatnonzero((rows >= 0) & (items >= 0))
+    keys = np.repeat(np.arange(len(seen.counts)), seen.counts) * n_items + seen.others  # ascending
+    if len(keys) and len(there):
+        asked = rows[there].astype(np.int64) * n_items + items[there]
+        inside[there] = keys[np.minimum(np.searchsorted(keys, asked), len(keys) - 1)] == asked
+    return inside
+
+
+def _named(
+    names: tuple[str, ...], values: NDArray[np.float64], cutoffs: NDArray[np.int64]
+) -> dict[str, NDArray[np.float64]]:
+    return {
+        f"{name}@{k}": values[m, c] for m, name in enumerate(names) for c, k in enumerate(cutoffs.tolist())
+    }
