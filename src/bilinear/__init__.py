@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from bilinear.objective.losses import CrossEntropy as CrossEntropy
     from bilinear.objective.losses import SquaredError as SquaredError
     from bilinear.training.schedules import Constant as Constant
+    from bilinear.training.schedules import Falling as Falling
     from bilinear.training.schedules import OneCycle as OneCycle
     from bilinear.training.sgd import SGD as SGD
 
@@ -62,7 +63,7 @@ _HOMES = {
     "bilinear.inspection": ("inspect", "item_map"),
     "bilinear.model.link": ("Identity", "Sigmoid"),
     "bilinear.objective.losses": ("CrossEntropy", "SquaredError"),
-    "bilinear.training.schedules": ("Constant", "OneCycle"),
+    "bilinear.training.schedules": ("Constant", "Falling", "OneCycle"),
     "bilinear.training.sgd": ("SGD",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -40,7 +40,7 @@ class SGD:
         momentum: heavy-ball momentum in [0, 1), row-sparse; a step is then
             learning_rate * (1 - momentum) long, so that the sum of steps stays the same.
         schedule: multiplies the rate, as a function of progress in [0, 1].
-        l2_schedule: multiplies the L2 of the factors, likewise.
+        l2_schedule: multiplies the L2 of the factors, likewise, epoch by epoch.
         patience: epochs without a better validation RMSE before training stops; "auto" is a
             fifth of n_epochs. Never in the first half: biases may overfit before factors have
             grown, and the error falls again.
@@ -183,17 +183,20 @@ class _Run:
         """One pass in `order`; returns the mean loss."""
         total = 0.0
         n_ratings = len(order)
+        l2_factors = self.objective.penalty.factors * self.solver.l2_schedule((number - 0.5) / self.n_epochs)
         for start in range(0, n_ratings, _BLOCK):
             block = order[start : start + _BLOCK]
             shares = np.array([start, start + len(block)]) / n_ratings
-            loss, done = self.step(block, (number - 1 + shares) / self.n_epochs)
+            loss, done = self.step(block, (number - 1 + shares) / self.n_epochs, l2_factors)
             if done < len(block) or not np.isfinite(loss):
                 raise self.diverged(number)
             total += loss
             progress.advance(len(block), loss / len(block))
         return total / n_ratings
 
-    def step(self, block: NDArray[np.int64], progress: NDArray[np.float64]) -> tuple[float, int]:
+    def step(
+        self, block: NDArray[np.int64], progress: NDArray[np.float64], l2_factors: float
+    ) -> tuple[float, int]:
         solver, parameters, table = self.solver, self.parameters, self.objective.interactions
         low, high = self.objective.link.bounds
         rates = np.array([solver.schedule(float(share)) for share in progress]) * solver.learning_rate
@@ -207,7 +210,7 @@ class _Run:
             high - low,
             self.user_weights,
             self.item_weights,
-            self.objective.penalty.factors * solver.l2_schedule(float(progress.mean())),
+            l2_factors,
             self.objective.penalty.biases,
             rates * self.scale.factor_rate,
             rates * self.scale.bias_rate,
