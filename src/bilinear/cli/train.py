@@ -13,6 +13,7 @@ from bilinear.errors import ParameterValueError
 
 NAME = "train"
 HELP = "Train a model, measure it on ratings it has not seen, and save it."
+_ENOUGH = 30  # rows below which an RMSE says nothing
 EXAMPLES = """Examples:
 
 bilinear train ratings.csv --items movies.csv --out model
@@ -162,12 +163,14 @@ def say_measurement(measured: Any) -> None:
         },
         right=["seconds"],
     )
-    if any_scores.unknown_users or any_scores.unknown_items:
+    n_unknown = any_scores.n_unknown
+    if n_unknown:
         say(
             f"Of these ratings {any_scores.unknown_users:.1%} have a user and "
-            f"{any_scores.unknown_items:.1%} an item without training ratings; RMSE on them:"
+            f"{any_scores.unknown_items:.1%} an item without training ratings, {n_unknown:,} in all"
+            + ("; RMSE on them:" if n_unknown >= _ENOUGH else "")
         )
-        for name, scores in worst_first:
+        for name, scores in worst_first if n_unknown >= _ENOUGH else ():
             say(f"  {name}: {scores.rmse_unknown:.4f}")
 
 

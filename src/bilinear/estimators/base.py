@@ -281,7 +281,7 @@ class RatingModel(Recommender):
         for item, rating in zip(items, ratings, strict=True):
             if not (is_real(rating) and low <= rating <= high):
                 raise RatingValueError(
-                    f"rating {rating!s} of item {item!r} is no number in the model's range "
+                    f"rating {rating!s} of item {item!r} is no number, or lies outside the model's range "
                     f"[{low:g}, {high:g}]; correct it"
                 )
         return np.array(ratings, np.float64)

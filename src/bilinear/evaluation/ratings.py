@@ -40,6 +40,8 @@ class RatingScores:
     n_users: int
     unknown_users: float
     unknown_items: float
+    n_unknown: int
+    """Rows with an unknown user, an unknown item or both."""
     rmse_known: float | None
     """RMSE of the rows whose user and item are both known."""
     rmse_unknown: float | None
@@ -100,6 +102,7 @@ def rating_scores(
         len(counts),
         float(unknown_user.mean()),
         float(unknown_item.mean()),
+        int(unknown.sum()),
         _rmse(errors[~unknown]),
         _rmse(errors[unknown]),
     )
