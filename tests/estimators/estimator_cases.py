@@ -27,7 +27,9 @@ MAKE: dict[str, Callable[[], Any]] = {
     "factors, fixed": lambda: MatrixFactorization(**FIXED),
     "no factors": lambda: MatrixFactorization(**FIXED | {"n_factors": 0}),
     "sigmoid": lambda: MatrixFactorization(**FIXED, link=Sigmoid()),
-    "cross-entropy": lambda: MatrixFactorization(**FIXED, link=Sigmoid(), loss=CrossEntropy()),
+    "cross-entropy": lambda: MatrixFactorization(
+        **FIXED | {"l2": 0.02, "l2_biases": 0.02}, link=Sigmoid(), loss=CrossEntropy()
+    ),
 }
 WITH_FACTORS = ["factors", "factors, fixed", "sigmoid", "cross-entropy"]
 

@@ -197,16 +197,31 @@ def test_early_stopping_gives_back_the_weights_of_the_best_epoch(n_epochs, early
     assert same_bits(parameters, alone)
 
 
-def test_auto_gives_small_tables_more_passes():
-    assert SGD().resolved(10**6) == SGD(n_epochs=25, patience=5)
-    assert SGD().resolved(60_000) == SGD(n_epochs=25, patience=5)
-    assert SGD().resolved(30_000) == SGD(n_epochs=50, patience=10)
-    assert SGD().resolved(100) == SGD(n_epochs=500, patience=100)
+def test_auto_gives_small_tables_more_passes_as_documented():
+    epochs = {n: SGD().resolved(n).n_epochs for n in (1, 500, 10_000, 80_000, 10**6, 20 * 10**6, 10**9)}
+    assert list(epochs.values()) == [500, 500, 150, 50, 27, 13, 10]
+    assert SGD().resolved(80_000) == SGD(n_epochs=50, patience=10)
     assert SGD(n_epochs=7).resolved(100) == SGD(n_epochs=7, patience=5)
     assert SGD(n_epochs=7, patience=2).resolved(10**9) == SGD(n_epochs=7, patience=2)
-    table = TABLE.take(np.arange(200))
-    _, history = descend(SGD(patience=1), objective_on(table), n_factors=1)
+    _, history = descend(SGD(), objective_on(TABLE.take(np.arange(200))), n_factors=1)
     assert len(history.epochs) == 500
+
+
+def test_the_l2_schedule_multiplies_the_penalty_of_the_factors_alone():
+    asked = []
+
+    def twice(progress):
+        asked.append(progress)
+        return 2.0
+
+    objective = objective_on(TABLE)
+    penalty = replace(objective.penalty, factors=2 * objective.penalty.factors)
+    doubled, _ = descend(SGD(n_epochs=4, l2_schedule=twice), objective)
+    given, _ = descend(SGD(n_epochs=4, l2_schedule=Constant()), replace(objective, penalty=penalty))
+    assert same_bits(doubled, given)
+    assert asked == [0.125, 0.375, 0.625, 0.875]
+    as_it_is, _ = descend(SGD(n_epochs=4, l2_schedule=Constant()), objective)
+    assert not same_bits(doubled, as_it_is)
 
 
 @pytest.mark.parametrize("momentum", [0, 0.5])
@@ -251,6 +266,7 @@ def test_ctrl_c_before_the_first_epoch_has_nothing_to_keep(method, n, validation
         "learning_rate": [0, -1, nan, inf, "fast", None],
         "momentum": [-0.1, 1, 1.5, nan, "heavy"],
         "schedule": [None, 0.5, "one-cycle"],
+        "l2_schedule": [None, 2],
     }.items(),
 )
 def test_arguments_outside_what_they_may_be_are_refused_by_name(name, values):

@@ -14,7 +14,7 @@ from problems import planted_table, same_bits, with_strangers
 from bilinear.errors import ParameterValueError
 from bilinear.model.link import Identity, Sigmoid
 from bilinear.objective.losses import CrossEntropy, SquaredError
-from bilinear.training.schedules import Constant, OneCycle
+from bilinear.training.schedules import Constant, Falling, OneCycle
 from bilinear.training.start import Scale, random_start
 
 shares = st.floats(0, 1)
@@ -44,6 +44,26 @@ def test_one_cycle_is_a_cosine():
 @given(shares)
 def test_constant_is_one(progress):
     assert Constant()(progress) == 1
+
+
+@given(st.floats(0.1, 100), st.floats(0.01, 1), shares)
+def test_falling_goes_geometrically_to_one_and_stays(start, until, progress):
+    schedule = Falling(start, until)
+    assert schedule(0) == pytest.approx(start)
+    assert schedule(until / 2) == pytest.approx(start**0.5)
+    assert schedule(until) == schedule(1) == 1
+    if progress < until:
+        assert schedule(progress) == pytest.approx(start ** (1 - progress / until))
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [{"start": 0}, {"start": -1}, {"start": nan}, {"until": 0}, {"until": 1.5}, {"until": None}],
+    ids=str,
+)
+def test_falling_from_or_until_elsewhere_is_refused(shares):
+    with pytest.raises(ParameterValueError, match="Falling"):
+        Falling(**shares)
 
 
 @pytest.mark.parametrize(
