@@ -8,11 +8,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bilinear.data.tables import BATCH, Batch
+from bilinear.data.tables import Batch
 from bilinear.data.values import Values
 from bilinear.errors import AmbiguousColumnError, DataError, ParameterValueError
 
-_ROWS = 10 * BATCH
+_ROWS = 1_000_000
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 from bilinear.data.values import Values
 from bilinear.errors import FileFormatError
 
-BATCH = 100_000
+BATCH = 20_000
 
 
 @dataclass(frozen=True)
@@ -96,11 +96,7 @@ class TextTable:
     def batches(self, columns: Sequence[int]) -> Iterator[Batch]:
         with self.path.open(encoding="utf-8", newline="") as stream:
             rows = self._rows(stream)
-            first = 1
-            while batch := list(islice(rows, BATCH)):
-                picked = [[fields[at] for _, fields in batch] for at in columns]
-                yield Batch(self.label, picked, first, [line for line, _ in batch])
-                first += len(batch)
+            yield from _batches(self.label, rows, columns)
 
     def _rows(self, stream: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
         layout = self.layout
@@ -161,12 +157,25 @@ class JsonTable:
     def batches(self, columns: Sequence[int]) -> Iterator[Batch]:
         keys = [self.names[at] for at in columns]
         with self.path.open(encoding="utf-8", newline="\n") as stream:
-            rows = _objects(stream, self.label)
-            first = 1
-            while batch := list(islice(rows, BATCH)):
-                picked = [[row.get(key) for _, row in batch] for key in keys]
-                yield Batch(self.label, picked, first, [line for line, _ in batch])
-                first += len(batch)
+            rows = ((line, list(map(row.get, keys))) for line, row in _objects(stream, self.label))
+            yield from _batches(self.label, rows, range(len(keys)))
+
+
+def _batches(label: str, rows: Iterator[tuple[int, list[Any]]], columns: Sequence[int]) -> Iterator[Batch]:
+    """Rows to columns, without keeping the rows: a hundred thousand lists would busy the collector."""
+    first = 1
+    while True:
+        lines: list[int] = []
+        picked: list[list[Any]] = [[] for _ in columns]
+        outlets = [(column.append, at) for column, at in zip(picked, columns, strict=True)]
+        for line, fields in islice(rows, BATCH):
+            lines.append(line)
+            for put, at in outlets:
+                put(fields[at])
+        if not lines:
+            return
+        yield Batch(label, picked, first, lines)
+        first += len(lines)
 
 
 def records(
