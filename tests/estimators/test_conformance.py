@@ -449,6 +449,41 @@ def test_another_length_is_refused(name, n):
         fitted(name).recommend(USERS[3], n)
 
 
+@every_model
+def test_blocks_of_scores_are_what_predictions_are_made_from(name):
+    model, rows = fitted(name), np.array([3, -1, 0, 61, 3])
+    block = model.score_block(rows)
+    assert block.shape == (5, TRAIN.n_items)
+    users, items = np.repeat(rows, TRAIN.n_items), np.tile(np.arange(TRAIN.n_items), 5)
+    predictions = model.predict_rows(users, items).reshape(block.shape)
+    np.testing.assert_allclose(model.link_.prediction(block), predictions, rtol=1e-5, atol=1e-5)
+    assert same_bits(block[0], model.score_block(np.array([3]))[0])
+    assert same_bits(block[1], block[2])  # unknown, and without ratings
+
+
+@every_model
+def test_blocks_of_scores_for_newcomers_are_those_of_folding_in(name):
+    model = fitted(name)
+    histories = TRAIN.by_user
+    block = model.score_histories(histories)
+    assert block.shape == TRAIN.shape
+    for row in (0, 1, 30):
+        mine = slice(*histories.starts[row : row + 2])
+        user = model.fold_in([ITEMS[i] for i in histories.others[mine]], histories.ratings[mine].tolist())
+        np.testing.assert_allclose(
+            model.link_.prediction(block[row]), user.predict(ITEMS), rtol=1e-4, atol=1e-4
+        )
+    nobody = histories._replace(starts=np.zeros(1, np.int64))
+    assert model.score_histories(nobody).shape == (0, TRAIN.n_items)
+
+
+@every_model
+def test_item_vectors_are_there_when_there_are_factors(name):
+    vectors = fitted(name).item_vectors()
+    assert (vectors is not None) == (name in WITH_FACTORS)
+    assert fitted(name).dot_product() is fitted(name).parameters_
+
+
 # -- similar items --------------------------------------------------------------------------------
 
 

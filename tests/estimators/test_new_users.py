@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf, nan
 
 import numpy as np
@@ -124,6 +125,18 @@ def test_a_rating_that_the_model_could_not_have_seen_is_refused_with_its_item(na
         model.fold_in(["i05", "i01"], [3, rating])
     for part in (str(rating), "'i01'", f"[{low:g}, {high:g}]"):
         assert part in str(caught.value)
+
+
+@every_model
+def test_ratings_at_the_ends_of_the_range_are_inside_however_they_are_stored(name):
+    """0.3 and 4.9 are no float32: one of the neighbours lies outside."""
+    ratings = np.clip(TRAIN.ratings, np.float32(0.3), np.float32(4.9))
+    table = replace(TRAIN, ratings=ratings)
+    model = MAKE[name]().set_params(rating_range=(0.3, 4.9)).fit(table)
+    for stored in (float, np.float32):
+        user = model.fold_in(["i05", "i01"], [stored(0.3), stored(4.9)])
+        assert np.isfinite(user.predict(["i07"])).all()
+    assert np.isfinite(model.score_histories(table.by_user)).all()
 
 
 @every_model

@@ -40,6 +40,7 @@ def test_scores_are_their_formulas(n, n_users, seed):
     assert scores.unknown_users == pytest.approx(unknown_user.mean())
     assert scores.unknown_items == pytest.approx(unknown_item.mean())
     known = ~(unknown_user | unknown_item)
+    assert scores.n_unknown == n - known.sum()
     for found, rows in ((scores.rmse_known, known), (scores.rmse_unknown, ~known)):
         assert found == (pytest.approx(plain_rmse(predictions[rows], ratings[rows])) if rows.any() else None)
 

@@ -204,7 +204,9 @@ class RatingModel(Recommender):
             self._checked_ratings(self.item_vocabulary_.decode(items), ratings)
             folded.append(fold_in(old, self.link_, self.loss_, self.penalty_, items, ratings))
         biases = np.array([user.bias for user in folded], np.float32)
-        factors = np.array([user.factors for user in folded], np.float32).reshape(-1, old.n_factors)
+        factors = np.zeros((len(folded), old.n_factors), np.float32)
+        for row, user in enumerate(folded):
+            factors[row] = user.factors
         users = Parameters(old.global_mean, biases, old.item_biases, factors, old.item_factors)
         return score_block(users, np.arange(len(folded)))
 
@@ -278,8 +280,10 @@ class RatingModel(Recommender):
 
     def _checked_ratings(self, items: Iterable[Id], ratings: Iterable[float]) -> NDArray[np.float64]:
         low, high = self.link_.bounds
+        # tables hold float32, which may round a rating at the end of the range to beyond it
+        least, most = min(low, float(np.float32(low))), max(high, float(np.float32(high)))
         for item, rating in zip(items, ratings, strict=True):
-            if not (is_real(rating) and low <= rating <= high):
+            if not (is_real(rating) and least <= rating <= most):
                 raise RatingValueError(
                     f"rating {rating!s} of item {item!r} is no number, or lies outside the model's range "
                     f"[{low:g}, {high:g}]; correct it"
