@@ -14,6 +14,7 @@ from inspection_cases import build_model
 
 from bilinear.errors import MissingDependencyError, ParameterValueError
 from bilinear.inspection import charts, item_map
+from bilinear.inspection.map_figure import _free_place
 from bilinear.inspection.palette import GENRES_DARK, GENRES_LIGHT
 
 
@@ -37,7 +38,7 @@ def test_png_has_its_signature_and_size(tmp_path):
 @pytest.mark.parametrize(
     "titles",
     [
-        [rf"$\frac{{ {n}" for n in range(60)],
+        [rf"$\frac{{$ {n}" for n in range(60)],
         [f"七人の侍 {n}\n\u202e\x00" for n in range(60)],
         ["x" * 500] * 60,
     ],
@@ -66,6 +67,27 @@ def test_no_two_names_overlap_nor_leave_the_axes(seed):
         assert box.x1 <= inside.x1 + 1
         assert inside.y0 - 1 <= box.y0
         assert box.y1 <= inside.y1 + 1
+
+
+def test_a_name_moves_to_the_side_that_is_free():
+    inside, wide, high = (0, 0, 100, 100), 30, 10
+    assert _free_place((20, 50), 5, wide, high, [], inside) == (25, 45)  # right of the point
+    assert _free_place((90, 50), 5, wide, high, [], inside) == (55, 45)  # left: the frame ends
+    assert _free_place((50, 50), 5, wide, high, [(60, 40, 70, 60)], inside) == (15, 45)  # left: a name
+    both = [(60, 40, 70, 52), (30, 40, 40, 52)]
+    assert _free_place((50, 50), 5, wide, high, both, inside) == (35, 55)  # above
+    assert _free_place((50, 50), 5, wide, high, [(0, 0, 100, 100)], inside) is None
+    assert _free_place((50, 2), 5, 80, high, [], inside) == (10, 7)  # too wide for the sides
+    assert _free_place((50, 98), 5, 80, high, [], inside) == (10, 83)
+
+
+def test_the_most_rated_items_are_named():
+    found = drawn_map(titles=[f"title {n}" for n in range(60)])
+    labels = {text.get_text() for text in found.figure(n_labels=8).axes[0].texts}
+    most = sorted(range(60), key=lambda at: (-found.n_ratings[at], at))[:8]
+    named = {title for title in labels if title.startswith("title ")}
+    assert named <= {found.titles[at] for at in most}
+    assert len(named) >= 5
 
 
 def test_more_ratings_make_larger_points_and_distances_are_true_both_ways():

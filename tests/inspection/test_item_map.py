@@ -93,6 +93,14 @@ def test_columns_belong_to_their_items():
     assert found.genre_counts == (("Comedy", sum(bool(id_ % 3) for id_ in found.ids.tolist())),)
 
 
+def test_genres_come_with_the_most_frequent_first_then_by_name():
+    genres = ["Drama"] * 20 + ["Comedy|Drama"] * 30 + ["Action"] * 10
+    found = item_map(build_model(genres=genres), min_ratings=1)
+    assert found.genre_counts == (("Comedy", 30), ("Drama", 20), ("Action", 10))
+    tied = item_map(build_model(genres=["B", "A"] * 30), min_ratings=1)
+    assert tied.genre_counts == (("A", 30), ("B", 30))
+
+
 def test_without_titles_items_go_by_their_ids():
     found = item_map(build_model(), min_ratings=1)
     assert found.titles == tuple(str(id_) for id_ in found.ids.tolist())

@@ -183,6 +183,15 @@ def test_a_tiny_map_has_short_lists_of_nearest_items(tmp_path):
     assert ((nearest >= 0).sum(axis=1) == 3).all()
 
 
+def test_an_item_without_a_direction_has_no_nearest_items_and_is_none(tmp_path):
+    model = build_model(n_items=6)
+    model.parameters_.item_factors[2] = 0
+    data = data_of(written("map", tmp_path / "map.html", model))
+    assert data["nearestOf"] == [0, 1, 3, 4, 5]
+    assert 2 not in data["nearest"]
+    assert sorted(data["nearest"][:N_NEAREST]) == [-1, -1, -1, -1, 1, 3, 4, 5]
+
+
 def test_a_very_large_map_keeps_the_nearest_of_the_most_rated(tmp_path, monkeypatch):
     monkeypatch.setattr(map_html, "_MOST_PRODUCTS", 60 * 5 * 10)
     model = build_model()

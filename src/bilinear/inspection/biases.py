@@ -9,7 +9,14 @@ import numpy as np
 
 from bilinear.data.vocabulary import Id
 from bilinear.estimators.base import RatingModel
-from bilinear.inspection.items import check_model, enough_ratings, rating_counts, shown, whole_number
+from bilinear.inspection.items import (
+    at_least,
+    check_model,
+    enough_ratings,
+    rating_counts,
+    shown,
+    whole_number,
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ class ItemsByBias:
             return f"no item has {self.min_ratings:,} ratings; lower min_ratings"
         if not self.top:
             return "all item biases are equal"
-        lines = [f"items by bias, of {self.n_items:,} with {self.min_ratings:,} ratings or more"]
+        lines = [f"items by bias, of {self.n_items:,} with {at_least(self.min_ratings)}"]
         for head, items in (("best liked", self.top), ("least liked", self.bottom)):
             lines.append(f"  {head}")
             lines += [

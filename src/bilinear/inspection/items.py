@@ -54,6 +54,11 @@ def whole_number(name: str, value: Any) -> int:
     return int(value)
 
 
+def at_least(n_ratings: int) -> str:
+    """A number of ratings as a lower bound, in words."""
+    return f"{n_ratings:,} rating{'' if n_ratings == 1 else 's'} or more"
+
+
 def no_factors(model: RatingModel) -> str | None:
     """Why this model says nothing about tastes, or None if it does."""
     if not model.parameters_.n_factors:

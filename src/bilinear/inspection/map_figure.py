@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bilinear.errors import MissingDependencyError, ParameterValueError
 from bilinear.files import atomic_write
-from bilinear.inspection.items import shown
+from bilinear.inspection.items import at_least, shown
 from bilinear.inspection.palette import BIAS_LIGHT, GENRES_LIGHT, OTHER_LIGHT, coloured
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _frame(axes: Axes, items: ItemMap) -> None:
         0,
         1.012,
         f"the two main directions of taste in {shown(items.source, 40)}: {len(items):,} items with "
-        f"{items.min_ratings:,} ratings or more; larger points have more ratings",
+        f"{at_least(items.min_ratings)}; larger points have more ratings",
         transform=axes.transAxes,
         color=_FAINT,
         fontsize=10.5,

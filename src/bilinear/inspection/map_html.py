@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bilinear.inspection import palette
-from bilinear.inspection.items import shown
+from bilinear.inspection.items import at_least, shown
 from bilinear.inspection.neighbours import nearest_of_each
 from bilinear.inspection.page import asset, text, write_page
 
@@ -31,10 +31,10 @@ def write_map(items: ItemMap, path: Path) -> None:
 def explanation(items: ItemMap) -> str:
     """What the map shows, as HTML."""
     share = items.explained[:2].sum()
-    left_out = f"; {items.n_left_out:,} with fewer are left out" if items.n_left_out else ""
+    left_out = f"; left out with fewer: {items.n_left_out:,}" if items.n_left_out else ""
     return (
         f"items near each other are liked by the same people. The two directions hold {share:.0%} of what "
-        f"tells the items' tastes apart. Items have {items.min_ratings:,} ratings or more{left_out}."
+        f"tells the items' tastes apart. Items have {at_least(items.min_ratings)}{left_out}."
     )
 
 

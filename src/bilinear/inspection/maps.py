@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.base import RatingModel
 from bilinear.inspection.items import (
+    at_least,
     check_model,
     enough_ratings,
     first_genre,
@@ -144,7 +145,7 @@ class ItemMap:
 
     def __str__(self) -> str:
         lines = [
-            f"map of {len(self):,} items with {self.min_ratings:,} ratings or more; "
+            f"map of {len(self):,} items with {at_least(self.min_ratings)}; "
             f"the first {len(self.explained)} directions hold {self.explained.sum():.0%} of the variance"
         ]
         for component, share in enumerate(self.explained):
@@ -217,7 +218,7 @@ def no_map(model: RatingModel) -> str | None:
 def _too_few(n: int, n_components: int, least: int, model: RatingModel) -> str | None:
     most = min(n - 1, model.parameters_.n_factors)
     if most < 2:
-        return f"{n} items have {least:,} ratings or more, which is no map; lower min_ratings"
+        return f"{n} items have {at_least(least)}, which is no map; lower min_ratings"
     if not 2 <= n_components <= most:
         return f"n_components={n_components}: these {n:,} items have 2 to {most} directions"
     return None

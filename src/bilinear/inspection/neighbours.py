@@ -91,6 +91,7 @@ def nearest_of_each(
 ) -> tuple[NDArray[np.int32], Array, NDArray[np.int64]]:
     """For each of `rows` its `k` nearest other rows of unit length factors, by cosine.
 
+    Rows of zeros have no direction and are nobody's neighbour.
     Returns: rows (len(rows), k), cosines alike, and how many of the k there are (len(rows),).
     Cost: O(len(rows) * n * n_factors).
     """
@@ -107,7 +108,7 @@ def nearest_of_each(
         np.zeros(len(rows), unit_factors.dtype),
         unit_factors,
         nothing,
-        np.ones(n, bool),
+        unit_factors.any(axis=1),
         itself,
         itself[:n].astype(np.int32),
         True,

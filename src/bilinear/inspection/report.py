@@ -9,6 +9,7 @@ from typing import Any
 from bilinear.estimators.base import RatingModel
 from bilinear.inspection import charts
 from bilinear.inspection.biases import BiasedItem
+from bilinear.inspection.items import at_least
 from bilinear.inspection.map_html import explanation, map_data
 from bilinear.inspection.overview import Inspection, inspect
 from bilinear.inspection.page import asset, text, write_page
@@ -216,7 +217,7 @@ def _by_bias(found: Inspection) -> str:
         "Items by bias",
         f'<div class="pair">{table("Best liked", ranked.top)}{table("Least liked", ranked.bottom)}</div>',
         f'<p class="faint">The bias is what an item adds to any user\'s score, {text(found.facts["unit"])}; '
-        f"of {ranked.n_items:,} items with {ranked.min_ratings:,} ratings or more.</p>",
+        f"of {ranked.n_items:,} items with {at_least(ranked.min_ratings)}.</p>",
     )
 
 

@@ -476,7 +476,7 @@
     panel.append(make("p", { className: "facts", textContent: `${factsOf(item)} · id ${data.ids[item]}` }));
     if (!near.length) {
       panel.append(make("p", {
-        textContent: stored ? "No other item has a direction." : "Its nearest items are not stored in this file.",
+        textContent: stored ? "No other item has factors." : "No nearest items are stored for it.",
       }));
       return;
     }
