@@ -80,7 +80,7 @@ def _scores(model: RatingModel) -> str:
     unknown = [
         f"{share:.1%} of these ratings are {what} without a training rating"
         for share, what in ((scores[0].unknown_users, "by users"), (scores[0].unknown_items, "of items"))
-        if share
+        if share >= 0.0005
     ]
     split = model.report_.get("split")
     notes = [f"split: {split}"] if isinstance(split, str) else []
