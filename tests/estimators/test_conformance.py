@@ -154,6 +154,15 @@ def test_ratings_outside_the_range_asked_for_are_refused_by_id(name):
 
 
 @every_model
+def test_so_are_ratings_above_it(name):
+    row = int(np.argmax(TRAIN.ratings > 4.5))
+    with pytest.raises(
+        RatingValueError, match=rf"rated item .* {TRAIN.ratings[row]:g}, outside \[-9, 4\.5\]"
+    ):
+        MAKE[name]().set_params(rating_range=(-9, 4.5)).fit(TRAIN)
+
+
+@every_model
 @pytest.mark.parametrize("given", [(5, 1), (1, 1), (0, np.inf), "15", (1,), 5, (1, 2, 3), ("a", "b")])
 def test_a_rating_range_that_is_none_is_refused(name, given):
     with pytest.raises(ParameterValueError, match=r"rating.range"):

@@ -183,10 +183,22 @@ def test_the_bits_do_not_depend_on_the_process_or_its_threads(threads):
 # -- Ctrl-C and divergence ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stop", [("epoch", 20, "search l2"), ("advance", 3, "search l2")], ids=str)
+STOPS = [
+    ("epoch", 20, "l2"),
+    ("advance", 3, "l2"),
+    ("stage", 3, "l2"),
+    ("stage", 1, "full"),
+    ("epoch", 1, "full"),
+]
+
+
+@pytest.mark.parametrize("stop", STOPS, ids=str)
 def test_ctrl_c_in_the_search_keeps_the_best_so_far(stop):
-    model = MatrixFactorization(solver=QUICK, rng=0)
-    model.fit(TRAIN, progress=CtrlC(*stop))
+    method, n, stage = stop
+    heard = CtrlC(method, n, f"search {stage}")
+    model = MatrixFactorization(solver=QUICK, rng=0).fit(TRAIN, progress=heard)
+    assert heard.raised
+    assert heard.of("stage")[-1][0].startswith(f"search {stage}")  # no refit after it
     assert model.history_.ended == "interrupted"
     assert model.search_.interrupted
     assert model.penalty_ == L2(model.search_.l2, model.search_.l2_biases, 0.5)

@@ -11,6 +11,7 @@ from estimator_cases import (
     FIXED,
     MAKE,
     NO_SUCH_ITEM,
+    SPLIT,
     TRAIN,
     every_model,
     every_model_with_factors,
@@ -61,6 +62,11 @@ def test_predictions_are_those_of_a_user_with_these_weights(name):
         scores.append(parameters.global_mean + user.weights.bias + (known if row >= 0 else 0))
     np.testing.assert_allclose(user.predict(asked), model.link_.prediction(np.array(scores)), rtol=1e-6)
     assert user.predict([]).tolist() == []
+    # also where the first row, which stands in for an unknown item, is one with ratings
+    user = MAKE[name]().fit(SPLIT.train).fold_in(ITEMS, RATINGS)
+    parameters, link = user.model.parameters_, user.model.link_
+    score = np.array([parameters.global_mean + user.weights.bias])
+    np.testing.assert_allclose(user.predict([NO_SUCH_ITEM]), link.prediction(score), rtol=1e-6)
     with pytest.raises(ParameterValueError, match="takes several ids"):
         user.predict("i07")
 

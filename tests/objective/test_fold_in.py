@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from problems import PAIRS, random_parameters, random_table
@@ -93,3 +95,15 @@ def test_ratings_at_the_end_of_the_range_end_in_finite_weights_even_without_a_pe
     parameters, items, _ = problem()
     found = fold_in(parameters, link, loss, L2(), items, np.full(12, link.bounds[1]))
     assert np.isfinite([found.bias, *found.factors]).all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_far_from_the_ratings_newton_steps_are_shortened_until_they_lead_down(seed):
+    """On the flat end of the sigmoid a full Newton step would overshoot to the other flat end."""
+    loss, link = PAIRS[2]
+    rng = np.random.default_rng(seed)
+    parameters = replace(random_parameters((3, 20), 4, rng), global_mean=9.0)
+    items, ratings = rng.permutation(20)[:12], rng.uniform(1, 2, 12)
+    found = fold_in(parameters, link, loss, L2(0.01, 0.01), items, ratings)
+    assert found.relative_gradient < 1e-9
+    assert found.steps < 15

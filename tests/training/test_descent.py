@@ -86,6 +86,16 @@ def test_momentum_reaches_the_same_minimum():
     assert {epoch.momentum for epoch in history.epochs} == {0.8}
 
 
+def test_the_sum_of_steps_does_not_grow_with_momentum():
+    """Short of the minimum, 300 small steps with momentum go as far as 300 without."""
+    objective = objective_on(TABLE)
+    solver = SGD(n_epochs=20, learning_rate=1e-4, schedule=Constant())
+    plain, fast = (descend(replace(solver, momentum=momentum), objective)[0] for momentum in (0, 0.8))
+    gone, faster = np.linalg.norm(plain.user_biases), np.linalg.norm(fast.user_biases)
+    assert 0.8 * gone < faster < gone
+    assert plain.user_biases @ fast.user_biases > 0.99 * gone * faster
+
+
 def test_the_start_and_the_table_are_not_changed():
     rng = np.random.default_rng(0)
     objective = objective_on(TABLE)

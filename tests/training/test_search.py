@@ -30,11 +30,11 @@ LINK = Identity(float(TABLE.ratings.min()), float(TABLE.ratings.max()))
 SOLVER = SGD(n_epochs=40, learning_rate=0.05, patience=40)
 
 
-def run(*, loss=SquaredError(), link=LINK, solver=SOLVER, progress=None, **fixed):  # noqa: B008
+def run(*, split=SPLIT, loss=SquaredError(), link=LINK, solver=SOLVER, progress=None, **fixed):  # noqa: B008
     chosen = {"n_factors": None, "l2": None, "l2_biases": None} | fixed
     return search(
-        SPLIT.train,
-        SPLIT.test,
+        split.train,
+        split.test,
         link,
         loss,
         solver,
@@ -96,9 +96,11 @@ def test_grids_are_walked_as_documented(found):
     assert set(factors) <= set(FACTOR_PATH)
 
 
-@pytest.mark.parametrize("n_epochs", [12, 40])
-def test_the_l2_path_goes_on_until_two_trials_were_clearly_worse(n_epochs):
-    table = run(solver=SGD(n_epochs=n_epochs), n_factors=4).table
+@pytest.mark.parametrize("noise", [0.1, 1.5])
+def test_the_l2_path_goes_on_until_two_trials_were_clearly_worse(noise):
+    split = split_random(planted_table(150, 80, density=0.3, noise=noise), 0.1)
+    link = Identity(float(split.train.ratings.min()) - 9, float(split.train.ratings.max()) + 9)
+    table = run(split=split, link=link, n_factors=8).table
     measured = [trial.validation_rmse for trial in table.trials if trial.stage == "l2"]
     best, worse = np.inf, 0
     for n, found in enumerate(measured, 1):
@@ -106,7 +108,8 @@ def test_the_l2_path_goes_on_until_two_trials_were_clearly_worse(n_epochs):
             best, worse = found, 0
         elif found > best * 1.002:
             worse += 1
-        assert (worse == 2) == (n == len(measured) < len(L2_PATH)) or n == len(L2_PATH)
+        assert (worse == 2 or n == len(L2_PATH)) == (n == len(measured))
+    assert (len(measured) < len(L2_PATH)) == (noise > 1)
 
 
 def test_the_bias_penalty_is_the_best_of_the_grid_by_the_closed_form():
