@@ -30,6 +30,10 @@ def command(
         Path | None,
         typer.Option("--map", help="Draw the items by their first two principal components: .png or .html."),
     ] = None,
+    min_ratings: Annotated[
+        int | None,
+        typer.Option(help="Items with fewer ratings are left out; else the median, at least 10.", min=1),
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Write everything as one HTML page.")] = None,
     json: options.Json = False,
 ) -> None:
@@ -40,13 +44,13 @@ def command(
         raise ParameterValueError(f"--map {map_file}: end it in .png or .html")
     fitted = load(model)
     if map_file is not None:
-        drawn = item_map(fitted)
+        drawn = item_map(fitted, min_ratings=min_ratings)
         (drawn.to_png if map_file.suffix.lower() == ".png" else drawn.to_html)(map_file)
         tell(f"map of {len(drawn):,} items written to {map_file}")
     if report is not None:
-        report_html(fitted, report)
+        report_html(fitted, report, min_ratings=min_ratings)
         tell(f"report written to {report}")
-    found = inspect(fitted, n=n)
+    found = inspect(fitted, n=n, min_ratings=min_ratings)
     if json:
         say_json(found.to_dict())
     else:
