@@ -12,12 +12,26 @@ from bilinear.errors import ParameterValueError
 from bilinear.model.link import Identity, Sigmoid
 from bilinear.objective.losses import CrossEntropy, SquaredError
 from bilinear.objective.penalties import L2
+from bilinear.training.implicit_als import Blocks, Cholesky, ConjugateGradient
 from bilinear.training.schedules import Constant, Falling, OneCycle
 from bilinear.training.sgd import SGD
 
 _PARTS: dict[str, type] = {
     part.__name__: part
-    for part in (Identity, Sigmoid, SquaredError, CrossEntropy, L2, SGD, OneCycle, Falling, Constant)
+    for part in (
+        Identity,
+        Sigmoid,
+        SquaredError,
+        CrossEntropy,
+        L2,
+        SGD,
+        OneCycle,
+        Falling,
+        Constant,
+        Cholesky,
+        ConjugateGradient,
+        Blocks,
+    )
 }
 _Part = TypeVar("_Part")
 

@@ -1,0 +1,158 @@
+"""What ranking models share that score a user from what they took up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.arguments import is_real
+from bilinear.data.interactions import Grouped, Interactions
+from bilinear.data.vocabulary import Vocabulary
+from bilinear.errors import EmptyDataError, ParameterValueError, RatingValueError
+from bilinear.estimators.ranking import RankingModel, best_rows, rows_of
+from bilinear.estimators.recommender import TensorReader
+from bilinear.model.parameters import Array
+
+Confidence = Literal["equal", "ratings", "log"]
+"""How much an interaction counts: all the same, as its rating says, or as log(1 + rating)."""
+
+
+class _Learned(RankingModel):
+    positives_: Grouped
+
+
+@dataclass(repr=False, eq=False)
+class HistoryModel(_Learned):
+    """A ranking model of interactions: ratings say at most how sure they are, never how liked.
+
+    A subclass gives the scores of weighted histories (`_scores_of`). A user without interactions is
+    answered by popularity, unless the subclass says otherwise.
+
+    Args:
+        threshold: learn only from interactions rated at least this; None learns from all. What lies
+            below still counts as seen and is not recommended again.
+        confidence: "equal", or "ratings" or "log" for the rating or log(1 + rating) as the weight of an
+            interaction; these need positive ratings.
+
+    Learned attributes, beyond those of `Recommender`:
+        positives_: what was learned from, grouped by user; its `ratings` are the weights.
+    """
+
+    threshold: float | None = field(default=None, kw_only=True)
+    confidence: Confidence = field(default="equal", kw_only=True)
+
+    def score_block(self, user_rows: NDArray[Any]) -> Array:
+        """(n, n_items) scores of users by row, see `Recommender.score_block`."""
+        return self._scores_or_list_for_all(rows_of(self.positives_, user_rows))
+
+    def score_histories(self, histories: Grouped) -> Array:
+        """(n, n_items) scores of users from what they have seen, see `Recommender.score_histories`."""
+        return self._scores_or_list_for_all(
+            self._weighted(histories, None, self.item_vocabulary_, "histories")
+        )
+
+    def needs_ratings(self) -> bool:
+        return self.threshold is not None or self.confidence != "equal"
+
+    def _scores_of(self, weighted: Grouped) -> Array:
+        """(n, n_items) scores of histories that are weighted and not empty, a new array."""
+        raise NotImplementedError
+
+    def _scores_or_list_for_all(self, weighted: Grouped) -> Array:
+        """`_scores_of`; empty histories get the list for all."""
+        some = weighted.counts > 0
+        if some.all():
+            return self._scores_of(weighted)
+        popular = self._scores_for_all()
+        scores: Array = np.empty((len(some), len(popular)), popular.dtype)
+        scores[~some] = popular
+        if some.any():
+            scores[some] = self._scores_of(rows_of(weighted, np.flatnonzero(some)))
+        return scores
+
+    def _scores_for_all(self) -> Array:
+        """(n_items,) float32 scores of the list that is not personal: in how many histories an item is."""
+        return np.bincount(self.positives_.others, minlength=len(self.item_vocabulary_)).astype(np.float32)
+
+    def _alike(self, item_row: int, n: int, allowed: NDArray[np.bool_]) -> tuple[NDArray[np.int32], Array]:
+        """What a user with only this item would be recommended; nothing that scores exactly zero."""
+        one = Grouped(np.array([0, 1]), np.array([item_row], np.int32), np.ones(1, np.float32))
+        scores = self._scores_of(one)
+        possible = allowed & (scores[0] != 0)
+        possible[item_row] = False
+        return best_rows(scores, n, possible)
+
+    def _learn_positives(self, interactions: Interactions, positives: Grouped) -> None:
+        self._learn_table(interactions)
+        self.positives_ = positives
+
+    def _positives(self, interactions: Interactions) -> Interactions:
+        """What is learned from: the table from `threshold` on, its ratings the weights.
+
+        Raises: ParameterValueError, EmptyDataError, RatingValueError: nothing can be learned from it.
+        """
+        if not isinstance(interactions, Interactions):
+            raise ParameterValueError(
+                f"fit takes Interactions, not {type(interactions).__name__}; "
+                "make them with bilinear.read_ratings(file or frame)"
+            )
+        if self.threshold is not None and not is_real(self.threshold):
+            raise ParameterValueError(f"threshold={self.threshold!r}; a rating, or None")
+        if self.confidence not in get_args(Confidence):
+            raise ParameterValueError(f"confidence={self.confidence!r}; 'equal', 'ratings' or 'log'")
+        table = interactions
+        if self.threshold is not None:
+            table = table.take(table.ratings >= self.threshold)
+            if interactions.n_ratings and not table.n_ratings:
+                raise EmptyDataError(
+                    f"{interactions.source}: no rating reaches threshold={self.threshold:g} "
+                    f"(the largest is {interactions.ratings.max():g}); lower it"
+                )
+        table.check_trainable()
+        weighted = self._weighted(table.by_user, table.user_vocabulary, table.item_vocabulary, table.source)
+        # Kept in the table's order, so that both groupings of it carry the weights.
+        return Interactions(
+            table.users,
+            table.items,
+            weighted.ratings,
+            None,
+            table.user_vocabulary,
+            table.item_vocabulary,
+            table.source,
+            table.n_rows_read,
+            table.duplicates,
+        )
+
+    def _weighted(
+        self, histories: Grouped, users: Vocabulary | None, items: Vocabulary, source: str
+    ) -> Grouped:
+        """Histories from `threshold` on, with weights for ratings."""
+        if self.threshold is not None:
+            kept = histories.ratings >= self.threshold
+            starts = np.concatenate([[0], np.cumsum(kept)])[histories.starts]
+            histories = Grouped(starts, histories.others[kept], histories.ratings[kept])
+        ratings = histories.ratings
+        if self.confidence == "equal":
+            return histories._replace(ratings=np.ones(len(ratings), np.float32))
+        wrong = np.flatnonzero(~(ratings > 0))
+        if len(wrong):
+            at = int(wrong[0])
+            who = ""
+            if users is not None:
+                who = f"user {users[int(np.searchsorted(histories.starts, at, side='right')) - 1]!r}, "
+            raise RatingValueError(
+                f"{source}: {who}item {items[int(histories.others[at])]!r} has the rating {ratings[at]:g} "
+                f"({len(wrong):,} such ratings); confidence={self.confidence!r} needs positive ones: choose "
+                "threshold=... to leave them out, or confidence='equal'"
+            )
+        return histories._replace(ratings=ratings if self.confidence == "ratings" else np.log1p(ratings))
+
+    def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        return {}, {}
+
+    def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
+        self.positives_ = self._weighted(self.seen_, self.user_vocabulary_, self.item_vocabulary_, "seen")

@@ -1,0 +1,226 @@
+"""Implicit alternating least squares: the dot-product model of who takes up what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.arguments import is_real, is_whole
+from bilinear.data.interactions import Grouped, Interactions
+from bilinear.errors import ParameterValueError
+from bilinear.estimators.baselines import draw_seed
+from bilinear.estimators.history_model import HistoryModel
+from bilinear.estimators.parts import checked_size
+from bilinear.estimators.recommender import TensorReader
+from bilinear.model.blocks import score_block
+from bilinear.model.parameters import Array, Parameters
+from bilinear.recommend.lists import similar_rows
+from bilinear.training.implicit_als import (
+    ALSSolver,
+    AlternatingLeastSquares,
+    Blocks,
+    Cholesky,
+    ConjugateGradient,
+    ImplicitObjective,
+    SweepHistory,
+    minimise,
+)
+from bilinear.training.progress import Bar, Progress
+from bilinear.training.workers import workers
+
+_MOST_FACTORS = 4096
+
+
+class _Learned(HistoryModel):
+    parameters_: Parameters
+    mean_user_: Array
+    history_: SweepHistory
+    _system: NDArray[np.float64] | None = None
+
+
+@dataclass(repr=False, eq=False)
+class ImplicitALS(_Learned):
+    """score = <user factors, item factors>, near one for what a user took up, near zero for the rest.
+
+    Every pair counts: observed ones with their confidence and target one, all of them with
+    `unobserved_weight` and target zero. Alternating least squares never raises that objective (see
+    `bilinear.training.implicit_als` for it in full), and nothing is sampled.
+
+    Args:
+        n_factors: length of the factors; more are better until memory or time ends.
+        l2: penalty of the factors. l2_exponent: how it grows with a row's weight; 0 is plain ridge.
+        unobserved_weight: weight of the error on all pairs, against one for an observed pair of
+            confidence one.
+        n_epochs: passes over both sides. tolerance: end earlier, after an epoch that lowered the
+            objective by less than this share of it.
+        solver: `Cholesky()`, `ConjugateGradient()` or `Blocks()`.
+        start_size: standard deviation of the starting factors times sqrt(n_factors).
+        n_threads: None takes all cores; the result is the same for any number.
+        rng: seed of the start; None draws one, kept in `seed_`.
+        threshold, confidence: see `HistoryModel`.
+
+    Learned attributes, beyond those of `HistoryModel`:
+        parameters_: Parameters whose scores are the model's. An item's bias is its score for the
+            mean user, and a user's factors are kept less the mean user's: so a user without
+            interactions, whose factors are zero, is the mean user.
+        mean_user_: (n_factors,). user_factors_: (n_users, n_factors) with it.
+        history_: SweepHistory, the objective by epoch.
+
+    Cost: see the solvers; (n_users + n_items) * n_factors^2 more an epoch.
+    """
+
+    n_factors: int = 128
+    l2: float = 1.0
+    l2_exponent: float = 0.0
+    unobserved_weight: float = 0.01
+    n_epochs: int = 16
+    tolerance: float = 0.0
+    solver: ALSSolver = field(default_factory=Cholesky)
+    start_size: float = 0.1
+    n_threads: int | None = None
+    rng: int | None = None
+
+    def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
+        """Learns the factors of both sides; returns self.
+
+        Args: progress: True shows a bar on standard error.
+        Ctrl-C ends training after the first epoch and keeps the factors (`history_.ended` says so).
+        Raises:
+            EmptyDataError, RatingValueError, ParameterValueError: before any work.
+            DivergenceError: the objective is no finite number any more.
+        """
+        if progress is True:
+            with Bar() as bar:
+                return self.fit(interactions, progress=bar)
+        self._check()
+        table = self._positives(interactions)
+        objective = self._objective(table.by_user, table.by_item)
+        seed = draw_seed(self.rng)
+        with workers(self.n_threads) as pool:
+            rng = np.random.default_rng([seed, 3])
+            als = AlternatingLeastSquares.start(objective, self.n_factors, self.start_size, rng, pool)
+            history = minimise(als, self.solver, self.n_epochs, self.tolerance, progress or None)
+        users = np.ascontiguousarray(als.user_factors[:, : self.n_factors])
+        items = np.ascontiguousarray(als.item_factors[:, : self.n_factors])
+        trained = table.by_user.counts > 0
+        mean = users[trained].mean(axis=0, dtype=np.float64).astype(np.float32)
+        users[trained] -= mean
+        self.parameters_ = Parameters(0.0, np.zeros(len(users), np.float32), items @ mean, users, items)
+        self.mean_user_, self.history_, self.seed_, self._system = mean, history, seed, None
+        self._learn_positives(interactions, table.by_user)
+        return self
+
+    @property
+    def user_factors_(self) -> Array:
+        """(n_users, n_factors), new; a user without interactions has the mean user's."""
+        factors: Array = self.parameters_.user_factors + self.mean_user_
+        return factors
+
+    @property
+    def item_factors_(self) -> Array:
+        """(n_items, n_factors), orthogonal columns, the longest first."""
+        return self.parameters_.item_factors
+
+    def fold_in_factors(self, histories: Grouped) -> NDArray[np.float64]:
+        """The minimum of the objective over the factors of new users, the items held fixed.
+
+        Args: histories: one row a user; `others` are rows of items, `ratings` as in training.
+        Returns: (n, n_factors), in float64; the mean user's where a history is empty. A training
+            user's interactions give that user's factors.
+        Cost: O(n_interactions * n_factors^2 + n_factors^3) a user.
+        """
+        return self._solved(self._weighted(histories, None, self.item_vocabulary_, "histories"))
+
+    def score_block(self, user_rows: NDArray[Any]) -> Array:
+        """(n, n_items) scores, see `Recommender.score_block`."""
+        return score_block(self.parameters_, user_rows)
+
+    def dot_product(self) -> Parameters:
+        """The parameters."""
+        return self.parameters_
+
+    def item_vectors(self) -> Array:
+        """The item factors."""
+        return self.parameters_.item_factors
+
+    def _scores_of(self, weighted: Grouped) -> Array:
+        return self._scores_or_list_for_all(weighted)
+
+    def _scores_or_list_for_all(self, weighted: Grouped) -> Array:
+        factors = (self._solved(weighted) - self.mean_user_).astype(np.float32)
+        old = self.parameters_
+        zeros = np.zeros(len(factors), np.float32)
+        new = Parameters(0.0, zeros, old.item_biases, factors, old.item_factors)
+        return score_block(new, np.arange(len(factors)))
+
+    def _solved(self, weighted: Grouped) -> NDArray[np.float64]:
+        factors = self.parameters_.item_factors
+        if self._system is None:
+            wide = factors.astype(np.float64)
+            self._system = self.unobserved_weight * (wide.T @ wide)
+        sums = np.array([weighted.ratings[a:b].sum(dtype=np.float64) for a, b in pairwise(weighted.starts)])
+        penalties = self._objective(weighted, weighted).penalties(sums, len(factors))
+        solved = np.tile(self.mean_user_.astype(np.float64), (len(sums), 1))
+        for row, (a, b) in enumerate(pairwise(weighted.starts.tolist())):
+            if a == b:
+                continue
+            taken = factors[weighted.others[a:b]].astype(np.float64)
+            weights = weighted.ratings[a:b].astype(np.float64)
+            system = self._system + taken.T @ (weights[:, None] * taken)
+            np.fill_diagonal(system, system.diagonal() + penalties[row])
+            solved[row] = np.linalg.solve(system, weights @ taken)
+        return solved
+
+    def _alike(self, item_row: int, n: int, allowed: NDArray[np.bool_]) -> tuple[NDArray[np.int32], Array]:
+        """By the cosine of the item factors."""
+        return similar_rows(self.parameters_, item_row, n, allowed)
+
+    def _objective(self, by_user: Grouped, by_item: Grouped) -> ImplicitObjective:
+        return ImplicitObjective(by_user, by_item, self.unobserved_weight, self.l2, self.l2_exponent)
+
+    def _check(self) -> None:
+        if not (is_whole(self.n_factors) and 1 <= self.n_factors <= _MOST_FACTORS):
+            raise ParameterValueError(f"n_factors={self.n_factors!r}; a whole number, 1 to {_MOST_FACTORS}")
+        if not (is_whole(self.n_epochs) and self.n_epochs >= 1):
+            raise ParameterValueError(f"n_epochs={self.n_epochs!r}; a whole number of epochs, at least one")
+        if not (is_real(self.tolerance) and self.tolerance >= 0):
+            raise ParameterValueError(f"tolerance={self.tolerance!r}; a number, zero or more")
+        if not (is_real(self.start_size) and self.start_size > 0):
+            raise ParameterValueError(f"start_size={self.start_size!r}; a positive number")
+        if not isinstance(self.solver, (Cholesky, ConjugateGradient, Blocks)):
+            raise ParameterValueError(f"solver={self.solver!r}; Cholesky(), ConjugateGradient() or Blocks()")
+
+    def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        parameters = self.parameters_
+        tensors = {
+            "item_biases": parameters.item_biases,
+            "user_factors": parameters.user_factors,
+            "item_factors": parameters.item_factors,
+            "mean_user": self.mean_user_,
+        }
+        return {"n_factors": parameters.n_factors, "history": self.history_.to_dict()}, tensors
+
+    def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
+        super()._restore(manifest, tensor)
+        self._check()
+        self._objective(self.positives_, self.positives_)
+        n_users, n_items = len(self.user_vocabulary_), len(self.item_vocabulary_)
+        n_factors = checked_size(manifest, "n_factors")
+        self.parameters_ = Parameters(
+            0.0,
+            np.zeros(n_users, np.float32),
+            tensor("item_biases", np.float32, n_items),
+            tensor("user_factors", np.float32, n_users, n_factors),
+            tensor("item_factors", np.float32, n_items, n_factors),
+        )
+        self.mean_user_ = tensor("mean_user", np.float32, n_factors)
+        for name, array in (self.parameters_.arrays() | {"mean_user": self.mean_user_}).items():
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} has values that are not finite")
+        self.history_ = SweepHistory.from_dict(manifest["history"])
+        self._system = None
