@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bilinear.evaluation import ratings as module
-from bilinear.evaluation.ratings import RatingScores, rating_scores
+from bilinear.evaluation.ratings import RatingScores, rating_scores, rmse_difference
 
 
 def problem(n=400, n_users=25, seed=0):
@@ -125,3 +125,22 @@ def test_scores_survive_json_and_print_what_was_unknown():
     assert "400 ratings of 25 users; 95 % bootstrap over users" in first
     assert f"unknown user: {scores.unknown_users:.1%}" in second
     assert f"RMSE of these rows {scores.rmse_unknown:.4f}" in second
+
+
+def test_a_paired_difference_is_the_difference_and_narrower_than_two_intervals():
+    rng = np.random.default_rng(3)
+    users = np.repeat(np.arange(80), 20)
+    hard = np.repeat(rng.lognormal(0, 0.7, 80), 20)  # what makes a user hard, for both
+    ratings = rng.normal(size=1600)
+    errors = hard * rng.normal(size=1600)
+    first, second = ratings + errors, ratings + 1.1 * errors
+    found = rmse_difference(first, second, ratings, users, rng=1)
+    none = np.zeros(1600, bool)
+    alone = [rating_scores(part, ratings, users, none, none).rmse for part in (first, second)]
+    assert found.value == pytest.approx(alone[0].value - alone[1].value, abs=1e-12)
+    assert found.low < found.value < found.high < 0
+    assert alone[0].high > alone[1].low  # the two intervals overlap; the paired one is clear of zero
+    # a constant ratio of errors is a constant ratio in every resample
+    assert found.low / found.high == pytest.approx(alone[0].high / alone[0].low, rel=0.05)
+    same = rmse_difference(first, first, ratings, users)
+    assert (same.value, same.low, same.high) == (0, 0, 0)

@@ -118,7 +118,7 @@ def command(
     if not quiet:
         tell(repr(table) + (f"; {table.n_duplicates:,} repeated rows merged" if table.n_duplicates else ""))
     with nullcontext(Quiet()) if quiet else Bar() as progress:
-        measured = measure(models, parts, rng=seed, progress=progress)
+        measured = measure(models, parts, reference="BiasModel", rng=seed, progress=progress)
         stopped = model.history_.ended == "interrupted"
         if refit and not stopped:
             everything = table if split != "file" else parts.train
@@ -159,6 +159,10 @@ def say_measurement(measured: Any) -> None:
             "model": [name for name, _ in worst_first],
             "RMSE [95 % interval]": [str(scores.rmse) for _, scores in worst_first],
             "MAE [95 % interval]": [str(scores.mae) for _, scores in worst_first],
+            f"RMSE - {measured.reference}'s": [
+                _signed(measured.differences[name]) if name in measured.differences else ""
+                for name, _ in worst_first
+            ],
             "seconds": [f"{measured.seconds[name]:.2f}" for name, _ in worst_first],
         },
         right=["seconds"],
@@ -172,6 +176,10 @@ def say_measurement(measured: Any) -> None:
         )
         for name, scores in worst_first if n_unknown >= _ENOUGH else ():
             say(f"  {name}: {scores.rmse_unknown:.4f}")
+
+
+def _signed(difference: Any) -> str:
+    return f"{difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
 
 
 def check_out(out: Path) -> None:
