@@ -34,6 +34,24 @@ def test_the_verdict_compares_with_the_best_other_model(mine, other, better, hea
     assert f"RMSE {mine:.4f} [{mine - 0.01:.4f}, {mine + 0.01:.4f}] on 100 held-out ratings" in found.measured
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "words"), [(-0.03, -0.01, "clear of zero."), (-0.03, 0.01, "not clear of zero")]
+)
+def test_a_stored_paired_difference_speaks_in_place_of_two_intervals(low, high, words):
+    scores = {"MatrixFactorization": interval(0.99), "BiasModel": interval(1.0)}
+    differences = {"MatrixFactorization": {"value": -0.01, "low": low, "high": high}}
+    report = {"scores": scores, "differences": differences, "reference": "BiasModel"}
+    detail = verdict(build_model(report=report)).detail
+    assert f"differs from BiasModel's by -0.0100 [{low:+.4f}, {high:+.4f}]" in detail
+    assert words in detail
+    for broken in (
+        {"reference": "GlobalMean"},
+        {"differences": 3},
+        {"differences": {"MatrixFactorization": {}}},
+    ):
+        assert "intervals overlap" in verdict(build_model(report=report | broken)).detail
+
+
 def test_a_variant_of_the_model_is_no_baseline():
     scores = {
         "MatrixFactorization": interval(0.9),

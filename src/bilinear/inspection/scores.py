@@ -63,16 +63,35 @@ def verdict(model: RatingModel) -> Verdict:
     best = others[0]
     measured += "; " + ", ".join(f"{score.name} {score.rmse:.4f}" for score in others)
     gain = 1 - mine.rmse / best.rmse if best.rmse else 0.0
-    overlap = mine.high >= best.low and best.high >= mine.low
-    detail = (
-        "The 95 % intervals overlap: each says how far one model's error could move with other users, "
-        "not how far the difference between two could."
-        if overlap
-        else "The 95 % intervals do not overlap."
-    )
+    detail = _paired(model.report_, name, best.name) or _apart(mine, best)
     if gain > 0:
         return Verdict(True, f"{gain:.1%} less error than {best.name}", measured, detail)
     return Verdict(False, f"No less error than {best.name}", measured, detail)
+
+
+def _paired(report: Mapping[str, Any], name: str, other: str) -> str | None:
+    """The stored paired difference of two models in words, if it is that of these two."""
+    differences = report.get("differences")
+    stored = differences.get(name) if isinstance(differences, Mapping) else None
+    if report.get("reference") != other or not isinstance(stored, Mapping):
+        return None
+    value, low, high = (number_in(stored.get(key)) for key in ("value", "low", "high"))
+    if value is None or low is None or high is None:
+        return None
+    clear = "clear of zero" if low > 0 or high < 0 else "not clear of zero: the two may be equally good"
+    return (
+        f"On the same users its RMSE differs from {other}'s by {value:+.4f} [{low:+.4f}, {high:+.4f}] "
+        f"(paired, 95 % interval): {clear}."
+    )
+
+
+def _apart(mine: Score, best: Score) -> str:
+    if mine.high >= best.low and best.high >= mine.low:
+        return (
+            "The 95 % intervals overlap: each says how far one model's error could move with other users, "
+            "not how far the difference between two could."
+        )
+    return "The 95 % intervals do not overlap."
 
 
 def _unmeasured(model: RatingModel) -> Verdict:
