@@ -88,8 +88,10 @@ def problem(n_users=70, n_items=150, n_factors=5, seed=0, kind="gaussian"):
             parameters.user_factors,
             parameters.item_factors * stretch,
         )
-    elif kind == "biases":  # what counts is not the length
-        arrays = parameters.arrays() | {"item_biases": (100 * parameters.item_biases).astype(np.float32)}
+    elif kind == "biases":  # every item's bias is larger than its product with anyone
+        arrays = parameters.arrays()
+        arrays["item_biases"] = 5 + arrays["item_biases"] / 4
+        arrays["item_factors"] = arrays["item_factors"] / 4
         parameters = Parameters(3.0, **arrays)
     elif kind == "nothing":
         parameters = Parameters.zeros(table.shape, n_factors)
@@ -135,6 +137,28 @@ KINDS = ["gaussian", "ties", "near ties", "uneven", "biases", "nothing"]
 @pytest.mark.parametrize("n", [1, 10, 149, 500])
 def test_lists_are_those_of_sorting_every_score(kind, n):
     check(problem(kind=kind), n)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "ties", "biases", "uneven"])
+def test_items_far_down_the_panels_are_found(kind):
+    check(problem(n_items=1500, n_factors=3, kind=kind), 20)
+
+
+def test_a_rounded_score_above_the_product_of_the_lengths_is_within_reach():
+    """Neighbouring floats whose products round to one score: the tie goes to the shorter vector's row."""
+    n_items = 8 * TILE_ITEMS
+    table = random_table(200, n_items, 2, np.random.default_rng(0))
+    zeros = Parameters.zeros(table.shape)
+    lengths = (2 - np.arange(n_items, 0, -1) * 2.0**-23).astype(np.float32)[:, None]
+    users = np.random.default_rng(1).uniform(1.05, 1.1, (200, 1)).astype(np.float32)
+    parameters = Parameters(0.0, zeros.user_biases, zeros.item_biases, users, lengths)
+    model = DotModel(parameters, table)
+    products = users.astype(np.float64) @ lengths.T
+    scores = model.score_block(np.arange(200))
+    assert (scores > products).any()
+    assert (np.diff(scores, axis=1) == 0).any()
+    for n in range(TILE_ITEMS - 2, TILE_ITEMS + 3):
+        check(model, n, exclude_seen=False)
 
 
 @settings(deadline=None, max_examples=40)
