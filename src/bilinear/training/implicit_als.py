@@ -163,7 +163,8 @@ class ConjugateGradient:
         )  # fmt: skip
 
     def cost(self, n: NDArray[np.int64], k: int) -> NDArray[np.float64]:
-        cost: NDArray[np.float64] = 2.0 * k * (self.n_steps + 1) * n + np.where(n > k // 8, k * k / 4, 0)
+        length = n.astype(np.float64)
+        cost: NDArray[np.float64] = 2 * k * (self.n_steps + 1) * length + np.where(n > k // 8, k * k / 4, 0)
         return cost
 
 
