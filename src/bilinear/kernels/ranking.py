@@ -31,9 +31,7 @@ def places_of(scores, starts, items, ahead, tied, n_candidates):  # type: ignore
     n_items = scores.shape[1]
     for n in range(len(scores)):
         mine = scores[n]
-        total = 0
-        for i in range(n_items):
-            total += mine[i] == mine[i]
+        total = _number_of_candidates(mine)
         n_candidates[n] = total
         start, stop = starts[n], starts[n + 1]
         wanted = np.empty(stop - start, scores.dtype)
@@ -45,16 +43,37 @@ def places_of(scores, starts, items, ahead, tied, n_candidates):  # type: ignore
         wanted = -np.sort(-wanted[:found])
         if found <= _FEW:
             for r in range(found):
-                above, same, score = 0, 0, wanted[r]
-                for i in range(n_items):
-                    above += mine[i] > score
-                    same += mine[i] == score
-                ahead[start + r], tied[start + r] = above, same
+                ahead[start + r], tied[start + r] = _above_and_equal(mine, wanted[r])
         else:
             _count_by_search(mine, wanted, ahead[start : start + found], tied[start : start + found])
         for at in range(start + found, stop):
             ahead[at], tied[at] = total, 0
     return 0
+
+
+@njit(cache=True, nogil=True)
+def _number_of_candidates(values):  # type: ignore[no-untyped-def]
+    there = np.int32(0)
+    for i in range(len(values)):
+        there += np.int32(values[i] == values[i])
+    return there
+
+
+@njit(cache=True, nogil=True)
+def _above_and_equal(values, wanted):  # type: ignore[no-untyped-def]
+    above, same = np.int32(0), np.int32(0)
+    for i in range(len(values)):
+        above += np.int32(values[i] > wanted)
+        same += np.int32(values[i] == wanted)
+    return above, same
+
+
+@njit(cache=True, nogil=True)
+def _number_equal(values, wanted):  # type: ignore[no-untyped-def]
+    same = np.int32(0)
+    for i in range(len(values)):
+        same += np.int32(values[i] == wanted)
+    return same
 
 
 @njit(cache=True, nogil=True)
@@ -195,11 +214,8 @@ def tied_with_last(all_scores, rows, scores, counts, k, starts, tied_rows):  # t
         starts[n] = total
         if counts[n] < k:
             continue
-        last, mine, same, listed = scores[n, k - 1], all_scores[n], 0, 0
-        for i in range(len(mine)):
-            same += mine[i] == last
-        for j in range(k):
-            listed += scores[n, j] == last
+        mine, last = all_scores[n], scores[n, k - 1]
+        same, listed = _number_equal(mine, last), _number_equal(scores[n], last)
         if same > listed:
             if len(tied_rows) >= total + same - listed:
                 at = total

@@ -13,6 +13,7 @@ from bilinear.kernels.tile import TILE_ITEMS, TILE_USERS, lowest_bit, score_tile
 from bilinear.kernels.top_k import _comes_before, _sift_down
 
 _CHUNK = 64
+_FLOATS_IN_CACHE = 1 << 16
 
 
 @njit(cache=True, nogil=True)
@@ -40,17 +41,23 @@ def block_scores(user_tiles, offsets, item_tiles, biases, scores):  # type: igno
     n_users, n_items = scores.shape
     floors = np.full((n_tiles, TILE_USERS), np.nan, np.float32)
     tile_scores, lanes = np.empty((TILE_USERS, TILE_ITEMS), np.float32), np.empty(TILE_USERS, np.int64)
-    for panel in range(item_tiles.shape[0]):
-        first_item = panel * TILE_ITEMS
-        width = min(TILE_ITEMS, n_items - first_item)
+    n_panels = item_tiles.shape[0]
+    # panels that stay in cache for all users; within them a user's scores are written in one go
+    group = max(1, _FLOATS_IN_CACHE // max(1, n_factors * TILE_ITEMS))
+    for first in range(0, n_panels, group):
         for tile in range(n_tiles):
-            score_tile(
-                user_tiles, item_tiles, n_factors, offsets, biases, floors, tile, panel, tile_scores, lanes
-            )  # fmt: skip
             first_user = tile * TILE_USERS
-            for u in range(min(TILE_USERS, n_users - first_user)):
-                for i in range(width):
-                    scores[first_user + u, first_item + i] = tile_scores[u, i]
+            height = min(TILE_USERS, n_users - first_user)
+            for panel in range(first, min(first + group, n_panels)):
+                score_tile(
+                    user_tiles, item_tiles, n_factors, offsets, biases, floors, tile, panel, tile_scores, lanes
+                )  # fmt: skip
+                first_item = panel * TILE_ITEMS
+                width = min(TILE_ITEMS, n_items - first_item)
+                for u in range(height):
+                    target = scores[first_user + u, first_item : first_item + width]
+                    for i in range(width):
+                        target[i] = tile_scores[u, i]
     return 0
 
 
@@ -182,12 +189,21 @@ def _sort_heap(scores, rows, n):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def _number_above(values, floor):  # type: ignore[no-untyped-def]
+    # 32 bits: counting in 64 takes eight times as long, since LLVM does not make vectors of it
+    above = np.int32(0)
+    for i in range(len(values)):
+        above += np.int32(values[i] > floor)
+    return above
+
+
+@njit(cache=True, nogil=True)
 def first_nan(scores):  # type: ignore[no-untyped-def]
     """The first row of scores (n, n_items) with a NaN in it, or -1."""
     for n in range(len(scores)):
-        wrong = 0
-        for i in range(scores.shape[1]):
-            wrong += scores[n, i] != scores[n, i]
+        mine, wrong = scores[n], np.int32(0)
+        for i in range(len(mine)):
+            wrong += np.int32(mine[i] != mine[i])
         if wrong:
             return n
     return -1
@@ -211,16 +227,15 @@ def top_k_scores(all_scores, allowed, k, rows, scores, counts):  # type: ignore[
         mine = all_scores[n]
         found = 0
         for start in range(0, n_items, _CHUNK):
-            stop = min(start + _CHUNK, n_items)
-            if found == k:  # most chunks have nothing to offer, and counting has no branches
-                floor, above = scores[n, 0], 0
-                for i in range(start, stop):
-                    above += mine[i] > floor
-                if not above:
-                    continue
-            for i in range(start, stop):
-                if allowed[i] and mine[i] == mine[i]:
-                    found = _offer(rows[n], scores[n], found, k, i, mine[i])
+            chunk = mine[start : min(start + _CHUNK, n_items)]
+            full = found == k
+            if full and not _number_above(chunk, scores[n, 0]):
+                continue
+            for i in range(len(chunk)):
+                # once the list is full only a higher score can enter: rows ascend, and ties go by row
+                if (chunk[i] > scores[n, 0] if full else chunk[i] == chunk[i]) and allowed[start + i]:
+                    found = _offer(rows[n], scores[n], found, k, start + i, chunk[i])
+                    full = found == k
         _sort_heap(scores[n], rows[n], found)
         counts[n] = found
     return 0
