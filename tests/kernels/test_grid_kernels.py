@@ -1,0 +1,128 @@
+"""The kernels of the grid against plain twins."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bilinear.kernels.grid import cut_into_blocks, fill_cells, sgd_cells, shuffle_cells
+from bilinear.kernels.sgd import sgd_block
+
+N_USERS, N_ITEMS, N = 23, 17, 260
+
+
+def table(seed=0):
+    rng = np.random.default_rng(seed)
+    cells = rng.permutation(N_USERS * N_ITEMS)[:N]
+    users, items = (cells // N_ITEMS).astype(np.int32), (cells % N_ITEMS).astype(np.int32)
+    return users, items, rng.normal(size=N).astype(np.float32)
+
+
+def filled(user_blocks=4, item_blocks=3, seed=0):
+    users, items, ratings = table(seed)
+    rng = np.random.default_rng(seed + 1)
+    sides = []
+    for rows, n_rows, n_blocks in ((users, N_USERS, user_blocks), (items, N_ITEMS, item_blocks)):
+        order = rng.permutation(n_rows)
+        labels, starts = np.empty(n_rows, np.int32), np.empty(n_blocks + 1, np.int64)
+        cut_into_blocks(order, np.bincount(rows, minlength=n_rows), n_blocks, labels, starts)
+        sides.append(
+            (order, labels, starts, np.repeat(np.arange(n_blocks), np.diff(starts)).astype(np.int32))
+        )
+    columns = np.empty_like(users), np.empty_like(items), np.empty_like(ratings)
+    starts = np.zeros(user_blocks * item_blocks + 1, np.int64)
+    (_, u_labels, _, u_blocks), (_, i_labels, _, i_blocks) = sides
+    fill_cells(
+        users, items, ratings, u_labels, i_labels, u_blocks, i_blocks, item_blocks, *columns, starts
+    )  # fmt: skip
+    return (users, items, ratings), sides, columns, starts
+
+
+@pytest.mark.parametrize("n_blocks", [1, 2, 5, 23])
+def test_blocks_are_runs_of_nearly_equal_numbers_of_ratings(n_blocks):
+    users, _, _ = table()
+    counts = np.bincount(users, minlength=N_USERS)
+    order = np.random.default_rng(2).permutation(N_USERS)
+    labels, starts = np.empty(N_USERS, np.int32), np.empty(n_blocks + 1, np.int64)
+    cut_into_blocks(order, counts, n_blocks, labels, starts)
+    assert (labels[order] == np.arange(N_USERS)).all()
+    assert starts[0] == 0
+    assert starts[-1] == N_USERS
+    assert (np.diff(starts) >= 0).all()
+    sums = np.add.reduceat(np.append(counts[order], 0), np.minimum(starts[:-1], N_USERS))
+    if n_blocks <= 5:
+        assert abs(sums - N / n_blocks).max() <= counts.max()
+
+
+def test_cells_hold_every_rating_once_where_it_belongs():
+    (users, items, ratings), sides, columns, starts = filled()
+    (u_order, _, _, u_blocks), (i_order, _, _, i_blocks) = sides
+    assert starts[0] == 0
+    assert starts[-1] == N
+    cell = np.repeat(np.arange(12), np.diff(starts))
+    assert (u_blocks[columns[0]] * 3 + i_blocks[columns[1]] == cell).all()
+    back = sorted(zip(u_order[columns[0]], i_order[columns[1]], columns[2], strict=True))
+    assert back == sorted(zip(users, items, ratings, strict=True))
+
+
+def test_a_shuffle_stays_in_the_cell_and_does_not_depend_on_who_does_it():
+    _, _, columns, starts = filled()
+    once, parts = [column.copy() for column in columns], [column.copy() for column in columns]
+    shuffle_cells(*once, starts, np.arange(12), 5)
+    for part in (np.array([7, 3]), np.array([0, 1, 2]), np.array([11, 4, 5, 6, 8, 9, 10])):
+        shuffle_cells(*parts, starts, part, 5)
+    other = [column.copy() for column in columns]
+    shuffle_cells(*other, starts, np.arange(12), 6)
+    assert all((a == b).all() for a, b in zip(once, parts, strict=True))
+    assert not (once[2] == other[2]).all()
+    for cell in range(12):
+        inside = slice(starts[cell], starts[cell + 1])
+        before, after = (sorted(zip(*(c[inside] for c in cs), strict=True)) for cs in (columns, once))
+        assert before == after
+
+
+def test_a_shuffle_puts_every_place_first_equally_often():
+    n = 5
+    starts, first = np.array([0, n]), np.zeros(n, int)
+    for seed in range(4000):
+        users = np.arange(n, dtype=np.int32)
+        shuffle_cells(users, users.copy(), np.zeros(n, np.float32), starts, np.array([0]), seed)
+        first[users[0]] += 1
+    # chi square with 4 degrees of freedom: 18.5 is the 0.1 % point
+    assert ((first - 800) ** 2 / 800).sum() < 18.5
+
+
+@pytest.mark.parametrize(("link", "loss"), [(0, 0), (1, 0), (1, 1)])
+@pytest.mark.parametrize("n_factors", [0, 1, 7, 32])
+def test_cells_descend_like_the_plain_kernel_in_the_same_order(link, loss, n_factors):
+    """In float64 the two kernels differ by rounding alone; `sgd_block` has a NumPy twin of its own."""
+    _, _, (users, items, ratings), starts = filled()
+    rng = np.random.default_rng(3)
+    if link:
+        ratings = 1 / (1 + np.exp(-ratings))
+
+    def weights():
+        rng = np.random.default_rng(4)
+        sizes = ((N_USERS,), (N_ITEMS,), (N_USERS, n_factors), (N_ITEMS, n_factors))
+        return [0.3 * rng.normal(size=size) for size in sizes]
+
+    shares = rng.random(N_USERS), rng.random(N_ITEMS)
+    cells = np.array([5, 0, 11, 2, 7])
+    order = np.concatenate([np.arange(starts[c], starts[c + 1]) for c in cells])
+    mine, plain, losses = weights(), weights(), np.zeros(12)
+    problem = (link, loss, 0.0, 1.0, *shares, 0.3, 0.2)
+    assert sgd_cells(cells, starts, users, items, ratings, 0.1, *mine, *problem, 0.05, 0.04, losses)
+    rates = np.full(2, 0.05), np.full(2, 0.04)
+    total, _ = sgd_block(order, users, items, ratings, 0.1, *plain, *problem, *rates)
+    for one, other in zip(mine, plain, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-13)
+    assert losses.sum() == pytest.approx(total, rel=1e-12)
+    assert (losses[[1, 3, 4]] == 0).all()
+
+
+def test_a_loss_that_is_no_finite_number_is_told():
+    _, _, (users, items, ratings), starts = filled()
+    weights = [np.full(size, 1e30, np.float32) for size in (N_USERS, N_ITEMS, (N_USERS, 2), (N_ITEMS, 2))]
+    shares = np.zeros(N_USERS, np.float32), np.zeros(N_ITEMS, np.float32)
+    problem = (0, 0, 0.0, 1.0, *shares, 0.0, 0.0, 0.1, 0.1, np.zeros(12))
+    assert not sgd_cells(np.arange(12), starts, users, items, ratings, 0.0, *weights, *problem)
