@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import cos, pi
+from math import cos, inf, pi, prod
+from typing import Any
 
-from bilinear.arguments import is_real
+from bilinear.arguments import is_real, is_whole
 from bilinear.errors import ParameterValueError
 
 Schedule = Callable[[float], float]
@@ -65,3 +66,258 @@ class Falling:
 
 def _cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) * (1 + cos(pi * share)) / 2
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """Linear from `start` up to 1 during the first `until` of training, then 1."""
+
+    until: float = 0.1
+    start: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_share(self, "until")
+        _check_multiplier(self, "start")
+
+    def __call__(self, progress: float) -> float:
+        return self.start + (1 - self.start) * min(progress / self.until, 1.0)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Linear from `start` to `end`."""
+
+    start: float = 1.0
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_multiplier(self, "start", "end")
+
+    def __call__(self, progress: float) -> float:
+        return self.start + (self.end - self.start) * progress
+
+
+@dataclass(frozen=True)
+class Step:
+    """Times `factor` at each of the shares of training listed in `at`."""
+
+    at: tuple[float, ...] = (0.5, 0.75)
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.at, tuple) and all(is_real(share) and 0 <= share <= 1 for share in self.at)):
+            raise ParameterValueError(f"Step(at={self.at!r}): a tuple of shares of training in [0, 1]")
+        _check_multiplier(self, "factor")
+
+    def __call__(self, progress: float) -> float:
+        return float(self.factor ** sum(progress >= share for share in self.at))
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """Geometrically from 1 down to `end`."""
+
+    end: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not (is_real(self.end) and self.end > 0):
+            raise ParameterValueError(f"Exponential(end={self.end!r}): a positive number")
+
+    def __call__(self, progress: float) -> float:
+        return float(self.end**progress)
+
+
+@dataclass(frozen=True)
+class Polynomial:
+    """From 1 to `end` as (1 - progress)^power."""
+
+    power: float = 2.0
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (is_real(self.power) and self.power > 0):
+            raise ParameterValueError(f"Polynomial(power={self.power!r}): a positive number")
+        _check_multiplier(self, "end")
+
+    def __call__(self, progress: float) -> float:
+        return float(self.end + (1 - self.end) * (1 - progress) ** self.power)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Half a cosine from `start` to `end`, either of which may be the larger."""
+
+    start: float = 1.0
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_multiplier(self, "start", "end")
+
+    def __call__(self, progress: float) -> float:
+        return _cosine(self.start, self.end, progress)
+
+
+@dataclass(frozen=True)
+class FlatCosine:
+    """1 for the first `flat` of training, then half a cosine down to `end`."""
+
+    flat: float = 0.75
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (is_real(self.flat) and 0 <= self.flat < 1):
+            raise ParameterValueError(f"FlatCosine(flat={self.flat!r}): a share of training in [0, 1)")
+        _check_multiplier(self, "end")
+
+    def __call__(self, progress: float) -> float:
+        return _cosine(1.0, self.end, max(progress - self.flat, 0.0) / (1 - self.flat))
+
+
+@dataclass(frozen=True)
+class WarmRestarts:
+    """`n_cycles` half cosines from 1 to `end`, each `longer` times as long as the one before (SGDR).
+
+    Source: Loshchilov and Hutter 2017.
+    """
+
+    n_cycles: int = 3
+    longer: float = 2.0
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (is_whole(self.n_cycles) and self.n_cycles >= 1):
+            raise ParameterValueError(
+                f"WarmRestarts(n_cycles={self.n_cycles!r}): a whole number, at least one"
+            )
+        if not (is_real(self.longer) and self.longer > 0):
+            raise ParameterValueError(f"WarmRestarts(longer={self.longer!r}): a positive number")
+        _check_multiplier(self, "end")
+
+    def __call__(self, progress: float) -> float:
+        lengths = [self.longer**cycle for cycle in range(self.n_cycles)]
+        left = progress * sum(lengths)
+        for length in lengths[:-1]:
+            if left < length:
+                return _cosine(1.0, self.end, left / length)
+            left -= length
+        return _cosine(1.0, self.end, min(left / lengths[-1], 1.0))
+
+
+@dataclass(frozen=True)
+class Phases:
+    """Schedules one after another: `Phases(((0.25, Cosine(0.04, 1.0)), (0.75, Cosine())))`.
+
+    Args: parts: (share of training, schedule) in order, shares adding up to one; each schedule sees
+        its own progress from 0 to 1.
+    """
+
+    parts: tuple[tuple[float, Schedule], ...]
+
+    def __post_init__(self) -> None:
+        for part in self.parts if isinstance(self.parts, tuple) else ():
+            if not (
+                isinstance(part, tuple)
+                and len(part) == 2
+                and is_real(part[0])
+                and part[0] > 0
+                and callable(part[1])
+            ):
+                raise ParameterValueError(f"Phases: {part!r}; a pair (share of training, schedule)")
+            _refuse_feedback(part[1], "Phases")
+        total = sum(share for share, _ in self.parts) if isinstance(self.parts, tuple) else None
+        if total is None or abs(total - 1) > 1e-9:
+            raise ParameterValueError(
+                f"Phases(parts={self.parts!r}): a tuple of pairs, their shares adding to one"
+            )
+
+    def __call__(self, progress: float) -> float:
+        begun = 0.0
+        for share, schedule in self.parts[:-1]:
+            if progress < begun + share:
+                return schedule((progress - begun) / share)
+            begun += share
+        share, schedule = self.parts[-1]
+        return schedule(min((progress - begun) / share, 1.0))
+
+
+@dataclass(frozen=True)
+class Product:
+    """The product of schedules: `Product((WarmUp(), Step()))`."""
+
+    parts: tuple[Schedule, ...]
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.parts, tuple) and self.parts and all(map(callable, self.parts))):
+            raise ParameterValueError(f"Product(parts={self.parts!r}): a tuple of schedules")
+        for part in self.parts:
+            _refuse_feedback(part, "Product")
+
+    def __call__(self, progress: float) -> float:
+        return prod(part(progress) for part in self.parts)
+
+
+@dataclass(frozen=True)
+class ReduceOnPlateau:
+    """`base`, times `factor` whenever more than `patience` epochs in a row were no better.
+
+    The one schedule that looks at training: at each epoch's validation RMSE, or at its training loss
+    without a validation part. Better is: below the best so far by the share `threshold` of it.
+    """
+
+    factor: float = 0.1
+    patience: int = 3
+    threshold: float = 1e-4
+    base: Schedule = Constant()
+
+    def __post_init__(self) -> None:
+        if not (is_real(self.factor) and 0 < self.factor < 1):
+            raise ParameterValueError(f"ReduceOnPlateau(factor={self.factor!r}): a number in (0, 1)")
+        if not (is_whole(self.patience) and self.patience >= 0):
+            raise ParameterValueError(f"ReduceOnPlateau(patience={self.patience!r}): epochs, zero or more")
+        if not (is_real(self.threshold) and 0 <= self.threshold < 1):
+            raise ParameterValueError(f"ReduceOnPlateau(threshold={self.threshold!r}): a share in [0, 1)")
+        if not callable(self.base):
+            raise ParameterValueError(f"ReduceOnPlateau(base={self.base!r}): a schedule")
+        _refuse_feedback(self.base, "ReduceOnPlateau")
+
+    def __call__(self, progress: float) -> float:
+        return self.base(progress)
+
+    def after(self, measured: Sequence[float]) -> float:
+        """What the epochs so far have left of the rate, for their values in order."""
+        best, bad, left = inf, 0, 1.0
+        for value in measured:
+            if value < best * (1 - self.threshold):
+                best, bad = value, 0
+            else:
+                bad += 1
+            if bad > self.patience:
+                left, bad = left * self.factor, 0
+        return left
+
+
+def after(schedule: Schedule, measured: Sequence[float]) -> float:
+    """The further multiplier of a schedule that looks at training; one for all others."""
+    return schedule.after(measured) if isinstance(schedule, ReduceOnPlateau) else 1.0
+
+
+def _refuse_feedback(schedule: Schedule, inside: str) -> None:
+    if isinstance(schedule, ReduceOnPlateau):
+        raise ParameterValueError(
+            f"{inside} cannot hold ReduceOnPlateau; put the others inside it: ReduceOnPlateau(base=...)"
+        )
+
+
+def _check_share(schedule: Any, name: str) -> None:
+    value = getattr(schedule, name)
+    if not (is_real(value) and 0 < value <= 1):
+        raise ParameterValueError(
+            f"{type(schedule).__name__}({name}={value!r}): a share of training in (0, 1]"
+        )
+
+
+def _check_multiplier(schedule: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(schedule, name)
+        if not (is_real(value) and value >= 0):
+            raise ParameterValueError(f"{type(schedule).__name__}({name}={value!r}): a number, zero or more")

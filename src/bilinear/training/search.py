@@ -16,10 +16,11 @@ from bilinear.objective.losses import Loss
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.training.biases import solve_biases
+from bilinear.training.descent import Solver
 from bilinear.training.history import History
 from bilinear.training.progress import Progress, Quiet
 from bilinear.training.schedules import Constant
-from bilinear.training.sgd import SGD, rmse
+from bilinear.training.sgd import rmse
 from bilinear.training.start import Scale, random_start
 
 BIAS_GRID = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2)
@@ -89,7 +90,7 @@ def search(
     validation: Interactions,
     link: Link,
     loss: Loss,
-    solver: SGD,
+    solver: Solver,
     *,
     n_factors: int | None,
     l2: float | None,
@@ -161,7 +162,7 @@ class _Search:
         validation: Interactions,
         link: Link,
         loss: Loss,
-        solver: SGD,
+        solver: Solver,
         exponent: float,
         start_size: float,
         seed: int,
@@ -210,10 +211,10 @@ class _Search:
         finally:
             self.l2 = chosen
 
-    def _shortened(self, share: int) -> SGD:
+    def _shortened(self, share: int) -> Solver:
         n_epochs = self.solver.resolved(self.train.n_ratings).n_epochs
         assert n_epochs != "auto"
-        return replace(
+        return replace(  # type: ignore[type-var]  # every solver is a dataclass
             self.solver, n_epochs=max(1, n_epochs // share), patience=n_epochs, l2_schedule=Constant()
         )
 
@@ -257,7 +258,7 @@ class _Search:
                 break
 
     def _descend(
-        self, stage: str, solver: SGD, start: Parameters, rng: np.random.Generator
+        self, stage: str, solver: Solver, start: Parameters, rng: np.random.Generator
     ) -> tuple[Parameters, History, Trial]:
         began = perf_counter()
         penalty = L2(self.l2, self.l2_biases, self.exponent)

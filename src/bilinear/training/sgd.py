@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
@@ -13,14 +12,14 @@ from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Interactions
 from bilinear.errors import DivergenceError, ParameterValueError
 from bilinear.kernels.sgd import momentum_block, sgd_block
-from bilinear.model.link import Link
 from bilinear.model.parameters import Array, Parameters
-from bilinear.model.scoring import score_rows
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
-from bilinear.training.history import Epoch, History
-from bilinear.training.progress import Progress, Quiet
-from bilinear.training.schedules import Falling, OneCycle, Schedule
+from bilinear.training.descent import Solver, descend
+from bilinear.training.descent import rmse as rmse
+from bilinear.training.history import History
+from bilinear.training.progress import Progress
+from bilinear.training.schedules import Falling, OneCycle, Schedule, after
 from bilinear.training.start import Scale
 
 _FEWEST_STEPS = 1_500_000
@@ -28,7 +27,7 @@ _BLOCK = 1 << 18  # ratings between two looks at the clock and at Ctrl-C
 
 
 @dataclass(frozen=True)
-class SGD:
+class SGD(Solver):
     """One step a rating, over the shuffled ratings, `n_epochs` times.
 
     Args:
@@ -104,50 +103,10 @@ class SGD:
             DivergenceError: a score or the loss is no finite number any more.
             KeyboardInterrupt: only before the first epoch is done; later the best epoch is kept.
         """
-        progress = progress or Quiet()
-        table = objective.interactions
-        solver = self.resolved(table.n_ratings)
+        solver = self.resolved(objective.interactions.n_ratings)
         assert solver.n_epochs != "auto"
-        assert solver.patience != "auto"
         run = _Run.of(solver, solver.n_epochs, objective, start)
-        n_run = solver.n_epochs if n_epochs is None else n_epochs
-        progress.stage(stage, table.n_ratings * n_run)
-        best, best_rmse, best_epoch = run.parameters, np.inf, 0
-        epochs: list[Epoch] = []
-        ended = "all epochs done"
-        try:
-            for number in range(1, n_run + 1):
-                began = perf_counter()
-                loss = run.epoch(number, rng.permutation(table.n_ratings), progress)
-                took = perf_counter() - began
-                found = None if validation is None else rmse(run.parameters, objective.link, validation)
-                if found is not None and not np.isfinite(found):
-                    raise run.diverged(number)
-                epoch = Epoch(
-                    number,
-                    loss,
-                    found,
-                    self.learning_rate * self.schedule((number - 0.5) / solver.n_epochs),
-                    self.momentum,
-                    took,
-                    table.n_ratings / max(took, 1e-9),
-                )
-                if found is None:
-                    best_epoch = number
-                elif found < best_rmse:
-                    best, best_rmse, best_epoch = run.parameters.copy(), found, number
-                epochs.append(epoch)  # after the best is safe, as Ctrl-C may come between
-                progress.epoch(epoch)
-                if number - best_epoch >= solver.patience and 2 * number >= solver.n_epochs:
-                    ended = "stopped early"
-                    break
-        except KeyboardInterrupt:
-            if not epochs:
-                raise
-            if validation is None:  # the broken epoch's steps are kept: they only lowered the loss
-                best_epoch = len(epochs)
-            ended = "interrupted"
-        return best, History(tuple(epochs), best_epoch, ended)  # type: ignore[arg-type]
+        return descend(run, solver, objective, rng, validation, n_epochs, progress, stage)
 
 
 @dataclass
@@ -162,6 +121,8 @@ class _Run:
     scale: Scale
     user_weights: Array
     item_weights: Array
+    measured: list[float] = field(default_factory=list)
+    """Of the epochs so far, for schedules that look at it."""
 
     @classmethod
     def of(cls, solver: SGD, n_epochs: int, objective: Objective, start: Parameters) -> _Run:
@@ -178,6 +139,20 @@ class _Run:
             weights_per_rating(objective.penalty, objective.user_counts, dtype),
             weights_per_rating(objective.penalty, objective.item_counts, dtype),
         )
+
+    def current(self) -> Parameters:
+        return self.parameters
+
+    def pace(self, number: int) -> tuple[float, float]:
+        share = (number - 0.5) / self.n_epochs
+        return self.solver.learning_rate * self.solver.schedule(share) * self.reduction, self.solver.momentum
+
+    def observe(self, measured: float) -> None:
+        self.measured.append(measured)
+
+    @property
+    def reduction(self) -> float:
+        return after(self.solver.schedule, self.measured)
 
     def epoch(self, number: int, order: NDArray[np.int64], progress: Progress) -> float:
         """One pass in `order`; returns the mean loss."""
@@ -200,7 +175,7 @@ class _Run:
         solver, parameters, table = self.solver, self.parameters, self.objective.interactions
         low, high = self.objective.link.bounds
         rates = np.array([solver.schedule(float(share)) for share in progress]) * solver.learning_rate
-        rates *= 1 - solver.momentum
+        rates *= (1 - solver.momentum) * self.reduction
         data = (block, table.users, table.items, table.ratings)
         weights = (np.float64(parameters.global_mean), *parameters.arrays().values())
         problem = (
@@ -235,9 +210,3 @@ def weights_per_rating(penalty: L2, counts: NDArray[np.int64], dtype: type[np.fl
     """(n,) the share of a row's penalty that falls on each of its ratings; zero without ratings."""
     shares = penalty.row_weights(counts) / np.maximum(counts, 1)
     return np.where(counts > 0, shares, 0).astype(dtype)
-
-
-def rmse(parameters: Parameters, link: Link, table: Interactions) -> float:
-    """Root mean squared error of the predictions for a table with the same rows."""
-    errors = link.prediction(score_rows(parameters, table.users, table.items)) - table.ratings
-    return float(np.sqrt(np.mean(errors.astype(np.float64) ** 2)))

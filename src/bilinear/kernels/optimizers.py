@@ -1,0 +1,342 @@
+"""Mini-batch descent of the dot-product model: one kernel, and a step of one row for every optimiser.
+
+A new optimiser is one function here, with its number and its line in `_step`, and one small class
+in training.optimizers. Numbers instead of function arguments keep the compiled kernel in Numba's
+cache on disk: a dispatcher that is passed as an argument is another type in every process.
+"""
+
+from collections import namedtuple
+
+import numpy as np
+from numba import njit
+
+from bilinear.kernels.sgd import loss_and_slope
+
+# Sums may be reordered into vector lanes; NaN and infinity keep their meaning.
+_FAST = {"reassoc", "contract", "nsz", "arcp"}
+
+PLAIN, MOMENTUM, NESTEROV, ADAGRAD, ROW_ADAGRAD, RMSPROP, ADAM, RADAM, LAMB, LARS = range(10)
+
+Side = namedtuple(
+    "Side",
+    "biases factors bias_state factor_state bias_gradient factor_gradient slots touched pulls shares "
+    "steps slow_biases slow_factors seen mean_biases mean_factors",
+)
+"""One side's arrays, as the kernel takes them, for n rows and a gradient of up to m rows.
+
+biases (n, 1), factors (n, n_factors); states (n, n_states, width); gradients (m, width);
+slots (n,) the row of the gradient, -1 for rows that no rating of the batch has (dense: the row);
+touched (m,) the row of each slot; pulls (m,) the L2 weight that a slot has gathered (dense: fixed);
+shares (n,) L2 weight of one rating of a row; steps (n,) of a row, for Lookahead, and its slow copies;
+seen (n,) the step at which a row's running mean was last brought up to date, and the means.
+"""
+
+# A step of one row, in place. All have the arguments
+#   row, gradient (width,), state (n_states, width); rate, momentum; t, the number of the step from 1;
+#   left, right: 1 - momentum^t and 1 - decay^t; decay, epsilon: numbers of the rule.
+# Numbers come in float64 and are rounded to the type of the row where they are used: 1 - 0.999 in
+# float32 would be wrong in the fifth digit.
+
+
+@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+def _plain(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
+    rate = row.dtype.type(rate)
+    for f in range(len(row)):
+        row[f] -= rate * gradient[f]
+
+
+@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+def _momentum(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
+    real, speed = row.dtype.type, state[0]
+    rate, momentum = real(rate), real(momentum)
+    for f in range(len(row)):
+        speed[f] = momentum * speed[f] + gradient[f]
+        row[f] -= rate * speed[f]
+
+
+@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+def _nesterov(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
+    real, speed = row.dtype.type, state[0]
+    rate, momentum = real(rate), real(momentum)
+    for f in range(len(row)):
+        speed[f] = momentum * speed[f] + gradient[f]
+        row[f] -= rate * (gradient[f] + momentum * speed[f])
+
+
+@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+def _adagrad(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
+    real, squares = row.dtype.type, state[0]
+    rate, epsilon = real(rate), real(epsilon)
+    for f in range(len(row)):
+        squares[f] += gradient[f] * gradient[f]
+        row[f] -= rate * gradient[f] / (np.sqrt(squares[f]) + epsilon)
+
+
+@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+def _row_adagrad(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
+    real = row.dtype.type
+    square = real(0)
+    for f in range(len(row)):
+        square += gradient[f] * gradient[f]
+    state[0, 0] += square / real(len(row))
+    step = real(rate) / (np.sqrt(state[0, 0]) + real(epsilon))
+    for f in range(len(row)):
+        row[f] -= step * gradient[f]
+
+
+@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+def _rmsprop(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
+    real, squares = row.dtype.type, state[0]
+    rate, epsilon, rest, decay = real(rate), real(epsilon), real(1.0 - decay), real(decay)
+    for f in range(len(row)):
+        squares[f] = decay * squares[f] + rest * gradient[f] * gradient[f]
+        row[f] -= rate * gradient[f] / (np.sqrt(squares[f]) + epsilon)
+
+
+@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+def _moments(gradient, state, momentum, decay):  # type: ignore[no-untyped-def]
+    """The running means of gradient and squared gradient that Adam and its kin share."""
+    real = gradient.dtype.type
+    mean, squares = state[0], state[1]
+    new, newer = real(1.0 - momentum), real(1.0 - decay)
+    momentum, decay = real(momentum), real(decay)
+    for f in range(len(gradient)):
+        mean[f] = momentum * mean[f] + new * gradient[f]
+        squares[f] = decay * squares[f] + newer * gradient[f] * gradient[f]
+
+
+@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+def _adam(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
+    _moments(gradient, state, momentum, decay)
+    real = row.dtype.type
+    root, step, epsilon = real(1.0 / np.sqrt(right)), real(rate / left), real(epsilon)
+    for f in range(len(row)):
+        row[f] -= step * state[0, f] / (np.sqrt(state[1, f]) * root + epsilon)
+
+
+@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+def _radam(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
+    real = row.dtype.type
+    _moments(gradient, state, momentum, decay)
+    longest = 2.0 / (1.0 - decay) - 1.0
+    length = longest - 2.0 * t * (1.0 - right) / right
+    step, epsilon = real(rate / left), real(epsilon)
+    if length > 5.0:  # enough squares to trust their mean
+        share = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
+        step *= real(np.sqrt(share * right))
+        for f in range(len(row)):
+            row[f] -= step * state[0, f] / (np.sqrt(state[1, f]) + epsilon)
+    else:
+        for f in range(len(row)):
+            row[f] -= step * state[0, f]
+
+
+@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+def _trust(row, step):  # type: ignore[no-untyped-def]
+    """|row| / |step|; one for a bias, and where either is zero."""
+    zero, one = row.dtype.type(0), row.dtype.type(1)
+    length, stride = zero, zero
+    for f in range(len(row)):
+        length += row[f] * row[f]
+        stride += step[f] * step[f]
+    if len(row) == 1 or length == zero or stride == zero:
+        return one
+    return np.sqrt(length / stride)
+
+
+@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+def _lamb(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
+    _moments(gradient, state, momentum, decay)
+    real = row.dtype.type
+    root, left, epsilon = real(1.0 / np.sqrt(right)), real(1.0 / left), real(epsilon)
+    for f in range(len(row)):  # the gradient has been used; its place takes the step
+        gradient[f] = state[0, f] * left / (np.sqrt(state[1, f]) * root + epsilon)
+    step = real(rate) * _trust(row, gradient)
+    for f in range(len(row)):
+        row[f] -= step * gradient[f]
+
+
+@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+def _lars(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
+    real, speed = row.dtype.type, state[0]
+    momentum, step = real(momentum), real(rate) * _trust(row, gradient)
+    for f in range(len(row)):
+        speed[f] = momentum * speed[f] + step * gradient[f]
+        row[f] -= speed[f]
+
+
+@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+def _step(rule, row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
+    if rule == PLAIN:
+        _plain(row, gradient, state, rate, momentum, t, left, right, decay, epsilon)
+    elif rule == MOMENTUM:
+        _momentum(row, gradient, state, rate, momentum, t, left, right, decay, epsilon)
+    elif rule == NESTEROV:
+        _nesterov(row, gradient, state, rate, momentum, t, left, right, decay, epsilon)
+    elif rule == ADAGRAD:
+        _adagrad(row, gradient, state, rate, momentum, t, left, right, decay, epsilon)
+    elif rule == ROW_ADAGRAD:
+        _row_adagrad(row, gradient, state, rate, momentum, t, left, right, decay, epsilon)
+    elif rule == RMSPROP:
+        _rmsprop(row, gradient, state, rate, momentum, t, left, right, decay, epsilon)
+    elif rule == ADAM:
+        _adam(row, gradient, state, rate, momentum, t, left, right, decay, epsilon)
+    elif rule == RADAM:
+        _radam(row, gradient, state, rate, momentum, t, left, right, decay, epsilon)
+    elif rule == LAMB:
+        _lamb(row, gradient, state, rate, momentum, t, left, right, decay, epsilon)
+    elif rule == LARS:
+        _lars(row, gradient, state, rate, momentum, t, left, right, decay, epsilon)
+
+
+@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+def _slot(side, n, used):  # type: ignore[no-untyped-def]
+    """(row of the gradient for row n of the side, rows in use), a new one if it has none yet."""
+    slot = side.slots[n]
+    if slot < 0:
+        slot = used
+        side.slots[n] = slot
+        side.touched[slot] = n
+        side.bias_gradient[slot] = 0
+        side.factor_gradient[slot] = 0
+        side.pulls[slot] = 0
+        used += 1
+    return slot, used
+
+
+@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+def _finish_gradient(side, used, l2_factors, l2_biases, largest):  # type: ignore[no-untyped-def]
+    """Adds the L2, cuts every entry to [-largest, largest]; returns the sum of squares."""
+    zero, squares = side.factors.dtype.type(0), 0.0
+    for slot in range(used):
+        n, pull = side.touched[slot], side.pulls[slot]
+        for gradient, row, l2 in (
+            (side.bias_gradient[slot], side.biases[n], l2_biases),
+            (side.factor_gradient[slot], side.factors[n], l2_factors),
+        ):
+            square = zero
+            for f in range(len(row)):
+                entry = gradient[f] + l2 * pull * row[f]
+                if abs(entry) > largest:
+                    entry = largest if entry > zero else -largest
+                gradient[f] = entry
+                square += entry * entry
+            squares += square
+    return squares
+
+
+@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+def _take_steps(  # type: ignore[no-untyped-def]
+    side, used, dense, rule, rate, momentum, t, decay, epsilon, scale,
+    weight_decay_factors, weight_decay_biases, every, pull_back, memory,
+):  # fmt: skip
+    """One step of every row that has a gradient; frees its slot."""
+    real = side.factors.dtype.type
+    one = real(1)
+    left, right = 1.0 - momentum**t, 1.0 - decay**t
+    scale, pull_back = real(scale), real(pull_back)
+    for slot in range(used):
+        n = side.touched[slot]
+        late = 0
+        if memory > 0:
+            late = t - 1 - side.seen[n]
+            side.seen[n] = t
+        together = False
+        if every > 0:
+            side.steps[n] += 1
+            together = side.steps[n] % every == 0
+        for row, gradient, state, weight_decay, slow, mean in (
+            (side.biases[n], side.bias_gradient[slot], side.bias_state[n], weight_decay_biases,
+             side.slow_biases, side.mean_biases),
+            (side.factors[n], side.factor_gradient[slot], side.factor_state[n], weight_decay_factors,
+             side.slow_factors, side.mean_factors),
+        ):  # fmt: skip
+            if late > 0:  # steps at which this row stood still
+                rest = real(memory**late)
+                for f in range(len(row)):
+                    mean[n, f] = row[f] + rest * (mean[n, f] - row[f])
+            if scale != one:
+                for f in range(len(row)):
+                    gradient[f] *= scale
+            keep = real(1.0 - rate * weight_decay)
+            if keep != one:
+                for f in range(len(row)):
+                    row[f] *= keep
+            _step(rule, row, gradient, state, rate, momentum, t, left, right, decay, epsilon)
+            if together:
+                for f in range(len(row)):
+                    slow[n, f] += pull_back * (row[f] - slow[n, f])
+                    row[f] = slow[n, f]
+            if memory > 0:
+                rest = real(memory)
+                for f in range(len(row)):
+                    mean[n, f] = row[f] + rest * (mean[n, f] - row[f])
+            if dense:
+                gradient[:] = 0
+        if not dense:
+            side.slots[n] = -1
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
+def minibatch_block(  # type: ignore[no-untyped-def]
+    order, batch_size, users, items, ratings, weights,
+    global_mean, user, item, dense,
+    link, loss, low, span,
+    l2_factors, l2_biases, weight_decay_factors, weight_decay_biases, largest, longest,
+    rule, rates, momenta, t, decay, epsilon, every, pull_back, memory,
+):  # fmt: skip
+    """One step for each `batch_size` ratings of `order`, updating `user` and `item` (`Side`) in place.
+
+    Rates and momenta (n_batches,), one for each step; t: steps before the first. Entries of the
+    gradient are cut to `largest`, then its length to `longest`. Zero switches Lookahead (`every`) and
+    the running mean (`memory`) off; weights (n_ratings,), or empty for ones.
+    Returns (summed loss before the steps, ratings done): fewer than len(order) when a score stopped
+    being a finite number; the batch that it is in has then taken no step.
+    """
+    n_factors = user.factors.shape[1]
+    real = user.factors.dtype.type
+    cut, l2_factors, l2_biases = real(largest), real(l2_factors), real(l2_biases)
+    total = 0.0
+    n_steps = len(order)
+    for batch, start in enumerate(range(0, n_steps, batch_size)):
+        end = min(start + batch_size, n_steps)
+        share = 1.0 / (end - start)
+        n_users = n_items = 0
+        if dense:
+            n_users, n_items = len(user.slots), len(item.slots)
+        for n in range(start, end):
+            row = order[n]
+            u, i = users[row], items[row]
+            p, q = user.factors[u], item.factors[i]
+            score = real(global_mean) + user.biases[u, 0] + item.biases[i, 0]
+            for f in range(n_factors):
+                score += p[f] * q[f]
+            value, slope = loss_and_slope(score, ratings[row], link, loss, low, span)
+            if not np.isfinite(value):
+                return np.nan, start
+            weight = weights[row] if len(weights) else 1.0
+            total += value * weight
+            slope = real(slope * weight * share)
+            a, n_users = _slot(user, u, n_users)
+            b, n_items = _slot(item, i, n_items)
+            if not dense:
+                user.pulls[a] += user.shares[u] * real(weight * share)
+                item.pulls[b] += item.shares[i] * real(weight * share)
+            user.bias_gradient[a, 0] += slope
+            item.bias_gradient[b, 0] += slope
+            g, h = user.factor_gradient[a], item.factor_gradient[b]
+            for f in range(n_factors):
+                g[f] += slope * q[f]
+                h[f] += slope * p[f]
+        squares = _finish_gradient(user, n_users, l2_factors, l2_biases, cut)
+        squares += _finish_gradient(item, n_items, l2_factors, l2_biases, cut)
+        scale = 1.0
+        if longest < np.inf:
+            scale = min(1.0, longest / (np.sqrt(squares) + 1e-6))  # as torch.nn.utils.clip_grad_norm_
+        t += 1
+        for side, used in ((user, n_users), (item, n_items)):
+            _take_steps(
+                side, used, dense, rule, rates[batch], momenta[batch], t, decay, epsilon, scale,
+                weight_decay_factors, weight_decay_biases, every, pull_back, memory,
+            )  # fmt: skip
+    return total, n_steps

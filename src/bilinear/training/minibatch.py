@@ -1,0 +1,314 @@
+"""Mini-batch descent with any optimiser: the training loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.arguments import is_real, is_whole
+from bilinear.data.interactions import Interactions
+from bilinear.errors import DivergenceError, ParameterValueError
+from bilinear.kernels.optimizers import Side, minibatch_block
+from bilinear.model.parameters import Array, Parameters
+from bilinear.objective.objective import Objective
+from bilinear.training.descent import Solver, descend
+from bilinear.training.history import History
+from bilinear.training.optimizers import (
+    Adam,
+    AdamW,
+    Averaged,
+    Lookahead,
+    Optimizer,
+    RunningMean,
+    WeightDecay,
+)
+from bilinear.training.progress import Progress
+from bilinear.training.schedules import Constant, OneCycle, ReduceOnPlateau, Schedule, after
+
+_BLOCK = 1 << 18  # ratings between two looks at the clock and at Ctrl-C
+_KNOTS = 1 << 12  # steps of a block at which schedules are asked; in between they go straight
+
+
+@dataclass(frozen=True)
+class MiniBatch(Solver):
+    """One step of an optimiser for each batch of shuffled ratings, `n_epochs` times.
+
+    A step follows the gradient of the mean loss of the batch plus the batch's share of the objective's
+    penalty, which is an estimate of the objective over n_ratings. Rates are those of PyTorch, in the
+    units of the weights (`SGD` instead converts them to the scale of the data).
+
+    Args:
+        optimizer: the rule, such as `Adam()` or `Lookahead(RAdam())`.
+        batch_size: ratings a step; "all" for one step an epoch.
+        n_epochs: passes over the ratings; the schedules span all of them.
+        learning_rate: multiplied by `schedule`, a function of progress in [0, 1].
+        momentum_schedule: multiplies the optimiser's momentum, likewise; so that it runs against a
+            one-cycle rate: `Phases(((0.25, Cosine(1, 0.9)), (0.75, Cosine(0.9, 1))))`.
+        l2_schedule: multiplies the penalty's L2 of the factors, epoch by epoch.
+        weight_decay: decoupled; see `WeightDecay` for how it differs from the penalty.
+        clip_value: largest size of an entry of the batch's gradient; clip_norm: then its largest
+            length, over all weights. With row-sparse updates, of the rows of the batch.
+        average: `Averaged()` or `RunningMean()`: measure and keep averaged weights.
+        dense: step every row at every batch, as frameworks do with dense gradients: state decays,
+            and penalty and weight decay work, also where a batch has no rating of a row. By default
+            only the rows of the batch are touched ("lazy" updates, as SparseAdam): the cost grows
+            with the batch and not with the vocabulary. The number of the step, for Adam's
+            correction, counts all batches in either case.
+        patience: epochs without a better validation RMSE before training stops, never in the first
+            half; "auto" is a fifth of n_epochs, at least 5.
+
+    Cost: O(n_ratings * n_factors) an epoch, dense: + O(n_batches * n_rows * n_factors); memory: two
+    copies of the parameters, the optimiser's one or two, and 4 bytes a rating.
+    """
+
+    optimizer: Optimizer | Lookahead = field(default_factory=Adam)
+    batch_size: int | Literal["all"] = 64
+    n_epochs: int = 20
+    learning_rate: float = 5e-3
+    schedule: Schedule = field(default_factory=OneCycle)
+    momentum_schedule: Schedule = field(default_factory=Constant)
+    l2_schedule: Schedule = field(default_factory=Constant)
+    weight_decay: WeightDecay = field(default_factory=lambda: WeightDecay(0.0))
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    average: Averaged | RunningMean | None = None
+    dense: bool = False
+    patience: int | Literal["auto"] = "auto"
+
+    def __post_init__(self) -> None:
+        given: dict[str, Any] = {part.name: getattr(self, part.name) for part in fields(self)}
+
+        def refuse(name: str, wanted: str) -> NoReturn:
+            raise ParameterValueError(f"{name}={given[name]!r}; {wanted}")
+
+        if not isinstance(given["optimizer"], (Optimizer, Lookahead)):
+            refuse("optimizer", "a rule such as Adam()")
+        if self.batch_size != "all" and not (is_whole(self.batch_size) and self.batch_size >= 1):
+            refuse("batch_size", "'all' or a whole number of ratings, at least one")
+        if not (is_whole(self.n_epochs) and self.n_epochs >= 1):
+            refuse("n_epochs", "a whole number of epochs, at least one")
+        if self.patience != "auto" and not (is_whole(self.patience) and self.patience >= 1):
+            refuse("patience", "'auto' or a whole number of epochs, at least one")
+        if not (is_real(self.learning_rate) and self.learning_rate > 0):
+            refuse("learning_rate", "a positive number")
+        for name in ("schedule", "momentum_schedule", "l2_schedule"):
+            if not callable(given[name]):
+                refuse(name, "Constant() or another schedule")
+            if name != "schedule" and isinstance(given[name], ReduceOnPlateau):
+                refuse(name, "ReduceOnPlateau is for the learning rate: schedule=")
+        if self.momentum_schedule != Constant() and not hasattr(self.rule, "momentum"):
+            refuse("momentum_schedule", f"{type(self.rule).__name__} has no momentum; leave it out")
+        if not isinstance(given["weight_decay"], WeightDecay):
+            refuse("weight_decay", "an object: WeightDecay(0.01)")
+        if isinstance(self.rule, AdamW) and any(self.weight_decay.pair):
+            refuse("weight_decay", "AdamW brings its own; use Adam with WeightDecay, or AdamW alone")
+        for name in ("clip_norm", "clip_value"):
+            value = given[name]
+            if value is not None and not (is_real(value) and value > 0):
+                refuse(name, "None or a positive number")
+        if self.average is not None and not isinstance(given["average"], (Averaged, RunningMean)):
+            refuse("average", "None, Averaged() or RunningMean()")
+        if not isinstance(given["dense"], bool):
+            refuse("dense", "True or False")
+
+    @property
+    def rule(self) -> Optimizer:
+        """The optimiser without its wrapper."""
+        return self.optimizer.optimizer if isinstance(self.optimizer, Lookahead) else self.optimizer
+
+    def resolved(self, n_ratings: int) -> MiniBatch:
+        """This solver with a number for a patience of "auto"."""
+        patience = max(5, self.n_epochs // 5) if self.patience == "auto" else self.patience
+        return replace(self, patience=patience)
+
+    def minimise(
+        self,
+        objective: Objective,
+        start: Parameters,
+        rng: np.random.Generator,
+        *,
+        validation: Interactions | None = None,
+        n_epochs: int | None = None,
+        progress: Progress | None = None,
+        stage: str = "training",
+        weights: NDArray[Any] | None = None,
+    ) -> tuple[Parameters, History]:
+        """Descends from `start`; returns the parameters of the best epoch and the history.
+
+        Args:
+            validation: decides the best epoch and early stopping; without it all epochs run
+                and the last is kept.
+            n_epochs: how many of the solver's epochs to run, the schedule unchanged.
+            weights: (n_ratings,) multiplies each rating's loss and, row-sparse, its share of the
+                penalty; a batch still divides by its number of ratings.
+        Raises:
+            DivergenceError: a score or the loss is no finite number any more.
+            KeyboardInterrupt: only before the first epoch is done; later the best epoch is kept.
+        """
+        solver = self.resolved(objective.interactions.n_ratings)
+        run = MiniBatchRun(solver, objective, start, weights)
+        return descend(run, solver, objective, rng, validation, n_epochs, progress, stage)
+
+
+class MiniBatchRun:
+    """One descent under way: the weights, the optimiser's state, and the number of the step."""
+
+    def __init__(
+        self, solver: MiniBatch, objective: Objective, start: Parameters, weights: NDArray[Any] | None = None
+    ) -> None:
+        self.solver, self.objective, self.parameters = solver, objective, start.copy()
+        n_ratings = objective.interactions.n_ratings
+        self.batch_size = n_ratings if solver.batch_size == "all" else min(solver.batch_size, n_ratings)
+        dtype = start.user_biases.dtype
+        self.weights = np.empty(0, dtype) if weights is None else _checked(weights, n_ratings).astype(dtype)
+        self.means = (start if isinstance(solver.average, RunningMean) else _none(start)).copy()
+        self.users = self._side("user", objective.user_counts)
+        self.items = self._side("item", objective.item_counts)
+        self.n_steps, self.n_averaged = 0, 0
+        self.average: Parameters | None = None
+        self.measured: list[float] = []
+
+    def _side(self, name: str, counts: NDArray[np.int64]) -> Side:
+        solver, arrays = self.solver, self.parameters.arrays()
+        biases, factors = arrays[f"{name}_biases"][:, None], arrays[f"{name}_factors"]
+        n, n_factors = factors.shape
+        dtype = factors.dtype
+        n_rows = n if solver.dense else min(n, self.batch_size)
+        penalty = self.objective.penalty.row_weights(counts)
+        # dense: of the whole penalty at each step; row-sparse: spread over the ratings of the row
+        shares = penalty / (
+            len(self.objective.interactions.ratings) if solver.dense else np.maximum(counts, 1)
+        )
+        shares = np.where(counts > 0, shares, 0).astype(dtype)
+        ahead = isinstance(solver.optimizer, Lookahead)
+        means = self.means.arrays()
+        return Side(
+            biases=biases,
+            factors=factors,
+            bias_state=np.zeros((n, solver.rule.n_states, 1), dtype),
+            factor_state=np.zeros((n, solver.rule.n_states, n_factors), dtype),
+            bias_gradient=np.zeros((n_rows, 1), dtype),
+            factor_gradient=np.zeros((n_rows, n_factors), dtype),
+            slots=np.arange(n) if solver.dense else np.full(n, -1),
+            touched=np.arange(n_rows),
+            pulls=shares if solver.dense else np.zeros(n_rows, dtype),
+            shares=shares,
+            steps=np.zeros(n if ahead else 0, np.int64),
+            slow_biases=biases.copy() if ahead else np.empty((0, 1), dtype),
+            slow_factors=factors.copy() if ahead else np.empty((0, n_factors), dtype),
+            seen=np.zeros(len(means[f"{name}_biases"]), np.int64),
+            mean_biases=means[f"{name}_biases"][:, None],
+            mean_factors=means[f"{name}_factors"],
+        )
+
+    def current(self) -> Parameters:
+        if isinstance(self.solver.average, RunningMean):
+            return self.means
+        return self.parameters if self.average is None else self.average
+
+    def pace(self, number: int) -> tuple[float, float]:
+        rates, momenta = self._paces(np.array([(number - 0.5) / self.solver.n_epochs]))
+        return float(rates[0]), float(momenta[0])
+
+    def observe(self, measured: float) -> None:
+        self.measured.append(measured)
+
+    def epoch(self, number: int, order: NDArray[np.int64], progress: Progress) -> float:
+        """One pass in `order`; returns the mean loss."""
+        solver, size, n_ratings = self.solver, self.batch_size, len(order)
+        n_batches = -(-n_ratings // size)
+        l2 = self.objective.penalty.factors * solver.l2_schedule((number - 0.5) / solver.n_epochs)
+        block_batches = max(1, _BLOCK // size)
+        total = 0.0
+        for first in range(0, n_batches, block_batches):
+            last = min(first + block_batches, n_batches)
+            block = order[first * size : last * size]
+            shares = (number - 1 + np.arange(first, last) / n_batches) / solver.n_epochs
+            loss, done = self.step(block, *self._paces(shares), l2)
+            if done < len(block) or not np.isfinite(loss):
+                raise self.diverged(number)
+            total += loss
+            progress.advance(len(block), loss / len(block))
+        self._average(number)
+        return total / n_ratings
+
+    def step(
+        self, block: NDArray[np.int64], rates: NDArray[np.float64], momenta: NDArray[np.float64], l2: float
+    ) -> tuple[float, int]:
+        """One step for each batch of `block`; returns (summed loss before the steps, ratings done)."""
+        solver, table, rule = self.solver, self.objective.interactions, self.solver.rule
+        low, high = self.objective.link.bounds
+        decay = (rule.weight_decay,) * 2 if isinstance(rule, AdamW) else solver.weight_decay.pair
+        ahead = solver.optimizer if isinstance(solver.optimizer, Lookahead) else None
+        loss, done = minibatch_block(
+            block, self.batch_size, table.users, table.items, table.ratings, self.weights,
+            float(self.parameters.global_mean), self.users, self.items, solver.dense,
+            self.objective.link.code, self.objective.loss.code, low, high - low,
+            float(l2), float(self.objective.penalty.biases), float(decay[0]), float(decay[1]),
+            float(solver.clip_value or np.inf), float(solver.clip_norm or np.inf),
+            rule.rule, rates, momenta, self.n_steps,
+            float(getattr(rule, "decay", 0)), float(getattr(rule, "epsilon", 0)),
+            ahead.every if ahead else 0, float(ahead.step if ahead else 1),
+            float(solver.average.memory if isinstance(solver.average, RunningMean) else 0),
+        )  # fmt: skip
+        self.n_steps += len(rates)
+        return float(loss), int(done)
+
+    def _paces(self, shares: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(rates, momenta) at these shares of training."""
+        solver = self.solver
+        knots = shares if len(shares) <= _KNOTS else np.linspace(shares[0], shares[-1], _KNOTS)
+        found = []
+        for schedule, base in (
+            (solver.schedule, solver.learning_rate * after(solver.schedule, self.measured)),
+            (solver.momentum_schedule, getattr(solver.rule, "momentum", 0.0)),
+        ):
+            values = np.array([schedule(float(knot)) for knot in knots], np.float64) * base
+            found.append(values if knots is shares else np.interp(shares, knots, values))
+        if not (found[1] < 1).all():
+            raise ParameterValueError(
+                f"momentum_schedule={solver.momentum_schedule!r} carries the momentum to {found[1].max():g}; "
+                "it must stay below one"
+            )
+        return found[0], found[1]
+
+    def _average(self, number: int) -> None:
+        average = self.solver.average
+        if isinstance(average, RunningMean):
+            for side in (self.users, self.items):
+                left = (average.memory ** (self.n_steps - side.seen))[:, None].astype(side.factors.dtype)
+                for mean, rows in (
+                    (side.mean_biases, side.biases),
+                    (side.mean_factors, side.factors),
+                ):
+                    mean[:] = rows + left * (mean - rows)
+                side.seen[:] = self.n_steps
+        elif average is not None and number > average.start * self.solver.n_epochs:
+            self.n_averaged += 1
+            if self.average is None:
+                self.average = self.parameters.copy()
+            for name, mean in self.average.arrays().items():
+                mean += (self.parameters.arrays()[name] - mean) / mean.dtype.type(self.n_averaged)
+
+    def diverged(self, epoch: int) -> DivergenceError:
+        rate = self.solver.learning_rate
+        return DivergenceError(
+            f"the training loss is no finite number any more in epoch {epoch}: the steps are too long. "
+            f"Lower learning_rate (now {rate:g}; try {rate / 4:g}), or give clip_norm=1"
+        )
+
+
+def _none(like: Parameters) -> Parameters:
+    return Parameters.zeros((0, 0), like.n_factors, 0.0, like.user_biases.dtype.type)
+
+
+def _checked(weights: NDArray[Any], n_ratings: int) -> Array:
+    found: Array = np.asarray(weights, np.float64)
+    if found.shape != (n_ratings,) or not (np.isfinite(found) & (found >= 0)).all():
+        raise ParameterValueError(
+            f"weights of shape {found.shape} for {n_ratings:,} ratings; one finite number each, zero or more"
+        )
+    return found

@@ -1,0 +1,221 @@
+"""Update rules: small objects that name a step of one row, for the solver `MiniBatch`.
+
+Formulas, names of numbers and defaults are those of PyTorch, so that settings can be carried over;
+tests compare the weights. The steps themselves are in kernels.optimizers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from bilinear.arguments import is_real, is_whole
+from bilinear.errors import ParameterValueError
+from bilinear.kernels import optimizers as kernels
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """A rule for stepping one row along its gradient, and the state that it keeps of the row."""
+
+    rule: ClassVar[int]
+    """How the kernel names this rule."""
+    n_states: ClassVar[int] = 0
+    """Numbers kept for each number of a row."""
+
+    def __post_init__(self) -> None:
+        for name, low in (("momentum", 0), ("decay", 0)):
+            value = getattr(self, name, 0)
+            if not (is_real(value) and low <= value < 1):
+                raise _refused(self, name, "zero or more, below one")
+        value = getattr(self, "epsilon", 1.0)
+        if not (is_real(value) and value > 0):
+            raise _refused(self, "epsilon", "a positive number")
+
+
+@dataclass(frozen=True)
+class Plain(Optimizer):
+    """row -= rate * gradient."""
+
+    rule: ClassVar[int] = kernels.PLAIN
+
+
+@dataclass(frozen=True)
+class Momentum(Optimizer):
+    """Heavy ball: speed = momentum * speed + gradient; row -= rate * speed (Polyak 1964)."""
+
+    momentum: float = 0.9
+    rule: ClassVar[int] = kernels.MOMENTUM
+    n_states: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
+class Nesterov(Optimizer):
+    """As `Momentum`, but row -= rate * (gradient + momentum * speed) (Sutskever et al. 2013)."""
+
+    momentum: float = 0.9
+    rule: ClassVar[int] = kernels.NESTEROV
+    n_states: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
+class AdaGrad(Optimizer):
+    """Each number's gradient over the root of the sum of its squares so far (Duchi et al. 2011)."""
+
+    epsilon: float = 1e-10
+    rule: ClassVar[int] = kernels.ADAGRAD
+    n_states: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
+class RowAdaGrad(Optimizer):
+    """AdaGrad with one sum for a row: of the mean of its squared gradients."""
+
+    epsilon: float = 1e-10
+    rule: ClassVar[int] = kernels.ROW_ADAGRAD
+    n_states: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
+class RMSProp(Optimizer):
+    """Each number's gradient over the root of the running mean of its squares (Tieleman, Hinton 2012)."""
+
+    decay: float = 0.99
+    epsilon: float = 1e-8
+    rule: ClassVar[int] = kernels.RMSPROP
+    n_states: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Running mean of the gradient over the root of that of its squares, unbiased (Kingma, Ba 2015).
+
+    Args:
+        momentum, decay: of the two running means (beta 1 and beta 2).
+        epsilon: added to the root. Our squared error is half of PyTorch's and fastai's `MSELoss`;
+            halving epsilon as well makes the steps the same.
+    """
+
+    momentum: float = 0.9
+    decay: float = 0.999
+    epsilon: float = 1e-8
+    rule: ClassVar[int] = kernels.ADAM
+    n_states: ClassVar[int] = 2
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov, Hutter 2019): `Adam` and a `WeightDecay` in one."""
+
+    weight_decay: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (is_real(self.weight_decay) and self.weight_decay >= 0):
+            raise _refused(self, "weight_decay", "zero or more")
+
+
+@dataclass(frozen=True)
+class RAdam(Adam):
+    """Adam whose first steps leave out the squares, until enough are known (Liu et al. 2020)."""
+
+    rule: ClassVar[int] = kernels.RADAM
+
+
+@dataclass(frozen=True)
+class LAMB(Adam):
+    """Adam with each factor row's step made as long as rate * |row| (You et al. 2020); biases as Adam."""
+
+    epsilon: float = 1e-6
+    rule: ClassVar[int] = kernels.LAMB
+
+
+@dataclass(frozen=True)
+class LARS(Optimizer):
+    """Momentum on gradients made as long as the factor row that they move (You et al. 2017).
+
+    speed = momentum * speed + rate * |row| / |gradient| * gradient; biases are not scaled.
+    """
+
+    momentum: float = 0.9
+    rule: ClassVar[int] = kernels.LARS
+    n_states: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
+class Lookahead:
+    """Every `every` steps of a row, back to a slow copy of it, which has moved `step` of the way.
+
+    Counted row by row, so that it costs nothing for rows that stand still; with dense updates all
+    rows count alike. Source: Zhang et al. 2019.
+    """
+
+    optimizer: Optimizer = field(default_factory=Adam)
+    every: int = 5
+    step: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.optimizer, Optimizer):
+            raise _refused(self, "optimizer", "a rule such as Adam()")
+        if not (is_whole(self.every) and self.every >= 1):
+            raise _refused(self, "every", "a whole number of steps, at least one")
+        if not (is_real(self.step) and 0 < self.step <= 1):
+            raise _refused(self, "step", "a share in (0, 1]")
+
+
+@dataclass(frozen=True)
+class WeightDecay:
+    """Decoupled weight decay: before its step, a row is multiplied by 1 - rate * factors (or biases).
+
+    Not to be confused with `L2`, the penalty of the objective, whose gradient passes through the
+    optimiser. With row-sparse updates only the rows of the batch decay.
+
+    Args: biases: None decays biases like factors.
+    """
+
+    factors: float = 0.01
+    biases: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("factors", "biases"):
+            value = getattr(self, name)
+            if not (is_real(value) and value >= 0) and not (name == "biases" and value is None):
+                raise _refused(self, name, "zero or more")
+
+    @property
+    def pair(self) -> tuple[float, float]:
+        """(decay of factors, decay of biases)."""
+        return self.factors, self.factors if self.biases is None else self.biases
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """Stochastic weight averaging: the mean of the weights at the ends of the last epochs.
+
+    Args: start: share of training after which epochs count. Source: Izmailov et al. 2018.
+    """
+
+    start: float = 0.75
+
+    def __post_init__(self) -> None:
+        if not (is_real(self.start) and 0 <= self.start < 1):
+            raise _refused(self, "start", "a share of training in [0, 1)")
+
+
+@dataclass(frozen=True)
+class RunningMean:
+    """Exponential weight averaging: mean = memory * mean + (1 - memory) * row after every step.
+
+    Exact also with row-sparse updates, at their cost: a row that stood still is caught up at its next
+    step in closed form.
+    """
+
+    memory: float = 0.999
+
+    def __post_init__(self) -> None:
+        if not (is_real(self.memory) and 0 < self.memory < 1):
+            raise _refused(self, "memory", "a number in (0, 1)")
+
+
+def _refused(owner: Any, name: str, wanted: str) -> ParameterValueError:
+    return ParameterValueError(f"{type(owner).__name__}({name}={getattr(owner, name)!r}); {wanted}")
