@@ -5,10 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bilinear.data.splits import split_random
 from bilinear.data.synthetic import synthetic_ratings
+from bilinear.errors import DivergenceError
+from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.model.parameters import Parameters
 from bilinear.training import grid as module
+from bilinear.training import sgd
 from bilinear.training.grid import Grid, pool
+from bilinear.training.sgd import SGD
 
 TABLE = synthetic_ratings(300, 120, 6000, 3, rng=1)
 
@@ -73,3 +78,50 @@ def test_renumbering_is_undone():
         assert (back.arrays()[name] == array).all()
     place = grid.user_side.labels[7]
     assert (there.user_factors[place] == parameters.user_factors[7]).all()
+
+
+SPLIT = split_random(synthetic_ratings(400, 200, 16_000, 4, noise=0.3, rng=2), 0.2)
+FIXED = {"n_factors": 8, "l2": 0.2, "l2_biases": 0.2, "rng": 0, "refit": False}
+
+
+def fitted(monkeypatch, *, on_grid, **solver):
+    monkeypatch.setattr(sgd, "_ON_GRID", 0 if on_grid else 10**9)
+    monkeypatch.setattr(module, "_CACHE", 2000)
+    return MatrixFactorization(**FIXED, solver=SGD(n_epochs=40, **solver)).fit(SPLIT.train)
+
+
+def test_the_same_bits_for_any_number_of_threads(monkeypatch):
+    one, two, five = (fitted(monkeypatch, on_grid=True, threads=n) for n in (1, 2, 5))
+    for other in (two, five):
+        for a, b in zip(one.parameters_.arrays().values(), other.parameters_.arrays().values(), strict=True):
+            assert (a == b).all()
+        assert [epoch.loss for epoch in one.history_.epochs] == [
+            epoch.loss for epoch in other.history_.epochs
+        ]
+
+
+def test_the_grid_is_as_good_as_shuffled_ratings(monkeypatch):
+    """The order of the steps is another, so the bits are; the error is the same within its noise."""
+    errors = {}
+    for on_grid in (True, False):
+        model = fitted(monkeypatch, on_grid=on_grid)
+        errors[on_grid] = model.evaluate(SPLIT.test).rmse.value
+        assert model.history_.epochs[-1].loss < 0.4 * model.history_.epochs[0].loss
+    assert errors[True] == pytest.approx(errors[False], rel=0.02)
+    assert errors[True] != errors[False]
+
+
+def test_the_kept_weights_are_those_of_the_best_epoch_in_the_order_of_the_table(monkeypatch):
+    model = fitted(monkeypatch, on_grid=True, learning_rate=0.1)
+    history = model.history_
+    measured = [epoch.validation_rmse for epoch in history.epochs]
+    assert history.best_epoch == 1 + int(np.argmin(measured))
+    unseen = np.bincount(SPLIT.train.users, minlength=SPLIT.train.n_users) == 0
+    assert not model.parameters_.user_factors[unseen].any()
+    errors = model.predict_rows(SPLIT.train.users, SPLIT.train.items) - SPLIT.train.ratings
+    assert np.sqrt(np.mean(errors**2)) < min(measured)
+
+
+def test_steps_that_are_too_long_say_what_to_lower_on_the_grid_too(monkeypatch):
+    with pytest.raises(DivergenceError, match="learning_rate"):
+        fitted(monkeypatch, on_grid=True, learning_rate=1e6)

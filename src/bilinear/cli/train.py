@@ -71,6 +71,9 @@ def command(
             "--refit/--no-refit", help="Save a model trained on all ratings, or the one that was measured."
         ),
     ] = True,
+    threads: Annotated[
+        int | None, typer.Option(help="Cores to use, else all; the result does not depend on it.", min=1)
+    ] = None,
     seed: options.Seed = 0,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -96,6 +99,7 @@ def command(
             learning_rate,
             momentum,
             _one_of(schedules, "--schedule", schedule),
+            threads=threads,
         ),
         rng=seed,
     )

@@ -6,7 +6,6 @@ from time import perf_counter
 from typing import Any, Literal, Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bilinear.data.interactions import Interactions
 from bilinear.errors import DivergenceError
@@ -48,8 +47,8 @@ class Solver:
 class Run(Protocol):
     """One descent under way."""
 
-    def epoch(self, number: int, order: NDArray[np.int64], progress: Progress) -> float:
-        """One pass over the ratings in `order`; returns the mean loss."""
+    def epoch(self, number: int, rng: np.random.Generator, progress: Progress) -> float:
+        """One pass over the ratings in an order that `rng` draws; returns the mean loss."""
 
     def current(self) -> Parameters:
         """The weights to measure and to keep now; later epochs may change them in place."""
@@ -87,7 +86,7 @@ def descend(
     try:
         for number in range(1, n_run + 1):
             began = perf_counter()
-            loss = run.epoch(number, rng.permutation(n_ratings), progress)
+            loss = run.epoch(number, rng, progress)
             took = perf_counter() - began
             current = run.current()
             found = None if validation is None else rmse(current, objective.link, validation)

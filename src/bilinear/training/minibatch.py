@@ -216,9 +216,10 @@ class MiniBatchRun:
     def observe(self, measured: float) -> None:
         self.measured.append(measured)
 
-    def epoch(self, number: int, order: NDArray[np.int64], progress: Progress) -> float:
-        """One pass in `order`; returns the mean loss."""
-        solver, size, n_ratings = self.solver, self.batch_size, len(order)
+    def epoch(self, number: int, rng: np.random.Generator, progress: Progress) -> float:
+        """One pass in an order that `rng` draws; returns the mean loss."""
+        solver, size, n_ratings = self.solver, self.batch_size, self.objective.interactions.n_ratings
+        order = rng.permutation(n_ratings)
         n_batches = -(-n_ratings // size)
         l2 = self.objective.penalty.factors * solver.l2_schedule((number - 0.5) / solver.n_epochs)
         block_batches = max(1, _BLOCK // size)
