@@ -99,3 +99,155 @@ def test_three_epochs_with_decoupled_decay(case, dtype, dense):
     expected = torch_at(make, objective, start, dense=dense, decay=(0.7, 0.3))
     decay = ours.WeightDecay(0.7, 0.3)
     check_same(ours_at(solver(optimizer, dense, weight_decay=decay), objective, start), expected, start)
+
+
+@either_way
+@pytest.mark.parametrize(("loss", "link"), PAIRS, ids=["squared", "sigmoid squared", "cross-entropy"])
+def test_every_loss_and_link(loss, link, dense):
+    objective, start = problem(loss=loss, link=link)
+    expected = torch_at(CASES["adam"][1], objective, start, dense=dense)
+    check_same(ours_at(solver(ours.Adam(), dense), objective, start), expected, start)
+
+
+@pytest.mark.parametrize("exponent", [0, 0.5, 1])
+@either_way
+def test_every_exponent_of_the_penalty(exponent, dense):
+    objective, start = problem(penalty=L2(0.3, 0.2, exponent))
+    expected = torch_at(CASES["momentum"][1], objective, start, dense=dense)
+    check_same(ours_at(solver(ours.Momentum(0.8), dense), objective, start), expected, start)
+
+
+def test_plain_l2_is_torch_weight_decay_of_the_same_size_over_n_ratings():
+    objective, start = problem(penalty=L2(TABLE.n_ratings * 0.2, TABLE.n_ratings * 0.2, 0))
+    make = lambda p: torch.optim.Adam(p, RATE, weight_decay=0.2)  # noqa: E731
+    without = problem(penalty=L2(0, 0))[0]
+    expected = torch_at(make, without, start)
+    check_same(ours_at(solver(ours.Adam()), objective, start), expected, start)
+
+
+@every_type
+def test_row_sparse_adam_is_sparse_adam(dtype):
+    """With a negligible epsilon: SparseAdam adds it before the correction, Adam after."""
+    objective, start = problem(dtype, penalty=L2(0, 0))
+    found = ours_at(solver(ours.Adam(epsilon=1e-30), dense=False), objective, start)
+    rng, mean = np.random.default_rng(3), start.global_mean
+    tables = twins.tensors(start)
+    layers = [torch.nn.Embedding.from_pretrained(one.detach().clone(), False, sparse=True) for one in tables]
+    optimizer = torch.optim.SparseAdam([layer.weight for layer in layers], RATE, eps=1e-30)
+    for _ in range(3):
+        order = rng.permutation(TABLE.n_ratings)
+        for first in range(0, len(order), SIZE):
+            rows = order[first : first + SIZE]
+            users, items = (
+                torch.from_numpy(ids[rows].astype(np.int64)) for ids in (TABLE.users, TABLE.items)
+            )
+            ratings = torch.from_numpy(TABLE.ratings[rows].astype(dtype))
+            p, q = layers[2](users), layers[3](items)
+            score = (p * q).sum(1) + layers[0](users)[:, 0] + layers[1](items)[:, 0] + mean
+            optimizer.zero_grad()
+            ((score - ratings) ** 2 / 2).mean().backward()
+            optimizer.step()
+    check_same(found, twins.back([layer.weight for layer in layers], mean), start)
+
+
+@pytest.mark.parametrize("size", [1, 7, TABLE.n_ratings, "all"])
+@either_way
+def test_batches_of_one_to_all(size, dense):
+    objective, start = problem()
+    n = TABLE.n_ratings if size == "all" else size
+    expected = torch_at(CASES["adam"][1], objective, start, dense=dense, batch_size=n)
+    made = MiniBatch(
+        ours.Adam(), batch_size=size, n_epochs=3, learning_rate=RATE, schedule=Constant(), dense=dense
+    )
+    check_same(ours_at(made, objective, start), expected, start)
+
+
+@pytest.mark.parametrize(
+    "clip", [{"clip_norm": 0.3}, {"clip_value": 0.02}, {"clip_norm": 0.2, "clip_value": 0.03}]
+)
+@either_way
+def test_gradient_clipping(clip, dense):
+    objective, start = problem()
+    expected = torch_at(CASES["plain"][1], objective, start, dense=dense, **clip)
+    found = ours_at(solver(ours.Plain(), dense, **clip), objective, start)
+    check_same(found, expected, start)
+    free = ours_at(solver(ours.Plain(), dense), objective, start)
+    assert np.abs(free.user_factors - found.user_factors).max() > 1e-6
+
+
+@either_way
+def test_sample_weights(dense):
+    weights = np.random.default_rng(5).uniform(0, 3, TABLE.n_ratings)
+    objective, start = problem(penalty=L2(0, 0))
+    expected = torch_at(CASES["adam"][1], objective, start, dense=dense, weights=weights)
+    check_same(ours_at(solver(ours.Adam(), dense), objective, start, weights=weights), expected, start)
+
+
+@every_type
+def test_rate_and_momentum_that_run_against_each_other(dtype):
+    rate, momentum = OneCycle(), Phases(((0.25, Cosine(1, 0.85 / 0.95)), (0.75, Cosine(0.85 / 0.95, 1))))
+    objective, start = problem(dtype)
+
+    def turn(optimizer, share):
+        for group in optimizer.param_groups:
+            group["lr"], group["betas"] = 0.02 * rate(share), (0.95 * momentum(share), 0.99)
+
+    expected = torch_at(
+        lambda p: torch.optim.Adam(p, RATE, betas=(0.95, 0.99)), objective, start, before_step=turn
+    )
+    made = MiniBatch(
+        ours.Adam(0.95, 0.99),
+        SIZE,
+        n_epochs=3,
+        learning_rate=0.02,
+        schedule=rate,
+        momentum_schedule=momentum,
+        dense=True,
+    )
+    check_same(ours_at(made, objective, start), expected, start)
+
+
+def test_lookahead():
+    """Torch's steps, the wrapper by its formula."""
+    objective, start = problem()
+    slow = [one.detach().clone() for one in twins.tensors(start)]
+
+    @torch.no_grad()
+    def back_to_slow(tables, step):
+        for one, other in zip(tables, slow, strict=True):
+            if step % 4 == 0:
+                other += 0.3 * (one - other)
+                one.copy_(other)
+
+    expected = torch_at(CASES["adam"][1], objective, start, after_step=back_to_slow)
+    check_same(ours_at(solver(ours.Lookahead(ours.Adam(), 4, 0.3)), objective, start), expected, start)
+
+
+@either_way
+def test_running_mean_is_that_of_torch_also_row_sparse(dense):
+    objective, start = problem()
+    means = [one.detach().clone() for one in twins.tensors(start)]
+    averaged = torch.optim.swa_utils.get_ema_multi_avg_fn(0.9)
+
+    def average(tables, step):
+        averaged(means, [one.detach() for one in tables], step)
+
+    plain = torch_at(CASES["adam"][1], objective, start, dense=dense, after_step=average)
+    found = ours_at(solver(ours.Adam(), dense, average=ours.RunningMean(0.9)), objective, start)
+    check_same(found, twins.back(means, start.global_mean), start)
+    assert np.abs(found.user_factors - plain.user_factors).max() > 1e-3
+
+
+def test_stochastic_weight_averaging_is_the_mean_of_the_last_epochs():
+    objective, start = problem()
+    n_batches, ends = -(-TABLE.n_ratings // SIZE), []
+
+    def keep(tables, step):
+        if step % n_batches == 0:
+            ends.append(twins.back(tables, start.global_mean))
+
+    torch_at(CASES["adam"][1], objective, start, after_step=keep)
+    found = ours_at(solver(ours.Adam(), average=ours.Averaged(0.4)), objective, start)
+    for name, array in found.arrays().items():
+        mean = (ends[1].arrays()[name] + ends[2].arrays()[name]) / 2
+        np.testing.assert_allclose(array, mean, rtol=1e-10, atol=1e-12)

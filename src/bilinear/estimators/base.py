@@ -25,10 +25,10 @@ from bilinear.objective.fold_in import FoldedIn, fold_in
 from bilinear.objective.losses import Loss
 from bilinear.objective.penalties import L2
 from bilinear.recommend.lists import RankedItems, recommend_users, recommend_vector, similar_rows
+from bilinear.training.descent import Solver
 from bilinear.training.history import History
 from bilinear.training.progress import Progress
 from bilinear.training.search import SearchTable
-from bilinear.training.sgd import SGD
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +112,7 @@ class RatingModel(Recommender):
     penalty_: L2
     history_: History
     search_: SearchTable | None
-    solver_: SGD
+    solver_: Solver
 
     def retrain(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
         """Trains again on another table with the settings that `fit` found; returns self.

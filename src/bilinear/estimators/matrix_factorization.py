@@ -24,11 +24,12 @@ from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import Loss, SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
+from bilinear.training.descent import Solver
 from bilinear.training.history import History
 from bilinear.training.progress import Bar, Progress, Quiet
 from bilinear.training.search import SearchTable, search
 from bilinear.training.sgd import SGD
-from bilinear.training.start import Scale, random_start
+from bilinear.training.start import NormalStart, Scale, random_start
 
 _MOST_FACTORS = 4096
 _SUCH_AS = {"loss": "SquaredError()", "link": "Identity()", "solver": "SGD()"}
@@ -50,13 +51,15 @@ class MatrixFactorization(RatingModel):
         link: `Identity()` or `Sigmoid()`.
         rating_range: (low, high) of the predictions. None takes the data's own range, which a
             sigmoid widens by a tenth on either side.
-        solver: how it descends, see `SGD`.
+        solver: how it descends: `SGD()`, or `MiniBatch(optimizer=Adam(), ...)`.
         start_size: standard deviation of the starting factors times sqrt(n_factors), for
             ratings of standard deviation one.
         validation_fraction: share of the training ratings set aside inside `fit` for the search,
             early stopping and the best epoch. Zero: all epochs run, and nothing may be "auto".
         refit: afterwards train once more on all ratings, for as many epochs as were best.
         rng: seed; the same seed and table give the same bits. None draws one, kept in `seed_`.
+        start: None is the random start of `start_size`; or `NormalStart(0.01, global_mean=0.0)`, which needs
+            numbers for n_factors, l2 and l2_biases.
 
     Learned attributes are listed at `RatingModel`.
     Cost: O(n_ratings * n_factors * n_epochs); the search costs some ten such runs.
@@ -69,11 +72,12 @@ class MatrixFactorization(RatingModel):
     loss: Loss = field(default_factory=SquaredError)
     link: Link = field(default_factory=Identity)
     rating_range: tuple[float, float] | None = None
-    solver: SGD = field(default_factory=SGD)
+    solver: Solver = field(default_factory=SGD)
     start_size: float = 0.1
     validation_fraction: float = 0.1
     refit: bool = True
     rng: int | None = None
+    start: NormalStart | None = None
 
     def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
         """Searches what is "auto", trains with early stopping, trains again on all ratings.
@@ -157,11 +161,11 @@ class MatrixFactorization(RatingModel):
 
     def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
         super()._restore(manifest, tensor)
-        self.solver_ = decode_part(manifest["solver"], SGD)
+        self.solver_ = decode_part(manifest["solver"], Solver)
 
     def _descend(
         self,
-        solver: SGD,
+        solver: Solver,
         link: Link,
         penalty: L2,
         n_factors: int,
@@ -176,7 +180,9 @@ class MatrixFactorization(RatingModel):
         scale = Scale.of(train, link, self.loss)
         return solver.minimise(
             Objective(self.loss, link, penalty, train),
-            random_start(train, n_factors, scale, self.start_size, rng),
+            random_start(train, n_factors, scale, self.start_size, rng)
+            if self.start is None
+            else self.start.draw(train, n_factors, scale, rng),
             rng,
             validation=validation,
             n_epochs=n_epochs,
@@ -187,7 +193,7 @@ class MatrixFactorization(RatingModel):
     def _check(self, interactions: Interactions) -> None:
         """All that can be refused before work begins."""
         check_table(interactions)
-        for name, kind in (("loss", Loss), ("link", Link), ("solver", SGD)):
+        for name, kind in (("loss", Loss), ("link", Link), ("solver", Solver)):
             value = getattr(self, name)
             if not isinstance(value, kind):
                 raise ParameterValueError(f"{name}={value!r}; an object such as {_SUCH_AS[name]}")
@@ -212,7 +218,13 @@ class MatrixFactorization(RatingModel):
                     "validation part; use BiasModel, or validation_fraction=0 with numbers for "
                     "n_factors, l2 and l2_biases"
                 )
-        elif "auto" in (self.n_factors, self.l2, self.l2_biases):
+        if not (self.start is None or isinstance(self.start, NormalStart)):
+            raise ParameterValueError(f"start={self.start!r}; None or NormalStart()")
+        if self.start is not None and "auto" in (self.n_factors, self.l2, self.l2_biases):
+            raise ParameterValueError(
+                "start= needs numbers for n_factors, l2 and l2_biases: the search draws starts of its own"
+            )
+        if not self.validation_fraction and "auto" in (self.n_factors, self.l2, self.l2_biases):
             raise ParameterValueError(
                 "validation_fraction=0 leaves nothing to search on: give numbers for n_factors, l2 and "
                 "l2_biases, or a share such as 0.1"

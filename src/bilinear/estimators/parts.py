@@ -13,8 +13,42 @@ from bilinear.model.link import Identity, Sigmoid
 from bilinear.objective.losses import CrossEntropy, SquaredError
 from bilinear.objective.penalties import L2
 from bilinear.training.implicit_als import Blocks, Cholesky, ConjugateGradient
-from bilinear.training.schedules import Constant, Falling, OneCycle
+from bilinear.training.minibatch import MiniBatch
+from bilinear.training.optimizers import (
+    LAMB,
+    LARS,
+    AdaGrad,
+    Adam,
+    AdamW,
+    Averaged,
+    Lookahead,
+    Momentum,
+    Nesterov,
+    Plain,
+    RAdam,
+    RMSProp,
+    RowAdaGrad,
+    RunningMean,
+    WeightDecay,
+)
+from bilinear.training.schedules import (
+    Constant,
+    Cosine,
+    Exponential,
+    Falling,
+    FlatCosine,
+    Linear,
+    OneCycle,
+    Phases,
+    Polynomial,
+    Product,
+    ReduceOnPlateau,
+    Step,
+    WarmRestarts,
+    WarmUp,
+)
 from bilinear.training.sgd import SGD
+from bilinear.training.start import NormalStart
 
 _PARTS: dict[str, type] = {
     part.__name__: part
@@ -28,6 +62,34 @@ _PARTS: dict[str, type] = {
         OneCycle,
         Falling,
         Constant,
+        Cosine,
+        Exponential,
+        FlatCosine,
+        Linear,
+        Phases,
+        Polynomial,
+        Product,
+        ReduceOnPlateau,
+        Step,
+        WarmRestarts,
+        WarmUp,
+        MiniBatch,
+        LAMB,
+        LARS,
+        AdaGrad,
+        Adam,
+        AdamW,
+        Averaged,
+        Lookahead,
+        Momentum,
+        Nesterov,
+        Plain,
+        RAdam,
+        RMSProp,
+        RowAdaGrad,
+        RunningMean,
+        WeightDecay,
+        NormalStart,
         Cholesky,
         ConjugateGradient,
         Blocks,

@@ -38,14 +38,14 @@ seen (n,) the step at which a row's running mean was last brought up to date, an
 # float32 would be wrong in the fifth digit.
 
 
-@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+@njit(inline="always")
 def _plain(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
     rate = row.dtype.type(rate)
     for f in range(len(row)):
         row[f] -= rate * gradient[f]
 
 
-@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+@njit(inline="always")
 def _momentum(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
     real, speed = row.dtype.type, state[0]
     rate, momentum = real(rate), real(momentum)
@@ -54,7 +54,7 @@ def _momentum(row, gradient, state, rate, momentum, t, left, right, decay, epsil
         row[f] -= rate * speed[f]
 
 
-@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+@njit(inline="always")
 def _nesterov(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
     real, speed = row.dtype.type, state[0]
     rate, momentum = real(rate), real(momentum)
@@ -63,7 +63,7 @@ def _nesterov(row, gradient, state, rate, momentum, t, left, right, decay, epsil
         row[f] -= rate * (gradient[f] + momentum * speed[f])
 
 
-@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+@njit(inline="always")
 def _adagrad(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
     real, squares = row.dtype.type, state[0]
     rate, epsilon = real(rate), real(epsilon)
@@ -72,7 +72,7 @@ def _adagrad(row, gradient, state, rate, momentum, t, left, right, decay, epsilo
         row[f] -= rate * gradient[f] / (np.sqrt(squares[f]) + epsilon)
 
 
-@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+@njit(inline="always")
 def _row_adagrad(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
     real = row.dtype.type
     square = real(0)
@@ -84,7 +84,7 @@ def _row_adagrad(row, gradient, state, rate, momentum, t, left, right, decay, ep
         row[f] -= step * gradient[f]
 
 
-@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+@njit(inline="always")
 def _rmsprop(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
     real, squares = row.dtype.type, state[0]
     rate, epsilon, rest, decay = real(rate), real(epsilon), real(1.0 - decay), real(decay)
@@ -93,7 +93,7 @@ def _rmsprop(row, gradient, state, rate, momentum, t, left, right, decay, epsilo
         row[f] -= rate * gradient[f] / (np.sqrt(squares[f]) + epsilon)
 
 
-@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+@njit(inline="always")
 def _moments(gradient, state, momentum, decay):  # type: ignore[no-untyped-def]
     """The running means of gradient and squared gradient that Adam and its kin share."""
     real = gradient.dtype.type
@@ -105,7 +105,7 @@ def _moments(gradient, state, momentum, decay):  # type: ignore[no-untyped-def]
         squares[f] = decay * squares[f] + newer * gradient[f] * gradient[f]
 
 
-@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+@njit(inline="always")
 def _adam(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
     _moments(gradient, state, momentum, decay)
     real = row.dtype.type
@@ -114,7 +114,7 @@ def _adam(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):
         row[f] -= step * state[0, f] / (np.sqrt(state[1, f]) * root + epsilon)
 
 
-@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+@njit(inline="always")
 def _radam(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
     real = row.dtype.type
     _moments(gradient, state, momentum, decay)
@@ -131,7 +131,7 @@ def _radam(row, gradient, state, rate, momentum, t, left, right, decay, epsilon)
             row[f] -= step * state[0, f]
 
 
-@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+@njit(inline="always")
 def _trust(row, step):  # type: ignore[no-untyped-def]
     """|row| / |step|; one for a bias, and where either is zero."""
     zero, one = row.dtype.type(0), row.dtype.type(1)
@@ -144,7 +144,7 @@ def _trust(row, step):  # type: ignore[no-untyped-def]
     return np.sqrt(length / stride)
 
 
-@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+@njit(inline="always")
 def _lamb(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
     _moments(gradient, state, momentum, decay)
     real = row.dtype.type
@@ -156,7 +156,7 @@ def _lamb(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):
         row[f] -= step * gradient[f]
 
 
-@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+@njit(inline="always")
 def _lars(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
     real, speed = row.dtype.type, state[0]
     momentum, step = real(momentum), real(rate) * _trust(row, gradient)
@@ -165,7 +165,7 @@ def _lars(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):
         row[f] -= speed[f]
 
 
-@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+@njit(inline="always")
 def _step(rule, row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
     if rule == PLAIN:
         _plain(row, gradient, state, rate, momentum, t, left, right, decay, epsilon)
@@ -189,7 +189,7 @@ def _step(rule, row, gradient, state, rate, momentum, t, left, right, decay, eps
         _lars(row, gradient, state, rate, momentum, t, left, right, decay, epsilon)
 
 
-@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+@njit(inline="always")
 def _slot(side, n, used):  # type: ignore[no-untyped-def]
     """(row of the gradient for row n of the side, rows in use), a new one if it has none yet."""
     slot = side.slots[n]
@@ -205,24 +205,73 @@ def _slot(side, n, used):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, fastmath=_FAST, error_model="numpy")
-def _finish_gradient(side, used, l2_factors, l2_biases, largest):  # type: ignore[no-untyped-def]
+def _finish_rows(rows, gradients, touched, pulls, used, l2, largest):  # type: ignore[no-untyped-def]
     """Adds the L2, cuts every entry to [-largest, largest]; returns the sum of squares."""
-    zero, squares = side.factors.dtype.type(0), 0.0
+    width, squares = rows.shape[1], 0.0
     for slot in range(used):
-        n, pull = side.touched[slot], side.pulls[slot]
-        for gradient, row, l2 in (
-            (side.bias_gradient[slot], side.biases[n], l2_biases),
-            (side.factor_gradient[slot], side.factors[n], l2_factors),
-        ):
-            square = zero
-            for f in range(len(row)):
-                entry = gradient[f] + l2 * pull * row[f]
-                if abs(entry) > largest:
-                    entry = largest if entry > zero else -largest
-                gradient[f] = entry
-                square += entry * entry
-            squares += square
+        n, pull = touched[slot], l2 * pulls[slot]
+        square = rows.dtype.type(0)
+        for f in range(width):
+            entry = gradients[slot, f] + pull * rows[n, f]
+            if abs(entry) > largest:
+                entry = np.copysign(largest, entry)
+            gradients[slot, f] = entry
+            square += entry * entry
+        squares += square
     return squares
+
+
+@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+def _step_rows(  # type: ignore[no-untyped-def]
+    rows, gradients, states, touched, used, rule, rate, momentum, t, decay, epsilon, scale, weight_decay
+):
+    """For each row with a gradient: clipping by length, decoupled weight decay, and the rule."""
+    width, real = rows.shape[1], rows.dtype.type
+    left, right = 1.0 - momentum**t, 1.0 - decay**t
+    factor, keep = real(scale), real(1.0 - rate * weight_decay)
+    for slot in range(used):
+        n = touched[slot]
+        row, gradient = rows[n], gradients[slot]
+        if scale != 1.0:
+            for f in range(width):
+                gradient[f] *= factor
+        if weight_decay > 0:
+            for f in range(width):
+                row[f] *= keep
+        _step(rule, row, gradient, states[n], rate, momentum, t, left, right, decay, epsilon)
+
+
+@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+def _draw_near(row, other, share):  # type: ignore[no-untyped-def]
+    """row += share * (other - row)."""
+    share = row.dtype.type(share)
+    for f in range(len(row)):
+        row[f] += share * (other[f] - row[f])
+
+
+@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+def _catch_up(side, used, t, memory):  # type: ignore[no-untyped-def]
+    """Brings the running means of the touched rows, which are about to move, to step t - 1."""
+    for slot in range(used):
+        n = side.touched[slot]
+        late = t - 1 - side.seen[n]  # steps at which this row stood still
+        if late > 0:
+            _draw_near(side.mean_biases[n], side.biases[n], 1.0 - memory**late)
+            _draw_near(side.mean_factors[n], side.factors[n], 1.0 - memory**late)
+        side.seen[n] = t
+
+
+@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+def _look_ahead(side, used, every, pull_back):  # type: ignore[no-untyped-def]
+    """Counts a step of the touched rows; those whose turn it is go back to their slow copies."""
+    for slot in range(used):
+        n = side.touched[slot]
+        side.steps[n] += 1
+        if side.steps[n] % every == 0:
+            _draw_near(side.slow_biases[n], side.biases[n], pull_back)
+            _draw_near(side.slow_factors[n], side.factors[n], pull_back)
+            side.biases[n] = side.slow_biases[n]
+            side.factors[n] = side.slow_factors[n]
 
 
 @njit(nogil=True, fastmath=_FAST, error_model="numpy")
@@ -231,50 +280,29 @@ def _take_steps(  # type: ignore[no-untyped-def]
     weight_decay_factors, weight_decay_biases, every, pull_back, memory,
 ):  # fmt: skip
     """One step of every row that has a gradient; frees its slot."""
-    real = side.factors.dtype.type
-    one = real(1)
-    left, right = 1.0 - momentum**t, 1.0 - decay**t
-    scale, pull_back = real(scale), real(pull_back)
-    for slot in range(used):
-        n = side.touched[slot]
-        late = 0
-        if memory > 0:
-            late = t - 1 - side.seen[n]
-            side.seen[n] = t
-        together = False
-        if every > 0:
-            side.steps[n] += 1
-            together = side.steps[n] % every == 0
-        for row, gradient, state, weight_decay, slow, mean in (
-            (side.biases[n], side.bias_gradient[slot], side.bias_state[n], weight_decay_biases,
-             side.slow_biases, side.mean_biases),
-            (side.factors[n], side.factor_gradient[slot], side.factor_state[n], weight_decay_factors,
-             side.slow_factors, side.mean_factors),
-        ):  # fmt: skip
-            if late > 0:  # steps at which this row stood still
-                rest = real(memory**late)
-                for f in range(len(row)):
-                    mean[n, f] = row[f] + rest * (mean[n, f] - row[f])
-            if scale != one:
-                for f in range(len(row)):
-                    gradient[f] *= scale
-            keep = real(1.0 - rate * weight_decay)
-            if keep != one:
-                for f in range(len(row)):
-                    row[f] *= keep
-            _step(rule, row, gradient, state, rate, momentum, t, left, right, decay, epsilon)
-            if together:
-                for f in range(len(row)):
-                    slow[n, f] += pull_back * (row[f] - slow[n, f])
-                    row[f] = slow[n, f]
-            if memory > 0:
-                rest = real(memory)
-                for f in range(len(row)):
-                    mean[n, f] = row[f] + rest * (mean[n, f] - row[f])
-            if dense:
-                gradient[:] = 0
-        if not dense:
-            side.slots[n] = -1
+    if memory > 0:
+        _catch_up(side, used, t, memory)
+    _step_rows(
+        side.biases, side.bias_gradient, side.bias_state, side.touched, used,
+        rule, rate, momentum, t, decay, epsilon, scale, weight_decay_biases,
+    )  # fmt: skip
+    _step_rows(
+        side.factors, side.factor_gradient, side.factor_state, side.touched, used,
+        rule, rate, momentum, t, decay, epsilon, scale, weight_decay_factors,
+    )  # fmt: skip
+    if every > 0:
+        _look_ahead(side, used, every, pull_back)
+    if memory > 0:
+        for slot in range(used):
+            n = side.touched[slot]
+            _draw_near(side.mean_biases[n], side.biases[n], 1.0 - memory)
+            _draw_near(side.mean_factors[n], side.factors[n], 1.0 - memory)
+    if dense:
+        side.bias_gradient[:] = 0
+        side.factor_gradient[:] = 0
+    else:
+        for slot in range(used):
+            side.slots[side.touched[slot]] = -1
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
@@ -328,11 +356,18 @@ def minibatch_block(  # type: ignore[no-untyped-def]
             for f in range(n_factors):
                 g[f] += slope * q[f]
                 h[f] += slope * p[f]
-        squares = _finish_gradient(user, n_users, l2_factors, l2_biases, cut)
-        squares += _finish_gradient(item, n_items, l2_factors, l2_biases, cut)
         scale = 1.0
-        if longest < np.inf:
-            scale = min(1.0, longest / (np.sqrt(squares) + 1e-6))  # as torch.nn.utils.clip_grad_norm_
+        if l2_factors > 0 or l2_biases > 0 or largest < np.inf or longest < np.inf:
+            squares = 0.0
+            for side, used in ((user, n_users), (item, n_items)):
+                squares += _finish_rows(
+                    side.biases, side.bias_gradient, side.touched, side.pulls, used, l2_biases, cut
+                )
+                squares += _finish_rows(
+                    side.factors, side.factor_gradient, side.touched, side.pulls, used, l2_factors, cut
+                )
+            if longest < np.inf:
+                scale = min(1.0, longest / (np.sqrt(squares) + 1e-6))  # as torch's clip_grad_norm_
         t += 1
         for side, used in ((user, n_users), (item, n_items)):
             _take_steps(

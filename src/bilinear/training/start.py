@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bilinear.arguments import is_real
 from bilinear.data.interactions import Interactions
+from bilinear.errors import ParameterValueError
 from bilinear.model.link import Link
 from bilinear.model.parameters import Array, Parameters
 from bilinear.objective.losses import Loss
@@ -62,6 +64,38 @@ class Scale:
     def bias_rate(self) -> float:
         """What a learning rate of one means for biases."""
         return 1 / self.curvature
+
+
+@dataclass(frozen=True)
+class NormalStart:
+    """Biases and factors normal with one standard deviation, in their own units; any global mean.
+
+    Rows without a rating are zero. `random_start`, the default, instead fits the scale of the ratings.
+
+    Args: global_mean: the score that every pair starts from, and keeps; None takes that of the mean
+        rating.
+    """
+
+    deviation: float = 0.01
+    global_mean: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (is_real(self.deviation) and self.deviation > 0):
+            raise ParameterValueError(f"NormalStart(deviation={self.deviation!r}); a positive number")
+        if not (self.global_mean is None or is_real(self.global_mean)):
+            raise ParameterValueError(f"NormalStart(global_mean={self.global_mean!r}); None or a number")
+
+    def draw(
+        self, interactions: Interactions, n_factors: int, scale: Scale, rng: np.random.Generator
+    ) -> Parameters:
+        """Parameters, float32."""
+        mean = scale.centre if self.global_mean is None else float(self.global_mean)
+        start = Parameters.zeros(interactions.shape, n_factors, mean)
+        for name, array in start.arrays().items():
+            rows = interactions.users if name.startswith("user") else interactions.items
+            array[:] = rng.standard_normal(array.shape, dtype=np.float32) * np.float32(self.deviation)
+            array[np.bincount(rows, minlength=len(array)) == 0] = 0
+        return start
 
 
 def random_start(
