@@ -28,7 +28,6 @@ def places_of(scores, starts, items, ahead, tied, n_candidates):  # type: ignore
     score is NaN, is no candidate; it gets tied = 0 and comes last.
     Cost: O(n_items) an item for a few, O(n_items * log(items)) for many.
     """
-    n_items = scores.shape[1]
     for n in range(len(scores)):
         mine = scores[n]
         total = _number_of_candidates(mine)

@@ -50,7 +50,8 @@ def block_scores(user_tiles, offsets, item_tiles, biases, scores):  # type: igno
             height = min(TILE_USERS, n_users - first_user)
             for panel in range(first, min(first + group, n_panels)):
                 score_tile(
-                    user_tiles, item_tiles, n_factors, offsets, biases, floors, tile, panel, tile_scores, lanes
+                    user_tiles, item_tiles, n_factors, offsets, biases, floors, tile, panel,
+                    tile_scores, lanes,
                 )  # fmt: skip
                 first_item = panel * TILE_ITEMS
                 width = min(TILE_ITEMS, n_items - first_item)
