@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 DATA ?=
 ITEMS ?=
 
-.PHONY: demo test lint bench bench-accuracy clean
+.PHONY: demo test lint bench clean
 
 demo: .venv/.installed
 	@$(BIN)/bilinear demo --out demo $(if $(DATA),--data "$(DATA)") $(if $(ITEMS),--items "$(ITEMS)")
@@ -19,6 +19,9 @@ lint: .venv/.tested
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: .venv/.benched
+	for name in accuracy train_cost reading epoch_speed; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 .venv/.created:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bilinear needs Python 3.11 or newer: make PYTHON=python3.x")'
@@ -33,6 +36,10 @@ lint: .venv/.tested
 .venv/.tested: pyproject.toml .venv/.installed
 	$(PIP) install --editable '.[test,lint]'
 	$(BIN)/python -m compileall -q src
+	touch $@
+
+.venv/.benched: pyproject.toml .venv/.installed
+	$(PIP) install --editable '.[bench]'
 	touch $@
 
 clean:
