@@ -88,13 +88,15 @@ def descend(
             began = perf_counter()
             loss = run.epoch(number, rng, progress)
             took = perf_counter() - began
-            current = run.current()
-            found = None if validation is None else rmse(current, objective.link, validation)
-            if found is not None and not np.isfinite(found):
-                raise run.diverged(number)
+            found = None
+            if validation is not None:
+                current = run.current()
+                found = rmse(current, objective.link, validation)
+                if not np.isfinite(found):
+                    raise run.diverged(number)
             epoch = Epoch(number, loss, found, *run.pace(number), took, n_ratings / max(took, 1e-9))
             if found is None:
-                best, best_epoch = current, number
+                best_epoch = number
             elif found < best_rmse:
                 best, best_rmse, best_epoch = current.copy(), found, number
             epochs.append(epoch)  # after the best is safe, as Ctrl-C may come between
@@ -109,6 +111,8 @@ def descend(
         if validation is None:  # the broken epoch's steps are kept: they only lowered the loss
             best_epoch = len(epochs)
         ended = "interrupted"
+    if validation is None:
+        best = run.current()
     return best, History(tuple(epochs), best_epoch, ended)
 
 
