@@ -202,7 +202,7 @@ def _one_more(problem: Problem, scores: Vector, norm: float, p: Vector, q: Vecto
 def _feasible(problem: Problem, slopes: Vector) -> Vector:
     """The nearest dual with the sums that unpenalised biases and a free mean need to be zero."""
     if problem.has_biases and problem.l2_biases == 0:
-        return _without_sums(problem, _without_sums(problem, slopes))
+        return _without_sums(problem, slopes)
     if problem.free_mean:
         centred: Vector = slopes - slopes.mean()
         return centred
@@ -229,9 +229,10 @@ def _without_sums(problem: Problem, entries: Vector) -> Vector:
     system = LinearOperator(size, matvec=lambda x: sums(spread(x)), dtype=np.float64)
     jacobi = LinearOperator(size, matvec=lambda x: x.ravel() / counts, dtype=np.float64)
     right = sums(entries)
-    if np.linalg.norm(right) <= 1e-13 * np.linalg.norm(sums(np.abs(entries))):
+    rounding = 1e-13 * float(np.linalg.norm(sums(np.abs(entries))))
+    if np.linalg.norm(right) <= rounding:
         return entries
-    shifts, failed = cg(system, right, rtol=1e-12, atol=0, maxiter=5000, M=jacobi)
+    shifts, failed = cg(system, right, rtol=0, atol=rounding, maxiter=5000, M=jacobi)
     if failed:
         raise DivergenceError("the sums of the loss slopes could not be removed; use an l2_biases above zero")
     left: Vector = entries - spread(shifts)

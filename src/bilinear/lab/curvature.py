@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from bilinear.errors import ParameterValueError
+from bilinear.lab.halves import both, middle
 from bilinear.lab.problem import Problem, Vector
 from bilinear.lab.symmetries import Symmetries
 from bilinear.model.parameters import Parameters
@@ -61,16 +62,30 @@ class Hessian:
 
     def times(self, direction: Vector) -> Vector:
         """Its product with a flat vector. Cost: O(n_ratings * n_factors)."""
+        from bilinear.kernels.second_order import bend_pairs
+
         problem = self.problem
         here, change = problem.parts(self.at), problem.parts(direction)
-        u, v, du, dv = here.user_factors, here.item_factors, change.user_factors, change.item_factors
-        dz = problem.pair_products(np.hstack([du, u]), np.hstack([v, dv]))
-        dz += problem.bias_scores(change)
+        dz = problem.bias_scores(change)
         if problem.free_mean:
             dz += change.mean[0]
-        bent = self.bends * dz
-        outer, inner = problem.matrix(bent), self._slope_matrix
-        return problem.adjoint(bent, outer @ v + inner @ dv, outer.T @ u + inner.T @ du, direction)
+        out_u, out_v = np.zeros_like(here.user_factors), np.zeros_like(here.item_factors)
+        columns = (problem.users, problem.items, problem.inverse_scales, self.bends, self.slopes)
+        factors = (*here[3:], *change[3:])
+        starts = problem.by_user[0]
+        half = starts[middle(starts, problem.n_ratings * here.user_factors.shape[1])]
+        if half:
+            other_v = np.zeros_like(out_v)
+            first, second = slice(None, half), slice(half, None)  # at the border between two users
+            both(
+                bend_pairs,
+                (*(column[first] for column in columns), *factors, dz[first], out_u, out_v),
+                (*(column[second] for column in columns), *factors, dz[second], out_u, other_v),
+            )
+            out_v += other_v
+        else:
+            bend_pairs(*columns, *factors, dz, out_u, out_v)
+        return problem.adjoint(dz, out_u, out_v, direction)
 
     def diagonal(self) -> Vector:
         """The diagonal of the Gauss-Newton part with the penalty: positive where either is."""
@@ -98,10 +113,6 @@ class Hessian:
     @cached_property
     def bends(self) -> Vector:
         return self.problem.bends(self.scores)
-
-    @cached_property
-    def _slope_matrix(self):  # type: ignore[no-untyped-def]
-        return self.problem.matrix(self.slopes)
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 Vector = NDArray[np.float64]
 
-_BLOCK = 1 << 16  # pairs whose factors are gathered at once
-
 
 class Parts(NamedTuple):
     """Views into one flat vector, in natural coordinates."""
@@ -116,7 +114,7 @@ class Problem:
             users,
             items,
             table.ratings.astype(np.float64),
-            np.broadcast_to(np.asarray(weights, np.float64), (table.n_ratings,)),
+            np.array(np.broadcast_to(np.asarray(weights, np.float64), (table.n_ratings,))),
             l2,
             penalty.biases,
             user_scales,
@@ -226,11 +224,10 @@ class Problem:
 
     def pair_products(self, user_factors: Vector, item_factors: Vector) -> Vector:
         """(n_ratings,) <U_u, V_i> / (s_u s_i) of any two matrices."""
+        from bilinear.kernels.second_order import pair_products
+
         out = np.empty(self.n_ratings)
-        for start in range(0, self.n_ratings, _BLOCK):
-            rows = slice(start, start + _BLOCK)
-            out[rows] = np.einsum("nf,nf->n", user_factors[self.users[rows]], item_factors[self.items[rows]])
-        out *= self.inverse_scales
+        pair_products(self.users, self.items, user_factors, item_factors, self.inverse_scales, out)
         return out
 
     def value(self, vector: Vector) -> float:
@@ -262,9 +259,12 @@ class Problem:
 
     def gradient_at(self, slopes: Vector, vector: Vector) -> Vector:
         """The gradient at a point whose slopes are known."""
-        parts = self.parts(vector)
-        matrix = self.matrix(slopes)
-        return self.adjoint(slopes, matrix @ parts.item_factors, matrix.T @ parts.user_factors, vector)
+        from bilinear.kernels.second_order import spread_pairs
+
+        u, v = self.parts(vector)[3:]
+        out_u, out_v = np.zeros_like(u), np.zeros_like(v)
+        spread_pairs(self.users, self.items, slopes * self.inverse_scales, u, v, out_u, out_v)
+        return self.adjoint(slopes, out_u, out_v, vector)
 
     def value_and_gradient(self, vector: Vector) -> tuple[float, Vector]:
         """Both, for one computation of the scores."""
@@ -276,7 +276,7 @@ class Problem:
         from scipy.sparse import csr_array
 
         data = entries * self.inverse_scales if scaled else entries
-        return csr_array((data, self.items, self._starts), shape=(self.n_users, self.n_items))
+        return csr_array((data, self.items, self.by_user[0]), shape=(self.n_users, self.n_items))
 
     def row_sums(self, entries: Vector) -> tuple[Vector, Vector]:
         """Sums of entries by user and by item, each divided by the row's scale."""
@@ -305,8 +305,17 @@ class Problem:
         )
 
     @cached_property
-    def _starts(self) -> NDArray[np.int32]:
-        return np.searchsorted(self.users, np.arange(self.n_users + 1)).astype(np.int32)
+    def by_user(self) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
+        """(starts, items, order): the ratings of user u are order[starts[u]:starts[u + 1]]."""
+        starts = np.searchsorted(self.users, np.arange(self.n_users + 1)).astype(np.int32)
+        return starts, self.items, np.arange(self.n_ratings)
+
+    @cached_property
+    def by_item(self) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
+        """(starts, users, order), likewise for items."""
+        order = np.argsort(self.items, kind="stable")
+        starts = np.concatenate([[0], np.cumsum(np.bincount(self.items))]).astype(np.int32)
+        return starts, self.users[order], order
 
     @cached_property
     def inverse_scales(self) -> Vector:

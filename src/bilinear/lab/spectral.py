@@ -9,21 +9,22 @@ import numpy as np
 from bilinear.errors import DivergenceError
 from bilinear.lab.problem import Vector
 
-_SMALL_SIDE = 64
-_TOLERANCE = 1e-10  # residual of the squared singular value, relative to it
-NORM_MARGIN = 1e-9
+_SMALL_SIDE = 1000
+_GRAM_SIDE = 3000
+_TOLERANCE = 1e-8  # residual of the squared singular value, relative to it
+NORM_MARGIN = 1e-8
 """A spectral norm is taken this share larger wherever too small a one would prove too much."""
 
 
 def top_singular(matrix: Any, n: int = 1, *, seed: int = 0) -> tuple[Vector, Vector, Vector]:
     """The `n` largest singular values, descending, with left and right vectors as columns.
 
-    Lanczos on the Gram operator of the smaller side, to 1e-10; where that side has at most 64
-    rows, its Gram matrix instead. A random start makes the chance to miss the largest value
-    that of drawing a vector orthogonal to it.
+    Lanczos on the Gram operator of the smaller side, to 1e-8; where that side has at most 1,000
+    rows, or at most 3,000 and many values are wanted, its Gram matrix instead. A random start
+    makes the chance to miss the largest value that of drawing a vector orthogonal to it.
 
     Args: matrix: (m, n) SciPy sparse.
-    Cost: some tens of products with the matrix, and memory for some 20 vectors a side.
+    Cost: some tens of products with the matrix, and memory for some 60 vectors a side.
     """
     from scipy.sparse.linalg import ArpackError, svds
 
@@ -31,10 +32,11 @@ def top_singular(matrix: Any, n: int = 1, *, seed: int = 0) -> tuple[Vector, Vec
     n = min(n, m_rows, n_columns)
     if not n or not np.any(matrix.data):
         return np.zeros(n), np.eye(m_rows, n), np.eye(n_columns, n)
-    if min(matrix.shape) <= _SMALL_SIDE:
+    side = min(matrix.shape)
+    if side <= _SMALL_SIDE or (n > side // 20 and side <= _GRAM_SIDE):
         return _by_gram(matrix, n)
-    v0 = np.random.default_rng(seed).standard_normal(min(matrix.shape))
-    n_vectors = min(min(matrix.shape) - 1, max(2 * n + 1, 30))
+    v0 = np.random.default_rng(seed).standard_normal(side)
+    n_vectors = min(side - 1, max(2 * n + 1, 60))
     try:
         left, sizes, right = svds(
             matrix, k=n, v0=v0, ncv=n_vectors, tol=np.sqrt(_TOLERANCE), maxiter=1000, solver="arpack"
@@ -47,7 +49,7 @@ def top_singular(matrix: Any, n: int = 1, *, seed: int = 0) -> tuple[Vector, Vec
     return sizes[order], left[:, order], right[order].T
 
 
-def spectral_norm_by_gram(matrix: Any, *, at_most: int = 3000) -> float | None:
+def spectral_norm_by_gram(matrix: Any, *, at_most: int = _GRAM_SIDE) -> float | None:
     """The spectral norm from all eigenvalues of the smaller Gram matrix; None if that side is larger.
 
     Independent of Lanczos, and misses nothing. Cost: O(side^3) time, O(side^2) memory.

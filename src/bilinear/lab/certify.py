@@ -1,0 +1,184 @@
+"""A provably optimal factorisation: descend, ask the certificate, add the factors it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bilinear.data.interactions import Interactions
+from bilinear.errors import ParameterValueError
+from bilinear.lab.certificate import CERTIFIED_GAP, Certificate, certificate, lower_bound, why_no_certificate
+from bilinear.lab.curvature import balanced
+from bilinear.lab.descend import descend
+from bilinear.lab.problem import Problem, Vector
+from bilinear.lab.spectral import top_singular
+from bilinear.lab.symmetries import RANK_TOLERANCE
+from bilinear.model.link import Identity, Link
+from bilinear.model.parameters import Parameters
+from bilinear.objective.losses import Loss, SquaredError
+from bilinear.objective.objective import Objective
+from bilinear.objective.penalties import L2
+
+_LOOSE = 1e-2  # relative gradient while factors are still to be added
+_FIRST_FACTORS = 16
+
+
+@dataclass(frozen=True)
+class Round:
+    """One descent of `certify`: factors, relative gradient reached, objective, and what was proved."""
+
+    n_factors: int
+    gradient: float
+    loss: float
+    lower_bound: float
+    relative_gap: float
+    ratio: float
+    n_products: int
+
+
+@dataclass(frozen=True, eq=False)
+class Certified:
+    """A factorisation and the proof of how good it is.
+
+    Attributes:
+        parameters: float64, balanced, factors in descending order of size.
+        objective: what was minimised.
+        certificate: at `parameters`; its relative gap is what is proved.
+        rank: factors in use.
+        rounds: how it came about.
+    """
+
+    parameters: Parameters
+    objective: Objective
+    certificate: Certificate
+    rank: int
+    rounds: tuple[Round, ...]
+
+    @property
+    def optimal(self) -> bool:
+        """Whether the relative gap is at most 1e-6."""
+        return self.certificate.certified
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "optimal": self.optimal,
+            "rank": self.rank,
+            "certificate": self.certificate.to_dict(),
+            "rounds": [vars(round_) for round_ in self.rounds],
+        }
+
+    def __str__(self) -> str:
+        return f"rank {self.rank}, objective {self.certificate.loss:.8g}: {self.certificate}"
+
+
+def certify(
+    interactions: Interactions,
+    loss: Loss | None = None,
+    link: Link | None = None,
+    penalty: L2 | None = None,
+    *,
+    tolerance: float = CERTIFIED_GAP,
+    max_factors: int | None = None,
+    max_products: int = 20_000,
+    seed: int = 0,
+    report: Callable[[Round], None] | None = None,
+) -> Certified:
+    """The global minimum of the training objective over all numbers of factors, with its proof.
+
+    Starts from the biases alone and adds, as long as any would lower the objective, factors along
+    the top singular pairs of the loss slopes; ends when the duality gap is `tolerance` of the
+    objective. The global mean is fixed at the score of the mean rating, as in training.
+
+    Args:
+        loss, link: default `SquaredError()`, `Identity()`; the loss must be convex in the score.
+        penalty: its L2 of factors must be positive.
+        max_factors: an end to the growth; the result then may not be optimal, and says so.
+        max_products: an end to the work, in Hessian products.
+        report: called after every round.
+    Raises:
+        ParameterValueError: no certificate exists for this loss, link and penalty.
+    Cost: O(n_ratings * rank) a Hessian product, some hundred products; memory O(n_ratings +
+        (n_users + n_items) * rank) and one factored block a row.
+    """
+    ratings = interactions.ratings
+    link = (link or Identity()).resolved(float(ratings.min()), float(ratings.max()))
+    objective = Objective(loss or SquaredError(), link, penalty or L2(1.0, 1.0), interactions)
+    problem = Problem.of(objective, link.score(float(ratings.mean(dtype=np.float64))))
+    reason = why_no_certificate(problem, 1)
+    if reason:
+        raise ParameterValueError(f"nothing can be certified: {reason}")
+    most = min(problem.n_users, problem.n_items)
+    most = most if max_factors is None else min(most, max_factors)
+    at, target, left = problem.zeros(0), _LOOSE, max_products
+    rounds: list[Round] = []
+    while True:
+        descent = descend(problem, at, tolerance=target, max_products=left)
+        left -= descent.n_products
+        at = _in_use(problem, descent.at)
+        k = problem.n_factors(at)
+        wanted = min(max(_FIRST_FACTORS, k), most - k)
+        values, left_vectors, right_vectors, bound = _ask(problem, at, wanted, seed + len(rounds))
+        value = problem.value(at)
+        gap = (value - bound) / abs(value)
+        rounds.append(
+            Round(k, descent.gradient, value, bound, gap, float(values[0]) / problem.l2, descent.n_products)
+        )
+        if report:
+            report(rounds[-1])
+        if gap <= 0.5 * tolerance or left <= 0:
+            break
+        # An excess within the error of the gradient says nothing yet: descend further first.
+        add = values > problem.l2 * (1 + max(descent.gradient, 0.1 * tolerance))
+        n_add = int(add[:wanted].sum())
+        if n_add:
+            at = _grown(problem, at, values[:n_add], left_vectors[:, :n_add], right_vectors[:, :n_add])
+        elif target < 1e-13:
+            break
+        else:
+            target *= 0.05
+    at = balanced(problem, at)
+    found = certificate(problem, at, seed=seed)
+    return Certified(problem.unpack(at), objective, found, problem.n_factors(at), tuple(rounds))
+
+
+def _ask(problem: Problem, at: Vector, wanted: int, seed: int) -> tuple[Vector, Vector, Vector, float]:
+    """Top singular values of the loss slopes with their vectors, and the lower bound they give."""
+    slopes = problem.slopes(problem.scores(at))
+    values, left, right = top_singular(problem.matrix(slopes), max(wanted, 1), seed=seed)
+    return values, left, right, lower_bound(problem, slopes, spectral_norm=float(values[0]), seed=seed)
+
+
+def _grown(problem: Problem, at: Vector, values: Vector, left: Vector, right: Vector) -> Vector:
+    """The point with new factors along singular pairs, all by the multiple that lowers the objective most."""
+    parts = problem.parts(at)
+    roots = np.sqrt(values - problem.l2)
+    u, v = -left * roots, right * roots
+    scores, moves = problem.scores(at), problem.pair_products(u, v)
+    before, cost = problem.value(at), problem.l2 * float(roots @ roots)
+    slopes, bends = problem.slopes(scores), problem.bends(scores)
+    t = -(float(slopes @ moves) + cost) / max(float(bends @ moves**2), 1e-300)
+    for _ in range(30):
+        grown = problem.join(
+            parts.mean,
+            parts.user_biases,
+            parts.item_biases,
+            np.column_stack([parts.user_factors, np.sqrt(t) * u]),
+            np.column_stack([parts.item_factors, np.sqrt(t) * v]),
+        )
+        if problem.value(grown) < before:
+            break
+        t /= 2
+    return grown
+
+
+def _in_use(problem: Problem, at: Vector) -> Vector:
+    """The point without the factors that have shrunk to nothing, in principal axes."""
+    if not problem.n_factors(at):
+        return at
+    level = balanced(problem, at)
+    sizes = (problem.parts(level).user_factors ** 2).sum(axis=0)
+    kept = int((sizes > RANK_TOLERANCE * sizes.max(initial=0)).sum())
+    return balanced(problem, at, n_factors=kept)

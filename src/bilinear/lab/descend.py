@@ -1,0 +1,204 @@
+"""A trust-region Newton method for the training objective, preconditioned by its own rows.
+
+Each row's block of the Gauss-Newton matrix (what one step of alternating least squares inverts)
+is factored exactly; conjugate gradients do the rest. Source: Steihaug, SIAM J. Numer. Anal. 20
+(1983), in the norm of the preconditioner.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.lab.curvature import Hessian, relative_gradient
+from bilinear.lab.halves import both, middle
+from bilinear.lab.problem import Problem, Vector
+
+_MOST_NUMBERS = 2e8  # stored by the blocks (1.6 GB); beyond that their diagonal is used
+_FORCING = 0.05  # how far a step is solved for: beyond it, steps go along the symmetries
+_NOISE = 1e-11  # differences of the objective below this share of it say nothing
+
+
+@dataclass(frozen=True, eq=False)
+class Descent:
+    """Where a descent came to.
+
+    Attributes: at; value; gradient: the relative one; n_products: Hessian products used.
+    """
+
+    at: Vector
+    value: float
+    gradient: float
+    n_products: int
+
+
+def descend(
+    problem: Problem, at: Vector, *, tolerance: float, max_products: int, max_steps: int = 1000
+) -> Descent:
+    """Lowers the objective until the relative gradient is `tolerance`.
+
+    Directions of negative curvature are followed to the border of the trust region, so that a
+    saddle is left, unless the start is exactly on it.
+
+    Cost: O(n_ratings * n_factors) a product, and a factorisation of every row's block a step.
+    """
+    value, gradient = problem.value_and_gradient(at)
+    relative = relative_gradient(problem, at, gradient)
+    radius, used = np.inf, 0
+    for _ in range(max_steps):
+        if relative <= tolerance or used >= max_products:
+            break
+        hessian = Hessian(problem, at)
+        blocks = Blocks.of(hessian)
+        most = max_products - used
+        while True:
+            step, predicted, length, products = _steihaug(hessian, blocks, gradient, radius, _FORCING, most)
+            used += products
+            moved = at + step
+            new_value = problem.value(moved)
+            if predicted > _NOISE * abs(value):
+                agreement = (value - new_value) / predicted
+                accepted = agreement > 1e-4
+            else:  # too small to see in the objective: the gradient decides
+                new_relative = relative_gradient(problem, moved)
+                accepted, agreement = new_relative < relative, 1.0
+            if agreement < 0.25:
+                radius = 0.25 * length
+            elif agreement > 0.75:
+                radius = max(radius, 2.5 * length)
+            if accepted or used >= max_products or not length > 1e-14 * np.linalg.norm(at):
+                break
+        if not accepted:
+            break
+        at = moved
+        value, gradient = problem.value_and_gradient(at)
+        relative = relative_gradient(problem, at, gradient)
+    return Descent(at, value, relative, used)
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """The rows' blocks of the Gauss-Newton matrix and its penalty, factored: a positive definite map."""
+
+    problem: Problem
+    diagonal: Vector
+    sides: tuple[tuple[NDArray[Any], ...], ...] | None
+    """For users and items what the kernel needs, or None where only the diagonal is used."""
+
+    @classmethod
+    def of(cls, hessian: Hessian) -> Blocks:
+        problem, parts = hessian.problem, hessian.problem.parts(hessian.at)
+        diagonal = hessian.diagonal()
+        least = 1e-10 * float(diagonal.max())
+        diagonal = np.maximum(diagonal, least)
+        width = problem.n_factors(hessian.at) + int(problem.has_biases)
+        sides = [problem.by_user, problem.by_item]
+        sizes = [np.minimum(np.diff(starts), width) ** 2 for starts, _, _ in sides]
+        if not width or sum(float(size.sum()) for size in sizes) > _MOST_NUMBERS:
+            return cls(problem, diagonal, None)
+        from bilinear.kernels.second_order import factor_blocks
+
+        bends = problem.weights * problem.loss.curvature(hessian.scores, problem.ratings, problem.link)
+        ridge = np.full(width, max(problem.l2, least))
+        if problem.has_biases:
+            ridge[-1] = max(problem.l2_biases, least)
+        found: list[tuple[NDArray[Any], ...]] = []
+        scales = problem.user_scales, problem.item_scales
+        for (starts, others, order), size, own, other, factors in zip(
+            sides, sizes, scales, scales[::-1], (parts.item_factors, parts.user_factors), strict=True
+        ):
+            columns = [factors / other[:, None]] + ([np.ones((len(other), 1))] if problem.has_biases else [])
+            table = np.ascontiguousarray(np.hstack(columns))
+            weights = bends[order] / np.repeat(own, np.diff(starts)) ** 2
+            offsets = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
+            blocks = np.empty(offsets[-1])
+            half = middle(offsets, int(offsets[-1]) * 10)
+            shared = (others, weights, table, ridge)
+            if half:
+                both(
+                    factor_blocks,
+                    (starts[: half + 1], *shared, offsets[: half + 1], blocks),
+                    (starts[half:], *shared, offsets[half:], blocks),
+                )
+            else:
+                factor_blocks(starts, *shared, offsets, blocks)
+            found.append((starts, *shared, offsets, blocks))
+        return cls(problem, diagonal, tuple(found))
+
+    def solve(self, direction: Vector) -> Vector:
+        """The inverse times a flat vector."""
+        if self.sides is None:
+            return direction / self.diagonal
+        from bilinear.kernels.second_order import solve_blocks
+
+        parts = self.problem.parts(direction)
+        out = []
+        for side, biases, factors in zip(self.sides, parts[1:3], parts[3:], strict=True):
+            columns = [factors] + ([biases[:, None]] if self.problem.has_biases else [])
+            given = np.ascontiguousarray(np.hstack(columns))
+            solved = np.empty_like(given)
+            starts, *shared, offsets, blocks = side
+            half = middle(offsets, int(offsets[-1]) + 2 * starts[-1] * given.shape[1])
+            if half:
+                both(
+                    solve_blocks,
+                    (starts[: half + 1], *shared, offsets[: half + 1], blocks, given, solved),
+                    (starts[half:], *shared, offsets[half:], blocks, given[half:], solved[half:]),
+                )
+            else:
+                solve_blocks(*side, given, solved)
+            out.append(solved)
+        k = parts.user_factors.shape[1]
+        mean = parts.mean / self.diagonal[: len(parts.mean)]
+        return self.problem.join(mean, out[0][:, -1], out[1][:, -1], out[0][:, :k], out[1][:, :k])
+
+
+def inner(first: Vector, second: Vector) -> float:
+    """The inner product; not by BLAS, whose threads wait for one another on busy cores."""
+    return float(np.einsum("i,i->", first, second))
+
+
+def _steihaug(
+    hessian: Hessian, blocks: Blocks, gradient: Vector, radius: float, tolerance: float, most: int
+) -> tuple[Vector, float, float, int]:
+    """The step that minimises the quadratic model within `radius`.
+
+    Returns (step, by how much the model goes down, length of the step, products). Lengths
+    are in the norm of the preconditioner.
+    """
+    step, rest = np.zeros(len(gradient)), gradient.copy()
+    solved = blocks.solve(rest)
+    size = inner(rest, solved)
+    target = tolerance**2 * size
+    direction = -solved
+    step_step, step_direction, direction_direction = 0.0, 0.0, size
+    predicted, n_products = 0.0, 0
+    while n_products < most:
+        product = hessian.times(direction)
+        n_products += 1
+        bend = inner(direction, product)
+        alpha = size / bend if bend > 0 else np.inf
+        ahead = step_step + 2 * alpha * step_direction + alpha**2 * direction_direction
+        if bend <= 0 and not np.isfinite(radius):  # no radius yet: as far as the first gradient step would
+            radius = float(np.sqrt(max(step_step, size)))
+        if bend <= 0 or ahead >= radius**2:
+            root = np.sqrt(step_direction**2 + direction_direction * (radius**2 - step_step))
+            alpha = (root - step_direction) / direction_direction
+            predicted += alpha * size - 0.5 * alpha**2 * bend
+            return step + alpha * direction, predicted, radius, n_products
+        step += alpha * direction
+        predicted += 0.5 * alpha * size
+        rest += alpha * product
+        solved = blocks.solve(rest)
+        new_size = inner(rest, solved)
+        step_step = ahead
+        if new_size <= target:
+            break
+        beta, size = new_size / size, new_size
+        step_direction = beta * (step_direction + alpha * direction_direction)
+        direction_direction = size + beta**2 * direction_direction
+        direction = beta * direction - solved
+    return step, predicted, float(np.sqrt(step_step)), n_products

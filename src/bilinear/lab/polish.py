@@ -1,0 +1,148 @@
+"""From where training ended to the stationary point beside it, in float64.
+
+Near a stationary point of any kind, Newton steps on the gradient lead to that point, be it a
+minimum or a saddle. From further away, a trust-region Newton method descends. The distance moved
+says whether the result still speaks for the point it began at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bilinear.lab.curvature import Hessian, principal_axes, relative_gradient
+from bilinear.lab.descend import Blocks, descend
+from bilinear.lab.problem import Problem, Vector
+from bilinear.lab.symmetries import Symmetries
+
+STATIONARY = 1e-10
+"""A relative gradient up to which a point counts as stationary."""
+_NEAR = 1e-4  # relative gradient up to which Newton steps are tried before any descent
+_FAR = 0.01  # a Newton step that moves the scores by more than this share is not to a point nearby
+_NEWTON_STEPS = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Polished:
+    """A point after polishing, and what that took.
+
+    Attributes:
+        at: the flat vector.
+        loss_before, loss; gradient_before, gradient: objective and relative gradient.
+        distance: root mean square change of the scores of rated pairs over their spread
+            around the global mean.
+        norm_before, norm: |weights| in natural coordinates, of U and V balanced against each other.
+        n_products: Hessian products that were needed.
+    """
+
+    at: Vector
+    loss_before: float
+    loss: float
+    gradient_before: float
+    gradient: float
+    distance: float
+    norm_before: float
+    norm: float
+    n_products: int
+
+    @property
+    def stationary(self) -> bool:
+        """Whether the relative gradient is at most 1e-10."""
+        return self.gradient <= STATIONARY
+
+
+def polish(problem: Problem, at: Vector, *, max_products: int = 5000) -> Polished:
+    """The stationary point beside `at`, if `max_products` Hessian products lead there.
+
+    Cost: O(n_ratings * n_factors) a product; memory for some ten flat vectors and, up to a
+        limit, one factored block for each row.
+    """
+    loss, slope = problem.value_and_gradient(at)
+    before = relative_gradient(problem, at, slope)
+    found, gradient, used = at, before, 0
+    if STATIONARY < before <= _NEAR:
+        near, gradient, used = newton(problem, at, max_products=max_products)
+        if gradient <= STATIONARY and distance(problem, at, near) <= _FAR:
+            found = near
+        else:
+            gradient = before
+    if gradient > STATIONARY:
+        descent = descend(problem, at, tolerance=1e-8, max_products=max(max_products - used, 1))
+        used += descent.n_products
+        found, gradient, more = newton(problem, descent.at, max_products=max(max_products - used, 200))
+        used += more
+    return Polished(
+        found,
+        loss,
+        problem.value(found),
+        before,
+        gradient,
+        distance(problem, at, found),
+        norm(problem, at),
+        norm(problem, found),
+        used,
+    )
+
+
+def newton(problem: Problem, at: Vector, *, max_products: int) -> tuple[Vector, float, int]:
+    """Newton steps on the gradient while each shortens it; (point, relative gradient, products used).
+
+    MINRES solves for the step on the complement of the symmetries, so that saddles attract like
+    minima and flat directions are not walked along.
+    """
+    gradient, used = relative_gradient(problem, at), 0
+    for _ in range(_NEWTON_STEPS):
+        if gradient <= 1e-3 * STATIONARY or used >= max_products:
+            break
+        step, n_products = _newton_step(problem, at, min(1e-2, gradient**0.5), max_products - used)
+        used += n_products
+        new = relative_gradient(problem, at + step)
+        if not new < gradient:
+            break
+        at, gradient = at + step, new
+    return at, gradient, used
+
+
+def _newton_step(problem: Problem, at: Vector, tolerance: float, most: int) -> tuple[Vector, int]:
+    from scipy.sparse.linalg import LinearOperator, minres
+
+    hessian, symmetries = Hessian(problem, at), Symmetries(problem, at)
+    blocks = Blocks.of(hessian)
+    n_products = 0
+
+    def times(x: Vector) -> Vector:
+        nonlocal n_products
+        n_products += 1
+        return symmetries.without(hessian.times(symmetries.without(x.ravel())))
+
+    def precondition(x: Vector) -> Vector:
+        return symmetries.without(blocks.solve(symmetries.without(x.ravel())))
+
+    size = (len(at), len(at))
+    step, _ = minres(
+        LinearOperator(size, matvec=times, dtype=np.float64),
+        -symmetries.without(problem.gradient(at)),
+        rtol=tolerance,
+        maxiter=max(min(most, 2000), 1),
+        M=LinearOperator(size, matvec=precondition, dtype=np.float64),
+    )
+    return symmetries.without(step), n_products
+
+
+def distance(problem: Problem, first: Vector, second: Vector) -> float:
+    """Root mean square difference of the scores of rated pairs over their spread around the mean."""
+    before = problem.scores(first)
+    moved = float(np.linalg.norm(problem.scores(second) - before))
+    spread = float(np.linalg.norm(before - problem.mean))
+    if moved == 0:
+        return 0.0
+    return moved / spread if spread > 0 else np.inf
+
+
+def norm(problem: Problem, at: Vector) -> float:
+    """|weights| with U and V balanced: the smallest norm that has these scores."""
+    parts = problem.parts(at)
+    squares = 2 * float(principal_axes(parts.user_factors, parts.item_factors)[2].sum())
+    squares += float(parts.user_biases @ parts.user_biases + parts.item_biases @ parts.item_biases)
+    return float(np.sqrt(squares))

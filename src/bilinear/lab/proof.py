@@ -1,0 +1,243 @@
+"""The proof file of a certified optimum, and the check that trusts nothing in it but the weights.
+
+A proof is the weights in float64. Whoever has the ratings recomputes the objective and, from
+the loss slopes at these weights, a lower bound that no model can be below: if the two meet, the
+weights are optimal, however they were found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.data.interactions import Interactions
+from bilinear.data.vocabulary import Vocabulary
+from bilinear.errors import ModelFileError
+from bilinear.lab.certificate import CERTIFIED_GAP, lower_bound, why_no_certificate
+from bilinear.lab.certify import Certified
+from bilinear.lab.problem import Problem, Vector
+from bilinear.lab.spectral import spectral_norm_by_gram, top_singular
+from bilinear.model.artifact import read_artifact, write_artifact
+from bilinear.model.link import Identity, Link, Sigmoid
+from bilinear.model.parameters import Parameters
+from bilinear.objective.losses import CrossEntropy, Loss, SquaredError
+from bilinear.objective.objective import Objective
+from bilinear.objective.penalties import L2
+
+KIND = "bilinear-proof"
+_LOSSES: dict[str, type[Loss]] = {cls.__name__: cls for cls in (SquaredError, CrossEntropy)}
+_LINKS: dict[str, type[Link]] = {cls.__name__: cls for cls in (Identity, Sigmoid)}
+_CLOSE = 1e-9  # how far a recomputed objective may be from the stated one, as a share of it
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a proof states and what the ratings say.
+
+    Attributes:
+        loss_stated, loss; lower_bound_stated, lower_bound: from the file, and recomputed.
+        relative_gap: recomputed; what is proved.
+        ratio: recomputed spectral norm over L2.
+        norm_by: how the spectral norm was recomputed.
+        faults: what does not hold; empty when the proof does.
+    """
+
+    loss_stated: float
+    loss: float
+    lower_bound_stated: float
+    lower_bound: float
+    relative_gap: float
+    ratio: float
+    norm_by: str
+    faults: tuple[str, ...]
+
+    @property
+    def valid(self) -> bool:
+        return not self.faults
+
+    def __str__(self) -> str:
+        if not self.valid:
+            return "the proof does not hold: " + "; ".join(self.faults)
+        return (
+            f"the proof holds: objective {self.loss:.10g}, no model of this kind is below "
+            f"{self.lower_bound:.10g} (relative gap {self.relative_gap:.2g})"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Proof:
+    """The contents of a proof file: weights, what they minimise, and what is claimed of them."""
+
+    parameters: Parameters
+    loss: Loss
+    link: Link
+    penalty: L2
+    user_vocabulary: Vocabulary
+    item_vocabulary: Vocabulary
+    ratings_sha256: str
+    claims: dict[str, Any]
+
+
+def save_proof(certified: Certified, path: str | Path) -> None:
+    """Writes the proof as a folder of JSON and tensors, whole or not at all.
+
+    Raises: ModelFileError, OSError: see `write_artifact`.
+    """
+    parameters, objective = certified.parameters, certified.objective
+    table = objective.interactions
+    tensors: dict[str, NDArray[Any]] = dict(parameters.arrays())
+    for side, vocabulary in (("users", table.user_vocabulary), ("items", table.item_vocabulary)):
+        tensors |= {f"{side}.{name}": array for name, array in vocabulary.tensors().items()}
+    manifest = {
+        "kind": KIND,
+        "loss": type(objective.loss).__name__,
+        "link": {"type": type(objective.link).__name__, "bounds": list(objective.link.bounds)},
+        "penalty": {name: float(value) for name, value in vars(objective.penalty).items()},
+        "global_mean": parameters.global_mean,
+        "n_ratings": table.n_ratings,
+        "ratings_sha256": _fingerprint(table),
+        "source": table.source,
+        "claims": certified.to_dict(),
+    }
+    write_artifact(Path(path), manifest, tensors)
+
+
+def load_proof(path: str | Path) -> Proof:
+    """Opens a proof file.
+
+    Raises: ModelFileError: no proof is there, or it is damaged.
+    """
+    artifact = read_artifact(Path(path))
+    manifest, tensors = artifact.manifest, artifact.tensors
+    if manifest.get("kind") != KIND:
+        raise ModelFileError(f"{path} is a model, not a proof; give the folder that `certify` made")
+    try:
+        users, items = (
+            _vocabulary({name[6:]: array for name, array in tensors.items() if name.startswith(f"{side}.")})
+            for side in ("users", "items")
+        )
+        parameters = Parameters(
+            float(manifest["global_mean"]),
+            *(
+                np.asarray(tensors[name], np.float64)
+                for name in ("user_biases", "item_biases", "user_factors", "item_factors")
+            ),
+        )
+        shapes = [array.shape for array in parameters.arrays().values()]
+        m, n, k = len(users), len(items), parameters.n_factors
+        if shapes != [(m,), (n,), (m, k), (n, k)]:
+            raise ValueError(f"shapes {shapes} for {m} users and {n} items")  # noqa: TRY301
+        finite = all(np.isfinite(array).all() for array in parameters.arrays().values())
+        if not (finite and np.isfinite(parameters.global_mean)):
+            raise ValueError("weights that are not finite")  # noqa: TRY301
+        link = _LINKS[manifest["link"]["type"]]().with_range(*manifest["link"]["bounds"])
+        loss = _LOSSES[manifest["loss"]]()
+        loss.check(link)
+        penalty = L2(**manifest["penalty"])
+        claims = dict(manifest["claims"])
+        for name in ("loss", "lower_bound"):
+            float(claims["certificate"][name])
+        fingerprint = str(manifest["ratings_sha256"])
+        return Proof(parameters, loss, link, penalty, users, items, fingerprint, claims)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise ModelFileError(
+            f"{path}: model.json and the tensors are no proof ({type(error).__name__}: {error}); "
+            "certify again"
+        ) from error
+
+
+def verify(proof: Proof | str | Path, interactions: Interactions, *, seed: int = 1) -> Verification:
+    """Recomputes objective, loss slopes, their spectral norm and the lower bound from the ratings.
+
+    The norm comes from all eigenvalues of a Gram matrix where the smaller side has at most 3,000
+    rows (it misses nothing), else from Lanczos with another start.
+
+    Cost: O(n_ratings * n_factors), and O(side^3) for the Gram matrix.
+    """
+    proof = proof if isinstance(proof, Proof) else load_proof(proof)
+    claims = proof.claims["certificate"]
+    stated = float(claims["loss"]), float(claims["lower_bound"])
+    faults: list[str] = []
+    users, items = interactions.aligned_to(proof.user_vocabulary, proof.item_vocabulary)
+    if not interactions.n_ratings or (users < 0).any() or (items < 0).any():
+        faults.append("it is for other ratings: some users or items here are not in it")
+        nan = float("nan")
+        return Verification(stated[0], nan, stated[1], nan, nan, nan, "nothing", tuple(faults))
+    table = Interactions.from_rows(
+        users, items, interactions.ratings, None, proof.user_vocabulary, proof.item_vocabulary
+    )
+    if _fingerprint(table) != proof.ratings_sha256:
+        faults.append("the ratings are not those it was made for")
+    mean = proof.link.score(float(table.ratings.mean(dtype=np.float64)))
+    if abs(mean - proof.parameters.global_mean) > _CLOSE * max(abs(mean), 1):
+        faults.append(
+            f"its global mean {proof.parameters.global_mean:g} is not the score {mean:g} of the mean rating"
+        )
+    problem = Problem.of(
+        Objective(proof.loss, proof.link, proof.penalty, table), proof.parameters.global_mean
+    )
+    reason = why_no_certificate(problem, 1)
+    if reason:
+        faults.append(f"nothing can be proved: {reason}")
+    scores = _scores(proof.parameters, table)
+    value = _objective(proof, table, scores)
+    slopes = problem.slopes(scores)
+    matrix = problem.matrix(slopes)
+    norm, norm_by = spectral_norm_by_gram(matrix), "all eigenvalues of the Gram matrix"
+    if norm is None:
+        norm, norm_by = float(top_singular(matrix, seed=seed)[0][0]), "Lanczos"
+    bound = lower_bound(problem, slopes, spectral_norm=norm, seed=seed) if not reason else float("nan")
+    gap = max(value - bound, 0.0) / abs(value)
+    if abs(value - stated[0]) > _CLOSE * abs(value):
+        faults.append(f"the objective is {value:.10g}, not {stated[0]:.10g} as stated")
+    if not gap <= CERTIFIED_GAP:
+        faults.append(f"the relative gap is {gap:.3g}, more than {CERTIFIED_GAP:g}")
+    ratio = norm / problem.l2 if problem.l2 > 0 else np.inf
+    return Verification(stated[0], value, stated[1], bound, gap, ratio, norm_by, tuple(faults))
+
+
+def _scores(parameters: Parameters, table: Interactions) -> Vector:
+    """Scores in plain NumPy, by blocks: no code in common with the search."""
+    out = np.empty(table.n_ratings)
+    for start in range(0, table.n_ratings, 1 << 14):
+        rows = slice(start, start + (1 << 14))
+        u, i = table.users[rows], table.items[rows]
+        out[rows] = (parameters.user_factors[u] * parameters.item_factors[i]).sum(axis=1)
+        out[rows] += parameters.global_mean + parameters.user_biases[u] + parameters.item_biases[i]
+    return out
+
+
+def _objective(proof: Proof, table: Interactions, scores: Vector) -> float:
+    """The objective in plain NumPy and float64; rows without ratings are penalised as any other."""
+    losses = proof.loss.value(scores, table.ratings.astype(np.float64), proof.link)
+    counts = [
+        np.bincount(rows, minlength=n)
+        for rows, n in zip((table.users, table.items), table.shape, strict=True)
+    ]
+    return float(np.sum(losses)) + proof.penalty.value(proof.parameters, *counts)
+
+
+def _fingerprint(table: Interactions) -> str:
+    """SHA-256 of who rated what and how, by id, in the order of the vocabularies."""
+    digest = hashlib.sha256()
+    for vocabulary, rows in ((table.user_vocabulary, table.users), (table.item_vocabulary, table.items)):
+        used, codes = np.unique(rows, return_inverse=True)
+        for id_ in vocabulary.decode(used).tolist():
+            digest.update(repr(id_).encode(errors="surrogatepass") + b"\n")
+        digest.update(codes.astype("<i8").tobytes())
+    digest.update(table.ratings.astype("<f4").tobytes())
+    return digest.hexdigest()
+
+
+def _vocabulary(tensors: Mapping[str, NDArray[Any]]) -> Vocabulary:
+    vocabulary = Vocabulary.from_tensors(tensors)
+    fault = vocabulary.fault()
+    if fault:
+        raise ValueError(fault)
+    return vocabulary
