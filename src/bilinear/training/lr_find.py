@@ -1,0 +1,165 @@
+"""The learning-rate range test: a short run with a rate that grows at every step (Smith 2015)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import inf, log
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.arguments import is_real, is_whole
+from bilinear.errors import MissingDependencyError, ParameterValueError
+from bilinear.model.parameters import Parameters
+from bilinear.objective.objective import Objective
+from bilinear.training.minibatch import MiniBatch, MiniBatchRun
+
+_SMOOTHING = 0.9  # of the running mean of the losses
+_MARGIN = 4.0  # the run ends at a loss so many times the best
+
+
+@dataclass(frozen=True, eq=False)
+class RangeTest:
+    """What `lr_find` measured.
+
+    Attributes:
+        learning_rates, losses: (n,) rate of each step, and the smoothed mean loss of the batches until
+            it, before the step. `raw_losses` are the batches' own.
+        suggestions: rates by the rule that finds them, none where the rule finds nothing:
+            "valley": two thirds into the longest descent of the loss, a good first choice;
+            "steepest": where the loss falls fastest against the logarithm of the rate, often too bold
+                for a whole run without a warm-up;
+            "minimum": a tenth of the rate with the lowest loss.
+    """
+
+    learning_rates: NDArray[np.float64]
+    losses: NDArray[np.float64]
+    raw_losses: NDArray[np.float64]
+    suggestions: Mapping[str, float]
+
+    def __str__(self) -> str:
+        n = len(self.learning_rates)
+        head = f"{n} steps, rates {self.learning_rates[0]:.2g} to {self.learning_rates[-1]:.2g}"
+        lines = [f"{name:<9} {rate:.2g}" for name, rate in self.suggestions.items()]
+        return "\n".join([head, *(lines or ["no suggestion: the loss never fell"])])
+
+    def plot(self, path: str | Path | None = None) -> Any:
+        """The loss against the rate, suggestions marked, as a matplotlib figure.
+
+        Args: path: where to write it as well, by its suffix (PNG, SVG, PDF).
+        Raises: MissingDependencyError: matplotlib is not installed.
+        """
+        try:
+            from matplotlib.figure import Figure
+        except ImportError as error:
+            raise MissingDependencyError("plots need matplotlib: pip install 'bilinear[plot]'") from error
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(self.learning_rates, self.raw_losses, color="#cbd5e1", linewidth=0.8)
+        axes.plot(self.learning_rates, self.losses, color="#334155")
+        for number, (name, rate) in enumerate(self.suggestions.items()):
+            loss = float(np.interp(log(rate), np.log(self.learning_rates), self.losses))
+            axes.plot(rate, loss, "o", color=f"C{number}", label=f"{name} {rate:.2g}")
+        axes.set(xscale="log", xlabel="learning rate", ylabel="mean training loss")
+        top = float(np.quantile(self.losses, 0.98))
+        axes.set_ylim(0.95 * float(self.losses.min()), 1.1 * max(top, float(self.losses[0])))
+        if self.suggestions:
+            axes.legend()
+        if path is not None:
+            figure.savefig(path, dpi=150)
+        return figure
+
+
+def lr_find(
+    solver: MiniBatch,
+    objective: Objective,
+    start: Parameters,
+    rng: np.random.Generator,
+    *,
+    lowest: float = 1e-6,
+    highest: float = 10.0,
+    n_steps: int = 200,
+) -> RangeTest:
+    """Trains for `n_steps` batches, the rate growing geometrically, until the loss explodes.
+
+    `start` is not changed: the run works on a copy, so weights need no putting back. The solver's own
+    learning_rate, schedule and number of epochs play no part; its momentum stays as it is.
+
+    Args: rng: shuffles the ratings; they are gone through again when they are used up.
+    Raises: ParameterValueError: rates out of order, or fewer than ten steps.
+    Cost: n_steps steps at most.
+    """
+    if not isinstance(solver, MiniBatch):
+        raise ParameterValueError(
+            f"lr_find takes a MiniBatch solver, not {solver!r}: SGD scales its own rate"
+        )
+    if not (is_real(lowest) and is_real(highest) and 0 < lowest < highest):
+        raise ParameterValueError(f"lowest={lowest!r}, highest={highest!r}; two positive rates, in order")
+    if not (is_whole(n_steps) and n_steps >= 10):
+        raise ParameterValueError(f"n_steps={n_steps!r}; a whole number, at least 10")
+    run = MiniBatchRun(replace(solver, average=None), objective, start)
+    momenta = np.array([getattr(solver.rule, "momentum", 0.0)])
+    n_ratings, size = objective.interactions.n_ratings, run.batch_size
+    order, used = rng.permutation(n_ratings), 0
+    raw: list[float] = []
+    smooth: list[float] = []
+    mean, best = 0.0, inf
+    rates = np.geomspace(lowest, highest, n_steps)
+    for step, rate in enumerate(rates):
+        if used >= n_ratings:
+            order, used = rng.permutation(n_ratings), 0
+        batch = order[used : used + size]
+        used += size
+        loss, done = run.step(batch, np.array([rate]), momenta, objective.penalty.factors)
+        if done < len(batch) or not np.isfinite(loss):
+            break
+        raw.append(loss / len(batch))
+        mean = _SMOOTHING * mean + (1 - _SMOOTHING) * raw[-1]
+        smooth.append(mean / (1 - _SMOOTHING ** (step + 1)))
+        if step > n_steps // 10 and smooth[-1] > _MARGIN * best:
+            break
+        best = min(best, smooth[-1])
+    if len(smooth) < 2:
+        raise ParameterValueError(
+            f"the loss is no finite number at a rate of {lowest:g}; give a smaller lowest="
+        )
+    losses = np.array(smooth)
+    return RangeTest(rates[: len(raw)], losses, np.array(raw), suggest(rates[: len(raw)], losses))
+
+
+def suggest(rates: NDArray[np.float64], losses: NDArray[np.float64]) -> dict[str, float]:
+    """Rates by each rule of `RangeTest`, for a smoothed curve."""
+    lowest = int(np.argmin(losses))
+    if lowest < 2 or losses[lowest] >= losses[0] * (1 - 1e-3):
+        return {}
+    # slopes over a tenth of the curve, and none in its first tenth, where few batches are averaged
+    reach = max(1, len(losses) // 20)
+    skipped, logs = min(2 * reach, lowest - 1), np.log(rates)
+    behind, ahead = (np.clip(np.arange(lowest + 1) + by, 0, lowest) for by in (-reach, reach))
+    falling = (losses[ahead] - losses[behind]) / (logs[ahead] - logs[behind])
+    steepest = skipped + int(np.argmin(falling[skipped:]))
+    return {
+        "valley": _valley(rates, losses),
+        "steepest": float(rates[steepest]),
+        "minimum": float(rates[lowest]) / 10,
+    }
+
+
+def _valley(rates: NDArray[np.float64], losses: NDArray[np.float64]) -> float:
+    """Two thirds into the longest falling subsequence, as fastai's."""
+    n = len(losses)
+    longest, before = np.ones(n, int), np.full(n, -1)
+    for i in range(1, n):
+        higher = np.flatnonzero(losses[:i] > losses[i])
+        if len(higher):
+            best = higher[np.argmax(longest[higher])]
+            longest[i], before[i] = longest[best] + 1, best
+    at = int(np.argmax(longest))
+    chain = [at]
+    while before[chain[-1]] >= 0:
+        chain.append(int(before[chain[-1]]))
+    chain.reverse()
+    return float(rates[chain[min(len(chain) * 2 // 3, len(chain) - 1)]])

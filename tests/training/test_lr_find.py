@@ -1,0 +1,104 @@
+"""The range test finds rates that train, draws them, and changes nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from problems import planted_table, same_bits
+
+from bilinear.errors import ParameterValueError
+from bilinear.model.link import Identity
+from bilinear.objective.losses import SquaredError
+from bilinear.objective.objective import Objective
+from bilinear.objective.penalties import L2
+from bilinear.training.lr_find import lr_find, suggest
+from bilinear.training.minibatch import MiniBatch
+from bilinear.training.optimizers import Adam, Plain, RunningMean
+from bilinear.training.sgd import SGD
+from bilinear.training.start import Scale, random_start
+
+TABLE = planted_table(200, 100)
+OBJECTIVE = Objective(SquaredError(), Identity(0.0, 6.0), L2(0.1, 0.1), TABLE)
+START = random_start(TABLE, 4, Scale.of(TABLE, OBJECTIVE.link, OBJECTIVE.loss), 0.1, np.random.default_rng(0))
+
+
+def found_with(solver, **options):
+    return lr_find(solver, OBJECTIVE, START, np.random.default_rng(1), **options)
+
+
+@pytest.mark.parametrize("optimizer", [Adam(), Plain()])
+def test_the_careful_suggestions_train_and_a_hundredth_of_it_hardly(optimizer):
+    solver = MiniBatch(optimizer, batch_size=64, n_epochs=3)
+    found = found_with(solver, highest=1000)
+    assert set(found.suggestions) == {"valley", "steepest", "minimum"}
+
+    def loss(rate):
+        made = MiniBatch(optimizer, batch_size=64, n_epochs=3, learning_rate=rate)
+        return made.minimise(OBJECTIVE, START, np.random.default_rng(2))[1].epochs[-1].loss
+
+    for name in ("valley", "minimum"):
+        rate = found.suggestions[name]
+        assert loss(rate) < 0.6 * found.raw_losses[:20].mean(), name
+        assert loss(rate / 100) > loss(rate), name
+
+
+def test_nothing_is_changed_and_the_seed_decides():
+    before = START.copy()
+    solver = MiniBatch(average=RunningMean())
+    first, again = found_with(solver), found_with(solver)
+    assert same_bits(START, before)
+    assert same_bits(first.losses, again.losses)
+    assert first.suggestions == again.suggestions
+
+
+def test_rates_grow_geometrically_until_the_loss_explodes():
+    found = found_with(MiniBatch(Plain()), lowest=1e-4, highest=1e6, n_steps=100)
+    assert len(found.learning_rates) == len(found.losses) == len(found.raw_losses) < 100
+    ratios = found.learning_rates[1:] / found.learning_rates[:-1]
+    np.testing.assert_allclose(ratios, 1e10 ** (1 / 99))
+    assert np.isfinite(found.raw_losses).all()
+
+
+def test_more_steps_than_batches_go_round_the_ratings_again():
+    found = found_with(MiniBatch(batch_size="all"), n_steps=50, highest=0.01)
+    assert len(found.learning_rates) == 50
+
+
+def test_suggestions_of_a_curve_that_is_known():
+    """Flat, straight down over the logarithm from 1e-4 to 1e-1, then up."""
+    rates = np.geomspace(1e-6, 10, 141)
+    x = np.log10(rates)
+    losses = 2 - 0.5 * np.clip(x + 4, 0, 3) + 2 * np.clip(x + 1, 0, None)
+    found = suggest(rates, losses)
+    assert found["minimum"] == pytest.approx(0.01)
+    assert 1e-4 <= found["steepest"] <= 1e-1
+    assert found["valley"] == pytest.approx(1e-2, rel=0.3)  # two thirds of the way
+    assert suggest(rates, np.ones(141)) == suggest(rates, 1 + x - x[0]) == {}
+
+
+def test_the_picture_shows_what_was_found(tmp_path):
+    pytest.importorskip("matplotlib")
+    found = found_with(MiniBatch())
+    figure = found.plot(tmp_path / "range.svg")
+    assert (tmp_path / "range.svg").stat().st_size > 1000
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert labels == [f"{name} {rate:.2g}" for name, rate in found.suggestions.items()]
+    assert str(found).splitlines()[1:] == [
+        f"{name:<9} {rate:.2g}" for name, rate in found.suggestions.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"lowest": 0}, "lowest=0"),
+        ({"lowest": 1, "highest": 0.1}, "in order"),
+        ({"n_steps": 5}, "n_steps=5"),
+        ({"lowest": 1e30, "highest": 1e35}, "smaller lowest"),
+    ],
+)
+def test_a_range_of_no_use_is_refused(options, said):
+    with pytest.raises(ParameterValueError, match=said):
+        found_with(MiniBatch(Plain()), **options)
+    with pytest.raises(ParameterValueError, match="MiniBatch"):
+        found_with(SGD())
