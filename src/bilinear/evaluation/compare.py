@@ -13,7 +13,8 @@ from bilinear.data.interactions import Interactions
 from bilinear.data.splits import Split
 from bilinear.errors import DataError, ParameterValueError
 from bilinear.evaluation.bootstrap import mean_intervals
-from bilinear.evaluation.ranking import Model, RankingProtocol, RankingScores, aligned, evaluate_ranking
+from bilinear.evaluation.ranking import RankingScores, aligned, evaluate_ranking
+from bilinear.evaluation.ranking_task import Model, RankingProtocol
 from bilinear.evaluation.ratings import Interval
 from bilinear.model.parameters import Array
 

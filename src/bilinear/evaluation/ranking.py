@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.arguments import is_real, is_whole
-from bilinear.data.interactions import Grouped, Interactions
+from bilinear.data.interactions import Interactions
 from bilinear.data.splits import Split
-from bilinear.data.vocabulary import Vocabulary
-from bilinear.errors import EmptyDataError, ParameterValueError
+from bilinear.errors import ParameterValueError
 from bilinear.evaluation.bootstrap import mean_intervals
 from bilinear.evaluation.ranking_metrics import (
     ACCURACY,
@@ -24,6 +22,8 @@ from bilinear.evaluation.ranking_metrics import (
     accuracy_of_scores,
     checked_cutoffs,
 )
+from bilinear.evaluation.ranking_task import Model, RankingTask, taken_rows
+from bilinear.evaluation.ranking_task import RankingProtocol as RankingProtocol
 from bilinear.evaluation.ratings import Interval
 from bilinear.kernels.ranking import keep_only
 from bilinear.kernels.top_k_blocks import first_nan, hide_seen
@@ -31,61 +31,6 @@ from bilinear.model.blocks import checked_block_size, checked_threads, map_block
 from bilinear.model.parameters import Array
 
 _SCORES_AT_ONCE = 1 << 23
-
-
-class Model(Protocol):
-    """What evaluation needs of a fitted model; every `Recommender` has it."""
-
-    user_vocabulary_: Vocabulary
-    item_vocabulary_: Vocabulary
-    seen_: Grouped
-
-    def score_block(self, user_rows: NDArray[Any]) -> Array: ...
-    def score_histories(self, histories: Grouped) -> Array: ...
-
-
-@dataclass(frozen=True)
-class RankingProtocol:
-    """What is ranked, what counts as a hit, and how long lists are.
-
-    Args:
-        cutoffs: lengths of lists.
-        relevant_from: the least rating of a relevant test item; None: every test item is relevant.
-        exclude_seen: rank only items that the user has not seen in training.
-        n_negatives: None ranks all items. A number ranks the relevant ones among as many others,
-            drawn uniformly for each user: easier, not comparable with full ranking, and known to
-            order models differently (Krichene & Rendle, On Sampled Metrics for Item Recommendation,
-            KDD 2020). It is there to compare with papers that report it.
-        rng: seed of the resamples and of the negatives.
-    """
-
-    cutoffs: tuple[int, ...] = (5, 10, 20, 50)
-    relevant_from: float | None = None
-    exclude_seen: bool = True
-    n_negatives: int | None = None
-    rng: int = 0
-
-    def __post_init__(self) -> None:
-        checked_cutoffs(self.cutoffs)
-        if self.relevant_from is not None and not is_real(self.relevant_from):
-            raise ParameterValueError(f"relevant_from={self.relevant_from!r}; a rating, or None")
-        if self.n_negatives is not None and not (is_whole(self.n_negatives) and self.n_negatives >= 1):
-            raise ParameterValueError(f"n_negatives={self.n_negatives!r}; a whole number from 1, or None")
-        if not (is_whole(self.rng) and self.rng >= 0):
-            raise ParameterValueError(f"rng={self.rng!r}; a whole number, zero or more")
-
-    def describe(self, n_items: int) -> str:
-        """One line that belongs beside every number made with it."""
-        which = "not seen in training" if self.exclude_seen else "seen or not"
-        text = f"full ranking of {n_items:,} items ({which})"
-        if self.n_negatives is not None:
-            text = (
-                f"SAMPLED, not comparable with full ranking: {self.n_negatives:,} negatives a user, "
-                f"uniform ({which}), seed {self.rng}"
-            )
-        if self.relevant_from is not None:
-            text += f"; relevant from a rating of {self.relevant_from:g}"
-        return text
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +149,7 @@ def evaluate_ranking(
         raise ParameterValueError(
             f"item_vectors has {len(item_vectors):,} rows; the model has {n_items:,} items"
         )
-    task = _Task.of(model, test, protocol)
+    task = RankingTask.of(model, test, protocol)
     cutoffs = checked_cutoffs(protocol.cutoffs)
     counts = np.bincount(model.seen_.others, minlength=n_items)
     n_trained_users = int((model.seen_.counts > 0).sum())
@@ -259,64 +204,6 @@ def aligned(rows: list[list[str]]) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class _Task:
-    """Whom to judge, by what, and what they have seen.
-
-    users: (n,) rows of the test vocabulary; known: (n,) whether they have seen anything.
-    items[starts[n]:starts[n + 1]]: relevant rows of the model's items, -1 unknown.
-    seen: what they have seen, row seen_rows[n] (-1: nothing).
-    """
-
-    users: NDArray[np.int64]
-    known: NDArray[np.bool_]
-    starts: NDArray[np.int64]
-    items: NDArray[np.int32]
-    seen: Grouped
-    seen_rows: NDArray[np.int32]
-    by_history: bool
-    n_without_test: int
-    n_trained_pairs: int
-
-    @classmethod
-    def of(cls, model: Model, test: Interactions | Split, protocol: RankingProtocol) -> _Task:
-        history = test.history if isinstance(test, Split) else None
-        table = test.test if isinstance(test, Split) else test
-        n_items = len(model.item_vocabulary_)
-        model_rows, items = table.aligned_to(model.user_vocabulary_, model.item_vocabulary_)
-        users = table.users.astype(np.int64)
-        if history is None:
-            seen, rows = model.seen_, model_rows
-        else:
-            seen, rows = _grouped(history, model), table.users
-        relevant = np.ones(len(users), bool)
-        if protocol.relevant_from is not None:
-            relevant &= table.ratings >= protocol.relevant_from
-        trained = relevant & _is_in(seen, rows, items, n_items)
-        relevant &= ~trained | (not protocol.exclude_seen)
-        users, rows, items = users[relevant], rows[relevant], items[relevant]
-        if not len(users):
-            raise EmptyDataError(
-                f"{table.source}: no user has a relevant test item ({len(relevant):,} rows, of which "
-                f"{int(trained.sum()):,} were trained on); nothing can be measured"
-            )
-        first = np.flatnonzero(np.diff(users, prepend=-1))
-        rows = rows[first]
-        known = np.zeros(len(rows), bool)
-        known[rows >= 0] = seen.counts[rows[rows >= 0]] > 0
-        return cls(
-            users[first],
-            known,
-            np.append(first, len(users)),
-            items,
-            seen,
-            rows,
-            history is not None,
-            int((seen.counts > 0).sum() - known.sum()),
-            int(trained.sum()),
-        )
-
-
-@dataclass(frozen=True, eq=False)
 class _Done:
     accuracy: NDArray[np.float64]
     auc: NDArray[np.float64]
@@ -325,7 +212,7 @@ class _Done:
 
 
 def _worker(
-    model: Model, task: _Task, protocol: RankingProtocol, cutoffs: NDArray[np.int64]
+    model: Model, task: RankingTask, protocol: RankingProtocol, cutoffs: NDArray[np.int64]
 ) -> Callable[[NDArray[Any]], _Done]:
     n_items = len(model.item_vocabulary_)
     sums = Sums.up_to(max(n_items, int(cutoffs[-1])))
@@ -333,9 +220,8 @@ def _worker(
 
     def work(block: NDArray[Any]) -> _Done:
         rows = task.seen_rows[block]
-        scores = (
-            model.score_histories(_rows_of(task.seen, rows)) if task.by_history else model.score_block(rows)
-        )
+        by_history = task.by_history
+        scores = model.score_histories(taken_rows(task.seen, rows)) if by_history else model.score_block(rows)
         wrong = first_nan(scores)
         if wrong >= 0:
             raise ParameterValueError(
@@ -382,39 +268,6 @@ def _keep_sample(
         kept.append(np.sort(np.concatenate([relevant, others[drawn]])).astype(np.int32))
     keep_only(scores, np.concatenate([[0], np.cumsum([len(rows) for rows in kept])]), np.concatenate(kept))
     return n_short
-
-
-def _grouped(history: Interactions, model: Model) -> Grouped:
-    """What held-out users have seen, in the model's item rows, by their rows in their own table.
-
-    Items that the model does not know can tell it nothing and are left out.
-    """
-    _, items = history.aligned_to(model.user_vocabulary_, model.item_vocabulary_)
-    order = np.lexsort((items, history.users))
-    order = order[items[order] >= 0]
-    starts = np.searchsorted(history.users[order], np.arange(history.n_users + 1)).astype(np.int64)
-    return Grouped(starts, items[order], history.ratings[order])
-
-
-def _rows_of(grouped: Grouped, rows: NDArray[Any]) -> Grouped:
-    """Some rows of a grouped table, as a grouped table."""
-    counts = grouped.counts[rows]
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    at = np.arange(starts[-1]) + np.repeat(grouped.starts[rows] - starts[:-1], counts)
-    return Grouped(starts, grouped.others[at], grouped.ratings[at])
-
-
-def _is_in(
-    seen: Grouped, rows: NDArray[np.int32], items: NDArray[np.int32], n_items: int
-) -> NDArray[np.bool_]:
-    """(n,) whether each pair of rows is in the table."""
-    inside = np.zeros(len(rows), bool)
-    there = np.flatnonzero((rows >= 0) & (items >= 0))
-    keys = np.repeat(np.arange(len(seen.counts)), seen.counts) * n_items + seen.others  # ascending
-    if len(keys) and len(there):
-        asked = rows[there].astype(np.int64) * n_items + items[there]
-        inside[there] = keys[np.minimum(np.searchsorted(keys, asked), len(keys) - 1)] == asked
-    return inside
 
 
 def _named(

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from bilinear.data.vocabulary import Id, Vocabulary
 from bilinear.errors import ParameterValueError
 from bilinear.files import atomic_write
-from bilinear.recommend.everyone import Lists, Model, lists_of_items, lists_of_users
+from bilinear.recommend.everyone import lists_of_items, lists_of_users
+from bilinear.recommend.makers import Lists, Model
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
