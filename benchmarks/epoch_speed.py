@@ -123,7 +123,8 @@ def main() -> None:
             "# Speed of an epoch",
             "",
             f"{n:,} synthetic ratings; medians of {options.repeats}; a ratio above 1 means bilinear is "
-            "faster. Where other work shares the machine, CPU seconds are the fairer clock. The last column: ours "
+            "faster. Where other work shares the machine, CPU seconds are the fairer clock. The last column: "
+            "ours "
             "per CPU second against the machine's own rate of random row updates, two rows a rating, from "
             f"a table of {_CACHE // 1024} KiB.",
             "",
