@@ -191,7 +191,7 @@ DAMAGE = {
     "estimator that is a part": put("estimator", "SGD"),
     "unknown argument": put("arguments", "colour", "red"),
     "arguments that are none": put("arguments", [1, 2]),
-    "unknown part": put("arguments", "solver", {"type": "Adam"}),
+    "unknown part": put("arguments", "solver", {"type": "Adamant"}),
     "part without a type": put("arguments", "solver", {"n_epochs": 3}),
     "part with an unknown argument": put("arguments", "solver", {"type": "SGD", "warp": 9}),
     "part that refuses its argument": put("arguments", "solver", {"type": "SGD", "n_epochs": -9}),
