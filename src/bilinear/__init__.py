@@ -19,14 +19,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bilinear.data.datasets import fetch as fetch
     from bilinear.data.interactions import Interactions as Interactions
+    from bilinear.data.items import Items as Items
     from bilinear.data.items import read_items as read_items
+    from bilinear.data.readers import Pairs as Pairs
+    from bilinear.data.readers import read_item_ratings as read_item_ratings
     from bilinear.data.readers import read_pairs as read_pairs
     from bilinear.data.readers import read_ratings as read_ratings
     from bilinear.data.readers import read_sql as read_sql
     from bilinear.data.splits import split_file as split_file
+    from bilinear.data.splits import split_leave_last_out as split_leave_last_out
     from bilinear.data.splits import split_per_user as split_per_user
     from bilinear.data.splits import split_random as split_random
     from bilinear.data.splits import split_temporal as split_temporal
+    from bilinear.data.splits import split_users as split_users
     from bilinear.data.synthetic import synthetic_catalogue as synthetic_catalogue
     from bilinear.data.synthetic import synthetic_ratings as synthetic_ratings
     from bilinear.data.vocabulary import Vocabulary as Vocabulary
@@ -35,12 +40,19 @@ if TYPE_CHECKING:
     from bilinear.estimators.experiment import measure as measure
     from bilinear.estimators.matrix_factorization import MatrixFactorization as MatrixFactorization
     from bilinear.estimators.storage import load as load
+    from bilinear.evaluation.compare import compare as compare
+    from bilinear.evaluation.ranking import RankingProtocol as RankingProtocol
+    from bilinear.evaluation.ranking import evaluate_ranking as evaluate_ranking
     from bilinear.inspection import inspect as inspect
     from bilinear.inspection import item_map as item_map
     from bilinear.model.link import Identity as Identity
     from bilinear.model.link import Sigmoid as Sigmoid
     from bilinear.objective.losses import CrossEntropy as CrossEntropy
     from bilinear.objective.losses import SquaredError as SquaredError
+    from bilinear.recommend.everyone import recommend_everyone as recommend_everyone
+    from bilinear.recommend.everyone import similar_everyone as similar_everyone
+    from bilinear.recommend.parquet import write_everyone as write_everyone
+    from bilinear.recommend.parquet import write_similar as write_similar
     from bilinear.training.schedules import Constant as Constant
     from bilinear.training.schedules import Falling as Falling
     from bilinear.training.schedules import OneCycle as OneCycle
@@ -51,19 +63,67 @@ __version__ = "0.1.0"
 _HOMES = {
     "bilinear.data.datasets": ("fetch",),
     "bilinear.data.interactions": ("Interactions",),
-    "bilinear.data.items": ("read_items",),
-    "bilinear.data.readers": ("read_pairs", "read_ratings", "read_sql"),
-    "bilinear.data.splits": ("split_file", "split_per_user", "split_random", "split_temporal"),
-    "bilinear.data.synthetic": ("synthetic_catalogue", "synthetic_ratings"),
+    "bilinear.data.items": (
+        "Items",
+        "read_items",
+    ),
+    "bilinear.data.readers": (
+        "Pairs",
+        "read_item_ratings",
+        "read_pairs",
+        "read_ratings",
+        "read_sql",
+    ),
+    "bilinear.data.splits": (
+        "split_file",
+        "split_leave_last_out",
+        "split_per_user",
+        "split_random",
+        "split_temporal",
+        "split_users",
+    ),
+    "bilinear.data.synthetic": (
+        "synthetic_catalogue",
+        "synthetic_ratings",
+    ),
     "bilinear.data.vocabulary": ("Vocabulary",),
-    "bilinear.estimators.baselines": ("BiasModel", "GlobalMean"),
+    "bilinear.estimators.baselines": (
+        "BiasModel",
+        "GlobalMean",
+    ),
     "bilinear.estimators.experiment": ("measure",),
     "bilinear.estimators.matrix_factorization": ("MatrixFactorization",),
     "bilinear.estimators.storage": ("load",),
-    "bilinear.inspection": ("inspect", "item_map"),
-    "bilinear.model.link": ("Identity", "Sigmoid"),
-    "bilinear.objective.losses": ("CrossEntropy", "SquaredError"),
-    "bilinear.training.schedules": ("Constant", "Falling", "OneCycle"),
+    "bilinear.evaluation.compare": ("compare",),
+    "bilinear.evaluation.ranking": (
+        "RankingProtocol",
+        "evaluate_ranking",
+    ),
+    "bilinear.inspection": (
+        "inspect",
+        "item_map",
+    ),
+    "bilinear.model.link": (
+        "Identity",
+        "Sigmoid",
+    ),
+    "bilinear.objective.losses": (
+        "CrossEntropy",
+        "SquaredError",
+    ),
+    "bilinear.recommend.everyone": (
+        "recommend_everyone",
+        "similar_everyone",
+    ),
+    "bilinear.recommend.parquet": (
+        "write_everyone",
+        "write_similar",
+    ),
+    "bilinear.training.schedules": (
+        "Constant",
+        "Falling",
+        "OneCycle",
+    ),
     "bilinear.training.sgd": ("SGD",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
