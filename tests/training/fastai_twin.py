@@ -9,6 +9,8 @@ import torch
 
 from bilinear.data.interactions import Interactions
 
+torch.set_num_threads(1)  # tables this small only wait for more
+
 
 def cosine(start: float, end: float, share: float) -> float:
     """fastai's SchedCos."""

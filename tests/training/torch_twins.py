@@ -13,6 +13,7 @@ from bilinear.objective.losses import CrossEntropy
 from bilinear.objective.objective import Objective
 
 torch = pytest.importorskip("torch", reason="the extra torch (torch==2.13.0) is not installed")
+torch.set_num_threads(1)  # tables this small only wait for more
 
 NAMES = ("user_biases", "item_biases", "user_factors", "item_factors")
 DTYPES = {np.dtype(np.float32): torch.float32, np.dtype(np.float64): torch.float64}
