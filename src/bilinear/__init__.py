@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from bilinear.estimators.baselines import GlobalMean as GlobalMean
     from bilinear.estimators.experiment import measure as measure
     from bilinear.estimators.matrix_factorization import MatrixFactorization as MatrixFactorization
+    from bilinear.estimators.recipes import fastai_recipe as fastai_recipe
     from bilinear.estimators.storage import load as load
     from bilinear.evaluation.compare import compare as compare
     from bilinear.evaluation.ranking import RankingProtocol as RankingProtocol
@@ -53,10 +54,39 @@ if TYPE_CHECKING:
     from bilinear.recommend.everyone import similar_everyone as similar_everyone
     from bilinear.recommend.parquet import write_everyone as write_everyone
     from bilinear.recommend.parquet import write_similar as write_similar
+    from bilinear.training.lr_find import lr_find as lr_find
+    from bilinear.training.minibatch import MiniBatch as MiniBatch
+    from bilinear.training.optimizers import LAMB as LAMB
+    from bilinear.training.optimizers import LARS as LARS
+    from bilinear.training.optimizers import AdaGrad as AdaGrad
+    from bilinear.training.optimizers import Adam as Adam
+    from bilinear.training.optimizers import AdamW as AdamW
+    from bilinear.training.optimizers import Averaged as Averaged
+    from bilinear.training.optimizers import Lookahead as Lookahead
+    from bilinear.training.optimizers import Momentum as Momentum
+    from bilinear.training.optimizers import Nesterov as Nesterov
+    from bilinear.training.optimizers import Plain as Plain
+    from bilinear.training.optimizers import RAdam as RAdam
+    from bilinear.training.optimizers import RMSProp as RMSProp
+    from bilinear.training.optimizers import RowAdaGrad as RowAdaGrad
+    from bilinear.training.optimizers import RunningMean as RunningMean
+    from bilinear.training.optimizers import WeightDecay as WeightDecay
     from bilinear.training.schedules import Constant as Constant
+    from bilinear.training.schedules import Cosine as Cosine
+    from bilinear.training.schedules import Exponential as Exponential
     from bilinear.training.schedules import Falling as Falling
+    from bilinear.training.schedules import FlatCosine as FlatCosine
+    from bilinear.training.schedules import Linear as Linear
     from bilinear.training.schedules import OneCycle as OneCycle
+    from bilinear.training.schedules import Phases as Phases
+    from bilinear.training.schedules import Polynomial as Polynomial
+    from bilinear.training.schedules import Product as Product
+    from bilinear.training.schedules import ReduceOnPlateau as ReduceOnPlateau
+    from bilinear.training.schedules import Step as Step
+    from bilinear.training.schedules import WarmRestarts as WarmRestarts
+    from bilinear.training.schedules import WarmUp as WarmUp
     from bilinear.training.sgd import SGD as SGD
+    from bilinear.training.start import NormalStart as NormalStart
 
 __version__ = "0.1.0"
 
@@ -93,6 +123,7 @@ _HOMES = {
     ),
     "bilinear.estimators.experiment": ("measure",),
     "bilinear.estimators.matrix_factorization": ("MatrixFactorization",),
+    "bilinear.estimators.recipes": ("fastai_recipe",),
     "bilinear.estimators.storage": ("load",),
     "bilinear.evaluation.compare": ("compare",),
     "bilinear.evaluation.ranking": (
@@ -119,12 +150,43 @@ _HOMES = {
         "write_everyone",
         "write_similar",
     ),
+    "bilinear.training.lr_find": ("lr_find",),
+    "bilinear.training.minibatch": ("MiniBatch",),
+    "bilinear.training.optimizers": (
+        "AdaGrad",
+        "Adam",
+        "AdamW",
+        "Averaged",
+        "LAMB",
+        "LARS",
+        "Lookahead",
+        "Momentum",
+        "Nesterov",
+        "Plain",
+        "RAdam",
+        "RMSProp",
+        "RowAdaGrad",
+        "RunningMean",
+        "WeightDecay",
+    ),
     "bilinear.training.schedules": (
         "Constant",
+        "Cosine",
+        "Exponential",
         "Falling",
+        "FlatCosine",
+        "Linear",
         "OneCycle",
+        "Phases",
+        "Polynomial",
+        "Product",
+        "ReduceOnPlateau",
+        "Step",
+        "WarmRestarts",
+        "WarmUp",
     ),
     "bilinear.training.sgd": ("SGD",),
+    "bilinear.training.start": ("NormalStart",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
