@@ -4,25 +4,13 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
+from command_line import FIXED, Ran, Run
 
 from bilinear.cli import main
-
-FIXED = ("--n-factors", "4", "--l2", "0.5", "--l2-biases", "0.8", "--n-epochs", "8")
-
-
-class Ran(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ran]
 
 
 @pytest.fixture

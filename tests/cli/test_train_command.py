@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import FIXED, Run
+from command_line import FIXED, Run
 
 import bilinear
 

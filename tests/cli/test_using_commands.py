@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
-from conftest import Run
+from command_line import Run
 
 import bilinear
 
