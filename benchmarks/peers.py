@@ -42,7 +42,7 @@ class SurpriseSVD:
 
     name = "Surprise SVD"
     grid = {  # noqa: RUF012
-        "n_factors": (5, 50, 400),
+        "n_factors": (5, 20, 200),
         "n_epochs": (40, 80),
         "lr_all": (0.005, 0.01),
         "reg_all": (0.1, 0.15, 0.2),
@@ -73,10 +73,10 @@ class LibMF:
 
     name = "LIBMF"
     grid = {  # noqa: RUF012
-        "k": (8, 64, 512),
+        "k": (8, 64, 256),
         "l2": (0.05, 0.1, 0.2),
         "eta": (0.05, 0.1),
-        "nr_iters": (5, 10, 20),
+        "nr_iters": (10, 20, 40),
         "centred": (False, True),
     }
 
