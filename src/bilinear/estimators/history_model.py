@@ -59,7 +59,7 @@ class HistoryModel(_Learned):
         return self.threshold is not None or self.confidence != "equal"
 
     def _scores_of(self, weighted: Grouped) -> Array:
-        """(n, n_items) scores of histories that are weighted and not empty, a new array."""
+        """(n, n_items) float32 scores of histories that are weighted and not empty, a new array."""
         raise NotImplementedError
 
     def _scores_or_list_for_all(self, weighted: Grouped) -> Array:
@@ -68,15 +68,17 @@ class HistoryModel(_Learned):
         if some.all():
             return self._scores_of(weighted)
         popular = self._scores_for_all()
-        scores: Array = np.empty((len(some), len(popular)), popular.dtype)
+        scores: Array = np.empty((len(some), len(popular)), np.float32)
         scores[~some] = popular
         if some.any():
             scores[some] = self._scores_of(rows_of(weighted, np.flatnonzero(some)))
         return scores
 
     def _scores_for_all(self) -> Array:
-        """(n_items,) float32 scores of the list that is not personal: in how many histories an item is."""
-        return np.bincount(self.positives_.others, minlength=len(self.item_vocabulary_)).astype(np.float32)
+        """(n_items,) float32 scores of the list that is not personal: the weight of each item."""
+        weights = self.positives_.ratings.astype(np.float64)
+        total = np.bincount(self.positives_.others, weights, len(self.item_vocabulary_))
+        return total.astype(np.float32)
 
     def _alike(self, item_row: int, n: int, allowed: NDArray[np.bool_]) -> tuple[NDArray[np.int32], Array]:
         """What a user with only this item would be recommended; nothing that scores exactly zero."""

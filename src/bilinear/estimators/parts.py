@@ -48,6 +48,7 @@ from bilinear.training.schedules import (
     WarmUp,
 )
 from bilinear.training.sgd import SGD
+from bilinear.training.similarities import BM25, TFIDF, CosineSimilarity
 from bilinear.training.start import NormalStart
 
 _PARTS: dict[str, type] = {
@@ -93,6 +94,9 @@ _PARTS: dict[str, type] = {
         Cholesky,
         ConjugateGradient,
         Blocks,
+        CosineSimilarity,
+        TFIDF,
+        BM25,
     )
 }
 _Part = TypeVar("_Part")

@@ -15,14 +15,31 @@ from bilinear.data.packed_text import PackedText
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import BilinearError, ModelFileError
 from bilinear.estimators.baselines import BiasModel, GlobalMean
+from bilinear.estimators.ease import EASE, SparseEASE
+from bilinear.estimators.graph_filter import GraphFilter
 from bilinear.estimators.implicit_als import ImplicitALS
+from bilinear.estimators.item_knn import ItemKNN
 from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.estimators.parts import checked_size, decode_part, encode_part
+from bilinear.estimators.popularity import Popularity
+from bilinear.estimators.random_walk import RandomWalk
 from bilinear.estimators.recommender import Recommender
 from bilinear.model.artifact import read_artifact, write_artifact
 
 _MODELS: dict[str, type[Recommender]] = {
-    model.__name__: model for model in (GlobalMean, BiasModel, MatrixFactorization, ImplicitALS)
+    model.__name__: model
+    for model in (
+        GlobalMean,
+        BiasModel,
+        MatrixFactorization,
+        ImplicitALS,
+        EASE,
+        SparseEASE,
+        GraphFilter,
+        ItemKNN,
+        Popularity,
+        RandomWalk,
+    )
 }
 
 

@@ -1,0 +1,244 @@
+"""Linear regression of every item on all others, in closed form; and on a few, for many items."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.arguments import is_real
+from bilinear.data.interactions import Grouped, Interactions
+from bilinear.errors import ParameterValueError
+from bilinear.estimators.history_model import HistoryModel
+from bilinear.estimators.neighbour_model import NeighbourModel, checked_exponent, checked_neighbours
+from bilinear.estimators.recommender import TensorReader
+from bilinear.kernels.sparse_ease import add_dense_rows, item_products, regress_items
+from bilinear.model.parameters import Array
+from bilinear.training.neighbours import grouped_the_other_way, sums_by_row, walks
+from bilinear.training.progress import Bar, Progress, Quiet
+from bilinear.training.workers import Workers, workers
+
+Precision = Literal["float32", "float64"]
+
+_ROWS = 512
+
+
+class _Learned(HistoryModel):
+    weights_: Array
+
+
+@dataclass(repr=False, eq=False)
+class EASE(_Learned):
+    """score(user, j) = sum over the user's items i of confidence(i) * weights[i, j], weights[j, j] = 0.
+
+    The weights minimise |X - X W|^2 + l2 |W|^2 under the zero diagonal: convex, in closed form
+    W = 1 - P diag(P)^-1 with P = (X^T X + l2)^-1. Source: Steck, "Embarrassingly shallow autoencoders for
+    sparse data", WWW 2019.
+
+    Args:
+        l2: ridge, in interactions of an item.
+        precision: "float32" halves memory and time; "float64" for item counts in the millions.
+        max_memory: gigabytes it may take; None takes what the machine has free.
+        threshold, confidence: see `HistoryModel`.
+
+    Learned attributes, beyond those of `HistoryModel`: weights_: (n_items, n_items).
+    Cost: n_items^2 numbers of memory, stated and checked before work begins; n_items^3 multiply-adds by
+    LAPACK, in place: a minute or so for 20,000 items.
+    """
+
+    l2: float = 100.0
+    precision: Precision = "float32"
+    max_memory: float | None = None
+
+    def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
+        """Solves for all weights; returns self.
+
+        Raises: ParameterValueError: the weights do not fit in memory; the message has the number.
+        """
+        if progress is True:
+            with Bar() as bar:
+                return self.fit(interactions, progress=bar)
+        _check_l2(self.l2)
+        if self.precision not in get_args(Precision):
+            raise ParameterValueError(f"precision={self.precision!r}; 'float32' or 'float64'")
+        table = self._positives(interactions)
+        needed = self.memory_needed(table.n_items)
+        self._check_memory(needed, table.n_items)
+        (progress or Quiet()).note(f"EASE: {table.n_items:,} items take {needed / 1e9:.2f} GB")
+        with workers(None) as pool:
+            products = _products(table, np.dtype(self.precision), pool)
+        np.fill_diagonal(products, products.diagonal() + self.l2)
+        self.weights_ = _weights_in_place(products)
+        self.seed_ = None
+        self._learn_positives(interactions, table.by_user)
+        return self
+
+    def memory_needed(self, n_items: int) -> int:
+        """Bytes that `fit` takes for so many items, beside the interactions."""
+        return n_items * n_items * np.dtype(self.precision).itemsize
+
+    def _check_memory(self, needed: int, n_items: int) -> None:
+        if self.max_memory is not None and not (is_real(self.max_memory) and self.max_memory > 0):
+            raise ParameterValueError(f"max_memory={self.max_memory!r}; gigabytes, or None")
+        free = free_memory() if self.max_memory is None else int(self.max_memory * 1e9)
+        if free is not None and needed > free:
+            half = "" if self.precision == "float32" else " (precision='float32' takes half)"
+            raise ParameterValueError(
+                f"EASE keeps a weight for every pair of items: {n_items:,} items need {needed / 1e9:.1f} GB"
+                f"{half}, and {free / 1e9:.1f} GB may be used; SparseEASE() keeps a few weights an item, or "
+                "leave out rare items"
+            )
+
+    def _scores_of(self, weighted: Grouped) -> Array:
+        weights = self.weights_
+        scores = np.zeros((len(weighted.counts), len(weights)), weights.dtype)
+        confidences = weighted.ratings.astype(weights.dtype)
+        add_dense_rows(weighted.starts, weighted.others, confidences, weights, scores)
+        return scores.astype(np.float32, copy=False)
+
+    def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        return {}, {"weights": self.weights_}
+
+    def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
+        super()._restore(manifest, tensor)
+        n_items = len(self.item_vocabulary_)
+        if self.precision not in get_args(Precision):
+            raise ValueError(f"precision is {self.precision!r}")
+        self.weights_ = tensor("weights", np.dtype(self.precision).type, n_items, n_items)
+        for start in range(0, n_items, _ROWS):
+            if not np.isfinite(self.weights_[start : start + _ROWS]).all():
+                raise ValueError("weights has values that are not finite")
+
+
+@dataclass(repr=False, eq=False)
+class SparseEASE(NeighbourModel):
+    """EASE for many items: item j is regressed on the `n_neighbours` items that say most about it.
+
+    The sources of an item are those a random walk reaches it from most (`RandomWalk`, exponents one
+    half); then its weights minimise sum over users of d_u^-user_exponent (x_uj - sum over sources i of
+    w_i x_ui)^2 + l2 |w|^2, exactly. With all items as sources it is EASE; with a few it takes
+    seconds where EASE takes minutes, and the choice of sources keeps noise out.
+
+    Args:
+        n_neighbours: sources of an item.
+        l2: ridge, in interactions of an item.
+        user_exponent: how much less a user with many interactions (d_u, their weight) counts; zero: not.
+        n_threads: None takes all cores; the result is the same for any number.
+        threshold, confidence: see `HistoryModel`.
+
+    Learned attributes: see `NeighbourModel`. Nothing is random.
+    Source: the regression is SLIM's (Ning, Karypis, ICDM 2011) without its sign constraint, and with the
+    sources chosen beforehand, as its fsSLIM does.
+    Cost: O(n_neighbours^3 + n_neighbours * interactions of an item's users) an item; 8 bytes a weight.
+    """
+
+    n_neighbours: int = 100
+    l2: float = 50.0
+    user_exponent: float = 0.0
+    n_threads: int | None = None
+
+    def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
+        """Chooses the sources of every item and solves for its weights; returns self."""
+        if progress is True:
+            with Bar() as bar:
+                return self.fit(interactions, progress=bar)
+        n_neighbours, exponent = (
+            checked_neighbours(self.n_neighbours),
+            checked_exponent("user_exponent", self.user_exponent),
+        )
+        _check_l2(self.l2)
+        table = self._positives(interactions)
+        by_item, by_user, n_items = table.by_item, table.by_user, table.n_items
+        users = np.maximum(sums_by_row(by_user), 1e-30) ** -exponent
+        valued = by_item._replace(ratings=(by_item.ratings * users[by_item.others]).astype(np.float32))
+        with workers(self.n_threads) as pool:
+            sources = walks(by_item, by_user, 0.5, 0.5, 0.0, n_neighbours, pool)
+            weights = np.empty(len(sources.others), np.float32)
+            tell = progress or Quiet()
+            tell.stage("sparse EASE", len(sources.others))
+            cuts = pool.shares(sources.counts)
+            regress = _Regression(sources, valued, by_user, self.l2, weights)
+            for n, _ in enumerate(pool.each(regress, cuts)):
+                tell.advance(int(sources.starts[cuts[n + 1]] - sources.starts[cuts[n]]), 0.0)
+        self.weights_ = grouped_the_other_way(sources._replace(ratings=weights), n_items)
+        self.seed_ = None
+        self._learn_positives(interactions, by_user)
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class _Regression:
+    """The weights of items a to b, into `out`."""
+
+    sources: Grouped
+    by_item: Grouped
+    by_user: Grouped
+    l2: float
+    out: Array
+
+    def __call__(self, a: int, b: int) -> None:
+        regress_items(
+            a, b, self.sources.starts, self.sources.others, *self.by_item, *self.by_user, self.l2, self.out
+        )
+
+
+def _check_l2(l2: Any) -> None:
+    if not (is_real(l2) and l2 > 0):
+        raise ParameterValueError(f"l2={l2!r}; a positive number")
+
+
+def _products(table: Interactions, dtype: np.dtype[Any], pool: Workers) -> Array:
+    """(n_items, n_items) X^T X, the lower triangle."""
+    out = np.empty((table.n_items, table.n_items), dtype)
+    by_item, by_user = (
+        rows._replace(ratings=rows.ratings.astype(dtype)) for rows in (table.by_item, table.by_user)
+    )
+    pool.run(lambda a, b: item_products(a, b, *by_item, *by_user, out), pool.shares(by_item.counts + 1))
+    return out
+
+
+def _weights_in_place(products: Array) -> Array:
+    """W of the lower triangle of X^T X + l2, in its memory."""
+    from scipy.linalg.lapack import get_lapack_funcs
+
+    # LAPACK counts columns first: its upper triangle is our lower one, and nothing is copied.
+    factor, invert = get_lapack_funcs(("potrf", "potri"), (products,))
+    transposed, failed = factor(products.T, lower=0, overwrite_a=1, clean=0)
+    if not failed:
+        transposed, failed = invert(transposed, lower=0, overwrite_c=1)
+    if failed:
+        raise ParameterValueError(
+            f"X^T X + l2 is not positive definite in {products.dtype}: raise l2, or choose "
+            "precision='float64'"
+        )
+    weights: Array = transposed.T
+    n = len(weights)
+    for start in range(0, n, _ROWS):
+        stop = min(start + _ROWS, n)
+        corner = np.tril(weights[start:stop, start:stop])
+        weights[start:stop, start:stop] = corner + np.tril(corner, -1).T
+        weights[start:stop, stop:] = weights[stop:, start:stop].T
+    scale = -1 / weights.diagonal()
+    for start in range(0, n, _ROWS):
+        weights[start : start + _ROWS] *= scale
+    np.fill_diagonal(weights, 0)
+    return weights
+
+
+def free_memory() -> int | None:
+    """Bytes that this machine can still give without swapping, or None where it does not say."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return None

@@ -1,0 +1,71 @@
+"""What models share that keep sparse weights from item to item."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.arguments import is_real, is_whole
+from bilinear.data.interactions import Grouped
+from bilinear.errors import ParameterValueError
+from bilinear.estimators.history_model import HistoryModel
+from bilinear.estimators.recommender import TensorReader
+from bilinear.kernels.neighbours import add_neighbours
+from bilinear.model.parameters import Array
+
+
+class NeighbourModel(HistoryModel):
+    """score(user, j) = sum over the user's items i of confidence(i) * weight(i, j).
+
+    Learned attributes, beyond those of `HistoryModel`:
+        weights_: what item i says about others, grouped by i; `others` are the items j it speaks
+            about and `ratings` the weights.
+    """
+
+    weights_: Grouped
+
+    def _scores_of(self, weighted: Grouped) -> Array:
+        scores = np.zeros((len(weighted.counts), len(self.item_vocabulary_)), np.float32)
+        add_neighbours(*weighted, *self.weights_, scores)
+        return scores
+
+    def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        tensors = {f"weights.{name}": array for name, array in self.weights_._asdict().items()}
+        return {"n_weights": len(self.weights_.others)}, tensors
+
+    def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
+        super()._restore(manifest, tensor)
+        self.weights_ = restored_grouped("weights", manifest["n_weights"], len(self.item_vocabulary_), tensor)
+
+
+def restored_grouped(name: str, n_values: Any, n_items: int, tensor: TensorReader) -> Grouped:
+    """Item-to-item weights as they were stored, or ValueError where a later look-up would go astray."""
+    if not is_whole(n_values) or n_values < 0:
+        raise ValueError(f"n_{name} is {n_values!r}")
+    starts = tensor(f"{name}.starts", np.int64, n_items + 1)
+    others = tensor(f"{name}.others", np.int32, n_values)
+    values = tensor(f"{name}.ratings", np.float32, n_values)
+    if starts[0] != 0 or starts[-1] != n_values or (np.diff(starts) < 0).any():
+        raise ValueError(f"{name}.starts do not divide the weights")
+    if n_values and not (others.min() >= 0 and others.max() < n_items):
+        raise ValueError(f"{name}.others names items that are not there")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} has values that are not finite")
+    return Grouped(starts, others, values)
+
+
+def checked_neighbours(n: Any) -> int:
+    """A number of neighbours, or ParameterValueError."""
+    if not (is_whole(n) and n >= 1):
+        raise ParameterValueError(f"n_neighbours={n!r}; a whole number, one or more")
+    return int(n)
+
+
+def checked_exponent(name: str, value: Any) -> float:
+    """An exponent, or ParameterValueError."""
+    if not (is_real(value) and -4 <= value <= 4):
+        raise ParameterValueError(f"{name}={value!r}; a number in [-4, 4]")
+    return float(value)

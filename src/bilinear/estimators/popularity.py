@@ -1,0 +1,38 @@
+"""The ranking every other has to beat: what most users took up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.data.interactions import Grouped, Interactions
+from bilinear.errors import ParameterValueError
+from bilinear.estimators.history_model import HistoryModel
+from bilinear.model.parameters import Array
+from bilinear.training.progress import Progress
+
+
+@dataclass(repr=False, eq=False)
+class Popularity(HistoryModel):
+    """Scores an item by the weight of its interactions: one list for all.
+
+    Args: threshold, confidence: see `HistoryModel`.
+    """
+
+    def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
+        """Counts. Cost: O(n_ratings)."""
+        table = self._positives(interactions)
+        self.seed_ = None
+        self._learn_positives(interactions, table.by_user)
+        return self
+
+    def _scores_of(self, weighted: Grouped) -> Array:
+        return np.tile(self._scores_for_all(), (len(weighted.counts), 1))
+
+    def _alike(self, item_row: int, n: int, allowed: NDArray[np.bool_]) -> tuple[NDArray[np.int32], Array]:
+        raise ParameterValueError(
+            "Popularity knows of no item what it is like; use ItemKNN or another model that learns items"
+        )
