@@ -7,6 +7,7 @@ import pytest
 from lab_cases import HIDDEN, SETTINGS, plain, random_objective, random_parameters, table_of
 from numpy.typing import NDArray
 
+from bilinear.lab import spectral
 from bilinear.lab.certificate import add_factor, certificate, certificate_of, floor, lower_bound
 from bilinear.lab.problem import Problem
 from bilinear.lab.spectral import spectral_norm_by_gram, top_singular
@@ -74,20 +75,41 @@ def convex_twin(problem: Problem, n_steps: int = 20_000) -> tuple[float, NDArray
     return best, problem.slopes(scores(*here))
 
 
-def test_spectral_norm_agrees_with_dense(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("lanczos", [False, True])
+def test_spectral_norm_agrees_with_dense(
+    lanczos: bool, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if lanczos:
+        monkeypatch.setattr(spectral, "_SMALL_SIDE", 0)
+        monkeypatch.setattr(spectral, "_GRAM_SIDE", 0)
     from scipy.sparse import random_array
 
-    for shape in ((90, 130), (200, 80), (5, 40), (30, 3)):
+    for shape in ((90, 130), (200, 80), (25, 40)):
         matrix = random_array(shape, density=0.2, rng=rng, format="csr")
         u, sizes, vt = np.linalg.svd(matrix.toarray())
-        found, left, right = top_singular(matrix, 3)
-        np.testing.assert_allclose(found, sizes[: len(found)], rtol=1e-10)
+        top = top_singular(matrix, 3)
+        found, left, right = top.values, top.left, top.right
+        np.testing.assert_allclose(found, sizes[: len(found)], rtol=1e-8)
+        assert top.bound >= sizes[0]
         assert abs(left[:, 0] @ u[:, 0]) == pytest.approx(1, abs=1e-6)
         assert (left[:, 0] @ u[:, 0]) * (right[:, 0] @ vt[0]) > 0
-        assert spectral_norm_by_gram(matrix) == pytest.approx(sizes[0], rel=1e-10)
-    sizes, left, right = top_singular(matrix * 0)
-    assert sizes[0] == 0
+        assert spectral_norm_by_gram(matrix, at_most=999) == pytest.approx(sizes[0], rel=1e-9)
+    assert top_singular(matrix * 0).norm == 0
     assert spectral_norm_by_gram(matrix, at_most=2) is None
+
+
+def test_many_equal_singular_values_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As at an optimum, where as many values equal l2 as there are factors."""
+    from scipy.sparse import csr_array
+
+    monkeypatch.setattr(spectral, "_SMALL_SIDE", 0)
+    rng = np.random.default_rng(0)
+    left, _ = np.linalg.qr(rng.standard_normal((120, 120)))
+    right, _ = np.linalg.qr(rng.standard_normal((150, 120)))
+    values = np.concatenate([1 + 1e-9 * rng.standard_normal(80), np.linspace(0.9, 0, 40)])
+    top = top_singular(csr_array((left * values) @ right.T))
+    assert top.norm == pytest.approx(values.max(), rel=1e-7)
+    assert top.bound >= values.max()
 
 
 def test_full_matrix_gap_closes_at_the_shrunken_singular_values(rng: np.random.Generator) -> None:
@@ -133,7 +155,7 @@ def test_lower_bound_is_below_and_reaches_the_convex_optimum(
         assert found.lower_bound <= optimum * (1 + 1e-9)
         assert found.loss >= optimum - 1e-9
         assert found.gap >= found.loss - optimum - 1e-9
-    norm = float(top_singular(problem.matrix(slopes))[0][0])
+    norm = top_singular(problem.matrix(slopes)).norm
     assert norm <= problem.l2 * (1 + 1e-4)
     bound = lower_bound(problem, slopes, spectral_norm=norm)
     assert bound == pytest.approx(optimum, rel=1e-4)
@@ -148,7 +170,7 @@ def test_unpenalised_biases_need_zero_sums_and_get_them(name: str, rng: np.rando
     at = 0.5 * rng.standard_normal(problem.size(2))
     found = certificate(problem, at)
     assert floor(problem) < found.lower_bound <= optimum * (1 + 1e-9)
-    norm = float(top_singular(problem.matrix(slopes))[0][0])
+    norm = top_singular(problem.matrix(slopes)).norm
     assert lower_bound(problem, slopes, spectral_norm=norm) == pytest.approx(optimum, rel=1e-3)
 
 

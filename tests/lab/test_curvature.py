@@ -16,13 +16,12 @@ from lab_cases import (
 
 from bilinear.errors import ParameterValueError
 from bilinear.lab.curvature import (
-    Hessian,
     balanced,
-    hessian_vector_product,
     imbalance,
     relative_gradient,
     smallest_curvature,
 )
+from bilinear.lab.hessian import Hessian, hessian_vector_product
 from bilinear.lab.problem import Problem, second_derivative
 from bilinear.lab.symmetries import Symmetries
 from bilinear.model.parameters import Parameters
@@ -218,14 +217,14 @@ def test_curvature_is_at_least_l2_minus_spectral_norm_for_convex_losses(
     assert np.linalg.eigvalsh(dense)[0] >= min(problem.l2 - norm, problem.l2_biases) - 1e-12
 
 
-def test_lanczos_and_dense_agree(rng: np.random.Generator) -> None:
+def test_iteration_and_dense_agree(rng: np.random.Generator) -> None:
     problem = Problem.of(random_objective("sigmoid squared", rng, n_users=15, n_items=12), 0.3)
     at = problem.pack(random_parameters(problem.shape, 3, rng))
     dense = smallest_curvature(problem, at)
-    lanczos = smallest_curvature(problem, at, dense_below=0)
-    assert lanczos.smallest == pytest.approx(dense.smallest, abs=1e-6 * dense.largest)
-    assert lanczos.n_symmetries == dense.n_symmetries == 3
-    assert abs(lanczos.direction @ dense.direction) == pytest.approx(1, abs=1e-4)
+    iterated = smallest_curvature(problem, at, dense_below=0)
+    assert iterated.smallest == pytest.approx(dense.smallest, abs=1e-6 * dense.largest)
+    assert iterated.n_symmetries == dense.n_symmetries == 3
+    assert abs(iterated.direction @ dense.direction) == pytest.approx(1, abs=1e-4)
 
 
 def test_balancing_keeps_predictions_and_lowers_the_penalty(rng: np.random.Generator) -> None:

@@ -8,8 +8,10 @@ from lab_cases import HIDDEN, SETTINGS, plain, random_objective
 
 from bilinear.kernels.second_order import bend_pairs, pair_products, spread_pairs
 from bilinear.lab import halves
-from bilinear.lab.curvature import Hessian, relative_gradient, smallest_curvature
-from bilinear.lab.descend import Blocks, descend
+from bilinear.lab.blocks import Blocks
+from bilinear.lab.curvature import relative_gradient, smallest_curvature
+from bilinear.lab.descend import descend
+from bilinear.lab.hessian import Hessian
 from bilinear.lab.polish import newton, polish
 from bilinear.lab.problem import Problem
 from bilinear.objective.penalties import L2

@@ -16,7 +16,7 @@ import numpy as np
 
 from bilinear.errors import DivergenceError
 from bilinear.lab.problem import Problem, Vector
-from bilinear.lab.spectral import NORM_MARGIN, top_singular
+from bilinear.lab.spectral import top_singular
 from bilinear.model.link import Identity
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import CrossEntropy, SquaredError
@@ -34,6 +34,7 @@ class Certificate:
         loss: the objective at the point.
         lower_bound: no parameters, with any number of factors, have a lower objective. For a
             model without factors and their L2: no biases have.
+        untrained: the objective with all weights zero.
         l2: the L2 of factors that the norm is compared with.
         spectral_norm: largest singular value of G in natural coordinates.
         gain: by how much one more factor along the top singular pair lowers the objective.
@@ -47,6 +48,7 @@ class Certificate:
 
     loss: float
     lower_bound: float
+    untrained: float
     l2: float
     spectral_norm: float
     gain: float
@@ -63,8 +65,9 @@ class Certificate:
 
     @property
     def relative_gap(self) -> float:
-        """`gap` over the objective."""
-        return self.gap / abs(self.loss) if self.loss else 0.0
+        """`gap` over the objective; where it is all but zero, over a millionth of that untrained."""
+        scale = max(abs(self.loss), 1e-6 * abs(self.untrained))
+        return self.gap / scale if scale else 0.0
 
     @property
     def ratio(self) -> float:
@@ -74,7 +77,7 @@ class Certificate:
     @property
     def certified(self) -> bool:
         """Whether the point is a global optimum, to a relative gap of 1e-6."""
-        return self.relative_gap <= CERTIFIED_GAP
+        return bool(self.relative_gap <= CERTIFIED_GAP)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -110,15 +113,17 @@ def certificate(problem: Problem, at: Vector, *, seed: int = 0) -> Certificate:
     scores = problem.scores(at)
     slopes = problem.slopes(scores)
     loss = problem.value_at(scores, at)
-    sizes, left, right = top_singular(problem.matrix(slopes), seed=seed)
-    norm, p, q = float(sizes[0]), -left[:, 0], right[:, 0]
+    top = top_singular(problem.matrix(slopes), seed=seed)
+    norm, p, q = top.norm, -top.left[:, 0], top.right[:, 0]
     step, gain = _one_more(problem, scores, norm, p, q)
     refusal = why_no_certificate(problem, problem.n_factors(at))
     if refusal:
         bound = floor(problem)
     else:
-        bound = lower_bound(problem, slopes, spectral_norm=norm if problem.l2 > 0 else None, seed=seed)
-    return Certificate(loss, bound, problem.l2, norm, gain, refusal, problem.n_factors(at), p, q, step)
+        bound = lower_bound(problem, slopes, spectral_norm=top.bound if problem.l2 > 0 else None, seed=seed)
+    untrained = problem.value(problem.zeros(0))
+    n_factors = problem.n_factors(at)
+    return Certificate(loss, bound, untrained, problem.l2, norm, gain, refusal, n_factors, p, q, step)
 
 
 def certificate_of(objective: Objective, parameters: Parameters, *, seed: int = 0) -> Certificate:
@@ -144,15 +149,16 @@ def lower_bound(problem: Problem, slopes: Vector, *, spectral_norm: float | None
 
     Args:
         slopes: (n_ratings,) w_n d loss / d score at any scores.
-        spectral_norm: that of the slopes in natural coordinates; None for models without factors.
+        spectral_norm: that of the slopes in natural coordinates, rather too large than too small;
+            None for models without factors.
     """
     ray = _feasible(problem, slopes)
     most = np.inf
     if spectral_norm is not None:
         if ray is not slopes:
-            spectral_norm = float(top_singular(problem.matrix(ray), seed=seed)[0][0])
+            spectral_norm = top_singular(problem.matrix(ray), seed=seed).bound
         if spectral_norm > 0:
-            most = problem.l2 / (spectral_norm * (1 + NORM_MARGIN))
+            most = problem.l2 / spectral_norm
     return max(_best_on_ray(problem, ray, most), floor(problem))
 
 

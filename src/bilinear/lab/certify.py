@@ -120,21 +120,23 @@ def certify(
         at = _in_use(problem, descent.at)
         k = problem.n_factors(at)
         wanted = min(max(_FIRST_FACTORS, k), most - k)
-        values, left_vectors, right_vectors, bound = _ask(problem, at, wanted, seed + len(rounds))
+        slopes = problem.slopes(problem.scores(at))
+        top = top_singular(problem.matrix(slopes), max(wanted, 1), seed=seed + len(rounds))
+        bound = lower_bound(problem, slopes, spectral_norm=top.bound, seed=seed)
         value = problem.value(at)
         gap = (value - bound) / abs(value)
         rounds.append(
-            Round(k, descent.gradient, value, bound, gap, float(values[0]) / problem.l2, descent.n_products)
+            Round(k, descent.gradient, value, bound, gap, top.norm / problem.l2, descent.n_products)
         )
         if report:
             report(rounds[-1])
         if gap <= 0.5 * tolerance or left <= 0:
             break
         # An excess within the error of the gradient says nothing yet: descend further first.
-        add = values > problem.l2 * (1 + max(descent.gradient, 0.1 * tolerance))
+        add = top.values > problem.l2 * (1 + max(descent.gradient, 0.1 * tolerance))
         n_add = int(add[:wanted].sum())
         if n_add:
-            at = _grown(problem, at, values[:n_add], left_vectors[:, :n_add], right_vectors[:, :n_add])
+            at = _grown(problem, at, top.values[:n_add], top.left[:, :n_add], top.right[:, :n_add])
         elif target < 1e-13:
             break
         else:
@@ -142,13 +144,6 @@ def certify(
     at = balanced(problem, at)
     found = certificate(problem, at, seed=seed)
     return Certified(problem.unpack(at), objective, found, problem.n_factors(at), tuple(rounds))
-
-
-def _ask(problem: Problem, at: Vector, wanted: int, seed: int) -> tuple[Vector, Vector, Vector, float]:
-    """Top singular values of the loss slopes with their vectors, and the lower bound they give."""
-    slopes = problem.slopes(problem.scores(at))
-    values, left, right = top_singular(problem.matrix(slopes), max(wanted, 1), seed=seed)
-    return values, left, right, lower_bound(problem, slopes, spectral_norm=float(values[0]), seed=seed)
 
 
 def _grown(problem: Problem, at: Vector, values: Vector, left: Vector, right: Vector) -> Vector:
@@ -175,10 +170,11 @@ def _grown(problem: Problem, at: Vector, values: Vector, left: Vector, right: Ve
 
 
 def _in_use(problem: Problem, at: Vector) -> Vector:
-    """The point without the factors that have shrunk to nothing, in principal axes."""
-    if not problem.n_factors(at):
+    """The point without the factors that have shrunk to nothing, rotated to the axes of U^T U + V^T V."""
+    parts = problem.parts(at)
+    u, v = parts.user_factors, parts.item_factors
+    if not u.shape[1]:
         return at
-    level = balanced(problem, at)
-    sizes = (problem.parts(level).user_factors ** 2).sum(axis=0)
-    kept = int((sizes > RANK_TOLERANCE * sizes.max(initial=0)).sum())
-    return balanced(problem, at, n_factors=kept)
+    squares, axes = np.linalg.eigh(u.T @ u + v.T @ v)
+    axes = axes[:, squares > RANK_TOLERANCE * squares.max()]
+    return problem.join(parts.mean, parts.user_biases, parts.item_biases, u @ axes, v @ axes)

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bilinear.lab.curvature import Hessian, principal_axes, relative_gradient
-from bilinear.lab.descend import Blocks, descend
+from bilinear.lab.blocks import Blocks
+from bilinear.lab.curvature import principal_axes, relative_gradient
+from bilinear.lab.descend import descend
+from bilinear.lab.hessian import Hessian
 from bilinear.lab.problem import Problem, Vector
 from bilinear.lab.symmetries import Symmetries
 
@@ -114,10 +116,10 @@ def _newton_step(problem: Problem, at: Vector, tolerance: float, most: int) -> t
     def times(x: Vector) -> Vector:
         nonlocal n_products
         n_products += 1
-        return symmetries.without(hessian.times(symmetries.without(x.ravel())))
+        return symmetries.without(hessian.times(x.ravel()))  # x comes out of `precondition`
 
     def precondition(x: Vector) -> Vector:
-        return symmetries.without(blocks.solve(symmetries.without(x.ravel())))
+        return symmetries.without(blocks.solve(x.ravel()))  # and x here out of `times`
 
     size = (len(at), len(at))
     step, _ = minres(
@@ -131,13 +133,10 @@ def _newton_step(problem: Problem, at: Vector, tolerance: float, most: int) -> t
 
 
 def distance(problem: Problem, first: Vector, second: Vector) -> float:
-    """Root mean square difference of the scores of rated pairs over their spread around the mean."""
-    before = problem.scores(first)
-    moved = float(np.linalg.norm(problem.scores(second) - before))
-    spread = float(np.linalg.norm(before - problem.mean))
-    if moved == 0:
-        return 0.0
-    return moved / spread if spread > 0 else np.inf
+    """Root mean square difference of the scores of rated pairs over their larger spread around the mean."""
+    before, after = problem.scores(first), problem.scores(second)
+    spread = max(float(np.linalg.norm(scores - problem.mean)) for scores in (before, after))
+    return float(np.linalg.norm(after - before)) / spread if spread > 0 else 0.0
 
 
 def norm(problem: Problem, at: Vector) -> float:

@@ -191,7 +191,7 @@ def verify(proof: Proof | str | Path, interactions: Interactions, *, seed: int =
     matrix = problem.matrix(slopes)
     norm, norm_by = spectral_norm_by_gram(matrix), "all eigenvalues of the Gram matrix"
     if norm is None:
-        norm, norm_by = float(top_singular(matrix, seed=seed)[0][0]), "Lanczos"
+        norm, norm_by = top_singular(matrix, seed=seed).bound, "Lanczos"
     bound = lower_bound(problem, slopes, spectral_norm=norm, seed=seed) if not reason else float("nan")
     gap = max(value - bound, 0.0) / abs(value)
     if abs(value - stated[0]) > _CLOSE * abs(value):

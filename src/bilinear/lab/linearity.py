@@ -1,0 +1,220 @@
+"""Is it a linear model? Measured on the weights: bilinear, affine in each side, curved in both."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.data.interactions import Interactions
+from bilinear.errors import ParameterValueError
+from bilinear.lab.problem import Vector
+from bilinear.model.link import Link
+from bilinear.model.parameters import Parameters
+from bilinear.model.scoring import score_one_hot, score_rows
+
+_ROUNDING = 1e-9  # relative, in float64: what counts as equal
+_SAMPLE = 512  # rows and columns of the table that is looked at after the link
+
+
+@dataclass(frozen=True)
+class Linearity:
+    """How linear the scores of one model are. Differences are relative to the largest score involved.
+
+    Attributes:
+        n_rows: ratings on which the embedding look-up was compared with one-hot times weights.
+        n_different_bits: how many of those scores differ in any bit; 0.
+        user_affine, item_affine: largest deviation from affine in the user's one-hot with the
+            item fixed, and the reverse; rounding only.
+        jointly_linear: largest deviation of s(a x, a y) from a s(x, y): far from zero with factors.
+        mixed_difference: largest deviation of s(x,y) - s(x',y) - s(x,y') + s(x',y') from
+            (x - x')^T U V^T (y - y'); rounding only.
+        share_before_link, share_after_link: interaction share of scores and of predictions, the
+            energy of the double-centred table over that of the table centred by its mean.
+        bias_share_before_link, bias_share_after_link: the same with the factors taken out.
+        n_users_sampled, n_items_sampled: the part of the table behind all shares but the first.
+    """
+
+    n_rows: int
+    n_different_bits: int
+    user_affine: float
+    item_affine: float
+    jointly_linear: float
+    mixed_difference: float
+    share_before_link: float
+    share_after_link: float
+    bias_share_before_link: float
+    bias_share_after_link: float
+    n_users_sampled: int
+    n_items_sampled: int
+
+    @property
+    def same_as_one_hot(self) -> bool:
+        """Whether look-up and one-hot product are the same numbers, bit for bit."""
+        return self.n_different_bits == 0
+
+    @property
+    def bilinear(self) -> bool:
+        """Whether the score is affine in each side with the other fixed."""
+        return max(self.user_affine, self.item_affine, self.mixed_difference) <= _ROUNDING
+
+    @property
+    def linear(self) -> bool:
+        """Whether the score is affine in the pair: only without interaction."""
+        return self.bilinear and self.share_before_link <= _ROUNDING
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {
+            "same_as_one_hot": self.same_as_one_hot,
+            "bilinear": self.bilinear,
+            "linear": self.linear,
+        }
+
+    def __str__(self) -> str:
+        kind = "linear" if self.linear else "bilinear" if self.bilinear else "neither linear nor bilinear"
+        return (
+            f"the score is {kind}: {self.share_before_link:.1%} of its variation over the table is "
+            "interaction of user and item, which no sum of a user's and an item's number can give"
+        )
+
+
+def linearity(
+    parameters: Parameters, link: Link, interactions: Interactions, *, n_rows: int = 10_000, seed: int = 0
+) -> Linearity:
+    """Measures every sense in which the model is, and is not, linear.
+
+    Args: interactions: whose rows are looked up; `n_rows` of them are drawn if there are more.
+    Cost: O(n_rows * n_factors + (n_users + n_items) * n_factors^2); never an n_users x n_items array.
+    Source: docs/theory/linearity.md.
+    """
+    rng = np.random.default_rng(seed)
+    rows = np.arange(interactions.n_ratings)
+    if not len(rows):
+        raise ParameterValueError(f"{interactions.source} has no ratings to look at")
+    if len(rows) > n_rows:
+        rows = np.sort(rng.choice(len(rows), n_rows, replace=False))
+    users, items = interactions.users[rows], interactions.items[rows]
+    wide = parameters.astype(np.float64)
+    bare = Parameters(wide.global_mean, wide.user_biases, wide.item_biases, *_no_factors(wide))
+    some = [_sample(n, rng) for n in (parameters.n_users, parameters.n_items)]
+    return Linearity(
+        len(rows),
+        one_hot_differences(parameters, users, items),
+        *_affine_in_each(wide, rng),
+        _jointly_linear(wide, users[:100], items[:100]),
+        _mixed_difference(wide, rng),
+        interaction_share(wide),
+        table_share(link.prediction(_block(wide, *some))),
+        table_share(_block(bare, *some)),
+        table_share(link.prediction(_block(bare, *some))),
+        len(some[0]),
+        len(some[1]),
+    )
+
+
+def one_hot_differences(parameters: Parameters, users: NDArray[Any], items: NDArray[Any]) -> int:
+    """How many scores differ in any bit between looking rows up and multiplying one-hot rows."""
+    looked_up = score_rows(parameters, users, items)
+    multiplied = score_one_hot(
+        parameters,
+        _one_hot(users, parameters.n_users, looked_up.dtype),
+        _one_hot(items, parameters.n_items, looked_up.dtype),
+    )
+    return int((looked_up.view(f"u{looked_up.itemsize}") != multiplied.view(f"u{looked_up.itemsize}")).sum())
+
+
+def interaction_share(parameters: Parameters) -> float:
+    """Energy of the double-centred score table over that of the table centred by its mean.
+
+    The two-way analysis of variance of the whole table of scores: 0 for a bias-only model, 1 where
+    users and items have no effect of their own. Through k x k products, without the table.
+
+    Cost: O((n_users + n_items) * n_factors^2).
+    """
+    wide = parameters.astype(np.float64)
+    u, v = wide.user_factors, wide.item_factors
+    u_mean, v_mean = u.mean(axis=0), v.mean(axis=0)
+    inner = float(np.sum(((u - u_mean).T @ (u - u_mean)) * ((v - v_mean).T @ (v - v_mean))))
+    user_effect = (wide.user_biases - wide.user_biases.mean()) + (u - u_mean) @ v_mean
+    item_effect = (wide.item_biases - wide.item_biases.mean()) + (v - v_mean) @ u_mean
+    outer = parameters.n_items * float(user_effect @ user_effect)
+    outer += parameters.n_users * float(item_effect @ item_effect)
+    return inner / (inner + outer) if inner + outer > 0 else 0.0
+
+
+def table_share(table: Any) -> float:
+    """The same share of any dense table."""
+    values = np.asarray(table, np.float64)
+    centred = values - values.mean()
+    inner = centred - centred.mean(axis=0) - centred.mean(axis=1, keepdims=True)
+    total = float((centred**2).sum())
+    return float((inner**2).sum()) / total if total > 0 else 0.0
+
+
+def _affine_in_each(wide: Parameters, rng: np.random.Generator) -> tuple[float, float]:
+    """Largest |s(a x + b x', y) - a s(x, y) - b s(x', y)| with a + b = 1, and with the sides swapped."""
+    found = []
+    for user_side in (True, False):
+        n_moving, n_fixed = (wide.n_users, wide.n_items) if user_side else (wide.n_items, wide.n_users)
+        first, second = rng.standard_normal((2, 20, n_moving))
+        fixed = rng.standard_normal((20, n_fixed))
+        share = rng.uniform(-2, 3, (20, 1))
+
+        def score(moving: Vector, fixed: Vector = fixed, user_side: bool = user_side) -> Vector:
+            pair = (moving, fixed) if user_side else (fixed, moving)
+            return np.asarray(score_one_hot(wide, *pair), np.float64)
+
+        parts = share[:, 0] * score(first), (1 - share[:, 0]) * score(second)
+        found.append(_relative(score(share * first + (1 - share) * second) - sum(parts), *parts))
+    return found[0], found[1]
+
+
+def _jointly_linear(wide: Parameters, users: NDArray[Any], items: NDArray[Any]) -> float:
+    """Largest |t(2x, 2y) - 2 t(x, y)| with t the score without the mean: the x * y of the argument."""
+    x, y = (
+        _one_hot(rows, n, np.dtype(np.float64)) for rows, n in ((users, wide.n_users), (items, wide.n_items))
+    )
+    once = score_one_hot(wide, x, y) - wide.global_mean
+    twice = score_one_hot(wide, 2 * x, 2 * y) - wide.global_mean
+    return _relative(twice - 2 * once, once)
+
+
+def _mixed_difference(wide: Parameters, rng: np.random.Generator) -> float:
+    users, others = rng.integers(0, wide.n_users, (2, 100))
+    items, more = rng.integers(0, wide.n_items, (2, 100))
+    corners = [score_rows(wide, u, i) for u in (users, others) for i in (items, more)]
+    expected = np.einsum(
+        "nf,nf->n",
+        wide.user_factors[users] - wide.user_factors[others],
+        wide.item_factors[items] - wide.item_factors[more],
+    )
+    return _relative(corners[0] - corners[1] - corners[2] + corners[3] - expected, *corners)
+
+
+def _relative(difference: Any, *sizes: Any) -> float:
+    largest = max(float(np.abs(size).max(initial=0)) for size in sizes)
+    return float(np.abs(difference).max(initial=0)) / largest if largest > 0 else 0.0
+
+
+def _one_hot(rows: NDArray[Any], n: int, dtype: np.dtype[Any]) -> Any:
+    from scipy.sparse import csr_array
+
+    starts = np.arange(len(rows) + 1)
+    return csr_array((np.ones(len(rows), dtype), rows, starts), shape=(len(rows), n))
+
+
+def _sample(n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    return np.arange(n) if n <= _SAMPLE else np.sort(rng.choice(n, _SAMPLE, replace=False))
+
+
+def _block(wide: Parameters, users: NDArray[Any], items: NDArray[Any]) -> Any:
+    """Scores of a small part of the table, (len(users), len(items))."""
+    scores = wide.user_factors[users] @ wide.item_factors[items].T
+    scores += wide.user_biases[users][:, None] + wide.item_biases[items] + wide.global_mean
+    return scores
+
+
+def _no_factors(wide: Parameters) -> tuple[Vector, Vector]:
+    return np.zeros((wide.n_users, 0)), np.zeros((wide.n_items, 0))
