@@ -24,6 +24,7 @@ from bilinear.objective.penalties import L2
 
 _LOOSE = 1e-2  # relative gradient while factors are still to be added
 _FIRST_FACTORS = 16
+_FEW = 4  # factors; fewer than this, or than an eighth of those there, are no reason to stay loose
 
 
 @dataclass(frozen=True)
@@ -135,11 +136,11 @@ def certify(
         # An excess within the error of the gradient says nothing yet: descend further first.
         add = top.values > problem.l2 * (1 + max(descent.gradient, 0.1 * tolerance))
         n_add = int(add[:wanted].sum())
+        if not n_add and target < 1e-13:
+            break
         if n_add:
             at = _grown(problem, at, top.values[:n_add], top.left[:, :n_add], top.right[:, :n_add])
-        elif target < 1e-13:
-            break
-        else:
+        if n_add < max(_FEW, k // 8):  # what is left to gain is precision
             target *= 0.05
     at = balanced(problem, at)
     found = certificate(problem, at, seed=seed)
