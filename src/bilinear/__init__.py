@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bilinear.data.items import Items as Items
     from bilinear.data.items import read_items as read_items
     from bilinear.data.readers import Pairs as Pairs
+    from bilinear.data.readers import read_interactions as read_interactions
     from bilinear.data.readers import read_item_ratings as read_item_ratings
     from bilinear.data.readers import read_pairs as read_pairs
     from bilinear.data.readers import read_ratings as read_ratings
@@ -37,8 +38,15 @@ if TYPE_CHECKING:
     from bilinear.data.vocabulary import Vocabulary as Vocabulary
     from bilinear.estimators.baselines import BiasModel as BiasModel
     from bilinear.estimators.baselines import GlobalMean as GlobalMean
+    from bilinear.estimators.ease import EASE as EASE
+    from bilinear.estimators.ease import SparseEASE as SparseEASE
     from bilinear.estimators.experiment import measure as measure
+    from bilinear.estimators.graph_filter import GraphFilter as GraphFilter
+    from bilinear.estimators.implicit_als import ImplicitALS as ImplicitALS
+    from bilinear.estimators.item_knn import ItemKNN as ItemKNN
     from bilinear.estimators.matrix_factorization import MatrixFactorization as MatrixFactorization
+    from bilinear.estimators.popularity import Popularity as Popularity
+    from bilinear.estimators.random_walk import RandomWalk as RandomWalk
     from bilinear.estimators.recipes import fastai_recipe as fastai_recipe
     from bilinear.estimators.storage import load as load
     from bilinear.evaluation.compare import compare as compare
@@ -54,6 +62,9 @@ if TYPE_CHECKING:
     from bilinear.recommend.everyone import similar_everyone as similar_everyone
     from bilinear.recommend.parquet import write_everyone as write_everyone
     from bilinear.recommend.parquet import write_similar as write_similar
+    from bilinear.training.implicit_als import Blocks as Blocks
+    from bilinear.training.implicit_als import Cholesky as Cholesky
+    from bilinear.training.implicit_als import ConjugateGradient as ConjugateGradient
     from bilinear.training.lr_find import lr_find as lr_find
     from bilinear.training.minibatch import MiniBatch as MiniBatch
     from bilinear.training.optimizers import LAMB as LAMB
@@ -86,6 +97,9 @@ if TYPE_CHECKING:
     from bilinear.training.schedules import WarmRestarts as WarmRestarts
     from bilinear.training.schedules import WarmUp as WarmUp
     from bilinear.training.sgd import SGD as SGD
+    from bilinear.training.similarities import BM25 as BM25
+    from bilinear.training.similarities import TFIDF as TFIDF
+    from bilinear.training.similarities import CosineSimilarity as CosineSimilarity
     from bilinear.training.start import NormalStart as NormalStart
 
 __version__ = "0.1.0"
@@ -99,6 +113,7 @@ _HOMES = {
     ),
     "bilinear.data.readers": (
         "Pairs",
+        "read_interactions",
         "read_item_ratings",
         "read_pairs",
         "read_ratings",
@@ -121,8 +136,17 @@ _HOMES = {
         "BiasModel",
         "GlobalMean",
     ),
+    "bilinear.estimators.ease": (
+        "EASE",
+        "SparseEASE",
+    ),
     "bilinear.estimators.experiment": ("measure",),
+    "bilinear.estimators.graph_filter": ("GraphFilter",),
+    "bilinear.estimators.implicit_als": ("ImplicitALS",),
+    "bilinear.estimators.item_knn": ("ItemKNN",),
     "bilinear.estimators.matrix_factorization": ("MatrixFactorization",),
+    "bilinear.estimators.popularity": ("Popularity",),
+    "bilinear.estimators.random_walk": ("RandomWalk",),
     "bilinear.estimators.recipes": ("fastai_recipe",),
     "bilinear.estimators.storage": ("load",),
     "bilinear.evaluation.compare": ("compare",),
@@ -149,6 +173,11 @@ _HOMES = {
     "bilinear.recommend.parquet": (
         "write_everyone",
         "write_similar",
+    ),
+    "bilinear.training.implicit_als": (
+        "Blocks",
+        "Cholesky",
+        "ConjugateGradient",
     ),
     "bilinear.training.lr_find": ("lr_find",),
     "bilinear.training.minibatch": ("MiniBatch",),
@@ -186,6 +215,11 @@ _HOMES = {
         "WarmUp",
     ),
     "bilinear.training.sgd": ("SGD",),
+    "bilinear.training.similarities": (
+        "BM25",
+        "TFIDF",
+        "CosineSimilarity",
+    ),
     "bilinear.training.start": ("NormalStart",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

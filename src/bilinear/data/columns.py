@@ -8,12 +8,14 @@ from typing import Literal
 
 from bilinear.errors import AmbiguousColumnError, MissingColumnError, ParameterValueError
 
-Role = Literal["user", "item", "rating", "time", "title"]
+Role = Literal["user", "item", "rating", "count", "time", "title"]
 Column = str | int | None
 """A column by name, or by position counted from 1 (also as text, "3"); None looks for it."""
 
 RATINGS: tuple[Role, ...] = ("user", "item", "rating")
 PAIRS: tuple[Role, ...] = ("user", "item")
+INTERACTIONS: tuple[Role, ...] = ("user", "item", "count", "time")
+"""The last two only where they are found."""
 ITEMS: tuple[Role, ...] = ("item",)
 ITEM_RATINGS: tuple[Role, ...] = ("item", "rating")
 
@@ -22,6 +24,9 @@ _THINGS = (
     "movie film product book track artist song album business anime game recipe beer joke article news "
     "video course place venue restaurant hotel app show title"
 )
+
+
+_CAN_BE_OFF = ("count", "time", "title")
 
 
 def _with_id(words: str) -> frozenset[str]:
@@ -48,6 +53,12 @@ _NAMES: dict[Role, tuple[frozenset[str], ...]] = {
             | {"userrating", "reviewrating", "reviewoverall", "starrating", "ratingvalue", "ratingscore"}
         ),
         frozenset({"value", "r", "grade", "mark", "preference"}),
+    ),
+    "count": (
+        frozenset(
+            {"count", "counts", "plays", "playcount", "nplays", "listens", "clicks", "views", "purchases"}
+            | {"quantity", "qty", "frequency", "interactions", "weight"}
+        ),
     ),
     "time": (
         frozenset({"timestamp", "unixreviewtime", "unixtime", "unixtimestamp", "ratingtimestamp", "ts"}),
@@ -76,13 +87,13 @@ def find_columns(
     wanted: Sequence[Role],
     given: Mapping[Role, Column | Literal[False]],
     label: str,
-    optional: Role | None = None,
+    optional: Sequence[Role] = (),
 ) -> dict[Role, int]:
-    """The position from 0 of every wanted role, and of the optional one where it is found.
+    """The position from 0 of every wanted role, and of the optional ones where they are found.
 
     `names` is None where a file has no header: then columns count by position, in the order
-    of `wanted`, the optional role after them. `given[role]` overrides the search; False or ""
-    for the optional role leaves it out.
+    of `wanted`, one optional role after them. `given[role]` overrides the search; False or ""
+    for an optional role leaves it out.
 
     Raises:
         MissingColumnError, AmbiguousColumnError: with the columns found, and the way to choose.
@@ -99,9 +110,12 @@ def find_columns(
                     f"{label}: {role} and {other} are both given as column {_shown(names, at)}; "
                     "each needs its own"
                 )
-    search_optional = optional is not None and given.get(optional) is None
+    searched = [role for role in optional if given.get(role) is None]
     if names is None:
-        return _by_position(n_columns, wanted, found, optional if search_optional else None, label)
+        # Of several optional roles none can be told by its place: the caller must say which it is.
+        one = searched[0] if len(optional) == 1 and searched else None
+        n_said = len(optional) - len(searched) if len(optional) > 1 else None
+        return _by_position(n_columns, wanted, found, one, label, n_said)
     missing: list[str] = []
     for role in wanted:
         if role not in found:
@@ -116,10 +130,10 @@ def find_columns(
             f"{label}: no {' and no '.join(missing)} column found; {_listing(names)}. Name it with "
             f"{missing[0]}=... ({options}), or by its position, counted from 1"
         )
-    if search_optional and optional is not None:
-        fit = _by_name(names, optional, set(found.values()), label)
+    for role in searched:
+        fit = _by_name(names, role, set(found.values()), label)
         if fit is not None:
-            found[optional] = fit
+            found[role] = fit
     return found
 
 
@@ -142,9 +156,9 @@ def _is_off(column: object) -> bool:
 
 def _check_types(given: Mapping[Role, Column | Literal[False]]) -> None:
     for role, column in given.items():
-        off = role in ("time", "title") and column is False
+        off = role in _CAN_BE_OFF and column is False
         if column is None or off or (isinstance(column, (str, int)) and not isinstance(column, bool)):
-            if column == "" and role not in ("time", "title"):
+            if column == "" and role not in _CAN_BE_OFF:
                 raise ParameterValueError(f"{role}='' names no column; give a name or a position from 1")
             continue
         raise ParameterValueError(
@@ -188,7 +202,7 @@ def _by_name(names: Sequence[str], role: Role, taken: set[int], label: str) -> i
         fits = [at for at, name in enumerate(names) if plain(name) in group and at not in taken]
         if len(fits) > 1:
             shown = " and ".join(repr(names[at]) for at in fits)
-            leave = f", or leave it out with {role}=False" if role in ("time", "title") else ""
+            leave = f", or leave it out with {role}=False" if role in _CAN_BE_OFF else ""
             raise AmbiguousColumnError(
                 f"{label}: {shown} could both be the {role} column; choose with {role}=... "
                 f"(--{role} NAME){leave}"
@@ -199,7 +213,12 @@ def _by_name(names: Sequence[str], role: Role, taken: set[int], label: str) -> i
 
 
 def _by_position(
-    n_columns: int, wanted: Sequence[Role], found: dict[Role, int], optional: Role | None, label: str
+    n_columns: int,
+    wanted: Sequence[Role],
+    found: dict[Role, int],
+    optional: Role | None,
+    label: str,
+    n_said: int | None,
 ) -> dict[Role, int]:
     missing = [role for role in wanted if role not in found]
     if not missing:
@@ -217,6 +236,11 @@ def _by_position(
         )
     # A wide file without a header is no MovieLens layout: guessing would read other columns.
     widest = {RATINGS: len(RATINGS) + 1, ITEM_RATINGS: len(ITEM_RATINGS)}.get(tuple(wanted), n_columns)
+    if n_said is not None:
+        widest = len(wanted) + n_said
+        way_out += (
+            "; and count=N or time=N, or False for none (a user with its items per line: layout='lists')"
+        )
     if n_columns > widest:
         raise MissingColumnError(f"{label}: {n_columns} columns and no header with known names; {way_out}")
     free = [at for at in range(n_columns) if at not in found.values()]

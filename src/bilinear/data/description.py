@@ -1,4 +1,4 @@
-"""What a table of ratings looks like, in a dozen numbers."""
+"""What a table looks like, in a dozen numbers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Description:
 
     `histogram` holds (label, count) pairs: one a distinct rating, or ten equal intervals
     when there are more than twelve. `time_span` is UTC, ISO 8601. Cold rows are users and
-    items of the vocabulary without a rating here.
+    items of the vocabulary without a rating here. Where `has_ratings` is false, ratings are counts.
     """
 
     source: str
@@ -38,6 +38,7 @@ class Description:
     cold_items: int
     items_rated_once: int
     duplicates_merged: int
+    has_ratings: bool = True
 
     @classmethod
     def of(cls, table: Interactions) -> Description:
@@ -61,6 +62,7 @@ class Description:
             cold_items=int((per_item == 0).sum()),
             items_rated_once=int((per_item == 1).sum()),
             duplicates_merged=table.n_duplicates,
+            has_ratings=table.has_ratings,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,20 +70,30 @@ class Description:
 
     def __str__(self) -> str:
         low, high = self.rating_range
+        noun, rated = ("rating", "rated") if self.has_ratings else ("interaction", "taken up")
+        counted = self.has_ratings or (low, high) != (1, 1)
+        what = "ratings" if self.has_ratings else "no ratings; counts of a pair"
         lines = [
             f"{self.source}",
-            f"  {self.n_ratings:,} ratings by {self.n_users:,} users of {self.n_items:,} items "
+            f"  {self.n_ratings:,} {noun}s by {self.n_users:,} users of {self.n_items:,} items "
             f"({self.density:.3%} of the table)",
-            f"  ratings {low:g} to {high:g}, mean {self.mean_rating:.3f}",
-            f"  a median user has {self.median_ratings_per_user:g} ratings, a median item "
-            f"{self.median_ratings_per_item:g}; {self.items_rated_once:,} items were rated once",
+            f"  {what} {low:g} to {high:g}, mean {self.mean_rating:.3f}"
+            if counted
+            else "  no ratings; every pair counts once",
+            f"  a median user has {self.median_ratings_per_user:g} {noun}s, a median item "
+            f"{self.median_ratings_per_item:g}; {self.items_rated_once:,} items were {rated} once",
         ]
         if self.time_span:
             lines.append(f"  from {self.time_span[0]} to {self.time_span[1]} UTC")
         if self.cold_users or self.cold_items:
-            lines.append(f"  without a rating here: {self.cold_users:,} users, {self.cold_items:,} items")
+            lines.append(
+                f"  without {'a rating' if self.has_ratings else 'an interaction'} here: "
+                f"{self.cold_users:,} users, {self.cold_items:,} items"
+            )
         if self.duplicates_merged:
             lines.append(f"  {self.duplicates_merged:,} repeated (user, item) rows were merged")
+        if not counted:
+            return "\n".join(lines)
         longest = max((count for _, count in self.histogram), default=1)
         width = max((len(label) for label, _ in self.histogram), default=0)
         lines += [

@@ -50,6 +50,8 @@ class Encoded(NamedTuple):
 def read(connection: Connection, table: Table, columns: Mapping[Role, int]) -> Encoded | None:
     """The table as `collect` would read it, or None if any row needs the slow reading.
 
+    A table without ratings has its counts in their place, or ones.
+
     Cost: O(n_ratings); about 0.2 s a million rows of text on two cores.
     """
     if not _load(connection, table, columns):
@@ -86,14 +88,21 @@ def _load(connection: Connection, table: Table, columns: Mapping[Role, int]) -> 
         if any(cell is None for cell in cells.values()):
             return False
         inner = ", ".join(f"{cell} AS {role}_" for role, cell in cells.items())
+        if "rating" in columns:
+            value = f"CASE WHEN abs(rating_) <= {values.FLOAT32_MAX!r} THEN CAST(rating_ AS FLOAT) END"
+        elif "count" in columns:
+            value = (
+                f"CASE WHEN count_ > 0 AND count_ <= {values.FLOAT32_MAX!r} THEN CAST(count_ AS FLOAT) END"
+            )
+        else:
+            value = "CAST(1 AS FLOAT)"
         clock = ", CASE WHEN isfinite(time_) THEN time_ END AS time_" if "time" in columns else ""
         try:
             connection.execute(
                 "CREATE OR REPLACE TEMP TABLE ratings AS SELECT user_, item_, "
-                f"CASE WHEN abs(rating_) <= {values.FLOAT32_MAX!r} THEN CAST(rating_ AS FLOAT) END AS rating_"
-                f"{clock} FROM (SELECT {inner} FROM {_source(table, columns)})"
+                f"{value} AS rating_{clock} FROM (SELECT {inner} FROM {_source(table, columns)})"
             )
-            counts = ", ".join(f"count({role}_)" for role in columns)
+            counts = ", ".join(f"count({'rating' if role == 'count' else role}_)" for role in columns)
             total, *filled = connection.execute(f"SELECT count(*), {counts} FROM ratings").fetchall()[0]
         except duckdb.OutOfMemoryException:
             raise
@@ -145,7 +154,7 @@ def _cell(table: Table, role: Role, at: int, as_text: bool) -> str | None:
     if role == "time":
         return _time_cell(table, at)
     ref, kind = _column(table, at)
-    if role == "rating":
+    if role in ("rating", "count"):
         word = f"({ref} ->> '$')"
         if kind in ("TEXT", "VARCHAR"):
             return _number(ref)

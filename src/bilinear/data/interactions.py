@@ -1,4 +1,4 @@
-"""Who rated what: the immutable table that every model is fitted on."""
+"""Who rated or took up what: the immutable table that every model is fitted on."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from bilinear.kernels.order import counting_order
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-Duplicates = Literal["error", "last", "mean"]
-"""What to do when one user rated one item more than once: "last" is by time, then by row."""
+Duplicates = Literal["error", "last", "mean", "sum"]
+"""What to do when a user and an item come together more than once: "last" is by time, then by row; "sum"
+adds up counts."""
 
 
 class Grouped(NamedTuple):
@@ -40,19 +41,21 @@ class Grouped(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Interactions:
-    """Ratings as columns, sorted by user, then item, each pair once.
+    """Ratings, or interactions without any, as columns; sorted by user, then item, each pair once.
 
-    Do not construct it directly: `bilinear.read_ratings` reads files and frames,
-    `Interactions.from_columns` takes arrays. Parts of a table (`take`, the splits) keep its
+    Do not construct it directly: `bilinear.read_ratings` and `bilinear.read_interactions` read files
+    and frames, `Interactions.from_columns` takes arrays. Parts of a table (`take`, the splits) keep its
     vocabularies, so that rows mean the same thing everywhere.
 
     Attributes:
         users, items: (n_ratings,) int32, rows into the vocabularies.
-        ratings: (n_ratings,) float32, finite.
+        ratings: (n_ratings,) float32, finite; without ratings, how often each pair was there (above zero).
         times: (n_ratings,) float64 seconds, or None.
         user_vocabulary, item_vocabulary: external ids of the rows.
         source: where it was read from, for messages.
         n_rows_read: rows of the source before duplicates were merged.
+        has_ratings: false for clicks, plays and purchases, which say that someone took something up and
+            never how it was liked; parts of a table inherit it.
 
     Cost: 12 bytes a rating, 20 with times; a grouped view adds 8 a rating for items, 0 for users.
     """
@@ -66,6 +69,7 @@ class Interactions:
     source: str = "arrays"
     n_rows_read: int = 0
     duplicates: Duplicates = field(default="last")
+    has_ratings: bool = True
 
     def __post_init__(self) -> None:
         for column in (self.users, self.items, self.ratings, self.times):
@@ -77,24 +81,37 @@ class Interactions:
         cls,
         users: Iterable[Any],
         items: Iterable[Any],
-        ratings: Iterable[float],
+        ratings: Iterable[float] | None = None,
         times: Iterable[float] | None = None,
         *,
-        duplicates: Duplicates = "last",
+        counts: Iterable[float] | None = None,
+        duplicates: Duplicates | None = None,
         source: str = "arrays",
     ) -> Interactions:
         """From columns of equal length; ids all integers or all text per column.
 
+        Args:
+            ratings: None for interactions without ratings; `counts` then says how often each was, else once.
+            duplicates: None keeps the last rating of a pair, and adds up counts.
         Raises:
             IdValueError, RatingValueError, DuplicatePairError: with the row, counted from 1.
-            ParameterValueError: the columns differ in length.
+            ParameterValueError: the columns differ in length, or both ratings and counts are given.
         """
+        if ratings is not None and counts is not None:
+            raise ParameterValueError("give ratings or counts: a table has one of them")
+        has_ratings = ratings is not None
         user_vocabulary, user_rows = Vocabulary.factorize(users, "user")
         item_vocabulary, item_rows = Vocabulary.factorize(items, "item")
+        given = ratings if has_ratings else counts
         try:
-            values = np.asarray(ratings if isinstance(ratings, np.ndarray) else list(ratings), np.float64)
+            values = (
+                np.ones(len(user_rows))
+                if given is None
+                else np.asarray(given if isinstance(given, np.ndarray) else list(given), np.float64)
+            )
         except (TypeError, ValueError) as error:
-            raise RatingValueError(f"{source}: the ratings are not all numbers ({error})") from None
+            what = "ratings" if has_ratings else "counts"
+            raise RatingValueError(f"{source}: the {what} are not all numbers ({error})") from None
         clock = None if times is None else np.asarray(times if isinstance(times, np.ndarray) else list(times))
         return cls.from_rows(
             user_rows,
@@ -103,8 +120,9 @@ class Interactions:
             clock,
             user_vocabulary,
             item_vocabulary,
-            duplicates=duplicates,
+            duplicates=duplicates or ("last" if has_ratings else "sum"),
             source=source,
+            has_ratings=has_ratings,
         )
 
     @classmethod
@@ -119,18 +137,20 @@ class Interactions:
         *,
         duplicates: Duplicates = "last",
         source: str = "arrays",
+        has_ratings: bool = True,
     ) -> Interactions:
         """From encoded columns in the order of the source; checks, sorts and merges duplicates.
 
+        Args: ratings: without ratings, counts.
         Cost: O(n_ratings + n_users + n_items) time.
         """
-        if duplicates not in ("error", "last", "mean"):
-            raise ParameterValueError(f"duplicates={duplicates!r}; choose 'error', 'last' or 'mean'")
+        check_duplicates(duplicates, has_ratings)
+        noun = "rating" if has_ratings else "count"
         lengths = {len(users), len(items), len(ratings)} | ({len(times)} if times is not None else set())
         if len(lengths) > 1:
             raise ParameterValueError(
                 f"{source}: the columns differ in length: {len(users)} users, {len(items)} items, "
-                f"{len(ratings)} ratings" + (f", {len(times)} times" if times is not None else "")
+                f"{len(ratings)} {noun}s" + (f", {len(times)} times" if times is not None else "")
             )
         for what, rows, known in (
             ("user", users, len(user_vocabulary)),
@@ -145,8 +165,13 @@ class Interactions:
         if not np.isfinite(values).all():
             row = int(np.flatnonzero(~np.isfinite(values))[0])
             raise RatingValueError(
-                f"{source}, row {row + 1}: rating {ratings[row]} is not a finite number; "
+                f"{source}, row {row + 1}: {noun} {ratings[row]} is not a finite number; "
                 "correct it or drop the row"
+            )
+        if not has_ratings and len(values) and not values.min() > 0:
+            row = int(np.flatnonzero(~(values > 0))[0])
+            raise RatingValueError(
+                f"{source}, row {row + 1}: count {ratings[row]} is not above zero; drop the row"
             )
         if times is not None:
             times = np.asarray(times, np.float64)
@@ -165,13 +190,25 @@ class Interactions:
             if duplicates == "error":
                 first, second = sorted((int(order[repeats[0] - 1]) + 1, int(order[repeats[0]]) + 1))
                 raise DuplicatePairError(
-                    f"{source}, rows {first} and {second}: user {user_vocabulary[users[repeats[0]]]!r} rated "
+                    f"{source}, rows {first} and {second}: user {user_vocabulary[users[repeats[0]]]!r} "
+                    f"{'rated' if has_ratings else 'has'} "
                     f"item {item_vocabulary[items[repeats[0]]]!r} twice ({len(repeats):,} such rows in all); "
-                    "keep one, or choose duplicates='last' or 'mean'"
+                    f"keep one, or choose duplicates='last' or '{'mean' if has_ratings else 'sum'}'"
                 )
             users, items, values, times = _merge(users, items, values, times, repeats, duplicates)
+            if not np.isfinite(values).all():
+                raise RatingValueError(f"{source}: the counts of a pair add up to more than float32 holds")
         return cls(
-            users, items, values, times, user_vocabulary, item_vocabulary, source, len(order), duplicates
+            users,
+            items,
+            values,
+            times,
+            user_vocabulary,
+            item_vocabulary,
+            source,
+            len(order),
+            duplicates,
+            has_ratings,
         )
 
     @property
@@ -193,6 +230,11 @@ class Interactions:
     def shape(self) -> tuple[int, int]:
         """(n_users, n_items)."""
         return self.n_users, self.n_items
+
+    @property
+    def noun(self) -> str:
+        """What a row is called in messages: "rating" or "interaction"."""
+        return "rating" if self.has_ratings else "interaction"
 
     @property
     def n_duplicates(self) -> int:
@@ -247,8 +289,8 @@ class Interactions:
             n_distinct = 0 if not len(rows) else 1 + bool((rows != rows[0]).any())
             if n_distinct < 2:
                 raise EmptyDataError(
-                    f"{self.source}: {'only one' if n_distinct else 'no'} {what} has ratings; collaborative "
-                    f"filtering needs at least two. Is the {what} column the right one?"
+                    f"{self.source}: {'only one' if n_distinct else 'no'} {what} has {self.noun}s; "
+                    f"collaborative filtering needs at least two. Is the {what} column the right one?"
                 )
 
     def describe(self) -> Description:
@@ -259,12 +301,23 @@ class Interactions:
         return self.n_ratings
 
     def __repr__(self) -> str:
-        scale = f", {self.ratings.min():g} to {self.ratings.max():g}" if self.n_ratings else ""
+        least, most = (self.ratings.min(), self.ratings.max()) if self.n_ratings else (1.0, 1.0)
+        scale = f", {least:g} to {most:g}" if self.n_ratings and self.has_ratings else ""
+        scale += f", counts {least:g} to {most:g}" if not self.has_ratings and (least, most) != (1, 1) else ""
         return (
-            f"Interactions({self.n_ratings:,} ratings{scale}; {self.n_users:,} users x "
+            f"Interactions({self.n_ratings:,} {self.noun}s{scale}; {self.n_users:,} users x "
             f"{self.n_items:,} items, {self.density:.3%} filled; "
             f"{'with' if self.times is not None else 'no'} times; {self.source})"
         )
+
+
+def check_duplicates(duplicates: Any, has_ratings: bool) -> None:
+    """Raises ParameterValueError unless repeated pairs of such a table can be treated so."""
+    possible = ("error", "last", "mean") if has_ratings else ("error", "last", "mean", "sum")
+    if duplicates not in possible:
+        adds = "; adding up is for counts: read_interactions" if duplicates == "sum" else ""
+        choices = " or ".join(", ".join(map(repr, possible)).rsplit(", ", 1))
+        raise ParameterValueError(f"duplicates={duplicates!r}; choose {choices}{adds}")
 
 
 def _merge(
@@ -280,8 +333,9 @@ def _merge(
     first[repeats] = False
     group = np.cumsum(first) - 1
     starts = np.flatnonzero(first)
-    if policy == "mean":
-        merged = (np.add.reduceat(ratings.astype(np.float64), starts) / np.bincount(group)).astype(np.float32)
+    if policy in ("mean", "sum"):
+        sums = np.add.reduceat(ratings.astype(np.float64), starts)
+        merged = (sums / np.bincount(group) if policy == "mean" else sums).astype(np.float32)
         return (
             users[starts],
             items[starts],

@@ -132,7 +132,7 @@ def read_items(
     """
     given: dict[Role, Column | Literal[False]] = {"item": item, "title": title}
     with open_table(source, ITEMS, given, encoding) as (table, _):
-        at = find_columns(table.names, table.n_columns, ITEMS, given, table.label, "title")
+        at = find_columns(table.names, table.n_columns, ITEMS, given, table.label, ["title"])
         roles = {position: role for role, position in at.items()}
         names = table.names or [str(roles.get(n, f"column {n + 1}")) for n in range(table.n_columns)]
         ids = IdColumn("item", table.is_text)

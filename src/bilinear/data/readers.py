@@ -8,17 +8,32 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.data import engine
+from bilinear.data import engine, sniff
 from bilinear.data.collect import collect
-from bilinear.data.columns import ITEM_RATINGS, PAIRS, RATINGS, Column, Role, find_columns
+from bilinear.data.columns import (
+    INTERACTIONS,
+    ITEM_RATINGS,
+    PAIRS,
+    RATINGS,
+    Column,
+    Role,
+    find_columns,
+    recognised,
+)
 from bilinear.data.database import ParquetTable
 from bilinear.data.ids import IdColumn
-from bilinear.data.interactions import Duplicates, Interactions
-from bilinear.data.sources import Source, open_table
+from bilinear.data.interactions import Duplicates, Interactions, check_duplicates
+from bilinear.data.item_lists import ListTable
+from bilinear.data.sources import Given, Source, open_table
+from bilinear.data.sql import query_table
 from bilinear.data.sql import read_sql as read_sql
+from bilinear.data.tables import Table, TextTable
 from bilinear.data.values import ratings
 from bilinear.data.vocabulary import Id
 from bilinear.errors import DataError, EmptyDataError, ParameterValueError
+
+Layout = Literal["auto", "rows", "lists"]
+"""Rows of a table, or a user with its items per line; "auto" looks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,19 +99,185 @@ def read_ratings(
     Cost: O(n_ratings); 20 million rows of CSV take about eleven seconds on two cores. A file in
     which something is not plainly right is read again row by row, in three seconds a million.
     """
-    if duplicates not in get_args(Duplicates):
-        raise ParameterValueError(f"duplicates={duplicates!r}; choose 'error', 'last' or 'mean'")
-    given: dict[Role, Column | Literal[False]] = {"user": user, "item": item, "rating": rating, "time": time}
+    check_duplicates(duplicates, True)
+    given: Given = {"user": user, "item": item, "rating": rating, "time": time}
     with open_table(source, RATINGS, given, encoding, memory_limit, threads) as (table, connection):
-        columns = find_columns(table.names, table.n_columns, RATINGS, given, table.label, "time")
-        if isinstance(table, ParquetTable):
-            table.check_types(columns)
-        encoded = None if connection is None else engine.read(connection, table, columns)
-        if encoded is None:
-            batches = table.batches(list(columns.values()))
-            return collect(batches, list(columns), table.label, table.is_text, duplicates)
+        columns = find_columns(table.names, table.n_columns, RATINGS, given, table.label, ["time"])
+        found = _encoded(table, connection, columns, duplicates)
+    return found if isinstance(found, Interactions) else _sorted(found, table.label, duplicates, True)
+
+
+def read_interactions(
+    source: Source,
+    *,
+    user: Column = None,
+    item: Column = None,
+    time: Column | Literal[False] = None,
+    count: Column | Literal[False] = None,
+    connection: Any = None,
+    layout: Layout = "auto",
+    duplicates: Duplicates = "sum",
+    memory_limit: str | None = None,
+    encoding: str = "utf-8",
+    threads: int | None = None,
+) -> Interactions:
+    """Reads who took up what (clicks, plays, purchases), without ratings.
+
+    The same files and frames as `read_ratings`; a rating column is left alone. Without a header, a file
+    has two columns, user and item, and perhaps a third of times that look like such. A file may also
+    list a user with its items per line (`user item item item ...`, as the public Gowalla split does); a
+    user without items is then known all the same.
+
+    Args:
+        source: a path or a frame; with `connection` a query.
+        user, item, time, count: a column's name, or its position counted from 1. `count` says how often a
+            row is to count, a number above zero; without such a column each row counts once.
+            `count=False` (or "") and `time=False` leave theirs out.
+        connection: of a database, see `read_sql`; `source` is a query that returns rows.
+        layout: "rows", "lists" (a user with its items per line), or "auto": lists are recognised where
+            lines of whole numbers have different lengths.
+        duplicates: what a repeated pair becomes, which is nothing unusual here: "sum" adds up its counts,
+            "last" and "mean" are of counts, "error" refuses. `n_duplicates` says how many were merged.
+        memory_limit, encoding, threads: of files, see `read_ratings`.
+
+    Returns:
+        Interactions with `has_ratings` false; their `ratings` are the counts.
+
+    Raises:
+        DataError: one of its kinds, naming file, row and the way out. Nothing is half read.
+        ParameterValueError: an argument that cannot be used, or is not for this source.
+
+    Cost: as `read_ratings`; lists half a second a million items.
+    """
+    check_duplicates(duplicates, False)
+    given: Given = {"user": user, "item": item, "count": count, "time": time}
+    if connection is not None:
+        _only_files(layout, memory_limit, encoding, threads)
+        return query_table(source, connection, given, duplicates, has_ratings=False)
+    return _read(source, given, False, duplicates, layout, memory_limit, encoding, threads)
+
+
+def read_any(
+    source: Source,
+    *,
+    has_ratings: bool | None = None,
+    user: Column = None,
+    item: Column = None,
+    rating: Column = None,
+    time: Column | Literal[False] = None,
+    count: Column | Literal[False] = None,
+    connection: Any = None,
+    layout: Layout = "auto",
+    duplicates: Duplicates | None = None,
+    memory_limit: str | None = None,
+    encoding: str = "utf-8",
+) -> Interactions:
+    """`read_ratings` where the source has a rating column, else `read_interactions`.
+
+    Args: has_ratings: to say which; None looks. duplicates: None is "last" of ratings, "sum" of others.
+    Raises: as these two; ParameterValueError too: a column is given that is not for what was found.
+    """
+    given: Given = {"user": user, "item": item, "rating": rating, "count": count, "time": time}
+    if has_ratings is None and (rating is not None or count):
+        has_ratings = rating is not None
+    if connection is not None:
+        _only_files(layout, memory_limit, encoding, None)
+        return query_table(source, connection, given, duplicates, has_ratings)
+    return _read(source, given, has_ratings, duplicates, layout, memory_limit, encoding, None)
+
+
+def _read(
+    source: Source,
+    given: Given,
+    has_ratings: bool | None,
+    duplicates: Duplicates | None,
+    layout: Layout,
+    memory_limit: str | None,
+    encoding: str,
+    threads: int | None,
+) -> Interactions:
+    if layout not in get_args(Layout):
+        raise ParameterValueError(f"layout={layout!r}; choose 'auto', 'rows' or 'lists'")
+    roles = RATINGS if has_ratings else INTERACTIONS
+    with open_table(source, roles, given, encoding, memory_limit, threads, layout) as (table, connection):
+        if isinstance(table, ListTable):
+            _no_columns(given, table.label)
+            has_ratings, found = False, table.read()
+        else:
+            if has_ratings is None:
+                has_ratings = _seems_rated(table, given)
+            columns = _columns(table, given, has_ratings)
+            duplicates = duplicates or ("last" if has_ratings else "sum")
+            check_duplicates(duplicates, has_ratings)
+            encoded = _encoded(table, connection, columns, duplicates)
+            if isinstance(encoded, Interactions):
+                return encoded
+            found = encoded
+    return _sorted(found, table.label, duplicates or "sum", has_ratings)
+
+
+def _columns(table: Table, given: Given, has_ratings: bool) -> dict[Role, int]:
+    if has_ratings:
+        mine: Given = {role: column for role, column in given.items() if role != "count"}
+        return find_columns(table.names, table.n_columns, RATINGS, mine, table.label, ["time"])
+    mine = {role: column for role, column in given.items() if role != "rating"}
+    if not any(column is not None for column in mine.values()) and _third_is_time(table):
+        mine = {"user": 1, "item": 2, "time": 3}
+    return find_columns(table.names, table.n_columns, PAIRS, mine, table.label, ["count", "time"])
+
+
+def _encoded(
+    table: Table, connection: Any, columns: dict[Role, int], duplicates: Duplicates
+) -> engine.Encoded | Interactions:
+    if isinstance(table, ParquetTable):
+        table.check_types(columns)
+    encoded = None if connection is None else engine.read(connection, table, columns)
+    if encoded is not None:
+        return encoded
+    return collect(
+        table.batches(list(columns.values())), list(columns), table.label, table.is_text, duplicates
+    )
+
+
+def _sorted(encoded: engine.Encoded, label: str, duplicates: Duplicates, has_ratings: bool) -> Interactions:
     # The engine is closed now: its memory is free for sorting.
-    return Interactions.from_rows(*encoded, duplicates=duplicates, source=table.label)
+    return Interactions.from_rows(*encoded, duplicates=duplicates, source=label, has_ratings=has_ratings)
+
+
+def _seems_rated(table: Table, given: Given) -> bool:
+    """Whether there is a rating column: by name, or without names a third column that is no time."""
+    if table.names is not None:
+        return recognised(table.names, ["rating"])
+    named = any(given.get(role) for role in ("user", "item", "time"))
+    return table.n_columns > 2 and not named and not _third_is_time(table)
+
+
+def _third_is_time(table: Table) -> bool:
+    """Whether a file without a header has three columns, the last of dates or of seconds since 1970."""
+    if table.names is not None or table.n_columns != 3 or not isinstance(table, TextTable):
+        return False
+    words = [row[2] for row in table.layout.sample if len(row) == 3]
+    return bool(words) and all(sniff.is_moment(word) for word in words)
+
+
+def _no_columns(given: Given, label: str) -> None:
+    for role, column in given.items():
+        if column:
+            raise ParameterValueError(
+                f"{label}: each line lists a user and its items, so there is no {role} column to name; "
+                "layout='rows' (--layout rows) reads it as a table"
+            )
+
+
+def _only_files(layout: str, memory_limit: str | None, encoding: str, threads: int | None) -> None:
+    for name, value, default in (
+        ("layout", layout, "auto"),
+        ("memory_limit", memory_limit, None),
+        ("encoding", encoding, "utf-8"),
+        ("threads", threads, None),
+    ):
+        if value != default:
+            raise ParameterValueError(f"{name}={value!r} is for files, not for a database")
 
 
 def read_pairs(source: Source, *, user: Column = None, item: Column = None, encoding: str = "utf-8") -> Pairs:
@@ -139,7 +320,7 @@ def read_item_ratings(
     """
     given: dict[Role, Column | Literal[False]] = {"item": item, "rating": rating}
     with open_table(source, ITEM_RATINGS, given, encoding) as (table, _):
-        columns = find_columns(table.names, table.n_columns, ITEM_RATINGS, given, table.label, "user")
+        columns = find_columns(table.names, table.n_columns, ITEM_RATINGS, given, table.label, ["user"])
         if isinstance(table, ParquetTable):
             table.check_types(columns)
         side, owner = IdColumn("item", table.is_text), IdColumn("user", table.is_text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from bilinear.errors import EmptyDataError, FileFormatError
 
 _SAMPLE = 1 << 18
 _ROWS = 1000
+_IN_LISTS = (" ", "\t", ",")
 _DELIMITERS = ("::", "\t", ";", ",", "|", " ")
 _USUAL = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".dat": "::", ".item": "|"}
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "-", "?"}
 
-IsHeader = Callable[[Sequence[str]], bool]
+IsHeader = Callable[[Sequence[Sequence[str]]], bool]
+"""Whether the first of some rows names the columns."""
 
 
 def layout(path: Path, label: str, suffix: str, n_needed: int, is_header: IsHeader) -> Layout:
@@ -33,7 +36,14 @@ def layout(path: Path, label: str, suffix: str, n_needed: int, is_header: IsHead
     usual = _USUAL.get(suffix)
     order = sorted(_DELIMITERS, key=lambda delimiter: delimiter != usual)  # stable: the usual one first
     cuts = {delimiter: _rows(text, is_whole, delimiter) for delimiter in order}
-    _refuse_item_lists(cuts, label)
+    lists = _item_lists(cuts)
+    if lists is not None:
+        _, least, most = lists
+        raise FileFormatError(
+            f"{label}: this lists one user with its items per line, no ratings (lines of {least} to {most} "
+            "numbers): read it with bilinear.read_interactions, for ranking models (bilinear train does so "
+            "by itself); a model of ratings needs rows of user, item and rating"
+        )
     delimiter = _best(cuts, n_needed, usual)
     if delimiter is None:
         first = text.lstrip().split("\n", 1)[0]
@@ -42,17 +52,52 @@ def layout(path: Path, label: str, suffix: str, n_needed: int, is_header: IsHead
             "semicolon, '::', '|' or one blank, the same in every row"
         )
     quoted, rows = cuts[delimiter]
-    header = rows[0] if is_header(rows[0]) else None
+    header = rows[0] if is_header(rows) else None
     data = rows[1:] if header else rows
     if not data and is_whole:
         raise EmptyDataError(f"{label}: a header ({delimiter.join(rows[0])[:60]!r}) and no rows below it")
     return Layout(delimiter, quoted, header, len(rows[0]), data)
 
 
+def list_separator(path: Path) -> str | None:
+    """What separates the fields where each line is a user and its items; None for other files."""
+    text, is_whole = _head(path)
+    lists = _item_lists({separator: _rows(text, is_whole, separator) for separator in _IN_LISTS})
+    return None if lists is None else lists[0]
+
+
+def forced_separator(path: Path, label: str) -> str:
+    """What separates the fields of a file that is said to list items per line, by its first lines.
+
+    Raises: FileFormatError: nothing does.
+    """
+    text, _ = _head(path)
+    counts = {separator: text.count(separator) for separator in _IN_LISTS}
+    best = max(counts, key=lambda separator: counts[separator])
+    if not counts[best]:
+        raise FileFormatError(
+            f"{label}: no line has a user and an item with a blank, tab or comma between them"
+        )
+    return best
+
+
 def is_number(text: str) -> bool:
     """Whether a field can be a value: a number, perhaps with a decimal comma."""
     try:
         float(text.replace(",", "."))
+    except ValueError:
+        return False
+    return True
+
+
+def is_moment(text: str) -> bool:
+    """Whether a field looks like a time: a date, or seconds (or less) since 1970 from 1973 on."""
+    try:
+        return float(text) >= 1e8
+    except ValueError:
+        pass
+    try:
+        datetime.fromisoformat(text.strip())
     except ValueError:
         return False
     return True
@@ -111,17 +156,17 @@ def _best(cuts: dict[str, tuple[bool, list[list[str]]]], n_needed: int, usual: s
     return likely if shares[likely] > 0 else None
 
 
-def _refuse_item_lists(cuts: dict[str, tuple[bool, list[list[str]]]], label: str) -> None:
-    """Gowalla's train.txt and its kin: `user item item item ...`, lines of many lengths."""
-    for delimiter in (" ", "\t", ","):
-        _, rows = cuts[delimiter]
+def _item_lists(cuts: dict[str, tuple[bool, list[list[str]]]]) -> tuple[str, int, int] | None:
+    """Gowalla's train.txt and its kin: `user item item item ...`, lines of many lengths.
+
+    Returns: the separator, and the fields of the shortest and the longest line; None for other files.
+    """
+    for separator in _IN_LISTS:
+        rows = [[field for field in row if field] for row in cuts[separator][1]]
         lengths = {len(row) for row in rows}
         longest = max(lengths, default=0)
         if len(lengths) < 2 or (len(lengths) < 3 and longest < 6) or longest < 4:
             continue
-        if all(field.isascii() and field.isdigit() for row in rows for field in row if field):
-            raise FileFormatError(
-                f"{label}: this lists one user with its items per line, no ratings (lines of {min(lengths)} "
-                f"to {longest} numbers); reshape it into rows of user, item and a rating. Ranking models for "
-                "interactions without ratings are not in this version"
-            )
+        if all(field.isascii() and field.isdigit() for row in rows for field in row):
+            return separator, min(lengths), longest
+    return None

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bilinear.data import sniff
-from bilinear.data.columns import RATINGS, Column, Role, is_position, plain, recognised
+from bilinear.data.columns import INTERACTIONS, RATINGS, Column, Role, is_position, plain, recognised
 from bilinear.data.database import ParquetTable, connected
 from bilinear.data.files import PlainFile, opened
 from bilinear.data.frames import frame_table
+from bilinear.data.item_lists import ListTable
 from bilinear.data.tables import JsonTable, Table, TextTable
 from bilinear.errors import DataError, ParameterValueError
 
@@ -34,9 +35,11 @@ def open_table(
     encoding: str | None,
     memory_limit: str | None = None,
     threads: int | None = None,
+    layout: str = "rows",
 ) -> Iterator[tuple[Table, Connection | None]]:
     """The table, and for a file the engine that can read it fast.
 
+    Args: layout: "lists" for a text file with a user and its items per line, "auto" to look for that.
     Raises:
         ParameterValueError: neither path nor frame, or an argument that is not for it.
         DataError: the file is not there, damaged, or not laid out as a table.
@@ -46,6 +49,7 @@ def open_table(
             ("memory_limit", memory_limit, (None,)),
             ("threads", threads, (None,)),
             ("encoding", encoding, (None, "utf-8")),
+            ("layout", layout, ("rows", "auto")),
         ):
             if value not in default:
                 raise ParameterValueError(f"{name}={value!r} is for files; a frame is in memory already")
@@ -59,7 +63,19 @@ def open_table(
         opened(source, encoding) as file,
         connected(file.folder, memory_limit, threads) as connection,
     ):
-        yield _table(file, connection, roles, given), connection
+        separator = _list_separator(file, layout)
+        if separator is not None:
+            yield ListTable(file.path, file.label, separator), None
+        else:
+            yield _table(file, connection, roles, given), connection
+
+
+def _list_separator(file: PlainFile, layout: str) -> str | None:
+    if layout == "lists":
+        if file.kind != "text":
+            raise ParameterValueError(f"{file.label}: layout='lists' is for text files, this is {file.kind}")
+        return sniff.forced_separator(file.path, file.label)
+    return sniff.list_separator(file.path) if layout == "auto" and file.kind == "text" else None
 
 
 def _table(file: PlainFile, connection: Connection, roles: Sequence[Role], given: Given) -> Table:
@@ -68,21 +84,35 @@ def _table(file: PlainFile, connection: Connection, roles: Sequence[Role], given
     if file.kind == "json":
         return JsonTable.of(file.path, file.label)
     layout = sniff.layout(
-        file.path, file.label, file.suffix, max(2, len(roles)), partial(_is_header, roles=roles, given=given)
+        file.path, file.label, file.suffix, _n_needed(roles), partial(_is_header, roles=roles, given=given)
     )
     return TextTable(file.path, file.label, layout)
 
 
-def _is_header(first: Sequence[str], roles: Sequence[Role], given: Given) -> bool:
+def _n_needed(roles: Sequence[Role]) -> int:
+    return 2 if tuple(roles) == INTERACTIONS else max(2, len(roles))
+
+
+def _is_header(rows: Sequence[Sequence[str]], roles: Sequence[Role], given: Given) -> bool:
     """Whether a file's first row names its columns.
 
     Ratings are numbers, so a first row without any number is a header there; ids may be any
-    text, so elsewhere only names that are known or given make a header.
+    text, so elsewhere names that are known or given make a header, and of interactions a word above a
+    column of numbers.
     """
+    first = rows[0]
     flat = {plain(field) for field in first}
     names = [name for name in given.values() if isinstance(name, str) and name and not is_position(name)]
     if any(plain(name) in flat for name in names):
         return True
+    if tuple(roles) == INTERACTIONS:
+        if recognised(first, ["user"]) or recognised(first, ["item"]):
+            return True
+        below = [row for row in rows[1:] if len(row) == len(first)]
+        return bool(below) and any(
+            not sniff.is_number(word) and all(sniff.is_number(row[at]) for row in below)
+            for at, word in enumerate(first)
+        )
     if tuple(roles) != RATINGS:
         return any(recognised(first, [role]) for role in given)
     if recognised(first, roles):

@@ -141,8 +141,16 @@ def split_users(interactions: Interactions, test: float = 0.1, history: float = 
 def split_file(train: Interactions, test: Interactions) -> Split:
     """Two tables that were read from two files, put on one vocabulary.
 
-    Raises: DataError: some pairs are in both, so they are not held out.
+    Raises: DataError: some pairs are in both, so they are not held out; or one table has ratings and
+        the other has not.
     """
+    if train.has_ratings != test.has_ratings:
+        without = {True: "ratings", False: "no ratings"}
+        raise DataError(
+            f"{train.source} has {without[train.has_ratings]}, {test.source} has "
+            f"{without[test.has_ratings]}; read both alike, with bilinear.read_ratings or "
+            "bilinear.read_interactions"
+        )
     users, user_maps = _united(train.user_vocabulary, test.user_vocabulary)
     items, item_maps = _united(train.item_vocabulary, test.item_vocabulary)
     parts = []
@@ -155,6 +163,7 @@ def split_file(train: Interactions, test: Interactions) -> Split:
             users,
             items,
             source=part.source,
+            has_ratings=part.has_ratings,
         )
         parts.append(replace(moved, n_rows_read=part.n_rows_read, duplicates=part.duplicates))
     keys = [part.users.astype(np.int64) * len(items) + part.items for part in parts]

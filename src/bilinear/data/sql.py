@@ -1,4 +1,4 @@
-"""Ratings from a database, over DB-API: in batches, so that memory holds codes and not rows."""
+"""Tables from a database, over DB-API: in batches, so that memory holds codes and not rows."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 from urllib.parse import unquote
 
 from bilinear.data.collect import collect
-from bilinear.data.columns import RATINGS, Column, Role, find_columns
-from bilinear.data.interactions import Duplicates, Interactions
+from bilinear.data.columns import PAIRS, RATINGS, Column, Role, find_columns, recognised
+from bilinear.data.interactions import Duplicates, Interactions, check_duplicates
+from bilinear.data.sources import Given
 from bilinear.data.tables import BATCH, Batch
 from bilinear.errors import BilinearError, DataError, MissingDependencyError, ParameterValueError
 
@@ -46,16 +47,30 @@ def read_sql(
 
     Cost: about three seconds a million rows; memory for 20 bytes a row and one entry an id.
     """
-    if duplicates not in get_args(Duplicates):
-        raise ParameterValueError(f"duplicates={duplicates!r}; choose 'error', 'last' or 'mean'")
+    given: dict[Role, Column | Literal[False]] = {"user": user, "item": item, "rating": rating, "time": time}
+    return query_table(query, connection, given, duplicates, has_ratings=True)
+
+
+def query_table(
+    query: str, connection: Any, given: Given, duplicates: Duplicates | None, has_ratings: bool | None
+) -> Interactions:
+    """The rows of a query as a table with ratings, without, or (None) with them if there is such a column."""
+    if duplicates is not None and has_ratings is not None:
+        check_duplicates(duplicates, has_ratings)
     if not isinstance(query, str):
         raise ParameterValueError(f"query is a {type(query).__name__}; give SQL as text")
-    given: dict[Role, Column | Literal[False]] = {"user": user, "item": item, "rating": rating, "time": time}
     try:
         with _connected(connection) as database, closing(_cursor(database)) as cursor:
             cursor.execute(query)
             table = _rows_of(cursor)
-            columns = find_columns(table.names, table.n_columns, RATINGS, given, _LABEL, "time")
+            if has_ratings is None:
+                has_ratings = bool(given.get("rating")) or recognised(table.names, ["rating"])
+            wanted = RATINGS if has_ratings else PAIRS
+            optional: list[Role] = ["time"] if has_ratings else ["count", "time"]
+            mine = {role: column for role, column in given.items() if role in (*wanted, *optional)}
+            columns = find_columns(table.names, table.n_columns, wanted, mine, _LABEL, optional)
+            duplicates = duplicates or ("last" if has_ratings else "sum")
+            check_duplicates(duplicates, has_ratings)
             batches = table.batches(list(columns.values()))
             return collect(batches, list(columns), table.label, table.is_text, duplicates)
     except BilinearError:

@@ -21,8 +21,8 @@ Values = Sequence[Any] | NDArray[Any]
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
-def ratings(values: Values, where: Where) -> NDArray[np.float32]:
-    """Finite float32 ratings.
+def ratings(values: Values, where: Where, what: str = "rating") -> NDArray[np.float32]:
+    """Finite float32 ratings, or other numbers that errors call `what`.
 
     Raises:
         RatingValueError: with the row, and what stands there.
@@ -31,17 +31,31 @@ def ratings(values: Values, where: Where) -> NDArray[np.float32]:
         numbers = values.astype(np.float64)
     else:
         found = _plain_numbers(list(values))
-        numbers = np.array([_rating(v, n, where) for n, v in enumerate(values)]) if found is None else found
+        if found is None:
+            found = np.array([_rating(value, row, where, what) for row, value in enumerate(values)])
+        numbers = found
     with np.errstate(invalid="ignore"):
         fits = np.abs(numbers) <= FLOAT32_MAX
     if not fits.all():
         row = int(np.flatnonzero(~fits)[0])
         if is_absent(values[row]):
-            _rating(None, row, where)
+            _rating(None, row, where, what)
         raise RatingValueError(
-            f"{where(row)}: rating {values[row]} is not a finite number; correct it or drop the row"
+            f"{where(row)}: {what} {values[row]} is not a finite number; correct it or drop the row"
         )
     return numbers.astype(np.float32)
+
+
+def counts(values: Values, where: Where) -> NDArray[np.float32]:
+    """Finite float32 counts above zero; errors as of `ratings`."""
+    found = ratings(values, where, "count")
+    wrong = np.flatnonzero(~(found > 0))
+    if len(wrong):
+        raise RatingValueError(
+            f"{where(int(wrong[0]))}: count {values[wrong[0]]} is not above zero; drop the row, or let every "
+            "row count once with count=False (--count '')"
+        )
+    return found
 
 
 class TimeColumn:
@@ -128,9 +142,9 @@ def _plain_numbers(values: Values) -> NDArray[np.float64] | None:
     return numbers if np.isfinite(numbers).all() else None
 
 
-def _rating(value: Any, row: int, where: Where) -> float:
+def _rating(value: Any, row: int, where: Where, what: str) -> float:
     if is_absent(value) or (isinstance(value, str) and not value.strip()):
-        raise RatingValueError(f"{where(row)}: the rating is missing; fill it in or drop the row")
+        raise RatingValueError(f"{where(row)}: the {what} is missing; fill it in or drop the row")
     if not isinstance(value, (bool, np.bool_, bytes, np.datetime64)):
         try:
             return float(value)
@@ -141,7 +155,7 @@ def _rating(value: Any, row: int, where: Where) -> float:
     hint = "correct it or drop the row"
     if isinstance(value, str) and value.count(",") == 1 and "." not in value:
         hint = "write decimals with a point, as in 3.5"
-    raise RatingValueError(f"{where(row)}: rating {str(value)[:60]!r} is not a number; {hint}")
+    raise RatingValueError(f"{where(row)}: {what} {str(value)[:60]!r} is not a number; {hint}")
 
 
 def _time(value: Any, row: int, where: Where) -> tuple[float, bool]:

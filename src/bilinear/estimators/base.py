@@ -151,6 +151,7 @@ class RatingModel(Recommender):
         """
         if not interactions.n_ratings:
             raise ParameterValueError(f"{interactions.source} has no ratings to evaluate on")
+        check_has_ratings(interactions)
         users, items = interactions.aligned_to(self.user_vocabulary_, self.item_vocabulary_)
         return rating_scores(
             self.predict_rows(users, items),
@@ -298,11 +299,22 @@ def check_table(interactions: Interactions) -> None:
             f"fit takes Interactions, not {type(interactions).__name__}; "
             "make them with bilinear.read_ratings(file or frame)"
         )
+    check_has_ratings(interactions)
     interactions.check_trainable()
     if interactions.ratings.min() == interactions.ratings.max():
         raise EmptyDataError(
             f"{interactions.source}: every rating is {interactions.ratings[0]:g}, so there is nothing to "
             "tell apart; clicks and plays need a ranking model"
+        )
+
+
+def check_has_ratings(interactions: Interactions) -> None:
+    """Raises ParameterValueError for a table of clicks: a count says nothing of how an item was liked."""
+    if not interactions.has_ratings:
+        raise ParameterValueError(
+            f"{interactions.source} has no ratings, and this is a model of ratings; rank instead, with "
+            "RandomWalk, GraphFilter, ImplicitALS, EASE, SparseEASE, ItemKNN or Popularity (bilinear train "
+            "--task ranking), or read a rating column with bilinear.read_ratings"
         )
 
 
