@@ -14,6 +14,7 @@ from bilinear.errors import DivergenceError, ParameterValueError
 from bilinear.kernels.optimizers import Side, minibatch_block
 from bilinear.model.parameters import Array, Parameters
 from bilinear.objective.objective import Objective
+from bilinear.objective.penalties import L2
 from bilinear.training.descent import Solver, descend
 from bilinear.training.history import History
 from bilinear.training.optimizers import (
@@ -153,35 +154,40 @@ class MiniBatch(Solver):
         return descend(run, solver, objective, rng, validation, n_epochs, progress, stage)
 
 
-class MiniBatchRun:
-    """One descent under way: the weights, the optimiser's state, and the number of the step."""
+class Stepping:
+    """What an optimiser keeps of a descent under way: weights, states, averages, the number of the step.
+
+    Args:
+        penalty: of an objective that sums over n_ratings; user_counts, item_counts: ratings by row.
+        n_rows: users and items that one batch can touch at most.
+    """
 
     def __init__(
-        self, solver: MiniBatch, objective: Objective, start: Parameters, weights: NDArray[Any] | None = None
+        self,
+        solver: MiniBatch,
+        penalty: L2,
+        user_counts: NDArray[np.int64],
+        item_counts: NDArray[np.int64],
+        n_rows: tuple[int, int],
+        start: Parameters,
     ) -> None:
-        self.solver, self.objective, self.parameters = solver, objective, start.copy()
-        n_ratings = objective.interactions.n_ratings
-        self.batch_size = n_ratings if solver.batch_size == "all" else min(solver.batch_size, n_ratings)
-        dtype = start.user_biases.dtype
-        self.weights = np.empty(0, dtype) if weights is None else _checked(weights, n_ratings).astype(dtype)
+        self.solver, self.penalty, self.parameters = solver, penalty, start.copy()
         self.means = (start if isinstance(solver.average, RunningMean) else _none(start)).copy()
-        self.users = self._side("user", objective.user_counts)
-        self.items = self._side("item", objective.item_counts)
+        self.users = self._side("user", user_counts, n_rows[0])
+        self.items = self._side("item", item_counts, n_rows[1])
         self.n_steps, self.n_averaged = 0, 0
         self.average: Parameters | None = None
         self.measured: list[float] = []
 
-    def _side(self, name: str, counts: NDArray[np.int64]) -> Side:
+    def _side(self, name: str, counts: NDArray[np.int64], n_rows: int) -> Side:
         solver, arrays = self.solver, self.parameters.arrays()
         biases, factors = arrays[f"{name}_biases"][:, None], arrays[f"{name}_factors"]
         n, n_factors = factors.shape
         dtype = factors.dtype
-        n_rows = n if solver.dense else min(n, self.batch_size)
-        penalty = self.objective.penalty.row_weights(counts)
+        n_rows = n if solver.dense else min(n, n_rows)
+        penalty = self.penalty.row_weights(counts)
         # dense: of the whole penalty at each step; row-sparse: spread over the ratings of the row
-        shares = penalty / (
-            len(self.objective.interactions.ratings) if solver.dense else np.maximum(counts, 1)
-        )
+        shares = penalty / (counts.sum() if solver.dense else np.maximum(counts, 1))
         shares = np.where(counts > 0, shares, 0).astype(dtype)
         ahead = isinstance(solver.optimizer, Lookahead)
         means = self.means.arrays()
@@ -210,55 +216,13 @@ class MiniBatchRun:
         return self.parameters if self.average is None else self.average
 
     def pace(self, number: int) -> tuple[float, float]:
-        rates, momenta = self._paces(np.array([(number - 0.5) / self.solver.n_epochs]))
+        rates, momenta = self.paces(np.array([(number - 0.5) / self.solver.n_epochs]))
         return float(rates[0]), float(momenta[0])
 
     def observe(self, measured: float) -> None:
         self.measured.append(measured)
 
-    def epoch(self, number: int, rng: np.random.Generator, progress: Progress) -> float:
-        """One pass in an order that `rng` draws; returns the mean loss."""
-        solver, size, n_ratings = self.solver, self.batch_size, self.objective.interactions.n_ratings
-        order = rng.permutation(n_ratings)
-        n_batches = -(-n_ratings // size)
-        l2 = self.objective.penalty.factors * solver.l2_schedule((number - 0.5) / solver.n_epochs)
-        block_batches = max(1, _BLOCK // size)
-        total = 0.0
-        for first in range(0, n_batches, block_batches):
-            last = min(first + block_batches, n_batches)
-            block = order[first * size : last * size]
-            shares = (number - 1 + np.arange(first, last) / n_batches) / solver.n_epochs
-            loss, done = self.step(block, *self._paces(shares), l2)
-            if done < len(block) or not np.isfinite(loss):
-                raise self.diverged(number)
-            total += loss
-            progress.advance(len(block), loss / len(block))
-        self._average(number)
-        return total / n_ratings
-
-    def step(
-        self, block: NDArray[np.int64], rates: NDArray[np.float64], momenta: NDArray[np.float64], l2: float
-    ) -> tuple[float, int]:
-        """One step for each batch of `block`; returns (summed loss before the steps, ratings done)."""
-        solver, table, rule = self.solver, self.objective.interactions, self.solver.rule
-        low, high = self.objective.link.bounds
-        decay = (rule.weight_decay,) * 2 if isinstance(rule, AdamW) else solver.weight_decay.pair
-        ahead = solver.optimizer if isinstance(solver.optimizer, Lookahead) else None
-        loss, done = minibatch_block(
-            block, self.batch_size, table.users, table.items, table.ratings, self.weights,
-            float(self.parameters.global_mean), self.users, self.items, solver.dense,
-            self.objective.link.code, self.objective.loss.code, low, high - low,
-            float(l2), float(self.objective.penalty.biases), float(decay[0]), float(decay[1]),
-            float(solver.clip_value or np.inf), float(solver.clip_norm or np.inf),
-            rule.rule, rates, momenta, self.n_steps,
-            float(getattr(rule, "decay", 0)), float(getattr(rule, "epsilon", 0)),
-            ahead.every if ahead else 0, float(ahead.step if ahead else 1),
-            float(solver.average.memory if isinstance(solver.average, RunningMean) else 0),
-        )  # fmt: skip
-        self.n_steps += len(rates)
-        return float(loss), int(done)
-
-    def _paces(self, shares: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def paces(self, shares: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(rates, momenta) at these shares of training."""
         solver = self.solver
         knots = shares if len(shares) <= _KNOTS else np.linspace(shares[0], shares[-1], _KNOTS)
@@ -276,7 +240,8 @@ class MiniBatchRun:
             )
         return found[0], found[1]
 
-    def _average(self, number: int) -> None:
+    def end_epoch(self, number: int) -> None:
+        """Brings the averages up to date."""
         average = self.solver.average
         if isinstance(average, RunningMean):
             for side in (self.users, self.items):
@@ -300,6 +265,65 @@ class MiniBatchRun:
             f"the training loss is no finite number any more in epoch {epoch}: the steps are too long. "
             f"Lower learning_rate (now {rate:g}; try {rate / 4:g}), or give clip_norm=1"
         )
+
+
+class MiniBatchRun(Stepping):
+    """One descent on ratings under way."""
+
+    def __init__(
+        self, solver: MiniBatch, objective: Objective, start: Parameters, weights: NDArray[Any] | None = None
+    ) -> None:
+        n_ratings = objective.interactions.n_ratings
+        self.objective = objective
+        self.batch_size = n_ratings if solver.batch_size == "all" else min(solver.batch_size, n_ratings)
+        dtype = start.user_biases.dtype
+        self.weights = np.empty(0, dtype) if weights is None else _checked(weights, n_ratings).astype(dtype)
+        n_rows = (self.batch_size,) * 2
+        super().__init__(
+            solver, objective.penalty, objective.user_counts, objective.item_counts, n_rows, start
+        )
+
+    def epoch(self, number: int, rng: np.random.Generator, progress: Progress) -> float:
+        """One pass in an order that `rng` draws; returns the mean loss."""
+        solver, size, n_ratings = self.solver, self.batch_size, self.objective.interactions.n_ratings
+        order = rng.permutation(n_ratings)
+        n_batches = -(-n_ratings // size)
+        l2 = self.objective.penalty.factors * solver.l2_schedule((number - 0.5) / solver.n_epochs)
+        block_batches = max(1, _BLOCK // size)
+        total = 0.0
+        for first in range(0, n_batches, block_batches):
+            last = min(first + block_batches, n_batches)
+            block = order[first * size : last * size]
+            shares = (number - 1 + np.arange(first, last) / n_batches) / solver.n_epochs
+            loss, done = self.step(block, *self.paces(shares), l2)
+            if done < len(block) or not np.isfinite(loss):
+                raise self.diverged(number)
+            total += loss
+            progress.advance(len(block), loss / len(block))
+        self.end_epoch(number)
+        return total / n_ratings
+
+    def step(
+        self, block: NDArray[np.int64], rates: NDArray[np.float64], momenta: NDArray[np.float64], l2: float
+    ) -> tuple[float, int]:
+        """One step for each batch of `block`; returns (summed loss before the steps, ratings done)."""
+        solver, table, rule = self.solver, self.objective.interactions, self.solver.rule
+        low, high = self.objective.link.bounds
+        decay = (rule.weight_decay,) * 2 if isinstance(rule, AdamW) else solver.weight_decay.pair
+        ahead = solver.optimizer if isinstance(solver.optimizer, Lookahead) else None
+        loss, done = minibatch_block(
+            block, self.batch_size, table.users, table.items, table.ratings, self.weights,
+            float(self.parameters.global_mean), self.users, self.items, solver.dense,
+            self.objective.link.code, self.objective.loss.code, low, high - low,
+            float(l2), float(self.objective.penalty.biases), float(decay[0]), float(decay[1]),
+            float(solver.clip_value or np.inf), float(solver.clip_norm or np.inf),
+            rule.rule, rates, momenta, self.n_steps,
+            float(getattr(rule, "decay", 0)), float(getattr(rule, "epsilon", 0)),
+            ahead.every if ahead else 0, float(ahead.step if ahead else 1),
+            float(solver.average.memory if isinstance(solver.average, RunningMean) else 0),
+        )  # fmt: skip
+        self.n_steps += len(rates)
+        return float(loss), int(done)
 
 
 def _none(like: Parameters) -> Parameters:
