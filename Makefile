@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 DATA ?=
 ITEMS ?=
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench clean docs
 
 demo: .venv/.installed
 	@$(BIN)/bilinear demo --out demo $(if $(DATA),--data "$(DATA)") $(if $(ITEMS),--items "$(ITEMS)")
@@ -19,6 +19,10 @@ lint: .venv/.tested
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv/.documented
+	$(BIN)/python docs/thread/build.py
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 bench: .venv/.benched
 	for name in accuracy train_cost reading epoch_speed; do $(BIN)/python benchmarks/$$name.py || exit 1; done
@@ -36,6 +40,10 @@ bench: .venv/.benched
 .venv/.tested: pyproject.toml .venv/.installed
 	$(PIP) install --editable '.[test,lint]'
 	$(BIN)/python -m compileall -q src
+	touch $@
+
+.venv/.documented: pyproject.toml .venv/.installed
+	$(PIP) install --editable '.[docs]'
 	touch $@
 
 .venv/.benched: pyproject.toml .venv/.installed
