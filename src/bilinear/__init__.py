@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from bilinear.data.vocabulary import Vocabulary as Vocabulary
     from bilinear.estimators.baselines import BiasModel as BiasModel
     from bilinear.estimators.baselines import GlobalMean as GlobalMean
+    from bilinear.estimators.blend import Blend as Blend
     from bilinear.estimators.ease import EASE as EASE
     from bilinear.estimators.ease import SparseEASE as SparseEASE
     from bilinear.estimators.experiment import measure as measure
@@ -136,6 +137,7 @@ _HOMES = {
         "BiasModel",
         "GlobalMean",
     ),
+    "bilinear.estimators.blend": ("Blend",),
     "bilinear.estimators.ease": (
         "EASE",
         "SparseEASE",

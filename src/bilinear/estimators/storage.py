@@ -15,12 +15,14 @@ from bilinear.data.packed_text import PackedText
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import BilinearError, ModelFileError
 from bilinear.estimators.baselines import BiasModel, GlobalMean
+from bilinear.estimators.blend import Blend
 from bilinear.estimators.ease import EASE, SparseEASE
 from bilinear.estimators.graph_filter import GraphFilter
 from bilinear.estimators.implicit_als import ImplicitALS
 from bilinear.estimators.item_knn import ItemKNN
 from bilinear.estimators.matrix_factorization import MatrixFactorization
-from bilinear.estimators.parts import checked_size, decode_part, encode_part
+from bilinear.estimators.nested import decode_argument, encode_argument
+from bilinear.estimators.parts import checked_size
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
 from bilinear.estimators.recommender import Recommender
@@ -39,6 +41,7 @@ _MODELS: dict[str, type[Recommender]] = {
         ItemKNN,
         Popularity,
         RandomWalk,
+        Blend,
     )
 }
 
@@ -53,7 +56,7 @@ def save(model: Recommender, path: Path) -> None:
         tensors |= {f"item_texts.{name}.blob": texts.blob, f"item_texts.{name}.offsets": texts.offsets}
     manifest |= {
         "estimator": type(model).__name__,
-        "arguments": {field.name: encode_part(getattr(model, field.name)) for field in fields(model)},  # type: ignore[arg-type]
+        "arguments": {field.name: encode_argument(getattr(model, field.name)) for field in fields(model)},  # type: ignore[arg-type]
         "n_users": len(model.user_vocabulary_),
         "n_items": len(model.item_vocabulary_),
         "n_ratings": len(model.seen_.ratings),
@@ -88,11 +91,16 @@ def load(path: str | Path, *, verify: bool = True) -> Any:
         ) from error
 
 
+def model_named(name: Any) -> type[Recommender]:
+    """The class of a model that can be read, or ValueError."""
+    if name not in _MODELS:
+        raise ValueError(f"unknown estimator {name!r}; it may need a newer bilinear")
+    return _MODELS[name]
+
+
 def _build(manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Recommender:
-    if manifest["estimator"] not in _MODELS:
-        raise ValueError(f"unknown estimator {manifest['estimator']!r}; it may need a newer bilinear")
-    arguments = {name: decode_part(value) for name, value in manifest["arguments"].items()}
-    model = _MODELS[manifest["estimator"]](**arguments)
+    arguments = {name: decode_argument(value) for name, value in manifest["arguments"].items()}
+    model = model_named(manifest["estimator"])(**arguments)
     n_users, n_items, n_ratings = (
         checked_size(manifest, name) for name in ("n_users", "n_items", "n_ratings")
     )

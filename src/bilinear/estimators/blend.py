@@ -1,0 +1,185 @@
+"""Several ranking models as one: a weighted mixture of their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.arguments import is_real
+from bilinear.data.interactions import Grouped, Interactions
+from bilinear.errors import ParameterValueError
+from bilinear.estimators.baselines import draw_seed
+from bilinear.estimators.mixture import Candidates, Judges, Metric, choose_weights, inner_split
+from bilinear.estimators.nested import checked_alike, copied, nested_state, restore_nested
+from bilinear.estimators.ranking import RankingModel
+from bilinear.estimators.recommender import TensorReader
+from bilinear.kernels.mixture import add_standardised
+from bilinear.model.parameters import Array
+from bilinear.training.progress import Bar, Progress, Quiet
+
+
+class _Learned(RankingModel):
+    models_: tuple[RankingModel, ...]
+    weights_: tuple[float, ...]
+    validation_: float | None
+
+
+@dataclass(repr=False, eq=False)
+class Blend(_Learned):
+    """score(user, j) = sum over the models of weight * (score(user, j) - mean) / deviation.
+
+    Mean and deviation are those of the model's scores of all items for that user: so models that
+    score in different units speak equally loud, and a model says most where it is sure of few items.
+
+    Args:
+        models: ranking models; their arguments count, not what they may have learned.
+        weights: one a model, zero or more; None chooses them on an inner validation part.
+        metric: what the weights are chosen by: "ndcg@20", "recall@10" and the like.
+        validation: share of each user's interactions that the choice holds out: the latest where the
+            table has times, else drawn at random.
+        relevant_from: the least rating of a hit in the validation part; None: all are.
+        rng: seed of the inner split; None draws one, kept in `seed_`.
+
+    Learned attributes, beyond those of `Recommender`:
+        models_: those with a weight above zero, fitted. weights_: theirs, of sum one.
+        validation_: the metric of the mixture on the inner validation part, or None where weights were
+            given. It is the best of some dozens looked at, so a little too high.
+    Cost: of fitting all models, twice where weights are chosen; of all their scores.
+    """
+
+    models: tuple[RankingModel, ...] = ()
+    weights: tuple[float, ...] | None = None
+    metric: str = "ndcg@20"
+    validation: float = 0.2
+    relevant_from: float | None = None
+    rng: int | None = None
+
+    @classmethod
+    def of(cls, fitted: Sequence[RankingModel], weights: Sequence[float]) -> Self:
+        """A blend of models that are fitted on one table, as they are.
+
+        Raises: ParameterValueError: not fitted on the same table, or weights that are none.
+        """
+        blend = cls(tuple(fitted), tuple(weights))
+        shares = blend._check()
+        checked_alike(blend.models, "Blend.of")
+        blend._mix(blend.models, shares or ())
+        return blend
+
+    def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
+        """Chooses the weights, if none are given, and fits the models on everything; returns self.
+
+        Raises: EmptyDataError: nothing is left to validate on. Others: as the models' own.
+        """
+        if progress is True:
+            with Bar() as bar:
+                return self.fit(interactions, progress=bar)
+        tell = progress or Quiet()
+        weights, seed, found = self._check(), draw_seed(self.rng), None
+        if not isinstance(interactions, Interactions):
+            raise ParameterValueError(f"fit takes Interactions, not {type(interactions).__name__}")
+        interactions.check_trainable()
+        if weights is None:
+            metric = Metric.named(self.metric)
+            split = inner_split(interactions, self.validation, seed)
+            judges = Judges.of(split, self.relevant_from, seed)
+            inner = []
+            for model in self.models:
+                tell.note(f"Blend: {model!r} on the inner training part")
+                inner.append(copied(model).fit(split.train))
+            candidates = Candidates.of(inner, judges)
+            del inner
+            weights, found = choose_weights(len(self.models), lambda w: candidates.value(w, metric))
+            tell.note(f"Blend: {metric} {found:.4f} ({split.how})")
+        fitted = []
+        for model, weight in zip(self.models, weights, strict=True):
+            if weight:
+                tell.note(f"Blend: {weight:.3f} of {model!r}")
+                fitted.append(copied(model).fit(interactions))
+        self._mix(tuple(fitted), tuple(weight for weight in weights if weight))
+        self.seed_, self.validation_ = seed, found
+        return self
+
+    def score_block(self, user_rows: NDArray[Any]) -> Array:
+        """(n, n_items) mixed scores, see `Recommender.score_block`."""
+        return self._mixed([model.score_block(user_rows) for model in self.models_])
+
+    def score_histories(self, histories: Grouped) -> Array:
+        """(n, n_items) mixed scores, see `Recommender.score_histories`."""
+        return self._mixed([model.score_histories(histories) for model in self.models_])
+
+    def needs_ratings(self) -> bool:
+        return any(model.needs_ratings() for model in self.models)
+
+    def item_vectors(self) -> Array | None:
+        return self._speaker().item_vectors()
+
+    def _alike(self, item_row: int, n: int, allowed: NDArray[np.bool_]) -> tuple[NDArray[np.int32], Array]:
+        """As the model of the largest weight that can say says: likeness of items is not mixed."""
+        return self._speaker()._alike(item_row, n, allowed)
+
+    def _speaker(self) -> RankingModel:
+        from bilinear.estimators.popularity import Popularity
+
+        order = sorted(range(len(self.models_)), key=lambda m: -self.weights_[m])
+        models = [self.models_[m] for m in order]
+        return next((model for model in models if not isinstance(model, Popularity)), models[0])
+
+    def _mixed(self, tables: list[Array]) -> Array:
+        scores = np.zeros(tables[0].shape, np.float32)
+        for weight, table in zip(self.weights_, tables, strict=True):
+            add_standardised(table, weight, scores)
+        return scores
+
+    def _mix(self, fitted: tuple[RankingModel, ...], weights: tuple[float, ...]) -> None:
+        first = fitted[0]
+        self.models_, self.weights_ = fitted, weights
+        self.user_vocabulary_, self.item_vocabulary_ = first.user_vocabulary_, first.item_vocabulary_
+        self.seen_, self.source_ = first.seen_, first.source_
+        self.item_texts_, self.report_ = {}, {}
+        self.seed_, self.validation_ = None, None
+
+    def _check(self) -> tuple[float, ...] | None:
+        """The weights as shares, or None where they are to be chosen."""
+        if not isinstance(self.models, tuple) or not self.models:
+            raise ParameterValueError(f"models={self.models!r}; a tuple of ranking models")
+        for model in self.models:
+            if not isinstance(model, RankingModel):
+                raise ParameterValueError(f"models holds {model!r}, which is no ranking model")
+        Metric.named(self.metric)
+        if self.weights is None:
+            return None
+        if len(self.weights) != len(self.models):
+            raise ParameterValueError(
+                f"{len(self.weights)} weights and {len(self.models)} models; one of each"
+            )
+        if not all(is_real(weight) and weight >= 0 for weight in self.weights) or not sum(self.weights) > 0:
+            raise ParameterValueError(f"weights={self.weights!r}; zero or more each, and not all zero")
+        total = float(sum(self.weights))
+        return tuple(float(weight) / total for weight in self.weights)
+
+    def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        stored: list[dict[str, Any]] = []
+        tensors: dict[str, NDArray[Any]] = {}
+        for n, model in enumerate(self.models_):
+            described, arrays = nested_state(model, f"models.{n}")
+            stored.append(described)
+            tensors |= arrays
+        return {"models": stored, "weights": list(self.weights_), "validation": self.validation_}, tensors
+
+    def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
+        self._check()
+        stored, weights = manifest["models"], manifest["weights"]
+        if not stored or len(stored) != len(weights):
+            raise ValueError(f"{len(stored)} models and {len(weights)} weights")
+        if not all(is_real(weight) and weight >= 0 for weight in weights):
+            raise ValueError(f"weights are {weights!r}")
+        models = [restore_nested(one, f"models.{n}", self, tensor) for n, one in enumerate(stored)]
+        if not all(isinstance(model, RankingModel) for model in models):
+            raise ValueError("models holds one that does not rank")
+        self.models_, self.weights_ = tuple(models), tuple(weights)  # type: ignore[arg-type]
+        self.validation_ = manifest["validation"]

@@ -1,0 +1,88 @@
+"""Models inside a model: as arguments, and fitted, in the folder of the model that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.errors import ParameterValueError
+from bilinear.estimators.parts import decode_part, encode_part
+from bilinear.estimators.recommender import Recommender, TensorReader
+
+_MARK = "model"
+
+
+def copied(model: Recommender) -> Any:
+    """An unfitted model with the same arguments."""
+    return type(model)(**model.get_params(deep=False))
+
+
+def encode_argument(value: Any) -> Any:
+    """As `encode_part`, also for models and tuples of models (their arguments, not what they learned)."""
+    if isinstance(value, Recommender):
+        arguments = {field.name: encode_argument(getattr(value, field.name)) for field in fields(value)}  # type: ignore[arg-type]
+        return {_MARK: type(value).__name__, "arguments": arguments}
+    if isinstance(value, tuple):
+        return [encode_argument(part) for part in value]
+    return encode_part(value)
+
+
+def decode_argument(value: Any) -> Any:
+    """The inverse of `encode_argument`; raises ValueError or TypeError for what it could not have made."""
+    if isinstance(value, dict) and _MARK in value:
+        from bilinear.estimators.storage import model_named
+
+        arguments = {name: decode_argument(part) for name, part in value["arguments"].items()}
+        return model_named(value[_MARK])(**arguments)
+    if isinstance(value, list):
+        return tuple(decode_argument(part) for part in value)
+    return decode_part(value)
+
+
+def nested_state(model: Recommender, name: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """What a fitted model is and learned: JSON values, and tensors under `name`.
+
+    Vocabularies and `seen_` are the holder's and are not written again.
+    """
+    manifest, tensors = model._state()
+    described = {"arguments": encode_argument(model), "seed": model.seed_, "state": manifest}
+    return described, {f"{name}.{key}": array for key, array in tensors.items()}
+
+
+def restore_nested(
+    stored: Mapping[str, Any], name: str, holder: Recommender, tensor: TensorReader
+) -> Recommender:
+    """The inverse of `nested_state`; raises ValueError and the like for what it could not have made."""
+    model = decode_argument(stored["arguments"])
+    if not isinstance(model, Recommender):
+        raise ValueError(f"{name} is no model")  # noqa: TRY004 - a fault of the file, like the others
+    model.user_vocabulary_, model.item_vocabulary_ = holder.user_vocabulary_, holder.item_vocabulary_
+    model.seen_, model.source_, model.seed_ = holder.seen_, holder.source_, stored["seed"]
+    model.item_texts_, model.report_ = {}, {}
+
+    def mine(key: str, dtype: type[np.generic], *shape: int) -> NDArray[Any]:
+        return tensor(f"{name}.{key}", dtype, *shape)
+
+    model._restore(stored["state"], mine)
+    return model
+
+
+def checked_alike(models: tuple[Recommender, ...], what: str) -> None:
+    """Refuses fitted models that were not trained on the same table."""
+    first = models[0]
+    for model in models[1:]:
+        same = (
+            model.user_vocabulary_ == first.user_vocabulary_
+            and model.item_vocabulary_ == first.item_vocabulary_
+            and np.array_equal(model.seen_.starts, first.seen_.starts)
+            and np.array_equal(model.seen_.others, first.seen_.others)
+            and np.array_equal(model.seen_.ratings, first.seen_.ratings)
+        )
+        if not same:
+            raise ParameterValueError(
+                f"{what}: {model!r} was fitted on another table than {first!r}; fit them on the same one"
+            )
