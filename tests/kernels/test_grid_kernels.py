@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bilinear.kernels.grid import cut_into_blocks, fill_cells, sgd_cells, shuffle_cells
+from bilinear.kernels.grid import INTERLEAVED, cut_into_blocks, fill_cells, interleave_cells, sgd_cells
 from bilinear.kernels.sgd import sgd_block
 
 N_USERS, N_ITEMS, N = 23, 17, 260
@@ -31,10 +31,14 @@ def filled(user_blocks=4, item_blocks=3, seed=0):
         )
     columns = np.empty_like(users), np.empty_like(items), np.empty_like(ratings)
     starts = np.zeros(user_blocks * item_blocks + 1, np.int64)
-    (_, u_labels, _, u_blocks), (_, i_labels, _, i_blocks) = sides
-    fill_cells(
-        users, items, ratings, u_labels, i_labels, u_blocks, i_blocks, item_blocks, *columns, starts
-    )  # fmt: skip
+    (u_order, _, u_starts, _), (_, i_labels, _, i_blocks) = sides
+    by_user = np.lexsort((items, users))
+    counts = np.bincount(users, minlength=N_USERS)
+    user_starts = np.append(0, np.cumsum(counts))
+    starts[::item_blocks] = np.append(0, np.cumsum(counts[u_order]))[u_starts]
+    grouped = user_starts, items[by_user], ratings[by_user]
+    for blocks in (np.arange(1, user_blocks), np.array([0])):  # shared out, in any order
+        fill_cells(blocks, u_starts, u_order, *grouped, i_labels, i_blocks, *columns, starts)
     return (users, items, ratings), sides, columns, starts
 
 
@@ -65,14 +69,20 @@ def test_cells_hold_every_rating_once_where_it_belongs():
     assert back == sorted(zip(users, items, ratings, strict=True))
 
 
-def test_a_shuffle_stays_in_the_cell_and_does_not_depend_on_who_does_it():
+def test_a_cell_comes_user_by_user():
+    _, _, (users, _, _), starts = filled()
+    for cell in range(12):
+        assert (np.diff(users[starts[cell] : starts[cell + 1]]) >= 0).all()
+
+
+def test_taking_turns_stays_in_the_cell_and_does_not_depend_on_who_does_it():
     _, _, columns, starts = filled()
     once, parts = [column.copy() for column in columns], [column.copy() for column in columns]
-    shuffle_cells(*once, starts, np.arange(12), 5)
+    interleave_cells(*once, starts, np.arange(12), 5)
     for part in (np.array([7, 3]), np.array([0, 1, 2]), np.array([11, 4, 5, 6, 8, 9, 10])):
-        shuffle_cells(*parts, starts, part, 5)
+        interleave_cells(*parts, starts, part, 5)
     other = [column.copy() for column in columns]
-    shuffle_cells(*other, starts, np.arange(12), 6)
+    interleave_cells(*other, starts, np.arange(12), 6)
     assert all((a == b).all() for a, b in zip(once, parts, strict=True))
     assert not (once[2] == other[2]).all()
     for cell in range(12):
@@ -81,13 +91,45 @@ def test_a_shuffle_stays_in_the_cell_and_does_not_depend_on_who_does_it():
         assert before == after
 
 
-def test_a_shuffle_puts_every_place_first_equally_often():
+@pytest.mark.parametrize("counts", [[3] * 5, [1, 9, 2, 40, 1], list(range(1, 60)), [7] * 16, [100], [2] * 17])
+def test_turns_go_round(counts):
+    """The twin: lists of turns; a user who is done hands over to the next, or else to the last turn."""
+    users = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
+    items = np.arange(len(users), dtype=np.int32)
+    ratings = items.astype(np.float32)
+    starts = np.array([0, len(users)])
+    mixed = users.copy()
+    interleave_cells(mixed, items, ratings, starts, np.array([0]), 3)
+    left, waiting = dict(enumerate(counts)), list(range(len(counts)))
+    turns = [waiting.pop(0) for _ in range(min(INTERLEAVED, len(counts)))]
+    expected, turn = [], 0
+    while turns:
+        turn = 0 if turn >= len(turns) else turn
+        user = turns[turn]
+        expected.append(user)
+        left[user] -= 1
+        if left[user]:
+            turn += 1
+        elif waiting:
+            turns[turn] = waiting.pop(0)
+            turn += 1
+        else:
+            last = turns.pop()
+            if turn < len(turns):
+                turns[turn] = last
+    assert mixed.tolist() == expected
+    assert (users[items] == mixed).all()  # items and ratings moved along
+    assert (items == ratings).all()
+    assert sorted(items) == list(range(len(users)))
+
+
+def test_a_users_order_in_a_cell_puts_every_rating_first_equally_often():
     n = 5
     starts, first = np.array([0, n]), np.zeros(n, int)
     for seed in range(4000):
-        users = np.arange(n, dtype=np.int32)
-        shuffle_cells(users, users.copy(), np.zeros(n, np.float32), starts, np.array([0]), seed)
-        first[users[0]] += 1
+        items = np.arange(n, dtype=np.int32)
+        interleave_cells(np.zeros(n, np.int32), items, np.zeros(n, np.float32), starts, np.array([0]), seed)
+        first[items[0]] += 1
     # chi square with 4 degrees of freedom: 18.5 is the 0.1 % point
     assert ((first - 800) ** 2 / 800).sum() < 18.5
 

@@ -7,6 +7,8 @@ from bilinear.kernels.sgd import loss_and_slope
 
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
 
+INTERLEAVED = 16  # users; enough that the processor has work while it waits for one's row
+
 
 @njit(cache=True, nogil=True)
 def cut_into_blocks(order, counts, n_blocks, labels, starts):  # type: ignore[no-untyped-def]
@@ -34,27 +36,39 @@ def cut_into_blocks(order, counts, n_blocks, labels, starts):  # type: ignore[no
 
 @njit(cache=True, nogil=True)
 def fill_cells(  # type: ignore[no-untyped-def]
-    users, items, ratings, user_labels, item_labels, user_block, item_block, n_item_blocks,
+    user_blocks, block_starts, user_order, user_starts, user_items, user_ratings, item_labels, item_block,
     cell_users, cell_items, cell_ratings, starts,
 ):  # fmt: skip
-    """Copies the ratings, relabelled, cell by cell: cell = user block * n_item_blocks + item block.
+    """Copies the ratings of the listed blocks of users, relabelled, cell by cell; in a cell, user by user.
 
-    user_block, item_block give the block of each label; starts (n_cells + 1,) is filled.
-    Cost: O(n_ratings + n_cells), 12 bytes a rating written.
+    Cell = user block * number of item blocks + item block. user_starts, user_items, user_ratings are
+    the ratings grouped by user; block_starts are places in user_order. `starts` (n_cells + 1,) must
+    hold the first rating of each listed block's first cell; the rest of it is filled. Blocks of users
+    write to places of their own, so several calls may share them out.
+    Cost: O(n_ratings), 12 bytes a rating written.
     """
-    n_cells = len(starts) - 1
-    for n in range(len(users)):
-        cell = user_block[user_labels[users[n]]] * n_item_blocks + item_block[item_labels[items[n]]]
-        starts[cell + 1] += 1
-    for cell in range(n_cells):
-        starts[cell + 1] += starts[cell]
-    free = starts[:-1].copy()
-    for n in range(len(users)):
-        u, i = user_labels[users[n]], item_labels[items[n]]
-        cell = user_block[u] * n_item_blocks + item_block[i]
-        at = free[cell]
-        free[cell] = at + 1
-        cell_users[at], cell_items[at], cell_ratings[at] = u, i, ratings[n]
+    n_item_blocks = (len(starts) - 1) // (len(block_starts) - 1)
+    free = np.empty(n_item_blocks, np.int64)
+    for b in range(len(user_blocks)):
+        block = user_blocks[b]
+        free[:] = 0
+        for place in range(block_starts[block], block_starts[block + 1]):
+            row = user_order[place]
+            for n in range(user_starts[row], user_starts[row + 1]):
+                free[item_block[item_labels[user_items[n]]]] += 1
+        at = starts[block * n_item_blocks]
+        for c in range(n_item_blocks):
+            size = free[c]
+            starts[block * n_item_blocks + c] = at
+            free[c] = at
+            at += size
+        for place in range(block_starts[block], block_starts[block + 1]):
+            row = user_order[place]
+            for n in range(user_starts[row], user_starts[row + 1]):
+                item = item_labels[user_items[n]]
+                at = free[item_block[item]]
+                free[item_block[item]] = at + 1
+                cell_users[at], cell_items[at], cell_ratings[at] = place, item, user_ratings[n]
 
 
 @njit(inline="always")
@@ -67,22 +81,66 @@ def _next(state):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def shuffle_cells(users, items, ratings, starts, cells, seed):  # type: ignore[no-untyped-def]
-    """Shuffles the ratings within each listed cell; what a cell becomes depends on seed and cell alone."""
+def interleave_cells(users, items, ratings, starts, cells, seed):  # type: ignore[no-untyped-def]
+    """Orders each listed cell, which comes user by user, so that INTERLEAVED users take turns.
+
+    A user's ratings in the cell follow each other in random order with those of INTERLEAVED - 1 others
+    between: the user's row then stays in the first-level cache, and no step waits for the one before.
+    What a cell becomes depends on its ratings, the seed and the number of the cell alone.
+    """
+    most = 0
+    for c in range(len(cells)):
+        most = max(most, starts[cells[c] + 1] - starts[cells[c]])
+    old_users, old_items = np.empty(most, users.dtype), np.empty(most, items.dtype)
+    old_ratings = np.empty(most, ratings.dtype)
+    at, end = np.empty(INTERLEAVED, np.int64), np.empty(INTERLEAVED, np.int64)
     for c in range(len(cells)):
         cell = cells[c]
+        first, size = starts[cell], starts[cell + 1] - starts[cell]
+        old_users[:size] = users[first : first + size]
+        old_items[:size] = items[first : first + size]
+        old_ratings[:size] = ratings[first : first + size]
         state = np.uint64(seed) ^ (np.uint64(cell + 1) * np.uint64(0x9E3779B97F4A7C15))
         if state == 0:
             state = np.uint64(1)
         for _ in range(4):
             state = _next(state)
-        first = starts[cell]
-        for n in range(starts[cell + 1] - 1, first, -1):
+        taken = 0  # ratings of users who have or had a turn
+        n_turns = 0
+        while n_turns < INTERLEAVED and taken < size:
+            at[n_turns] = taken
+            taken = _end_of_run(old_users, taken, size)
+            end[n_turns] = taken
+            n_turns += 1
+        turn = 0
+        for n in range(first, first + size):
+            if turn >= n_turns:
+                turn = 0
             state = _next(state)
-            m = first + np.int64((state >> np.uint64(11)) % np.uint64(n - first + 1))
-            users[n], users[m] = users[m], users[n]
-            items[n], items[m] = items[m], items[n]
-            ratings[n], ratings[m] = ratings[m], ratings[n]
+            here = at[turn]
+            pick = here + np.int64((state >> np.uint64(11)) % np.uint64(end[turn] - here))
+            users[n], items[n], ratings[n] = old_users[pick], old_items[pick], old_ratings[pick]
+            old_items[pick], old_ratings[pick] = old_items[here], old_ratings[here]
+            at[turn] = here + 1
+            if at[turn] < end[turn]:
+                turn += 1
+            elif taken < size:  # the next user takes this turn
+                at[turn] = taken
+                taken = _end_of_run(old_users, taken, size)
+                end[turn] = taken
+                turn += 1
+            else:  # nobody is left: the last turn moves here
+                n_turns -= 1
+                at[turn], end[turn] = at[n_turns], end[n_turns]
+
+
+@njit(inline="always")
+def _end_of_run(values, start, size):  # type: ignore[no-untyped-def]
+    """The first place after `start` whose value differs."""
+    place = start + 1
+    while place < size and values[place] == values[start]:
+        place += 1
+    return place
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")

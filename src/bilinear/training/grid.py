@@ -1,10 +1,11 @@
 """The fast path of gradient descent: a grid of cells whose rows fit into cache.
 
 Users and items are cut at random into blocks with nearly equal numbers of ratings, and ratings
-are copied cell by cell (user block, item block). While a cell is worked on, the factor rows it
-touches stay in the second-level cache. A stratum is a set of cells that share no row, so its
-cells may run at once, in any order, on any number of threads, with the same bits (Gemulla,
-Nijkamp, Haas and Sismanis 2011; Zhuang, Chin, Juan and Lin 2013).
+are copied cell by cell (user block, item block), in a cell user by user, with some users taking
+turns. While a cell is worked on, the factor rows of its items stay in the second-level cache, and
+those of its users pass through the first-level cache, each once. A stratum is a set of cells that
+share no row, so its cells may run at once, in any order, on any number of threads, with the same
+bits (Gemulla, Nijkamp, Haas and Sismanis 2011; Zhuang, Chin, Juan and Lin 2013).
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.data.interactions import Interactions
-from bilinear.kernels.grid import cut_into_blocks, fill_cells, shuffle_cells
+from bilinear.kernels.grid import cut_into_blocks, fill_cells, interleave_cells
 from bilinear.model.parameters import Array, Parameters
 
-_CACHE = 700 * 1024  # bytes of factor rows a cell may touch; fixed, so that bits do not depend on the machine
+_CACHE = 700 * 1024  # bytes of a cell's item rows; fixed, so that bits do not depend on the machine
 _FEWEST_BLOCKS = 16
+_EVEN = 8  # numbers of blocks are multiples of it, so that threads share a stratum evenly
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,34 +74,38 @@ class Grid:
 
     @classmethod
     def of(cls, table: Interactions, row_bytes: int, rng: np.random.Generator, pool: Pool) -> Grid:
-        """Cuts `table` so that a cell's rows, of `row_bytes` each, fit the cache."""
-        rows_a_side = max(1, _CACHE // (2 * row_bytes))
-        user_counts = np.bincount(table.users, minlength=table.n_users)
+        """Cuts `table` so that the rows of a cell's items, of `row_bytes` each, fit the cache."""
+        by_user = table.by_user
+        n_item_blocks = _n_blocks(table.n_items, _CACHE // row_bytes)
+        # an item block stays in cache; users pass through, and need only be enough for all threads
+        n_user_blocks = _n_blocks(table.n_users, max(1, table.n_users // n_item_blocks))
+        user_side = Side.cut(by_user.counts, n_user_blocks, rng)
         item_counts = np.bincount(table.items, minlength=table.n_items)
-        sides = []
-        for counts in (user_counts, item_counts):
-            n_blocks = min(len(counts), max(_FEWEST_BLOCKS, -(-len(counts) // rows_a_side)))
-            sides.append(Side.cut(counts, n_blocks, rng))
-        user_side, item_side = sides
+        item_side = Side.cut(item_counts, n_item_blocks, rng)
         n_cells = user_side.n_blocks * item_side.n_blocks
         columns = np.empty_like(table.users), np.empty_like(table.items), np.empty_like(table.ratings)
         starts = np.zeros(n_cells + 1, np.int64)
-        fill_cells(
-            table.users,
-            table.items,
-            table.ratings,
-            user_side.labels,
-            item_side.labels,
-            user_side.blocks,
-            item_side.blocks,
-            item_side.n_blocks,
-            *columns,
-            starts,
-        )
-        grid = cls(*columns, starts, user_side, item_side)
-        seed = int(rng.integers(2**63))
-        pool.run(lambda cells: shuffle_cells(*columns, starts, cells, seed), np.arange(n_cells))
-        return grid
+        ratings_before = np.append(0, np.cumsum(by_user.counts[user_side.order]))
+        starts[:: item_side.n_blocks] = ratings_before[user_side.starts]
+        item_block, seed = item_side.blocks, int(rng.integers(2**63))
+
+        def fill(blocks: NDArray[np.int64]) -> None:
+            fill_cells(
+                blocks,
+                user_side.starts,
+                user_side.order,
+                by_user.starts,
+                by_user.others,
+                by_user.ratings,
+                item_side.labels,
+                item_block,
+                *columns,
+                starts,
+            )
+
+        pool.run(fill, np.arange(user_side.n_blocks))
+        pool.run(lambda cells: interleave_cells(*columns, starts, cells, seed), np.arange(n_cells))
+        return cls(*columns, starts, user_side, item_side)
 
     def strata(self, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
         """All cells once, as sets that share no row; which cells meet in a stratum, `rng` draws."""
@@ -145,6 +151,11 @@ def pool(n_threads: int | None) -> Iterator[Pool]:
         return
     with ThreadPoolExecutor(n_threads) as executor:
         yield Pool(executor, n_threads)
+
+
+def _n_blocks(n_rows: int, rows_a_block: int) -> int:
+    n_blocks = max(_FEWEST_BLOCKS, -(-n_rows // max(1, rows_a_block)))
+    return min(n_rows, -(-n_blocks // _EVEN) * _EVEN)
 
 
 def _reordered(parameters: Parameters, users: NDArray[Any], items: NDArray[Any]) -> Parameters:

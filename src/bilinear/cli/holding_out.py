@@ -1,0 +1,67 @@
+"""How commands hold out a test part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import typer
+
+from bilinear.cli import options
+from bilinear.errors import ParameterValueError
+
+HOW = ("random", "per-user", "temporal", "leave-last-out", "users", "file")
+
+Split = Annotated[
+    str,
+    typer.Option(
+        help="How to hold out the test part: random, per-user, temporal, leave-last-out, users (whole users, "
+        "met by fold-in; ranking), or file."
+    ),
+]
+Test = Annotated[
+    str | None,
+    typer.Option(
+        help="Share of the rows to hold out (0.2), of the users (0.1), with leave-last-out how many of each "
+        "user (1); with --split file, the file of test rows."
+    ),
+]
+
+
+def held_out(table: Any, how: str, test: str | None, seed: int, reading: Mapping[str, Any]) -> Any:
+    """The split of a table that the options ask for.
+
+    Raises: ParameterValueError, DataError: no such split, or it cannot be made.
+    """
+    from bilinear.data import splits
+
+    if how not in HOW:
+        raise ParameterValueError(f"--split {how}: choose {' or '.join(HOW)}")
+    if how == "file":
+        if test is None:
+            raise ParameterValueError("--split file: name the file of test rows with --test FILE")
+        return splits.split_file(table, options.read_table(test, has_ratings=table.has_ratings, **reading))
+    share = _number({"leave-last-out": "1", "users": "0.1"}.get(how, "0.2") if test is None else test)
+    by_name: dict[str, Callable[[], Any]] = {
+        "random": lambda: splits.split_random(table, share, seed),
+        "per-user": lambda: splits.split_per_user(table, share, seed),
+        "temporal": lambda: splits.split_temporal(table, share),
+        "leave-last-out": lambda: splits.split_leave_last_out(table, _whole(share), seed),
+        "users": lambda: splits.split_users(table, share, rng=seed),
+    }
+    return by_name[how]()
+
+
+def _number(test: str) -> float:
+    try:
+        return float(test)
+    except ValueError:
+        raise ParameterValueError(
+            f"--test {test}: a share such as 0.2; a file of test rows goes with --split file"
+        ) from None
+
+
+def _whole(share: float) -> int:
+    if share != int(share):
+        raise ParameterValueError(f"--test {share:g}: leave-last-out takes a whole number of rows a user")
+    return int(share)

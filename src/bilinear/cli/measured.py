@@ -1,0 +1,64 @@
+"""How commands show what was measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bilinear.cli.output import say, say_table
+
+_ENOUGH = 30  # rows below which an RMSE says nothing
+
+
+def say_measurement(measured: Any) -> None:
+    """The table of models: errors of ratings or metrics of rankings, with intervals and differences."""
+    if measured.task == "ratings":
+        _say_errors(measured)
+    else:
+        _say_rankings(measured)
+
+
+def say_comparison(comparison: Any) -> None:
+    """Rankings of fitted models, in full."""
+    say(str(comparison))
+
+
+def _say_rankings(measured: Any) -> None:
+    comparison = measured.comparison
+    say(f"Held out: {measured.split}; never seen in training or search")
+    say(str(comparison))
+    seconds = ", ".join(f"{name} {taken:.2f}" for name, taken in measured.seconds.items())
+    say(f"\nSeconds to fit: {seconds}")
+
+
+def _say_errors(measured: Any) -> None:
+    any_scores = next(iter(measured.scores.values()))
+    worst_first = sorted(measured.scores.items(), key=lambda pair: -pair[1].rmse.value)
+    say(
+        f"Held out: {any_scores.n_ratings:,} ratings of {any_scores.n_users:,} users ({measured.split}), "
+        "never seen in training or search"
+    )
+    columns = {
+        "model": [name for name, _ in worst_first],
+        "RMSE [95 % interval]": [str(scores.rmse) for _, scores in worst_first],
+        "MAE [95 % interval]": [str(scores.mae) for _, scores in worst_first],
+    }
+    if measured.differences:
+        columns[f"RMSE - {measured.reference}'s"] = [
+            _signed(measured.differences[name]) if name in measured.differences else ""
+            for name, _ in worst_first
+        ]
+    columns["seconds"] = [f"{measured.seconds[name]:.2f}" for name, _ in worst_first]
+    say_table(columns, right=["seconds"])
+    n_unknown = any_scores.n_unknown
+    if n_unknown:
+        say(
+            f"Of these ratings {any_scores.unknown_users:.1%} have a user and "
+            f"{any_scores.unknown_items:.1%} an item without training ratings, {n_unknown:,} in all"
+            + ("; RMSE on them:" if n_unknown >= _ENOUGH else "")
+        )
+        for name, scores in worst_first if n_unknown >= _ENOUGH else ():
+            say(f"  {name}: {scores.rmse_unknown:.4f}")
+
+
+def _signed(difference: Any) -> str:
+    return f"{difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
