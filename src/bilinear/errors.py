@@ -15,6 +15,7 @@ BilinearError
 ├── ParameterValueError (ValueError)   an argument outside what it may be
 ├── DivergenceError (ArithmeticError)  the loss stopped being a finite number
 ├── ModelFileError (ValueError)        a model folder that is damaged, newer or hostile
+├── CheckpointError (ValueError)       a checkpoint that is damaged, or of another training
 ├── DownloadError (OSError)            a data set could not be fetched
 └── MissingDependencyError (ImportError)  an optional package is needed
 ```
@@ -25,6 +26,7 @@ Every message says what is wrong, where, and what to do.
 __all__ = [
     "AmbiguousColumnError",
     "BilinearError",
+    "CheckpointError",
     "DataError",
     "DivergenceError",
     "DownloadError",
@@ -99,6 +101,10 @@ class DivergenceError(BilinearError, ArithmeticError):
 
 class ModelFileError(BilinearError, ValueError):
     """The model folder is damaged, of a newer format, or not to be trusted."""
+
+
+class CheckpointError(BilinearError, ValueError):
+    """The checkpoint is damaged, of another training, or not to be gone on with."""
 
 
 class DownloadError(BilinearError, OSError):

@@ -10,7 +10,10 @@ import pytest
 from bilinear.training.history import Epoch, History
 from bilinear.training.progress import Bar, Quiet
 
-EPOCHS = tuple(Epoch(n, 1 / n, 0.9 + abs(n - 3) / 10, 0.02, 0.0, 0.5, 2e6) for n in range(1, 6))
+EPOCHS = tuple(
+    Epoch(n, 1 / n, 0.9 + abs(n - 3) / 10, 0.02 / n, 0.5 + n / 100, 0.5, 2e6, 3.0 + n, 4.0 + n, 5.0 / n)
+    for n in range(1, 6)
+)
 HISTORY = History(EPOCHS, 3, "stopped early")
 
 
@@ -18,6 +21,24 @@ def test_it_survives_json():
     assert History.from_dict(json.loads(json.dumps(HISTORY.to_dict()))) == HISTORY
     closed = History((), 0, "closed form")
     assert History.from_dict(closed.to_dict()) == closed
+
+
+def test_it_survives_as_a_table_of_numbers():
+    closed = History((), 0, "closed form")
+    unvalidated = replace(HISTORY, epochs=tuple(replace(epoch, validation_rmse=None) for epoch in EPOCHS))
+    for history in (HISTORY, closed, unvalidated):
+        assert History.from_table(history.table(), **history.summary()) == history
+    for wrong in (HISTORY.table()[1:], HISTORY.table()[:, 1:]):
+        with pytest.raises(ValueError, match=r"epoch 2 in place 1|columns"):
+            History.from_table(wrong, **HISTORY.summary())
+
+
+def test_a_long_history_prints_some_lines_with_the_kept_and_the_last():
+    epochs = tuple(replace(EPOCHS[0], number=n) for n in range(1, 20_001))
+    lines = str(History(epochs, 777, "all epochs done")).splitlines()
+    assert len(lines) < 70
+    assert [line.split()[0] for line in lines if "kept" in line] == ["777"]
+    assert lines[-2].split()[0] == "20000"
 
 
 def test_the_best_rmse_is_that_of_the_best_epoch():
@@ -39,11 +60,11 @@ def test_the_figure_holds_the_numbers_and_is_written(tmp_path, validated):
     figure = replace(HISTORY, epochs=epochs).plot(tmp_path / "history.png")
     assert (tmp_path / "history.png").read_bytes().startswith(b"\x89PNG")
     lines = [line for axes in figure.axes for line in axes.get_lines()]
-    assert list(lines[0].get_ydata()) == [epoch.loss for epoch in EPOCHS]
-    assert len(figure.axes) == (2 if validated else 1)
-    if validated:
-        assert list(lines[1].get_ydata()) == [epoch.validation_rmse for epoch in EPOCHS]
-        assert (lines[2].get_xdata()[0], lines[2].get_ydata()[0]) == (3, 0.9)
+    drawn = [list(line.get_ydata()) for line in lines]
+    for name in ("loss", "learning_rate", "momentum", "user_norm", "item_norm", "update_norm"):
+        assert [getattr(epoch, name) for epoch in EPOCHS] in drawn, name
+    assert ([epoch.validation_rmse for epoch in EPOCHS] in drawn) == validated
+    assert ([0.9] in drawn) == validated  # the kept epoch
 
 
 def drive(progress):

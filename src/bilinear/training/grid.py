@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -125,6 +125,11 @@ class Grid:
     def restored(self, parameters: Parameters) -> Parameters:
         """The inverse of `renumbered`."""
         return _reordered(parameters, self.user_side.labels, self.item_side.labels)
+
+    def relabelled(self, table: Interactions) -> Interactions:
+        """Another table of the same rows, in the numbers of the grid. Memory: 8 bytes a rating."""
+        users, items = self.user_side.labels[table.users], self.item_side.labels[table.items]
+        return replace(table, users=users, items=items)
 
 
 class Pool:

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bilinear.errors import MissingDependencyError
+
+Ended = Literal["all epochs done", "stopped early", "interrupted", "closed form"]
+_MOST_LINES = 60  # of a printed history
+_LOSS, _MEASURED, _SECOND = "#7a8699", "#c2410c", "#1d4ed8"
 
 
 @dataclass(frozen=True)
 class Epoch:
     """One pass over the training ratings.
 
-    `loss` is the mean training loss per rating (before each step, without the penalty),
-    `validation_rmse` in rating units or None without a validation part.
+    Attributes:
+        loss: the mean training loss per rating (before each step, without the penalty).
+        validation_rmse: in rating units, or None without a validation part.
+        learning_rate, momentum: in the middle of the epoch.
+        user_norm, item_norm: at its end, the root of the summed squares of all user (item) factors.
+        update_norm: likewise of how far the epoch moved all factors; estimated from about 1,000 rows
+            of either side where there are more.
     """
 
     number: int
@@ -25,6 +37,12 @@ class Epoch:
     momentum: float
     seconds: float
     ratings_per_second: float
+    user_norm: float | None = None
+    item_norm: float | None = None
+    update_norm: float | None = None
+
+
+COLUMNS = tuple(field.name for field in fields(Epoch))
 
 
 @dataclass(frozen=True)
@@ -33,12 +51,17 @@ class History:
 
     epochs: tuple[Epoch, ...]
     best_epoch: int
-    ended: Literal["all epochs done", "stopped early", "interrupted", "closed form"]
+    ended: Ended
 
     @property
     def best_validation_rmse(self) -> float | None:
         """RMSE on the inner validation part with the weights that were kept."""
         return self.epochs[self.best_epoch - 1].validation_rmse if self.epochs else None
+
+    @property
+    def seconds(self) -> float:
+        """Time of all epochs, validation not counted."""
+        return sum(epoch.seconds for epoch in self.epochs)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -46,15 +69,43 @@ class History:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> History:
         epochs, best_epoch = tuple(Epoch(**epoch) for epoch in stored["epochs"]), int(stored["best_epoch"])
+        return cls._checked(epochs, best_epoch, stored["ended"])
+
+    def table(self) -> NDArray[np.float64]:
+        """(n_epochs, len(COLUMNS)) the epochs as numbers, NaN for None."""
+        rows = [[np.nan if value is None else value for value in astuple(epoch)] for epoch in self.epochs]
+        return np.array(rows, np.float64).reshape(len(rows), len(COLUMNS))
+
+    def summary(self) -> dict[str, Any]:
+        """What `from_table` needs beside the table, as JSON values."""
+        return {"best_epoch": self.best_epoch, "ended": self.ended}
+
+    @classmethod
+    def from_table(cls, table: NDArray[np.float64], best_epoch: int, ended: Ended) -> History:
+        """The inverse of `table` and `summary`; ValueError for what they could not have made."""
+        if table.shape[1:] != (len(COLUMNS),):
+            raise ValueError(f"a history of shape {table.shape}; {len(COLUMNS)} columns belong there")
+        epochs = []
+        for n, row in enumerate(table.tolist(), start=1):
+            if row[0] != n:
+                raise ValueError(f"epoch {row[0]:g} in place {n}")
+            values: list[Any] = [None if value != value else value for value in row[1:]]
+            epochs.append(Epoch(n, *values))
+        return cls._checked(tuple(epochs), best_epoch, ended)
+
+    @classmethod
+    def _checked(cls, epochs: tuple[Epoch, ...], best_epoch: int, ended: Ended) -> History:
         if not min(1, len(epochs)) <= best_epoch <= len(epochs):
             raise ValueError(f"epoch {best_epoch} was kept, of {len(epochs)}")
-        return cls(epochs, best_epoch, stored["ended"])
+        return cls(epochs, best_epoch, ended)
 
     def __str__(self) -> str:
         if not self.epochs:
             return f"History({self.ended})"
         lines = ["epoch     loss  validation RMSE     rate  M ratings/s"]
-        for epoch in self.epochs:
+        every = -(-len(self.epochs) // _MOST_LINES)
+        for number in sorted({*range(1, len(self.epochs) + 1, every), self.best_epoch, len(self.epochs)}):
+            epoch = self.epochs[number - 1]
             rmse = "" if epoch.validation_rmse is None else f"{epoch.validation_rmse:.4f}"
             kept = " <- kept" if epoch.number == self.best_epoch else ""
             lines.append(
@@ -64,7 +115,7 @@ class History:
         return "\n".join([*lines, self.ended])
 
     def plot(self, path: str | Path | None = None) -> Any:
-        """Training loss and validation RMSE over the epochs, as a matplotlib figure.
+        """Loss and validation RMSE, rate and momentum, and norms over the epochs, as a matplotlib figure.
 
         Args: path: where to write it as well, by its suffix (PNG, SVG, PDF).
         Raises: MissingDependencyError: matplotlib is not installed.
@@ -73,17 +124,43 @@ class History:
             from matplotlib.figure import Figure
         except ImportError as error:
             raise MissingDependencyError("plots need matplotlib: pip install 'bilinear[plot]'") from error
-        figure = Figure(figsize=(7, 4), layout="constrained")
-        axes = figure.subplots()
+        figure = Figure(figsize=(7, 7.5), layout="constrained")
+        top, middle, bottom = figure.subplots(3, sharex=True, height_ratios=(3, 2, 2))
         numbers = [epoch.number for epoch in self.epochs]
-        axes.plot(numbers, [epoch.loss for epoch in self.epochs], color="#7a8699", label="training loss")
-        axes.set(xlabel="epoch", ylabel="mean training loss")
+
+        def column(name: str) -> list[float]:
+            return [np.nan if (value := getattr(epoch, name)) is None else value for epoch in self.epochs]
+
+        def one(axes: Any, name: str, color: str, label: str) -> None:
+            axes.plot(numbers, column(name), color=color)
+            axes.set_ylabel(label, color=color)
+
+        one(top, "loss", _LOSS, "mean training loss")
+        one(middle, "learning_rate", _LOSS, "learning rate")
+        middle.set_ylim(bottom=0)
         if self.best_validation_rmse is not None:
-            right = axes.twinx()
-            measured = [epoch.validation_rmse or 0.0 for epoch in self.epochs]
-            right.plot(numbers, measured, color="#c2410c")
-            right.plot(self.best_epoch, self.best_validation_rmse, "o", color="#c2410c")
-            right.set_ylabel("validation RMSE", color="#c2410c")
+            right = top.twinx()
+            one(right, "validation_rmse", _MEASURED, "validation RMSE")
+            right.plot(self.best_epoch, self.best_validation_rmse, "o", color=_MEASURED)
+            for axes in (middle, bottom):
+                axes.axvline(self.best_epoch, color=_MEASURED, linewidth=0.8, linestyle=":")
+            top.set_title(f"{self.ended}; epoch {self.best_epoch} kept", loc="left", fontsize="medium")
+        else:
+            top.set_title(self.ended, loc="left", fontsize="medium")
+        if any(epoch.momentum for epoch in self.epochs):
+            right = middle.twinx()
+            one(right, "momentum", _SECOND, "momentum")
+            right.set_ylim(0, 1)
+        for name, color, label in (
+            ("user_norm", _LOSS, "all user factors"),
+            ("item_norm", _SECOND, "all item factors"),
+            ("update_norm", _MEASURED, "their change in the epoch"),
+        ):
+            bottom.plot(numbers, column(name), color=color, label=label)
+        bottom.set(xlabel="epoch", ylabel="norm")
+        if any(epoch.update_norm for epoch in self.epochs):
+            bottom.set_yscale("log")
+        bottom.legend(fontsize="small")
         if path is not None:
             figure.savefig(path, dpi=150)
         return figure

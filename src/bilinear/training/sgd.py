@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
@@ -118,16 +119,15 @@ class SGD(Solver):
             KeyboardInterrupt: only before the first epoch is done; later the best epoch is kept.
         """
         solver = self.resolved(objective.interactions.n_ratings)
-        assert solver.n_epochs != "auto"
-        run = _Run.of(solver, solver.n_epochs, objective, start)
-        if self.momentum or objective.interactions.n_ratings < _ON_GRID:
-            return descend(run, solver, objective, rng, validation, n_epochs, progress, stage)
         with pool(self.threads) as threads:
-            row_bytes = start.n_factors * start.user_factors.itemsize + 16
-            grid = Grid.of(objective.interactions, row_bytes, rng, threads)
-            return descend(
-                _GridRun.on(grid, threads, run), solver, objective, rng, validation, n_epochs, progress, stage
-            )
+            on_grid = self.on_grid(objective.interactions.n_ratings)
+            make = partial(_GridRun.on, threads, rng) if on_grid else _Run.of
+            run = partial(make, solver, objective, start)
+            return descend(run, solver, objective, rng, validation, n_epochs, progress, stage)
+
+    def on_grid(self, n_ratings: int) -> bool:
+        """Whether a table of so many ratings is laid out as a grid."""
+        return not self.momentum and n_ratings >= _ON_GRID
 
 
 @dataclass
@@ -144,13 +144,18 @@ class _Run:
     item_weights: Array
     measured: list[float] = field(default_factory=list)
     """Of the epochs so far, for schedules that look at it."""
+    done: int = 0
+    """Ratings (on the grid: strata) of the epoch under way that are done."""
+    total: float = 0.0
+    """Their summed loss."""
 
     @classmethod
-    def of(cls, solver: SGD, n_epochs: int, objective: Objective, start: Parameters) -> _Run:
+    def of(cls, solver: SGD, objective: Objective, start: Parameters) -> _Run:
+        assert solver.n_epochs != "auto"
         dtype = start.user_biases.dtype.type
         return cls(
             solver,
-            n_epochs,
+            solver.n_epochs,
             objective,
             start.copy(),
             Parameters.zeros((start.n_users, start.n_items), start.n_factors, 0, dtype)
@@ -163,6 +168,19 @@ class _Run:
 
     def current(self) -> Parameters:
         return self.parameters
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        state: dict[str, NDArray[Any]] = {"done": np.array([self.done]), "total": np.array([self.total])}
+        state |= self.parameters.arrays()
+        if self.speed is not None:
+            state |= {f"speed.{name}": array for name, array in self.speed.arrays().items()}
+        return state
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        self.done, self.total = int(state["done"][0]), float(state["total"][0])
+        for name, array in self.state().items():
+            if name not in ("done", "total"):
+                array[:] = state[name]
 
     def pace(self, number: int) -> tuple[float, float]:
         share = (number - 0.5) / self.n_epochs
@@ -177,27 +195,31 @@ class _Run:
 
     def epoch(self, number: int, rng: np.random.Generator, progress: Progress) -> float:
         """One pass in an order that `rng` draws; returns the mean loss."""
-        total = 0.0
-        n_ratings = self.objective.interactions.n_ratings
+        n_ratings, solver = self.objective.interactions.n_ratings, self.solver
         order = rng.permutation(n_ratings)
-        l2_factors = self.objective.penalty.factors * self.solver.l2_schedule((number - 0.5) / self.n_epochs)
-        for start in range(0, n_ratings, _BLOCK):
+        l2_factors = self.objective.penalty.factors * solver.l2_schedule((number - 0.5) / self.n_epochs)
+        for start in range(self.done, n_ratings, _BLOCK):
             block = order[start : start + _BLOCK]
-            shares = np.array([start, start + len(block)]) / n_ratings
-            loss, done = self.step(block, (number - 1 + shares) / self.n_epochs, l2_factors)
+            shares = (number - 1 + np.array([start, start + len(block)]) / n_ratings) / self.n_epochs
+            rates = np.array([solver.schedule(float(share)) for share in shares]) * solver.learning_rate
+            loss, done = self.step(block, rates * self.reduction, l2_factors)
             if done < len(block) or not np.isfinite(loss):
                 raise self.diverged(number)
-            total += loss
+            self.done, self.total = start + len(block), self.total + loss
             progress.advance(len(block), loss / len(block))
-        return total / n_ratings
+        mean, self.done, self.total = self.total / n_ratings, 0, 0.0
+        return mean
 
     def step(
-        self, block: NDArray[np.int64], progress: NDArray[np.float64], l2_factors: float
+        self, block: NDArray[np.int64], rates: NDArray[np.float64], l2_factors: float
     ) -> tuple[float, int]:
+        """A step for each rating of `block`, at rates from the first to the second of `rates`.
+
+        Returns (summed loss before the steps, ratings done): fewer than asked where it diverged.
+        """
         solver, parameters, table = self.solver, self.parameters, self.objective.interactions
         low, high = self.objective.link.bounds
-        rates = np.array([solver.schedule(float(share)) for share in progress]) * solver.learning_rate
-        rates *= (1 - solver.momentum) * self.reduction
+        rates = rates * (1 - solver.momentum)
         data = (block, table.users, table.items, table.ratings)
         weights = (np.float64(parameters.global_mean), *parameters.arrays().values())
         problem = (
@@ -234,34 +256,59 @@ class _GridRun(_Run):
 
     grid: Grid = field(kw_only=True)
     pool: Pool = field(kw_only=True)
+    losses: NDArray[np.float64] = field(kw_only=True)
+    """(n_cells,) of the epoch under way."""
+    asked: tuple[Interactions, Interactions] | None = None
+    """A validation part, and the same in the rows of the grid."""
 
     @classmethod
-    def on(cls, grid: Grid, pool: Pool, run: _Run) -> _GridRun:
+    def on(
+        cls, pool: Pool, rng: np.random.Generator, solver: SGD, objective: Objective, start: Parameters
+    ) -> _GridRun:
+        assert solver.n_epochs != "auto"
+        row_bytes = start.n_factors * start.user_factors.itemsize + 16
+        dtype = start.user_biases.dtype.type
+        user_weights = weights_per_rating(objective.penalty, objective.user_counts, dtype)
+        item_weights = weights_per_rating(objective.penalty, objective.item_counts, dtype)
+        scale = Scale.of(objective.interactions, objective.link, objective.loss)
+        grid = Grid.of(objective.interactions, row_bytes, rng, pool)
         return cls(
-            run.solver,
-            run.n_epochs,
-            run.objective,
-            grid.renumbered(run.parameters),
+            solver,
+            solver.n_epochs,
+            objective,
+            grid.renumbered(start),
             None,
-            run.scale,
-            run.user_weights[grid.user_side.order],
-            run.item_weights[grid.item_side.order],
+            scale,
+            user_weights[grid.user_side.order],
+            item_weights[grid.item_side.order],
             grid=grid,
             pool=pool,
+            losses=np.zeros(len(grid.starts) - 1),
         )
 
     def current(self) -> Parameters:
         return self.grid.restored(self.parameters)
 
+    def weights(self) -> Parameters:
+        return self.parameters
+
+    def measure(self, validation: Interactions) -> float:
+        if self.asked is None or self.asked[0] is not validation:
+            self.asked = validation, self.grid.relabelled(validation)
+        return rmse(self.parameters, self.objective.link, self.asked[1])
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        return super().state() | {"losses": self.losses}
+
     def epoch(self, number: int, rng: np.random.Generator, progress: Progress) -> float:
         """One pass in an order of strata that `rng` draws; returns the mean loss."""
         grid, parameters, objective, solver = self.grid, self.parameters, self.objective, self.solver
         low, high = objective.link.bounds
-        losses = np.zeros(len(grid.starts) - 1)
         l2_factors = objective.penalty.factors * solver.l2_schedule((number - 0.5) / self.n_epochs)
         strata = list(grid.strata(rng))
-        done, told = 0, 0.0
-        for n, cells in enumerate(strata):
+        met, told = 0, self.total
+        for n in range(self.done, len(strata)):
+            cells = strata[n]
             share = (number - 1 + (n + 0.5) / len(strata)) / self.n_epochs
             rate = solver.learning_rate * solver.schedule(share) * self.reduction
             problem = (
@@ -281,16 +328,18 @@ class _GridRun(_Run):
                 objective.penalty.biases,
                 rate * self.scale.factor_rate,
                 rate * self.scale.bias_rate,
-                losses,
+                self.losses,
             )
             if not all(self.pool.run(partial(_descend_cells, problem), cells)):
                 raise self.diverged(number)
-            done += int((grid.starts[cells + 1] - grid.starts[cells]).sum())
+            met += int((grid.starts[cells + 1] - grid.starts[cells]).sum())
             if (n + 1) % _TOLD == 0 or n + 1 == len(strata):
-                total = float(losses.sum())
-                progress.advance(done, (total - told) / max(done, 1))
-                done, told = 0, total
-        return float(losses.sum()) / objective.interactions.n_ratings
+                self.done, self.total = n + 1, float(self.losses.sum())
+                progress.advance(met, (self.total - told) / max(met, 1))
+                met, told = 0, self.total
+        mean = float(self.losses.sum()) / objective.interactions.n_ratings
+        self.losses[:], self.done, self.total = 0, 0, 0.0
+        return mean
 
 
 def _descend_cells(problem: tuple[Any, ...], cells: NDArray[np.int64]) -> bool:
