@@ -24,7 +24,7 @@ def describe(
     rating: options.Rating = None,
     time: options.Time = None,
     query: options.Query = None,
-    duplicates: options.Duplicates = "last",
+    duplicates: options.Duplicates = None,
     encoding: options.Encoding = "utf-8",
     memory_limit: options.MemoryLimit = None,
     json: options.Json = False,

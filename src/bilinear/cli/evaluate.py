@@ -23,7 +23,7 @@ def command(
     rating: options.Rating = None,
     time: options.Time = None,
     query: options.Query = None,
-    duplicates: options.Duplicates = "last",
+    duplicates: options.Duplicates = None,
     encoding: options.Encoding = "utf-8",
     memory_limit: options.MemoryLimit = None,
     seed: options.Seed = 0,

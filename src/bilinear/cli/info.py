@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bilinear.cli import options
+from bilinear.cli.measured import say_measurement
 from bilinear.cli.output import say, say_json
-from bilinear.cli.train import say_measurement
 
 NAME = "info"
 HELP = "Show what a model was trained on, how, and its scores."

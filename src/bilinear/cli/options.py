@@ -13,8 +13,8 @@ Model = Annotated[Path, typer.Argument(help="A model folder made by `bilinear tr
 Ratings = Annotated[
     str,
     typer.Argument(
-        help="CSV, TSV, .dat, u.data, Parquet or JSON lines, also .gz or .zst; or a database as "
-        "sqlite:///FILE or postgresql://..., with --query."
+        help="Ratings, or clicks without any: CSV, TSV, .dat, u.data, Parquet or JSON lines, a user with its "
+        "items per line; also .gz or .zst. Or a database as sqlite:///FILE or postgresql://..., with --query."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -27,14 +27,27 @@ Rating = Annotated[str | None, typer.Option("--rating", help="Name (or position)
 Time = Annotated[
     str | None, typer.Option("--time", help="Name (or position) of the time column; '' for none.")
 ]
+Count = Annotated[
+    str | None,
+    typer.Option("--count", help="Without ratings: name (or position) of a column of counts; '' for none."),
+]
+Layout = Annotated[
+    str, typer.Option(help="Without ratings: rows, lists (a user and its items per line), or auto.")
+]
 Encoding = Annotated[str, typer.Option(help="Of text files; latin-1 is the usual other one.")]
 Duplicates = Annotated[
-    str, typer.Option(help="One user rated one item twice: last (by time), mean, or error.")
+    str | None,
+    typer.Option(
+        help="A user and an item come twice: last (by time), mean, error; without ratings also sum. "
+        "Else last of ratings, and the sum of clicks."
+    ),
 ]
 MemoryLimit = Annotated[
     str | None, typer.Option(help="What reading may use before it spills to disk, such as 2GB.")
 ]
-Query = Annotated[str | None, typer.Option(help="SQL that gives user, item, rating and, if any, time.")]
+Query = Annotated[
+    str | None, typer.Option(help="SQL that gives user, item and, if any, rating or count, and time.")
+]
 Candidates = Annotated[
     str | None, typer.Option(help="Only these items: ids with commas between, or @FILE with one a line.")
 ]
@@ -47,32 +60,34 @@ def read_table(
     item: str | None = None,
     rating: str | None = None,
     time: str | None = None,
-    duplicates: Any = "last",
+    count: str | None = None,
+    layout: Any = "auto",
+    duplicates: Any = None,
     encoding: str = "utf-8",
     memory_limit: str | None = None,
     query: str | None = None,
+    has_ratings: bool | None = None,
 ) -> Any:
-    """The ratings of a file or of a database query, as the options describe them."""
-    from bilinear.data.readers import read_ratings
-    from bilinear.data.sql import read_sql
+    """The table of a file or of a database query, as the options describe it.
 
-    columns: dict[str, Any] = {"user": user, "item": item, "rating": rating, "time": time}
+    `has_ratings` says what it must have; None reads ratings where there are some.
+    """
+    from bilinear.data.readers import read_any
+
+    if rating is not None and count:
+        raise ParameterValueError("--rating and --count: a table has ratings or counts, name one of them")
+    columns: dict[str, Any] = {"user": user, "item": item, "rating": rating, "time": time, "count": count}
+    columns |= {"duplicates": duplicates, "layout": layout, "has_ratings": has_ratings}
     if "://" in source:
         if query is None:
             raise ParameterValueError(
                 f"{source} is a database: say what to read, such as "
                 "--query 'SELECT user_id, item_id, rating FROM ratings'"
             )
-        return read_sql(query, source, duplicates=duplicates, **columns)
+        return read_any(query, connection=source, **columns)
     if query is not None:
         raise ParameterValueError(f"--query reads from a database, but {source} is a file")
-    return read_ratings(
-        source,
-        duplicates=duplicates,
-        encoding=encoding,
-        memory_limit=memory_limit,
-        **columns,
-    )
+    return read_any(source, encoding=encoding, memory_limit=memory_limit, **columns)
 
 
 def id_list(given: str | None) -> list[str] | None:

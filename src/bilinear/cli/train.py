@@ -1,27 +1,49 @@
-"""bilinear train: from a table of ratings to a measured model."""
+"""bilinear train: from a table of ratings or clicks to a measured model."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from bilinear.cli import options
-from bilinear.cli.output import say, say_json, say_table, tell
+from bilinear.cli import holding_out, options
+from bilinear.cli.measured import say_measurement
+from bilinear.cli.output import say, say_json, tell
 from bilinear.errors import ParameterValueError
 
 NAME = "train"
-HELP = "Train a model, measure it on ratings it has not seen, and save it."
-_ENOUGH = 30  # rows below which an RMSE says nothing
+HELP = "Train a model, measure it on a part it has not seen, and save it."
 EXAMPLES = """Examples:
 
 bilinear train ratings.csv --items movies.csv --out model
+
+bilinear train clicks.csv
+
+bilinear train ratings.csv --task ranking --threshold 4 --model implicit-als --set n_factors=256
 
 bilinear train ratings.csv --split temporal --also cross-entropy
 
 bilinear train sqlite:///shop.db --query 'SELECT user_id, item_id, stars FROM reviews'
 """
+
+Task = Annotated[
+    str | None,
+    typer.Option(help="ratings (predict them) or ranking (what next); else ratings where there are some."),
+]
+Threshold = Annotated[
+    float | None, typer.Option(help="Ranking: learn from ratings (or counts) of at least this.")
+]
+Confidence = Annotated[
+    str | None,
+    typer.Option(help="Ranking: how much an interaction weighs: equal, ratings (or counts), or log."),
+]
+RelevantFrom = Annotated[
+    float | None,
+    typer.Option(help="Ranking: least rating of a test item that counts as a hit; else --threshold."),
+]
+Cutoffs = Annotated[str, typer.Option(help="Ranking: lengths of lists, with commas between.")]
 
 
 def command(
@@ -32,43 +54,62 @@ def command(
     items: Annotated[
         Path | None, typer.Option(help="A file with an id, a title and other columns for each item.")
     ] = None,
+    task: Task = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="auto, mf, biases or mean of ratings; auto, random-walk, graph-filter, implicit-als, ease, "
+            "sparse-ease, item-knn, popularity and others of rankings."
+        ),
+    ] = "auto",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE, any argument of the model. May be given more than once."),
+    ] = None,
     user: options.User = None,
     item: options.Item = None,
     rating: options.Rating = None,
     time: options.Time = None,
+    count: options.Count = None,
+    layout: options.Layout = "auto",
     query: options.Query = None,
-    duplicates: options.Duplicates = "last",
+    duplicates: options.Duplicates = None,
     encoding: options.Encoding = "utf-8",
     memory_limit: options.MemoryLimit = None,
-    split: Annotated[
-        str, typer.Option(help="How to hold out the test part: random, per-user, temporal, or file.")
-    ] = "random",
-    test: Annotated[
-        str,
-        typer.Option(help="Share of the ratings to hold out; with --split file, the file of test ratings."),
-    ] = "0.2",
-    n_factors: Annotated[str, typer.Option(help="Length of the factors, or auto.")] = "auto",
-    l2: Annotated[str, typer.Option(help="Penalty of the factors, or auto.")] = "auto",
-    l2_biases: Annotated[str, typer.Option(help="Penalty of the biases, or auto.")] = "auto",
-    link: Annotated[str, typer.Option(help="identity, or sigmoid into the rating range.")] = "identity",
-    loss: Annotated[
-        str, typer.Option(help="squared, or cross-entropy (with the sigmoid; convex).")
-    ] = "squared",
-    rating_range: Annotated[
-        tuple[float, float] | None, typer.Option(help="Lowest and highest prediction; else the data's own.")
+    split: holding_out.Split = "random",
+    test: holding_out.Test = None,
+    threshold: Threshold = None,
+    confidence: Confidence = None,
+    relevant_from: RelevantFrom = None,
+    cutoffs: Cutoffs = "5,10,20,50",
+    time_budget: Annotated[
+        float | None, typer.Option(help="Ranking, model auto: seconds to try models in.")
     ] = None,
-    n_epochs: Annotated[str, typer.Option(help="Passes over the ratings, or auto.")] = "auto",
-    learning_rate: Annotated[float, typer.Option(help="Largest step, for ratings of deviation one.")] = 0.02,
-    momentum: Annotated[float, typer.Option(help="Heavy-ball momentum, below 1.")] = 0.0,
-    schedule: Annotated[str, typer.Option(help="one-cycle or constant.")] = "one-cycle",
+    n_factors: Annotated[str | None, typer.Option(help="mf: length of the factors, or auto.")] = None,
+    l2: Annotated[str | None, typer.Option(help="mf: penalty of the factors, or auto.")] = None,
+    l2_biases: Annotated[str | None, typer.Option(help="mf: penalty of the biases, or auto.")] = None,
+    link: Annotated[str | None, typer.Option(help="mf: identity, or sigmoid into the rating range.")] = None,
+    loss: Annotated[
+        str | None, typer.Option(help="mf: squared, or cross-entropy (with the sigmoid; convex).")
+    ] = None,
+    rating_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Ratings: lowest and highest prediction; else the data's own."),
+    ] = None,
+    n_epochs: Annotated[str | None, typer.Option(help="mf: passes over the ratings, or auto.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="mf: largest step, for ratings of deviation one; else 0.02.")
+    ] = None,
+    momentum: Annotated[float | None, typer.Option(help="mf: heavy-ball momentum, below 1.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="mf: one-cycle or constant.")] = None,
     also: Annotated[
         list[str] | None,
-        typer.Option(help="Measure beside: sigmoid, cross-entropy. May be given more than once."),
+        typer.Option(help="mf: measure beside: sigmoid, cross-entropy. May be given more than once."),
     ] = None,
     refit: Annotated[
         bool,
         typer.Option(
-            "--refit/--no-refit", help="Save a model trained on all ratings, or the one that was measured."
+            "--refit/--no-refit", help="Save a model trained on all rows, or the one that was measured."
         ),
     ] = True,
     threads: Annotated[
@@ -80,110 +121,96 @@ def command(
 ) -> None:
     from contextlib import nullcontext
 
-    from bilinear.estimators.baselines import BiasModel, GlobalMean
+    from bilinear.cli.plans import implied_task, plan_of
     from bilinear.estimators.experiment import measure
-    from bilinear.estimators.matrix_factorization import MatrixFactorization
     from bilinear.training.progress import Bar, Quiet
-    from bilinear.training.schedules import Constant, OneCycle
-    from bilinear.training.sgd import SGD
 
-    schedules = {"one-cycle": OneCycle(), "constant": Constant()}
-    model = MatrixFactorization(
-        n_factors=_auto_or(int, "--n-factors", n_factors),
-        l2=_auto_or(float, "--l2", l2),
-        l2_biases=_auto_or(float, "--l2-biases", l2_biases),
-        **_link_and_loss(link, loss),
-        rating_range=rating_range,
-        solver=SGD(
-            _auto_or(int, "--n-epochs", n_epochs),
-            learning_rate,
-            momentum,
-            _one_of(schedules, "--schedule", schedule),
-            threads=threads,
-        ),
-        rng=seed,
-    )
-    variants = {"sigmoid": ("sigmoid", "squared"), "cross-entropy": ("sigmoid", "cross-entropy")}
-    models = {
-        "GlobalMean": GlobalMean(rating_range),
-        "BiasModel": BiasModel(rating_range=rating_range, rng=seed),
-        "MatrixFactorization": model,
-    }
-    for name in also or []:
-        chosen = _link_and_loss(*_one_of(variants, "--also", name))
-        models[f"MatrixFactorization, {name}"] = MatrixFactorization(**model.get_params(deep=False) | chosen)
     check_out(out)
-    reading: dict[str, Any] = {"user": user, "item": item, "rating": rating, "time": time}
-    reading |= {"duplicates": duplicates, "encoding": encoding, "memory_limit": memory_limit}
-    table = options.read_table(ratings, query=query, **reading)
+    given: dict[str, Any] = {
+        "n_factors": n_factors, "l2": l2, "l2_biases": l2_biases, "link": link, "loss": loss,
+        "n_epochs": n_epochs, "learning_rate": learning_rate, "momentum": momentum, "schedule": schedule,
+        "also": also or None, "rating_range": rating_range, "threshold": threshold, "confidence": confidence,
+        "relevant_from": relevant_from, "time_budget": time_budget,
+    }  # fmt: skip
+    reading: dict[str, Any] = {
+        "user": user, "item": item, "rating": rating, "time": time, "count": count, "layout": layout,
+        "duplicates": duplicates, "encoding": encoding, "memory_limit": memory_limit,
+    }  # fmt: skip
+    planned = partial(plan_of, model=model, settings=set_, given=given, cutoffs=cutoffs, seed=seed)
+    chosen: Any = implied_task(task, model, given)
+    if chosen is None:
+        table, chosen, why = with_task(options.read_table(ratings, query=query, **reading))
+        if not quiet:
+            tell(why)
+        plan = planned(chosen, threads=threads)
+    else:  # what can be refused before the table is read
+        plan = planned(chosen, threads=threads)
+        has_ratings = True if chosen == "ratings" else None
+        table = options.read_table(ratings, query=query, has_ratings=has_ratings, **reading)
     table.check_trainable()
-    texts = _item_texts(items, table.item_vocabulary) if items else {}
-    parts = _split(table, split, test, seed, reading)
+    texts = item_texts(items, table.item_vocabulary) if items else {}
+    parts = holding_out.held_out(table, split, test, seed, reading)
     if not quiet:
         tell(repr(table) + (f"; {table.n_duplicates:,} repeated rows merged" if table.n_duplicates else ""))
+    main = plan.models[plan.name]
     with nullcontext(Quiet()) if quiet else Bar() as progress:
-        measured = measure(models, parts, reference="BiasModel", rng=seed, progress=progress)
-        stopped = model.history_.ended == "interrupted"
-        if refit and not stopped:
-            everything = table if split != "file" else parts.train
-            model.retrain(everything, progress=progress)
-            stopped = model.history_.ended == "interrupted"
+        measured = measure(
+            plan.models,
+            parts,
+            task=chosen,
+            protocol=plan.protocol,
+            reference=plan.reference,
+            rng=seed,
+            progress=progress,
+            n_threads=threads,
+        )
+        stopped = _was_stopped(main)
+        again = refit and not stopped and split != "file"
+        if again:
+            _retrain(main, table, progress)
+            stopped = _was_stopped(main)
     if stopped:
         tell("stopped by you: the best weights so far are measured and saved")
-    trained_on = "all ratings" if refit and not stopped and split != "file" else "the training part"
-    model.item_texts_ = texts
-    model.report_ = measured.to_dict() | {
+    rows = f"all {table.noun}s"
+    trained_on = rows if again and not stopped else "the training part"
+    main.item_texts_ = texts
+    main.report_ = measured.to_dict() | {
         "trained_on": trained_on,
         "items_file": items.name if items else None,
         "data": table.describe().to_dict(),
     }
-    model.save(out)
+    main.save(out)
+    trials = getattr(main, "search_", None)
     if json:
-        say_json({"model": str(out)} | model.report_ | {"search": model.search_ and model.search_.to_dict()})
+        say_json({"model": str(out)} | main.report_ | {"search": trials and trials.to_dict()})
         return
-    if model.search_ is not None:
+    if trials is not None:
         say("Search on an inner validation part:")
-        say(str(model.search_) + "\n")
+        say(str(trials) + "\n")
     say_measurement(measured)
-    say(f"\nSaved to {out}: trained on {trained_on}, {model.parameters_.n_factors} factors. Next:")
-    first = table.user_vocabulary[0]
-    say(f"  bilinear recommend {out} --user {first}")
+    factors = f", {main.parameters_.n_factors} factors" if hasattr(main, "parameters_") else ""
+    say(f"\nSaved to {out}: {type(main).__name__} trained on {trained_on}{factors}. Next:")
+    say(f"  bilinear recommend {out} --user {table.user_vocabulary[0]}")
 
 
-def say_measurement(measured: Any) -> None:
-    """The table of models and what share of the held-out rows was unknown."""
-    any_scores = next(iter(measured.scores.values()))
-    worst_first = sorted(measured.scores.items(), key=lambda pair: -pair[1].rmse.value)
-    say(
-        f"Held out: {any_scores.n_ratings:,} ratings of {any_scores.n_users:,} users ({measured.split}), "
-        "never seen in training or search"
-    )
-    say_table(
-        {
-            "model": [name for name, _ in worst_first],
-            "RMSE [95 % interval]": [str(scores.rmse) for _, scores in worst_first],
-            "MAE [95 % interval]": [str(scores.mae) for _, scores in worst_first],
-            f"RMSE - {measured.reference}'s": [
-                _signed(measured.differences[name]) if name in measured.differences else ""
-                for name, _ in worst_first
-            ],
-            "seconds": [f"{measured.seconds[name]:.2f}" for name, _ in worst_first],
-        },
-        right=["seconds"],
-    )
-    n_unknown = any_scores.n_unknown
-    if n_unknown:
-        say(
-            f"Of these ratings {any_scores.unknown_users:.1%} have a user and "
-            f"{any_scores.unknown_items:.1%} an item without training ratings, {n_unknown:,} in all"
-            + ("; RMSE on them:" if n_unknown >= _ENOUGH else "")
+def with_task(table: Any) -> tuple[Any, Any, str]:
+    """The table, the task that it is for, and why; ratings that are all alike are taken as clicks."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    if not table.has_ratings:
+        return table, "ranking", "No rating column: this ranks what a user may take up next (--task ranking)"
+    if table.n_ratings and table.ratings.min() == table.ratings.max():
+        alike = (
+            f"Every rating is {table.ratings[0]:g}, which tells nothing apart: read as clicks, for a ranking"
         )
-        for name, scores in worst_first if n_unknown >= _ENOUGH else ():
-            say(f"  {name}: {scores.rmse_unknown:.4f}")
-
-
-def _signed(difference: Any) -> str:
-    return f"{difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
+        return replace(table, ratings=np.ones_like(table.ratings), has_ratings=False), "ranking", alike
+    return (
+        table,
+        "ratings",
+        "With a rating column: this predicts ratings (--task ratings; what to show next: --task ranking)",
+    )
 
 
 def check_out(out: Path) -> None:
@@ -196,26 +223,7 @@ def check_out(out: Path) -> None:
         raise ParameterValueError(f"{out}: there is no folder {out.resolve().parent}; make it first")
 
 
-def _split(table: Any, how: str, test: str, seed: int, reading: dict[str, Any]) -> Any:
-    from bilinear.data import splits
-
-    if how == "file":
-        return splits.split_file(table, options.read_table(test, **reading))
-    try:
-        share = float(test)
-    except ValueError:
-        raise ParameterValueError(
-            f"--test {test}: a share such as 0.2; a file of test ratings goes with --split file"
-        ) from None
-    by_name = {
-        "random": lambda: splits.split_random(table, share, seed),
-        "per-user": lambda: splits.split_per_user(table, share, seed),
-        "temporal": lambda: splits.split_temporal(table, share),
-    }
-    return _one_of(by_name, "--split", how)()
-
-
-def _item_texts(path: Path, vocabulary: Any) -> Any:
+def item_texts(path: Path, vocabulary: Any) -> Any:
     """Titles and genres in the order of the model's items, as the model keeps them."""
     from bilinear.data.items import read_items
     from bilinear.data.packed_text import PackedText
@@ -235,29 +243,15 @@ def _item_texts(path: Path, vocabulary: Any) -> Any:
     return texts
 
 
-def _link_and_loss(link: str, loss: str) -> dict[str, Any]:
-    from bilinear.model.link import Identity, Sigmoid
-    from bilinear.objective.losses import CrossEntropy, SquaredError
+def _retrain(model: Any, table: Any, progress: Any) -> None:
+    """On all rows, with the settings that were found where any were searched."""
+    from bilinear.estimators.experiment import fit
 
-    chosen = _one_of({"identity": Identity(), "sigmoid": Sigmoid()}, "--link", link)
-    if loss == "cross-entropy":
-        chosen = Sigmoid()
-    return {
-        "link": chosen,
-        "loss": _one_of({"squared": SquaredError(), "cross-entropy": CrossEntropy()}, "--loss", loss),
-    }
+    if hasattr(model, "retrain"):
+        model.retrain(table, progress=progress)
+    else:
+        fit(model, table, progress)
 
 
-def _auto_or(kind: type, option: str, given: str) -> Any:
-    if given == "auto":
-        return "auto"
-    try:
-        return kind(given)
-    except ValueError:
-        raise ParameterValueError(f"{option} {given}: a number, or auto") from None
-
-
-def _one_of(choices: dict[str, Any], option: str, given: str) -> Any:
-    if given not in choices:
-        raise ParameterValueError(f"{option} {given}: choose {' or '.join(choices)}")
-    return choices[given]
+def _was_stopped(model: Any) -> bool:
+    return getattr(getattr(model, "history_", None), "ended", None) == "interrupted"
