@@ -33,7 +33,7 @@ bench: .venv/.benched
 	touch $@
 
 .venv/.installed: pyproject.toml .venv/.created
-	$(PIP) install --editable '.[plot]'
+	$(PIP) install --editable '.[plot,serve]'
 	$(BIN)/python -m compileall -q src
 	touch $@
 

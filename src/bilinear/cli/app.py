@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from bilinear.cli import data, demo, evaluate, fold_in, info, inspect, predict, recommend, similar, train
+from bilinear.cli import (
+    data,
+    demo,
+    evaluate,
+    fold_in,
+    info,
+    inspect,
+    predict,
+    recommend,
+    serve,
+    similar,
+    train,
+)
 
 app = typer.Typer(
     name="bilinear",
@@ -35,6 +47,6 @@ def _root(
 ) -> None: ...
 
 
-for module in (train, evaluate, predict, recommend, similar, fold_in, inspect, info, demo):
+for module in (train, evaluate, predict, recommend, similar, fold_in, inspect, info, serve, demo):
     app.command(name=module.NAME, help=module.HELP, epilog=module.EXAMPLES)(module.command)
 app.add_typer(data.app, name="data")

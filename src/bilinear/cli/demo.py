@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -52,3 +53,5 @@ def command(
     inspect.command(model, n=3, map_file=out / "items.png", report=out / "report.html")
     say(f"\nLook at {out}/report.html in a browser, and at {out}/items.png.")
     say(f"Try:  bilinear fold-in {model} --rate {item}=5")
+    say("\nServe it, then open http://127.0.0.1:8000 in a browser:")
+    say(f"  {Path(sys.argv[0])} serve {model} --store sqlite:///{out}/feedback.db")

@@ -1,0 +1,93 @@
+"""bilinear serve: the model behind an address, with feedback that is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bilinear.cli import options
+from bilinear.cli.output import tell
+from bilinear.errors import MissingDependencyError, ParameterValueError
+
+NAME = "serve"
+HELP = "Serve a model: recommendations, search, feedback and a page to see it all."
+EXAMPLES = """Examples:
+
+bilinear serve model
+
+bilinear serve model --store postgresql://me@localhost/shop --retrain-every 24
+
+bilinear serve model --host 0.0.0.0 --token-file tokens.txt --rate-limit 50
+"""
+
+
+def command(
+    model: options.Model,
+    items: Annotated[
+        Path | None, typer.Option(help="Titles and categories, for a model trained without them.")
+    ] = None,
+    store: Annotated[
+        str, typer.Option(help="Where feedback is kept: sqlite:///FILE or postgresql://USER@HOST/DATABASE.")
+    ] = "sqlite:///feedback.db",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; any but this machine's own needs --token-file.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 8000,
+    token_file: Annotated[
+        Path | None, typer.Option(help="Lines `read TOKEN` and `write TOKEN`; asked for with every request.")
+    ] = None,
+    rate_limit: Annotated[
+        float | None, typer.Option(help="Requests a second for each client address.", min=0.01)
+    ] = None,
+    retrain_every: Annotated[
+        float | None, typer.Option(help="Hours between trainings, as long as feedback came in.", min=0.001)
+    ] = None,
+    max_worse: Annotated[
+        float,
+        typer.Option(help="Share by which a new model may score worse and still go live.", min=0, max=1),
+    ] = 0.02,
+    access_log: Annotated[bool, typer.Option("--access-log", help="A log line for every request.")] = False,
+) -> None:
+    import os
+
+    # More threads of the linear algebra than cores that are free make one product a hundred times slower.
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    try:
+        import uvicorn
+
+        from bilinear.serving.app import create_app
+        from bilinear.serving.guard import is_loopback, names_of
+    except ImportError:
+        raise MissingDependencyError("serving needs more packages: pip install 'bilinear[serve]'") from None
+    if token_file is None and not is_loopback(host):
+        raise ParameterValueError(
+            f"--host {host} can be reached by others: give --token-file, or listen on 127.0.0.1"
+        )
+    app = create_app(
+        model,
+        store=store,
+        items=items,
+        token_file=token_file,
+        hosts=tuple(names_of(host)),
+        rate_limit=rate_limit,
+        retrain_every=None if retrain_every is None else 3600 * retrain_every,
+        max_worse=max_worse,
+        access_log=access_log,
+    )
+    shown = f"[{host}]" if ":" in host else host
+    tell(f"http://{shown}:{port}/  (API: /docs; stop with Ctrl-C)")
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=10,
+        ws="none",
+    )

@@ -1,0 +1,124 @@
+"""What each operation does between the request and the service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import bilinear.serving.messages as m
+from bilinear.serving.http import Answer, json_answer
+from bilinear.serving.imports import CSV_HEADER, read_lines, written_lines
+from bilinear.serving.metrics import KIND
+from bilinear.serving.problems import StoreUnavailable
+from bilinear.serving.store import Feedback
+
+if TYPE_CHECKING:
+    from bilinear.serving.server import Server
+
+Handler = Callable[["Server", Any, Any], Awaitable[Answer]]
+
+
+def in_thread(method: str) -> Handler:
+    """The service's method of that name, called with the body, or the query where there is none."""
+
+    async def handler(server: Server, query: Any, body: Any) -> Answer:
+        call = getattr(server.service, method)
+        return json_answer(await server.in_thread(call, query if body is None else body))
+
+    return handler
+
+
+async def recommend(server: Server, query: m.RecommendQuery, _: None) -> Answer:
+    asked = m.RecommendBody(query.user, query.n, query.exclude_seen, query.category, query.candidate)
+    return await recommend_among(server, None, asked)
+
+
+async def recommend_among(server: Server, _: None, body: m.RecommendBody) -> Answer:
+    """The hot path: a read of the store, then a place in the next batch."""
+    store = server.service.store
+    changes = store.of_user(body.user) if store.is_local else await server.in_thread(store.of_user, body.user)
+    plan = server.service.plan(body, changes)
+    return json_answer(server.service.recommended(plan, await server.batcher.rank(plan)))
+
+
+async def item_map(server: Server, _: m.Nothing, __: None) -> Answer:
+    return Answer(200, await server.in_thread(server.map_of, server.service.engine))
+
+
+async def put_feedback(server: Server, query: m.Pair, body: m.RatingBody) -> Answer:
+    row = server.service.feedback_row(query.user, query.item, body.rating, body.time)
+    return await _written(server, row)
+
+
+async def delete_feedback(server: Server, query: m.DeleteQuery, _: None) -> Answer:
+    row = server.service.feedback_row(query.user, query.item, None, None if query.time < 0 else query.time)
+    return await _written(server, row)
+
+
+async def _written(server: Server, row: Feedback) -> Answer:
+    stored = await asyncio.wrap_future(server.writer.write([row]))
+    return json_answer(m.FeedbackRecord(*row, stored[0]))
+
+
+async def import_feedback(server: Server, _: m.Nothing, body: tuple[bytes, str]) -> Answer:
+    rows = await server.in_thread(_checked_rows, server, *body)
+    if rows:
+        await asyncio.wrap_future(server.writer.write(rows))
+    return json_answer(m.Imported(len(rows)))
+
+
+def _checked_rows(server: Server, body: bytes, kind: str) -> list[Feedback]:
+    from bilinear.serving.problems import Refused
+
+    service, rows = server.service, []
+    for number, line in read_lines(body, kind):
+        try:
+            rows.append(service.feedback_row(line.user, line.item, line.rating, line.time))
+        except Refused as error:
+            raise Refused(f"line {number}: {error}; nothing was stored", code=error.code) from None
+    return rows
+
+
+async def export_feedback(server: Server, query: m.ExportQuery, _: None) -> Answer:
+    batches = server.service.store.everything()
+    first = await server.in_thread(
+        next, batches, None
+    )  # a store that is away is told before the answer begins
+
+    async def pieces() -> AsyncIterator[bytes]:
+        if query.format == "csv":
+            yield CSV_HEADER
+        rows = first
+        while rows is not None:
+            shown = rows if query.deleted else [row for row in rows if row.rating is not None]
+            yield written_lines(shown, query.format)
+            rows = await server.in_thread(next, batches, None)
+
+    kind = b"text/csv; charset=utf-8" if query.format == "csv" else b"application/x-ndjson"
+    return Answer(200, pieces(), kind)
+
+
+async def retrain(server: Server, _: None, body: m.RetrainBody) -> Answer:
+    return json_answer(await server.retraining.start(body.max_worse, body.bound))
+
+
+async def retrain_state(server: Server, _: m.Nothing, __: None) -> Answer:
+    return json_answer(server.retraining.state)
+
+
+async def live(server: Server, _: m.Nothing, __: None) -> Answer:
+    return json_answer(m.Health("ok", server.service.engine.version, "not asked"))
+
+
+async def ready(server: Server, _: m.Nothing, __: None) -> Answer:
+    engine = server.service.engine
+    try:
+        await server.in_thread(server.service.store.get, "-", "-")
+    except StoreUnavailable as error:
+        return json_answer(m.Health("unavailable", engine.version, str(error)), 503)
+    return json_answer(m.Health("ok", engine.version, "ok"))
+
+
+async def metrics(server: Server, _: m.Nothing, __: None) -> Answer:
+    return Answer(200, server.metrics.text(server.gauges()), KIND)

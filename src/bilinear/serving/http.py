@@ -1,0 +1,135 @@
+"""A request and an answer, as ASGI has them, with limits on what is read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, get_type_hints
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from bilinear.serving.problems import Refused
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Parsed = TypeVar("Parsed", bound=msgspec.Struct)
+
+JSON = b"application/json"
+_SLOWEST_BODY = 60.0
+_MOST_FIELDS = 1000
+_encoder = msgspec.json.Encoder()
+
+
+@dataclass(slots=True)
+class Answer:
+    """What goes back. `body` is bytes, or pieces that are sent as they come."""
+
+    status: int
+    body: bytes | AsyncIterator[bytes]
+    kind: bytes = JSON
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+
+class ClientGone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+def json_answer(value: Any, status: int = 200) -> Answer:
+    return Answer(status, _encoder.encode(value))
+
+
+def problem(status: int, code: str, message: str) -> Answer:
+    """The one shape of every refusal."""
+    return json_answer({"error": {"code": code, "message": message}}, status)
+
+
+def header(scope: Scope, name: bytes) -> bytes | None:
+    """One header's value; None where it is absent. Raises Refused where it comes twice."""
+    found: bytes | None = None
+    for key, value in scope["headers"]:
+        if key == name:
+            if found is not None:
+                raise Refused(f"the header {name.decode()} came twice", code="bad_header")
+            found = bytes(value)
+    return found
+
+
+async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
+    """The whole body. Raises Refused (413) as soon as it is longer than `most` bytes."""
+    declared = header(scope, b"content-length")
+    if declared is not None and (not declared.isdigit() or int(declared) > most):
+        raise _too_long(most)
+    parts, length = [], 0
+    try:
+        async with asyncio.timeout(_SLOWEST_BODY):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone
+                part = message.get("body", b"")
+                length += len(part)
+                if length > most:
+                    raise _too_long(most)
+                parts.append(part)
+                if not message.get("more_body", False):
+                    return b"".join(parts)
+    except TimeoutError:
+        raise Refused("the body did not come in time", code="slow_body", status=408) from None
+
+
+def parse_query(raw: bytes, kind: type[Parsed]) -> Parsed:
+    """The query string as a checked struct. Raises Refused: a name or value that does not fit."""
+    if not raw:
+        return _converted({}, kind)
+    try:
+        pairs = parse_qsl(
+            raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS
+        )
+    except UnicodeDecodeError:
+        raise Refused("the query string is not percent-encoded UTF-8", code="bad_query") from None
+    except ValueError:
+        raise Refused(f"the query string has more than {_MOST_FIELDS} fields", code="bad_query") from None
+    lists = _list_fields(kind)
+    values: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in lists:
+            values.setdefault(name, []).append(value)
+        elif name in values:
+            raise Refused(f"{name[:100]!r} is there twice", code="bad_query")
+        else:
+            values[name] = value
+    return _converted(values, kind)
+
+
+def parse_body(body: bytes, kind: type[Parsed]) -> Parsed:
+    """A JSON body as a checked struct. Raises Refused: what does not fit, and where."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refused(f"the body does not fit: {error}", code="bad_body") from None
+
+
+def _converted(values: dict[str, Any], kind: type[Parsed]) -> Parsed:
+    try:
+        return msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise Refused(f"the query does not fit: {error}", code="bad_query") from None
+
+
+_LISTS: dict[type, frozenset[str]] = {}
+
+
+def _list_fields(kind: type[msgspec.Struct]) -> frozenset[str]:
+    if kind not in _LISTS:
+        hints = get_type_hints(kind)
+        _LISTS[kind] = frozenset(
+            name for name, hint in hints.items() if getattr(hint, "__origin__", None) is list
+        )
+    return _LISTS[kind]
+
+
+def _too_long(most: int) -> Refused:
+    return Refused(f"the body is longer than {most:,} bytes; send less at once", code="too_long", status=413)

@@ -1,0 +1,78 @@
+"""Many ratings in one body: JSON lines or CSV, every line checked before any is stored."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+
+import msgspec
+
+from bilinear.serving.messages import FeedbackLine
+from bilinear.serving.problems import Refused
+from bilinear.serving.store import Feedback
+
+_COLUMNS = ("user", "item", "rating", "time")
+_line_decoder = msgspec.json.Decoder(FeedbackLine)
+_encoder = msgspec.json.Encoder()
+
+
+def read_lines(body: bytes, kind: str) -> Iterator[tuple[int, FeedbackLine]]:
+    """(number of the line, what it says). Raises Refused: a line that does not fit, with its number."""
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Refused(f"the body is not UTF-8 (byte {error.start})", code="bad_body") from None
+    yield from _from_csv(text) if kind == "text/csv" else _from_json(text)
+
+
+def _from_json(text: str) -> Iterator[tuple[int, FeedbackLine]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            yield number, _line_decoder.decode(line)
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            raise _wrong(number, str(error)) from None
+
+
+def _from_csv(text: str) -> Iterator[tuple[int, FeedbackLine]]:
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        names = next(rows, [])
+        if len(set(names)) != len(names) or not set(_COLUMNS[:3]) <= set(names) <= set(_COLUMNS):
+            raise _wrong(1, "the header names user, item, rating and, if any, time")
+        for cells in rows:
+            if not cells:
+                continue
+            if len(cells) != len(names):
+                raise _wrong(rows.line_num, f"{len(cells)} cells under {len(names)} names")
+            line: dict[str, str | None] = dict(zip(names, cells, strict=True))
+            for name in ("rating", "time"):
+                if line.get(name) == "":
+                    line[name] = None
+            try:
+                yield rows.line_num, msgspec.convert(line, FeedbackLine, strict=False)
+            except msgspec.ValidationError as error:
+                raise _wrong(rows.line_num, str(error)) from None
+    except csv.Error as error:
+        raise _wrong(rows.line_num, str(error)) from None
+
+
+def written_lines(rows: list[Feedback], kind: str) -> bytes:
+    """Rows as an import reads them."""
+    if kind == "csv":
+        out = io.StringIO(newline="")
+        csv.writer(out, lineterminator="\n").writerows(
+            (row.user, row.item, "" if row.rating is None else repr(row.rating), repr(row.time))
+            for row in rows
+        )
+        return out.getvalue().encode()
+    return b"".join(_encoder.encode(FeedbackLine(*row)) + b"\n" for row in rows)
+
+
+CSV_HEADER = ",".join(_COLUMNS).encode() + b"\n"
+
+
+def _wrong(number: int, why: str) -> Refused:
+    return Refused(f"line {number}: {why}; nothing was stored", code="bad_line")

@@ -1,0 +1,199 @@
+"""The process that makes a new model from all ratings and feedback: `python -m bilinear.serving.retrain`.
+
+It reads one JSON object from standard input, writes a model folder, and prints what it measured.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bilinear.data.interactions import Interactions
+from bilinear.data.packed_text import PackedText
+from bilinear.data.splits import split_random
+from bilinear.data.vocabulary import Vocabulary, canonical_integer
+from bilinear.errors import BilinearError, EmptyDataError
+from bilinear.estimators.base import RatingModel
+from bilinear.estimators.baselines import BiasModel
+from bilinear.estimators.popularity import Popularity
+from bilinear.estimators.recommender import Recommender
+from bilinear.estimators.storage import load
+from bilinear.evaluation.ranking import RankingProtocol
+from bilinear.serving.store import FeedbackStore, open_store
+
+TEST_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A held-out score and the worst that may go live; RMSE: smaller is better, nDCG: larger."""
+
+    metric: str
+    score: float
+    bound: float
+    against: str
+
+    @property
+    def good_enough(self) -> bool:
+        return self.score <= self.bound if self.metric == "rmse" else self.score >= self.bound
+
+    @property
+    def message(self) -> str:
+        word = "is good enough" if self.good_enough else "is NOT good enough, so the old model stays"
+        return f"held-out {self.metric} {self.score:.4f} {word}; bound {self.bound:.4f}, {self.against}"
+
+
+def table_with_feedback(base: Interactions | None, store: FeedbackStore) -> Interactions:
+    """The ratings of `base`, overlaid with all feedback: of a pair the feedback counts.
+
+    A deletion takes the pair out. Feedback is later than any training table, so times are not compared.
+    Raises EmptyDataError: there is neither.
+    """
+    rows = [row for batch in store.everything() for row in batch]
+    given = [row for row in rows if row.rating is not None]
+    said_by, said_of = [row.user for row in given], [row.item for row in given]
+    ratings = [row.rating for row in given if row.rating is not None]
+    source = f"feedback {store.address}"
+    if base is None:
+        if not given:
+            raise EmptyDataError(f"{store.address} holds no ratings yet")
+        return Interactions.from_columns(
+            said_by, said_of, ratings, [row.time for row in given], source=source
+        )
+    users, items = base.user_vocabulary, base.item_vocabulary
+    mine = _codes(base.users, base.items, base.n_items)
+    said = _codes(
+        users.encode([row.user for row in rows]), items.encode([row.item for row in rows]), base.n_items
+    )
+    kept = base.take(~np.isin(mine, said[said >= 0]))
+    return Interactions.from_columns(
+        _joined(users, kept.users, said_by),
+        _joined(items, kept.items, said_of),
+        [*kept.ratings.tolist(), *ratings],
+        source=f"{base.source} with {source}",
+    )
+
+
+def trained_on(model: Recommender) -> Interactions:
+    """The table that a model keeps of its training."""
+    seen = model.seen_
+    users = np.repeat(np.arange(len(seen.starts) - 1, dtype=np.int32), seen.counts)
+    vocabularies = model.user_vocabulary_, model.item_vocabulary_
+    return Interactions.from_rows(users, seen.others, seen.ratings, None, *vocabularies, source=model.source_)
+
+
+def retrained(
+    old: Recommender, table: Interactions, *, max_worse: float, bound: float | None, seed: int = 0
+) -> tuple[Recommender, Verdict]:
+    """The same kind of model with the same settings on a new table, and whether it may go live.
+
+    A tenth is held out, the model is trained on the rest and scored; then it is trained on everything.
+    The bound is the one given, or what the live model scored when it was made, or, where nobody
+    measured that, what the best non-personal model scores on the same split; `max_worse` is the share by
+    which it may be missed.
+    """
+    split = split_random(table, TEST_SHARE, seed)
+    model = _again(old, split.train)
+    metric, score = _score(model, split)
+    against = "as asked"
+    if bound is None:
+        known = _known_score(old, metric)
+        against = "the live model's own"
+        if known is None:
+            plain = BiasModel(rng=seed) if metric == "rmse" else Popularity()
+            known = _score(plain.fit(split.train), split)[1]
+            against = f"that of {type(plain).__name__} on the same split"
+        bound = known * (1 + max_worse) if metric == "rmse" else known * (1 - max_worse)
+        against += f" with {max_worse:.0%} to spare"
+    verdict = Verdict(metric, score, bound, against)
+    if verdict.good_enough:
+        model = _again(old, table)
+        model.item_texts_ = _texts(old, model.item_vocabulary_)
+        model.report_ = {
+            "retrained": {"metric": metric, "score": score, "bound": bound, "n_ratings": table.n_ratings}
+        }
+    return model, verdict
+
+
+def main() -> None:
+    """Reads the order, makes the model, prints the verdict."""
+    os.nice(10)  # those who wait for an answer go first
+    order = json.load(sys.stdin)
+    try:
+        print(json.dumps(carry_out(order)))
+    except BilinearError as error:
+        sys.exit(str(error))
+
+
+def carry_out(order: Mapping[str, Any]) -> dict[str, Any]:
+    """Makes the model that was ordered; see `Retraining`."""
+    old = load(order["model"])
+    store = open_store(order["store"])
+    try:
+        table = table_with_feedback(trained_on(old), store)
+    finally:
+        store.close()
+    model, verdict = retrained(old, table, max_worse=order["max_worse"], bound=order["bound"])
+    if verdict.good_enough:
+        model.save(Path(order["out"]))
+    return {
+        "good_enough": verdict.good_enough,
+        "message": verdict.message,
+        "metric": verdict.metric,
+        "score": verdict.score,
+        "bound": verdict.bound,
+    }
+
+
+def _again(old: Recommender, table: Interactions) -> Recommender:
+    """A model of the same settings on another table; numbers that were searched are kept."""
+    if isinstance(old, RatingModel):
+        return deepcopy(old).retrain(table)
+    return type(old)(**old.get_params(deep=False)).fit(table)
+
+
+def _score(model: Any, split: Any) -> tuple[str, float]:
+    if isinstance(model, RatingModel):
+        return "rmse", float(model.evaluate(split.test).rmse.value)
+    return "ndcg@10", model.evaluate(split, RankingProtocol(cutoffs=(10,)), n_threads=1)["ndcg@10"]
+
+
+def _known_score(old: Recommender, metric: str) -> float | None:
+    from bilinear.serving.service import held_out
+
+    return (held_out(old) or {}).get(metric)
+
+
+def _texts(old: Recommender, items: Vocabulary) -> dict[str, PackedText]:
+    """Titles and other columns in the order of the new items; a new item has its id for a title."""
+    rows = old.item_vocabulary_.encode(list(items)).tolist()
+    texts = {}
+    for name, values in old.item_texts_.items():
+        missing = (str(item) if name == "title" else "" for item in items)
+        texts[name] = PackedText.of(
+            values[row] if row >= 0 else other for row, other in zip(rows, missing, strict=True)
+        )
+    return texts
+
+
+def _codes(users: Any, items: Any, n_items: int) -> Any:
+    return np.where((users >= 0) & (items >= 0), users.astype(np.int64) * n_items + items, -1)
+
+
+def _joined(vocabulary: Vocabulary, rows: Any, more: list[str]) -> list[Any]:
+    """Ids of rows, then `more`: whole numbers if all are, else text."""
+    ids: list[Any] = vocabulary.decode(rows).tolist()
+    numbers = [canonical_integer(id_) for id_ in more] if vocabulary.kind == "integer" else [None]
+    return [*map(str, ids), *more] if None in numbers else [*ids, *numbers]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,257 @@
+"""The ASGI application: from a request to the right handler, and what can go wrong in between."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from time import perf_counter
+from typing import Any, TypeVar
+
+import msgspec
+
+from bilinear.serving import openapi
+from bilinear.serving.batching import Batcher
+from bilinear.serving.engine import Engine
+from bilinear.serving.guard import Guard, client_of
+from bilinear.serving.http import (
+    Answer,
+    ClientGone,
+    Receive,
+    Scope,
+    Send,
+    header,
+    parse_body,
+    parse_query,
+    problem,
+    read_body,
+)
+from bilinear.serving.logs import Log
+from bilinear.serving.metrics import Metrics
+from bilinear.serving.operations import OPERATIONS, Operation
+from bilinear.serving.plane import item_map
+from bilinear.serving.problems import Refused
+from bilinear.serving.retraining import Retraining
+from bilinear.serving.service import Service
+from bilinear.serving.web_files import WebFile, web_files
+from bilinear.serving.writing import Writer
+
+_THREADS = 8
+_SECURITY = [
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        b"font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+]
+_FRESH = (b"cache-control", b"no-store")
+_ASK_AGAIN = (b"cache-control", b"no-cache")
+
+Made = TypeVar("Made")
+
+
+class Server:
+    """See `create_app`."""
+
+    def __init__(
+        self,
+        service: Service,
+        store_url: str,
+        guard: Guard,
+        log: Log,
+        *,
+        version: str,
+        most_json: int,
+        most_import: int,
+        access_log: bool = False,
+        retrain_every: float | None = None,
+        max_worse: float,
+    ) -> None:
+        self.service, self.guard, self.log = service, guard, log
+        self.metrics = Metrics()
+        self._threads = ThreadPoolExecutor(_THREADS, "bilinear")
+        self.batcher = Batcher(self._threads)
+        self.writer = Writer(service.store)
+        self.retraining = Retraining(self, store_url, max_worse)
+        self._most_json, self._most_import = most_json, most_import
+        self._access_log, self._retrain_every = access_log, retrain_every
+        self._routes: dict[str, dict[str, Operation]] = {}
+        for operation in OPERATIONS:
+            self._routes.setdefault(operation.path, {})[operation.method] = operation
+        described = openapi.document(OPERATIONS, version)
+        self._files = web_files()
+        self._files |= {
+            "/openapi.json": WebFile.of(msgspec.json.encode(described), b"application/json"),
+            "/docs": WebFile.of(openapi.page(described), b"text/html; charset=utf-8"),
+            "/docs.css": WebFile.of(openapi.STYLE, b"text/css; charset=utf-8"),
+        }
+        self._map: tuple[Engine | None, bytes] = (None, b"")
+        self._schedule: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def in_thread(self, call: Callable[..., Made], *arguments: Any) -> Made:
+        """A call that takes its time, without stopping the others."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
+
+    def map_of(self, engine: Engine) -> bytes:
+        """The map of one model as JSON, made once."""
+        if self._map[0] is not engine:
+            self._map = (engine, msgspec.json.encode(item_map(engine)))
+        return self._map[1]
+
+    def gauges(self) -> Iterator[tuple[str, str, float]]:
+        engine = self.service.engine
+        yield "bilinear_model_loaded_seconds", "When the model went live.", engine.loaded_at
+        yield "bilinear_model_users", "Users of the model.", engine.n_users
+        yield "bilinear_model_items", "Items of the model.", engine.n_items
+        yield "bilinear_batches_total", "Batches of lists that were ranked.", self.batcher.n_batches
+        yield "bilinear_lists_total", "Lists that were ranked.", self.batcher.n_lists
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                if self._retrain_every is not None:
+                    self._schedule = asyncio.create_task(self.retraining.every(self._retrain_every))
+                engine = self.service.engine
+                self.log.write("start", model=engine.version, items=engine.n_items, users=engine.n_users)
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                await self._end()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _end(self) -> None:
+        if self._schedule is not None:
+            self._schedule.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._schedule
+        await self.retraining.stop()
+        await asyncio.to_thread(self.writer.close)
+        self._threads.shutdown()
+        self.service.store.close()
+        self.log.write("stop")
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = perf_counter()
+        method, path = scope["method"], scope["path"]
+        wanted = "GET" if method == "HEAD" else method
+        operations = self._routes.get(path)
+        operation = operations.get(wanted) if operations else None
+        name = operation.name if operation else "page" if path in self._files else "unknown"
+        try:
+            if operation is not None:
+                answer = await self._answer(operation, scope, receive)
+            else:
+                self.guard.check(scope, "open")
+                answer = self._other(scope, wanted, operations)
+        except Refused as error:
+            answer = _refusal(error)
+        except ClientGone:
+            return
+        except Exception as error:
+            self.log.write(
+                "error", operation=name, kind=type(error).__name__, trace=traceback.format_exc(limit=-8)
+            )
+            answer = problem(500, "internal", "this is a fault of the server; its log says more")
+        await _send(answer, send, head=method == "HEAD", api=operation is not None)
+        seconds = perf_counter() - began
+        self.metrics.count(name, answer.status, seconds)
+        if self._access_log or answer.status in (401, 403, 421, 429) or answer.status >= 500:
+            self.log.write(
+                "request",
+                operation=name,
+                method=method,
+                path=path[:200],
+                status=answer.status,
+                ms=round(1000 * seconds, 2),
+                client=client_of(scope),
+            )
+
+    async def _answer(self, operation: Operation, scope: Scope, receive: Receive) -> Answer:
+        self.guard.check(scope, operation.access)
+        query = parse_query(scope["query_string"], operation.query)
+        body: Any = None
+        if operation.body is not None:
+            kind = _media_type(scope)
+            if kind not in operation.bodies:
+                raise Refused(
+                    f"the body must be {' or '.join(operation.bodies)}", code="bad_media_type", status=415
+                )
+            is_import = operation.bodies != ("application/json",)
+            content = await read_body(scope, receive, self._most_import if is_import else self._most_json)
+            body = (content, kind) if is_import else parse_body(content, operation.body)
+        return await operation.handler(self, query, body)
+
+    def _other(self, scope: Scope, method: str, operations: dict[str, Operation] | None) -> Answer:
+        """Files, and what is not there."""
+        file = self._files.get(scope["path"])
+        if file is None and operations is None:
+            return problem(404, "no_path", "there is nothing under this path; /docs lists what is")
+        if file is None or method != "GET":
+            methods = sorted(operations) if operations else ["GET"]
+            if "GET" in methods:
+                methods.append("HEAD")
+            answer = problem(405, "no_method", f"this path takes {', '.join(methods)}")
+            answer.headers.append((b"allow", ", ".join(methods).encode()))
+            return answer
+        headers = [(b"etag", file.tag), (b"vary", b"accept-encoding"), _ASK_AGAIN]
+        if header(scope, b"if-none-match") == file.tag:
+            return Answer(304, b"", file.kind, headers)
+        if file.packed is not None and b"gzip" in (header(scope, b"accept-encoding") or b""):
+            return Answer(200, file.packed, file.kind, [*headers, (b"content-encoding", b"gzip")])
+        return Answer(200, file.content, file.kind, headers)
+
+
+def _refusal(error: Refused) -> Answer:
+    answer = problem(error.status, error.code, str(error))
+    if error.status == 401:
+        answer.headers.append((b"www-authenticate", b"Bearer"))
+    if error.status in (429, 503):
+        answer.headers.append((b"retry-after", b"1"))
+    if error.status in (408, 413):
+        answer.headers.append((b"connection", b"close"))
+    return answer
+
+
+def _media_type(scope: Scope) -> str:
+    """Without parameters; a charset other than UTF-8 is refused by the body's own check."""
+    given = header(scope, b"content-type") or b""
+    return given.partition(b";")[0].strip().lower().decode("latin-1")
+
+
+async def _send(answer: Answer, send: Send, *, head: bool, api: bool) -> None:
+    headers = [(b"content-type", answer.kind), *_SECURITY, *answer.headers]
+    if api or answer.status >= 400:
+        headers.append(_FRESH)
+    body = answer.body
+    if isinstance(body, bytes):
+        if answer.status != 304:
+            headers.append((b"content-length", str(len(body)).encode()))
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if head else body})
+        return
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    if not head:
+        await _send_pieces(body, send)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _send_pieces(pieces: AsyncIterator[bytes], send: Send) -> None:
+    async for piece in pieces:
+        await send({"type": "http.response.body", "body": piece, "more_body": True})

@@ -1,0 +1,433 @@
+"""What the server answers, without a web: one engine, one feedback store, plain calls."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from time import time
+from typing import Any
+
+import numpy as np
+
+import bilinear.serving.messages as m
+from bilinear.data.vocabulary import Id
+from bilinear.errors import BilinearError
+from bilinear.estimators.base import RatingModel
+from bilinear.serving.engine import Engine, Person
+from bilinear.serving.models import ModelFolder
+from bilinear.serving.problems import Conflict, NotFound, Refused
+from bilinear.serving.retrieval import Ranked, Rows
+from bilinear.serving.store import Feedback, FeedbackStore
+
+Change = tuple[str, float | None, float]
+_MOST_FOLDED = 10_000
+_CLOCK_SKEW = 300.0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Plan:
+    """A list to be made by one engine: what is left is the ranking."""
+
+    engine: Engine
+    person: Person
+    user: str | None
+    n: int
+    exclude_seen: bool
+    only: Rows | None
+    unknown: list[str]
+
+    @property
+    def wish(self) -> tuple[Person, int, bool, Rows | None]:
+        return self.person, self.n, self.exclude_seen, self.only
+
+
+class Service:
+    """Answers from a model folder and a feedback store. Every method may be called by any thread.
+
+    A request takes `engine` once and answers from it alone, so that no answer mixes two models.
+
+    Raises (all methods): Refused and its kinds, see `problems`.
+    """
+
+    def __init__(self, models: ModelFolder, store: FeedbackStore) -> None:
+        self.models, self.store = models, store
+        self.engine = Engine(*models.load())
+        self._folded: tuple[Engine, dict[str, tuple[Sequence[Change], Person]]] = (self.engine, {})
+        self._swapping = threading.Lock()
+        self._clock = threading.Lock()
+        self._last_time = 0.0
+
+    # Recommending
+
+    def recommend(self, query: m.RecommendBody) -> m.Recommended:
+        """The best items for a user, after everything they rated until now."""
+        plan = self.plan(query, self.store.of_user(query.user))
+        return self.recommended(plan, plan.engine.rank([plan.wish])[0])
+
+    def recommend_session(self, body: m.SessionBody) -> m.Recommended:
+        """The best items for somebody of whom only some ratings are known."""
+        engine = self.engine
+        for rating in body.ratings:
+            engine.check_rating(rating.rating)
+        person, unknown = engine.session([(rating.item, rating.rating) for rating in body.ratings])
+        only, unknown_candidates = engine.only(body.categories, body.candidates or None)
+        plan = Plan(engine, person, None, body.n, body.exclude_seen, only, unknown + unknown_candidates)
+        return self.recommended(plan, engine.rank([plan.wish])[0])
+
+    def plan(self, query: m.RecommendBody, changes: Sequence[Change]) -> Plan:
+        """What to rank for a user with this feedback; `recommended` makes the answer of it."""
+        engine = self.engine
+        if query.categories or query.candidates:
+            only, unknown = engine.only(query.categories, query.candidates or None)
+        else:
+            only, unknown = None, []
+        person = self.person(engine, query.user, changes)
+        return Plan(engine, person, query.user, query.n, query.exclude_seen, only, unknown)
+
+    def recommended(self, plan: Plan, ranked: Ranked) -> m.Recommended:
+        rows, scores = ranked
+        engine, person = plan.engine, plan.person
+        items = [
+            m.RankedItem(engine.item_id(row), engine.title(row), score, prediction, engine.categories(row))
+            for row, score, prediction in zip(
+                rows.tolist(), scores.tolist(), engine.predictions(scores), strict=True
+            )
+        ]
+        return m.Recommended(
+            plan.user,
+            person.basis != "non-personal",
+            person.basis,
+            len(person.rated),
+            engine.version,
+            plan.unknown,
+            items,
+        )
+
+    def person(self, engine: Engine, user: str, changes: Sequence[Change]) -> Person:
+        """A user with this feedback; a fold-in is kept until the feedback or the model changes."""
+        if not changes:
+            return engine.person(user, ())
+        folded_by, folded = self._folded
+        if folded_by is not engine:
+            folded = {}
+            self._folded = (engine, folded)
+        known = folded.get(user)
+        if known is not None and known[0] == changes:
+            return known[1]
+        person = engine.person(user, [change[:2] for change in changes])
+        if len(folded) >= _MOST_FOLDED:
+            folded.clear()
+        folded[user] = (changes, person)
+        return person
+
+    # Items
+
+    def similar(self, query: m.SimilarQuery) -> m.Similar:
+        engine = self.engine
+        row = engine.item_row(query.item)
+        only, _ = engine.only(query.category, None)
+        rows, scores = engine.similar(row, query.n, only)
+        items = [
+            m.SimilarItem(engine.item_id(at), engine.title(at), score, engine.categories(at))
+            for at, score in zip(rows.tolist(), scores.tolist(), strict=True)
+        ]
+        return m.Similar(engine.item_id(row), engine.title(row), engine.version, items)
+
+    def search(self, query: m.SearchQuery) -> m.Found:
+        engine = self.engine
+        only, _ = engine.only(query.category, None)
+        kept = None if only is None else set(only.tolist()).__contains__
+        rows, more = engine.titles.search(query.q, query.n, kept)
+        items = [
+            m.FoundItem(
+                engine.item_id(row), engine.title(row), engine.categories(row), int(engine.item_counts[row])
+            )
+            for row in rows
+        ]
+        return m.Found(query.q, more, items)
+
+    def item(self, query: m.ItemQuery) -> m.ItemRecord:
+        engine = self.engine
+        row = engine.item_row(query.item)
+        mean = float(engine.mean_ratings[row])
+        return m.ItemRecord(
+            engine.item_id(row),
+            engine.title(row),
+            engine.categories(row),
+            {name: texts[row] for name, texts in engine.model.item_texts_.items()},
+            int(engine.item_counts[row]),
+            None if np.isnan(mean) else mean,
+            engine.item_bias(row),
+            engine.version,
+        )
+
+    def categories(self, _: m.Nothing) -> m.CategoryList:
+        by_name = self.engine.rows_by_category
+        return m.CategoryList([m.Category(name, len(rows)) for name, rows in by_name.items()])
+
+    # Users
+
+    def user(self, query: m.UserQuery) -> m.UserRecord:
+        """Everything known of a user; 404 where that is nothing."""
+        engine, changes = self.engine, self.store.of_user(query.user)
+        person = self.person(engine, query.user, changes)
+        n_feedback = sum(rating is not None for _, rating, _ in changes)
+        if person.row < 0 and not changes:
+            raise NotFound(f"no user {query.user!r} in the model or the feedback", code="unknown_user")
+        known = {
+            engine.item_id(row): m.KnownRating(
+                engine.item_id(row), engine.title(row), value, "training", None
+            )
+            for row, value in engine.history(person.row).items()
+        }
+        for item, rating, moment in changes:
+            row = int(engine.model.item_rows([item])[0])
+            name = item if row < 0 else engine.item_id(row)
+            known.pop(name, None)
+            if rating is not None:
+                title = item if row < 0 else engine.title(row)
+                known[name] = m.KnownRating(name, title, rating, "feedback", moment)
+        ratings = sorted(known.values(), key=lambda one: (-(one.time or 0.0), -one.rating, one.item))
+        mean = float(np.mean([one.rating for one in ratings])) if ratings else None
+        return m.UserRecord(
+            query.user,
+            person.row >= 0,
+            person.basis,
+            self._user_bias(engine, person),
+            len(ratings),
+            len(engine.history(person.row)),
+            n_feedback,
+            mean,
+            ratings[query.offset : query.offset + query.limit],
+            engine.version,
+        )
+
+    def users(self, query: m.UsersQuery) -> m.Users:
+        """Users that the model was trained on, in the order of their ids."""
+        engine = self.engine
+        counts, names = engine.model.seen_.counts, engine.model.user_vocabulary_
+        rows = range(engine.n_users)
+        if query.prefix:
+            rows = [row for row in rows if str(names[row]).startswith(query.prefix)]  # type: ignore[assignment]
+        page = rows[query.offset : query.offset + query.limit]
+        return m.Users(len(rows), [m.UserRow(str(names[row]), int(counts[row])) for row in page])
+
+    # Predictions
+
+    def predict(self, body: m.PredictBody) -> m.PredictedPairs:
+        engine = self.engine
+        of_user: dict[str, list[int]] = {}
+        for at, pair in enumerate(body.pairs):
+            of_user.setdefault(pair.user, []).append(at)
+        item_rows = engine.model.item_rows([pair.item for pair in body.pairs])
+        predicted: list[Any] = [None] * len(body.pairs)
+        for user, places in of_user.items():
+            person = self.person(engine, user, self.store.of_user(user))
+            rows = item_rows[places]
+            scores = engine.score(person, rows)
+            for at, score, prediction, row in zip(
+                places, scores.tolist(), engine.predictions(scores), rows.tolist(), strict=True
+            ):
+                item = body.pairs[at].item
+                predicted[at] = m.Predicted(user, item, score, prediction, person.basis, row >= 0)
+        return m.PredictedPairs(engine.version, predicted)
+
+    def explain(self, query: m.ExplainQuery) -> m.Explained:
+        """Why this item for this user: the score taken apart."""
+        engine = self.engine
+        person = self.person(engine, query.user, self.store.of_user(query.user))
+        return self._explained(engine, person, query.user, query.item, query.n)
+
+    def explain_session(self, body: m.ExplainSessionBody) -> m.Explained:
+        engine = self.engine
+        for rating in body.ratings:
+            engine.check_rating(rating.rating)
+        person, _ = engine.session([(rating.item, rating.rating) for rating in body.ratings])
+        return self._explained(engine, person, None, body.item, body.n)
+
+    def _explained(self, engine: Engine, person: Person, user: str | None, item: Id, n: int) -> m.Explained:
+        row = engine.item_row(item)
+        scores = engine.score(person, np.array([row]))
+        mean, bias, user_bias = 0.0, 0.0, 0.0
+        if engine.retrieval is not None:
+            assert person.weights is not None
+            mean, bias = engine.retrieval.parameters.global_mean, float(engine.item_bias(row) or 0.0)
+            user_bias = person.weights.offset - mean
+        items, values = person.rated[:0], person.ratings[:0]
+        added = np.empty(0)
+        if person.basis != "non-personal":
+            items, values = engine.usable(person.rated, person.ratings)
+            added = engine.folding.contributions(items, values, row)
+        elif engine.retrieval is None:
+            mean = float(scores[0])  # the list for all is not personal, and that is all there is
+        order = np.argsort(-np.abs(added), kind="stable")
+        largest = [
+            m.Contribution(
+                engine.item_id(int(items[at])),
+                engine.title(int(items[at])),
+                float(values[at]),
+                float(added[at]),
+            )
+            for at in order[:n].tolist()
+        ]
+        return m.Explained(
+            user,
+            engine.item_id(row),
+            engine.title(row),
+            engine.version,
+            person.basis,
+            float(scores[0]),
+            engine.predictions(scores)[0],
+            mean,
+            bias,
+            user_bias,
+            largest,
+            float(added[order[n:]].sum()),
+            float(scores[0] - mean - bias - added.sum()),
+        )
+
+    def _user_bias(self, engine: Engine, person: Person) -> float | None:
+        if engine.retrieval is None or person.weights is None:
+            return None
+        return person.weights.offset - engine.retrieval.parameters.global_mean
+
+    # Feedback
+
+    def feedback_row(self, user: str, item: str, rating: float | None, moment: float | None) -> Feedback:
+        """A row to be written, checked and with a time."""
+        if rating is not None:
+            self.engine.check_rating(rating)
+        return Feedback(user, item, rating, self.moment(moment))
+
+    def moment(self, given: float | None) -> float:
+        """The time of a write: the client's, or now, later than any now before."""
+        now = time()
+        if given is not None:
+            if given > now + _CLOCK_SKEW:
+                raise Refused(
+                    f"time {given:.0f} lies more than five minutes ahead of the server's clock "
+                    f"({now:.0f}); give seconds since 1970",
+                    code="time_in_future",
+                )
+            return given
+        with self._clock:
+            self._last_time = max(now, self._last_time + 1e-6)
+            return self._last_time
+
+    def feedback(self, query: m.Pair) -> m.FeedbackRecord:
+        found = self.store.get(query.user, query.item)
+        if found is None or found.rating is None:
+            raise NotFound(f"no feedback of user {query.user!r} on item {query.item!r}", code="no_feedback")
+        return m.FeedbackRecord(*found, True)
+
+    def feedback_of(self, query: m.UserQuery) -> m.FeedbackPage:
+        rows = [row for row in self.store.of_user(query.user) if row[1] is not None]
+        page = rows[query.offset : query.offset + query.limit]
+        return m.FeedbackPage(
+            query.user,
+            len(rows),
+            [m.FeedbackRecord(query.user, item, rating, moment, True) for item, rating, moment in page],
+        )
+
+    # The model
+
+    def info(self, _: m.Nothing) -> m.ModelInfo:
+        engine = self.engine
+        model = engine.model
+        parameters = model.dot_product()
+        bounds = list(model.link_.bounds) if isinstance(model, RatingModel) else None
+        return m.ModelInfo(
+            engine.version,
+            type(model).__name__,
+            {field.name: repr(getattr(model, field.name)) for field in fields(model)},  # type: ignore[arg-type]
+            engine.n_users,
+            engine.n_items,
+            len(model.seen_.ratings),
+            None if parameters is None else parameters.n_factors,
+            bounds,
+            model.source_,
+            held_out(model),
+            engine.loaded_at,
+            self.models.count(),
+            bounds is not None,
+            engine.can_similar,
+            "title" in model.item_texts_,
+            bool(engine.rows_by_category),
+            self.store.address,
+        )
+
+    def report(self, _: m.Nothing) -> m.Report:
+        engine = self.engine
+        history, search = (getattr(engine.model, name, None) for name in ("history_", "search_"))
+        return m.Report(
+            engine.version,
+            engine.model.report_,
+            None if history is None else history.to_dict(),
+            None if search is None else search.to_dict(),
+        )
+
+    def reload(self, _: m.Nothing) -> m.Swapped:
+        """Opens the model folder again; what cannot be opened is refused and the old one stays."""
+        with self._swap():
+            return self._go_live(Engine(*self.models.load()))
+
+    def rollback(self, _: m.Nothing) -> m.Swapped:
+        """Goes back to the model that was live before, which leaves the history."""
+        import shutil
+
+        with self._swap():
+            before = self.engine.version
+            earlier = self.models.newest(before)
+            model, _version = self.models.load_from(earlier)
+            engine = Engine(model, self.models.publish(model))
+            self.engine = engine
+            shutil.rmtree(earlier, ignore_errors=True)
+            return m.Swapped(engine.version, before)
+
+    def adopt(self, folder: Any) -> m.Swapped:
+        """Makes the model of another folder live, and the model folder's own."""
+        with self._swap():
+            model, version = self.models.load_from(folder)
+            engine, old = Engine(model, version), self.engine
+            self.models.keep(old.model, old.version)
+            self.models.publish(model)
+            self.engine = engine
+            return m.Swapped(engine.version, old.version)
+
+    def _go_live(self, engine: Engine) -> m.Swapped:
+        old = self.engine
+        if engine.version != old.version:
+            self.models.keep(old.model, old.version)
+        self.engine = engine
+        return m.Swapped(engine.version, old.version)
+
+    def _swap(self) -> _Busy:
+        return _Busy(self._swapping)
+
+
+class _Busy:
+    """One change of the model at a time; a second is refused, not queued."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise Conflict("the model is being changed by another request; try again", code="busy")
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def held_out(model: Any) -> dict[str, float] | None:
+    """The score that was measured when the model was made, by the name of its metric, or None."""
+    try:
+        report = model.report_
+        served = report.get("retrained")
+        if served is not None:
+            return {str(served["metric"]): float(served["score"])}
+        scores = report["scores"][type(model).__name__]
+        return {"rmse": float(scores["rmse"]["value"])}
+    except (KeyError, TypeError, ValueError, BilinearError):
+        return None

@@ -1,0 +1,187 @@
+"""Feedback in one SQLite file: write-ahead log, synced before a write is acknowledged."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from urllib.parse import unquote
+
+from bilinear.serving.problems import StoreUnavailable
+from bilinear.serving.store import BATCH, Counts, Feedback, last_of_each_pair
+
+_APPLICATION = 0x62696C66  # "bilf", in the file's header
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS feedback (
+    user_id TEXT NOT NULL, item_id TEXT NOT NULL, rating REAL, time REAL NOT NULL,
+    PRIMARY KEY (user_id, item_id)
+) WITHOUT ROWID
+"""
+_WRITE = """
+INSERT INTO feedback VALUES (?, ?, ?, ?) ON CONFLICT (user_id, item_id)
+DO UPDATE SET rating = excluded.rating, time = excluded.time WHERE excluded.time >= feedback.time
+"""
+_WAIT = 5.0
+
+
+class SQLiteStore:
+    """See `FeedbackStore`. Several processes may use one file.
+
+    synchronous=FULL: a commit returns when the log is on disk, so that neither a killed process nor a
+    power cut takes back what was acknowledged.
+    """
+
+    is_local = True
+
+    def __init__(self, path: Path, *, wait: float = _WAIT) -> None:
+        self.path, self.address, self._wait = path, f"sqlite:///{path}", wait
+        self._local = threading.local()
+        self._open: dict[sqlite3.Connection, None] = {}
+        self._lock = threading.Lock()
+        with self._connection():
+            pass
+
+    @classmethod
+    def at(cls, rest: str) -> SQLiteStore:
+        """By what follows `sqlite:///` in an address."""
+        return cls(Path(unquote(rest)))
+
+    def of_user(self, user: str) -> list[tuple[str, float | None, float]]:
+        with self._connection() as connection:
+            query = "SELECT item_id, rating, time FROM feedback WHERE user_id = ? ORDER BY item_id"
+            return connection.execute(query, (user,)).fetchall()
+
+    def get(self, user: str, item: str) -> Feedback | None:
+        with self._connection() as connection:
+            query = "SELECT * FROM feedback WHERE user_id = ? AND item_id = ?"
+            row = connection.execute(query, (user, item)).fetchone()
+        return None if row is None else Feedback(*row)
+
+    def write(self, rows: Sequence[Feedback]) -> list[bool]:
+        stored = [False] * len(rows)
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                for at in last_of_each_pair(rows):
+                    stored[at] = connection.execute(_WRITE, rows[at]).rowcount > 0
+                connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+                raise
+        return stored
+
+    def everything(self) -> Iterator[list[Feedback]]:
+        with self._errors(), closing(self._connect()) as connection:  # its own: others may read on
+            cursor = connection.execute("SELECT * FROM feedback ORDER BY user_id, item_id")
+            while rows := cursor.fetchmany(BATCH):
+                yield [Feedback(*row) for row in rows]
+
+    def counts(self) -> Counts:
+        with self._connection() as connection:
+            query = (
+                "SELECT count(rating), count(DISTINCT CASE WHEN rating IS NOT NULL THEN user_id END), "
+                "count(*) - count(rating) FROM feedback"
+            )
+            return Counts(*connection.execute(query).fetchone())
+
+    def close(self) -> None:
+        with self._lock:
+            for connection in self._open:
+                connection.close()
+            self._open.clear()
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """This thread's connection, opened anew after an error or when the file was replaced."""
+        with self._errors():
+            try:
+                yield self._opened()
+            except (sqlite3.Error, OSError):
+                self._drop()
+                raise
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreUnavailable(_said(error, self.path)) from error
+        except OSError as error:
+            raise StoreUnavailable(f"feedback store {self.path}: {error.strerror}; try again") from error
+
+    def _opened(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is not None:
+            if self._identity() == self._local.identity:
+                return connection
+            self._drop()  # a file that was moved away would take what nobody finds again
+        connection = self._connect()
+        self._local.connection, self._local.identity = connection, self._identity()
+        with self._lock:
+            self._open[connection] = None
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        if not self.path.absolute().parent.is_dir():
+            raise StoreUnavailable(
+                f"feedback store {self.path}: there is no folder {self.path.absolute().parent}"
+            )
+        connection = sqlite3.connect(
+            self.path, timeout=self._wait, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        known = connection.execute("PRAGMA application_id").fetchone()[0]
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if known != _APPLICATION:
+            if known or tables:
+                raise StoreUnavailable(
+                    f"{self.path} is a SQLite file of something else; choose another for --store"
+                )
+            connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute(_SCHEMA)
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _drop(self) -> None:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            return
+        self._local.connection = None
+        with self._lock:
+            self._open.pop(connection, None)
+        with suppress(sqlite3.Error):
+            connection.close()
+
+
+def _said(error: sqlite3.Error, path: Path) -> str:
+    """The message with what to do about it."""
+    text = str(error)
+    ways = {
+        "locked": "another program holds it",
+        "full": "the disk is full: make room",
+        "readonly": "it cannot be written: see its permissions",
+        "not a database": "it is damaged, or no SQLite file: restore it from a copy",
+        "malformed": "it is damaged: restore it from a copy",
+        "unable to open": "it cannot be opened: see its folder and permissions",
+        "disk I/O": "the disk failed, or is full",
+    }
+    way = next((way for words, way in ways.items() if words in text), "see the log")
+    return f"feedback store {path}: {text} ({way}); nothing was acknowledged, try again"

@@ -1,0 +1,76 @@
+"""One thread writes feedback: what arrives while it syncs shares the next sync."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+
+from bilinear.serving.problems import StoreUnavailable
+from bilinear.serving.store import Feedback, FeedbackStore
+
+_TOGETHER = 1000
+_WAITING = 10_000
+
+Job = tuple[Sequence[Feedback], "Future[list[bool]]"]
+
+
+class Writer:
+    """Writes in the order of arrival; the future of a write ends when it is on disk, or failed.
+
+    Small writes that wait together go into one transaction: one sync for all. Each is still there
+    whole or not at all, and none is acknowledged before the sync.
+    """
+
+    def __init__(self, store: FeedbackStore) -> None:
+        self._store = store
+        self._jobs: queue.Queue[Job | None] = queue.Queue(_WAITING)
+        self._thread = threading.Thread(target=self._run, name="bilinear-writer", daemon=True)
+        self._thread.start()
+
+    def write(self, rows: Sequence[Feedback]) -> Future[list[bool]]:
+        """Raises StoreUnavailable: too many writes wait already."""
+        future: Future[list[bool]] = Future()
+        try:
+            self._jobs.put_nowait((rows, future))
+        except queue.Full:
+            raise StoreUnavailable(
+                "too many writes wait for the disk; nothing was stored, try again"
+            ) from None
+        return future
+
+    def close(self) -> None:
+        """Ends when all that waits is written."""
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        ending = False
+        while not ending:
+            jobs: list[Job] = []
+            n_rows = 0
+            job = self._jobs.get()
+            while job is not None:
+                if job[1].set_running_or_notify_cancel():
+                    jobs.append(job)
+                    n_rows += len(job[0])
+                if n_rows >= _TOGETHER or self._jobs.empty():
+                    break
+                job = self._jobs.get()
+            ending = job is None
+            if jobs:
+                self._write(jobs)
+
+    def _write(self, jobs: list[Job]) -> None:
+        rows = [row for some, _ in jobs for row in some]
+        try:
+            stored = self._store.write(rows)
+        except BaseException as error:
+            for _, future in jobs:
+                future.set_exception(error)
+            return
+        at = 0
+        for some, future in jobs:
+            future.set_result(stored[at : at + len(some)])
+            at += len(some)
