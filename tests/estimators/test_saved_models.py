@@ -220,7 +220,9 @@ DAMAGE = {
     "factors that are true": put("n_factors", True),
     "history that is a list": put("history", []),
     "history without epochs": put("history", {"best_epoch": 0, "ended": "closed form"}),
-    "epochs that are none": put("history", "epochs", [{"number": 1}]),
+    "more epochs than there are": put("history", "n_epochs", 999),
+    "epochs out of order": tensor("epochs", lambda array: array[::-1]),
+    "epochs without their numbers": tensor("epochs", lambda array: array[:, 1:]),
     "a kept epoch that never was": put("history", "best_epoch", 999),
     "a kept epoch before the first": put("history", "best_epoch", -1),
     "search that is text": put("search", "table"),
@@ -252,7 +254,7 @@ REQUIRED = [
     *("arguments", "estimator", "global_mean", "history", "item_texts", "link", "loss", "n_factors"),
     *("n_items", "n_ratings", "n_users", "penalty", "report", "search", "seed", "solver", "source"),
     *("item_biases", "item_factors", "items.blob", "items.offsets", "seen.others", "seen.ratings"),
-    *("seen.starts", "user_biases", "user_factors", "users.integers"),
+    *("epochs", "seen.starts", "user_biases", "user_factors", "users.integers"),
 ]
 DAMAGE |= {f"without {key}": drop(key) for key in REQUIRED}
 

@@ -26,7 +26,7 @@ from bilinear.objective.losses import Loss
 from bilinear.objective.penalties import L2
 from bilinear.recommend.lists import RankedItems, recommend_users, recommend_vector, similar_rows
 from bilinear.training.descent import Solver
-from bilinear.training.history import History
+from bilinear.training.history import COLUMNS, History
 from bilinear.training.progress import Progress
 from bilinear.training.search import SearchTable
 
@@ -253,10 +253,10 @@ class RatingModel(Recommender):
             "link": encode_part(self.link_),
             "loss": encode_part(self.loss_),
             "penalty": encode_part(self.penalty_),
-            "history": self.history_.to_dict(),
+            "history": self.history_.summary() | {"n_epochs": len(self.history_.epochs)},
             "search": None if self.search_ is None else self.search_.to_dict(),
         }
-        return manifest, dict(self.parameters_.arrays())
+        return manifest, self.parameters_.arrays() | {"epochs": self.history_.table()}
 
     def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
         n_users, n_items = len(self.user_vocabulary_), len(self.item_vocabulary_)
@@ -276,7 +276,9 @@ class RatingModel(Recommender):
         self.penalty_ = decode_part(manifest["penalty"], L2)
         self.link_.with_range(*map(checked_number, self.link_.bounds))
         self.loss_.check(self.link_)
-        self.history_ = History.from_dict(manifest["history"])
+        history = dict(manifest["history"])
+        epochs = tensor("epochs", np.float64, checked_size(history, "n_epochs"), len(COLUMNS))
+        self.history_ = History.from_table(epochs, history["best_epoch"], history["ended"])
         self.search_ = None if manifest["search"] is None else SearchTable.from_dict(manifest["search"])
 
     def _checked_ratings(self, items: Iterable[Id], ratings: Iterable[float]) -> NDArray[np.float64]:

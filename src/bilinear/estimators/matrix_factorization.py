@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -24,6 +25,7 @@ from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import Loss, SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
+from bilinear.training.checkpoint import Checkpoint, abandoned, keeping, once, table_identity
 from bilinear.training.descent import Solver
 from bilinear.training.history import History
 from bilinear.training.progress import Bar, Progress, Quiet
@@ -79,22 +81,38 @@ class MatrixFactorization(RatingModel):
     rng: int | None = None
     start: NormalStart | None = None
 
-    def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
+    def fit(
+        self,
+        interactions: Interactions,
+        *,
+        progress: Progress | bool = False,
+        checkpoint: Checkpoint | str | Path | None = None,
+    ) -> Self:
         """Searches what is "auto", trains with early stopping, trains again on all ratings.
 
-        Args: progress: True shows a bar on standard error.
+        Args:
+            progress: True shows a bar on standard error.
+            checkpoint: a folder, or `Checkpoint(folder, minutes=5)`: the state of training is written
+                there as it goes, and on SIGTERM. The same call goes on from it, to the bits that
+                an uninterrupted one ends with; the folder is gone when training is done.
         Ctrl-C ends training and keeps the best weights so far (`history_.ended` says so).
         Raises:
             EmptyDataError, RatingValueError, ParameterValueError: before any work.
+            CheckpointError: the checkpoint is damaged, or of another table, arguments or version.
             DivergenceError: the loss stopped being finite; the message says what to lower.
+            SystemExit: status 143, after SIGTERM with a checkpoint.
         """
         if progress is True:
             with Bar() as bar:
-                return self.fit(interactions, progress=bar)
+                return self.fit(interactions, progress=bar, checkpoint=checkpoint)
         progress = progress or Quiet()
         self._check(interactions)
+        with keeping(checkpoint, partial(self._identity, interactions), progress):
+            return self._fit(interactions, progress)
+
+    def _fit(self, interactions: Interactions, progress: Progress) -> Self:
         link = resolve_link(self.link, self.rating_range, interactions)
-        seed = draw_seed(self.rng)
+        seed = once(lambda: draw_seed(self.rng))
         solver = self.solver.resolved(interactions.n_ratings)
         n_factors, l2, l2_biases = self.n_factors, self.l2, self.l2_biases
         inner: Split | None = None
@@ -131,6 +149,8 @@ class MatrixFactorization(RatingModel):
             history = replace(history, ended="interrupted")
         if inner and self.refit and history.ended != "interrupted":
             parameters, history = _trained_again(descend, interactions, parameters, history)
+        if history.ended == "interrupted":
+            abandoned()
         self.loss_, self.link_, self.penalty_ = self.loss, link, penalty
         self.search_, self.seed_, self.solver_ = table, seed, solver
         self._learn(interactions, parameters, history)
@@ -190,6 +210,16 @@ class MatrixFactorization(RatingModel):
             stage=f"{stage}, {n_factors} factors",
         )
 
+    def _identity(self, interactions: Interactions) -> dict[str, Any]:
+        """What a checkpoint knows this training by. The number of threads changes no bit."""
+        arguments = {field.name: encode_part(getattr(self, field.name)) for field in fields(self)}
+        arguments["solver"].pop("threads", None)
+        return {
+            "estimator": type(self).__name__,
+            "arguments": arguments,
+            "data": table_identity(interactions),
+        }
+
     def _check(self, interactions: Interactions) -> None:
         """All that can be refused before work begins."""
         check_table(interactions)
@@ -242,4 +272,5 @@ def _trained_again(
         again, ran = descend(interactions, n_epochs=history.best_epoch, stage="on all ratings")
         if ran.ended != "interrupted":
             return again, history
+    abandoned()
     return parameters, replace(history, ended="interrupted")

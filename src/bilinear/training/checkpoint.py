@@ -96,9 +96,20 @@ class _Done:
     stage: str
     history: History
     rng: Mapping[str, Any]
+    size: tuple[int, int, int]
+    """(n_users, n_items, n_factors)."""
     weights: Parameters | None
     """Of a restart, until they are asked for."""
     held: ReferenceType[Parameters] | None
+    """None as well for weights that nobody held when the journal was written."""
+
+    def answer(self) -> Parameters:
+        """The weights; or not a number throughout, should anybody use what nobody held."""
+        if self.weights is None:
+            return _unknown(*self.size)
+        weights, self.weights = self.weights, None
+        self.held = ref(weights)
+        return weights
 
 
 class Journal:
@@ -144,11 +155,7 @@ class Journal:
             raise self._misfit()
         self._next += 1
         rng.bit_generator.state = entry.rng
-        # Weights that nobody held when the file was written: an object without them, so that a use
-        # of them fails instead of giving other numbers.
-        weights = entry.weights or object.__new__(Parameters)
-        entry.weights, entry.held = None, ref(weights)
-        return weights, entry.history
+        return entry.answer(), entry.history
 
     def begin(self, stage: str, snapshot: Snapshot | None) -> Saved | None:
         """Opens a descent; returns its saved state where a restart is to go on with it.
@@ -163,7 +170,8 @@ class Journal:
 
     def finish(self, stage: str, rng: np.random.Generator, weights: Parameters, history: History) -> None:
         """Closes the descent under way."""
-        self._entries.append(_Done(stage, history, rng.bit_generator.state, None, ref(weights)))
+        size = weights.n_users, weights.n_items, weights.n_factors
+        self._entries.append(_Done(stage, history, rng.bit_generator.state, size, None, ref(weights)))
         self._next += 1
         self._snapshot = None
         self._busy = False
@@ -213,10 +221,11 @@ class Journal:
             described: dict[str, Any] = {
                 "stage": entry.stage,
                 "rng": entry.rng,
+                "size": entry.size,
                 "history": entry.history.summary(),
             }
             tensors[f"{n}.history"] = entry.history.table()
-            if weights is not None and vars(weights):
+            if weights is not None:
                 described["global_mean"] = weights.global_mean
                 tensors |= {f"{n}.{name}": array for name, array in weights.arrays().items()}
             entries.append(described)
@@ -273,7 +282,8 @@ class Journal:
                 weights = Parameters(
                     entry["global_mean"], **{name: np.array(tensors[f"{n}.{name}"]) for name in names}
                 )
-            self._entries.append(_Done(entry["stage"], history, entry["rng"], weights, None))
+            done = _Done(entry["stage"], history, entry["rng"], tuple(entry["size"]), weights, None)
+            self._entries.append(done)
         if state["under_way"] is not None:
             head = "under_way."
             own = {name.removeprefix(head): a for name, a in tensors.items() if name.startswith(head)}
@@ -385,6 +395,15 @@ def _differences(where: str, then: Any, now: Any) -> Iterator[tuple[str, Any, An
             yield from _differences(f"{where}.{name}".strip("."), then.get(name), now.get(name))
     elif then != now:
         yield where, then, now
+
+
+def _unknown(n_users: int, n_items: int, n_factors: int) -> Parameters:
+    """Not a number throughout, in no memory."""
+
+    def of(*shape: int) -> Any:
+        return np.broadcast_to(np.float32(np.nan), shape)
+
+    return Parameters(np.nan, of(n_users), of(n_items), of(n_users, n_factors), of(n_items, n_factors))
 
 
 def _libraries() -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -16,6 +17,7 @@ from bilinear.objective.losses import Loss
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.training.biases import solve_biases
+from bilinear.training.checkpoint import once
 from bilinear.training.descent import Solver
 from bilinear.training.history import History
 from bilinear.training.progress import Progress, Quiet
@@ -181,7 +183,8 @@ class _Search:
     def choose_l2_biases(self) -> None:
         """By the closed-form bias model on the bare ratings."""
         identity = Identity(*self.link.bounds)
-        table = choose_bias_penalty(self.train, self.validation, identity, self.exponent)
+        choose = partial(choose_bias_penalty, self.train, self.validation, identity, self.exponent)
+        table = SearchTable.from_dict(once(lambda: choose().to_dict()))
         self.l2_biases = table.l2_biases * self.scale.l2_biases
         unit = self.scale.l2_biases
         self.trials += [replace(trial, l2_biases=trial.l2_biases * unit) for trial in table.trials]
@@ -272,7 +275,7 @@ class _Search:
         )
         found = history.best_validation_rmse
         assert found is not None
-        took = perf_counter() - began
+        took = max(perf_counter() - began, history.seconds)  # after a restart it may be from a checkpoint
         return parameters, history, Trial(stage, self.n_factors, self.l2, self.l2_biases, found, took)
 
     def _best_rmse(self) -> float:
