@@ -16,6 +16,7 @@ from bilinear.kernels.norms import sum_of_squares
 from bilinear.model.link import Link
 from bilinear.model.parameters import Array, Parameters
 from bilinear.model.scoring import score_rows
+from bilinear.objective.losses import Loss
 from bilinear.objective.objective import Objective
 from bilinear.training.checkpoint import Journal, Saved, journal
 from bilinear.training.history import Epoch, History
@@ -35,6 +36,9 @@ class Solver:
     def resolved(self, n_ratings: int) -> Self:
         """This solver with numbers for what is "auto", for a table of so many ratings."""
         raise NotImplementedError
+
+    def check(self, loss: Loss, link: Link) -> None:
+        """Raises ParameterValueError where it cannot descend on this loss with this link."""
 
     def minimise(
         self,
