@@ -14,7 +14,7 @@ app = typer.Typer(help="Describe a table, fetch public ones, make a synthetic on
 
 
 @app.command(
-    help="Counts, density, rating histogram, time span, cold rows.",
+    help="Counts, density, histogram of ratings or counts, time span, cold rows.",
     epilog="Example: bilinear data describe ratings.csv",
 )
 def describe(
@@ -23,6 +23,8 @@ def describe(
     item: options.Item = None,
     rating: options.Rating = None,
     time: options.Time = None,
+    count: options.Count = None,
+    layout: options.Layout = "auto",
     query: options.Query = None,
     duplicates: options.Duplicates = None,
     encoding: options.Encoding = "utf-8",
@@ -30,7 +32,7 @@ def describe(
     json: options.Json = False,
 ) -> None:
     table = options.read_table(
-        ratings, user=user, item=item, rating=rating, time=time, query=query,
+        ratings, user=user, item=item, rating=rating, time=time, count=count, layout=layout, query=query,
         duplicates=duplicates, encoding=encoding, memory_limit=memory_limit,
     )  # fmt: skip
     description = table.describe()

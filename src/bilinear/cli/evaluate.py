@@ -1,49 +1,94 @@
-"""bilinear evaluate: the errors of a saved model on other ratings."""
+"""bilinear evaluate: how good a saved model is on other rows."""
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
+import typer
+
 from bilinear.cli import options
 from bilinear.cli.output import say, say_json
+from bilinear.errors import ParameterValueError
 
 NAME = "evaluate"
-HELP = "Measure a saved model on ratings that it was not trained on."
+HELP = "Measure a saved model on ratings or clicks that it was not trained on."
 EXAMPLES = """Examples:
 
 bilinear evaluate model new_ratings.csv
 
-bilinear evaluate model new_ratings.csv --json
+bilinear evaluate model new_clicks.csv --cutoffs 10,20,100 --json
+
+bilinear evaluate model new_ratings.csv --task ranking --relevant-from 4
 """
 
 
 def command(
     model: options.Model,
     ratings: options.Ratings,
+    task: options.Task = None,
+    cutoffs: options.Cutoffs = None,
+    relevant_from: options.RelevantFrom = None,
+    negatives: Annotated[
+        int | None,
+        typer.Option(
+            help="Ranking: among so many sampled items, not all, as some papers do; labelled as such.",
+            min=1,
+        ),
+    ] = None,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Ranking: items of the training part are candidates too.")
+    ] = False,
     user: options.User = None,
     item: options.Item = None,
     rating: options.Rating = None,
     time: options.Time = None,
+    count: options.Count = None,
+    layout: options.Layout = "auto",
     query: options.Query = None,
     duplicates: options.Duplicates = None,
     encoding: options.Encoding = "utf-8",
     memory_limit: options.MemoryLimit = None,
+    threads: options.Threads = None,
     seed: options.Seed = 0,
     json: options.Json = False,
 ) -> None:
+    from bilinear.estimators.base import RatingModel
     from bilinear.estimators.storage import load
+    from bilinear.evaluation.ranking import evaluate_ranking
 
     fitted = load(model)
+    predicts = isinstance(fitted, RatingModel)
+    task = options.task_of(task) or ("ratings" if predicts else "ranking")
+    if task == "ratings" and not predicts:
+        raise ParameterValueError(
+            f"{model} holds a {type(fitted).__name__}, which ranks and predicts no ratings; --task ranking "
+            "measures its lists"
+        )
+    protocol = None
+    if task == "ranking":
+        protocol = options.ranking_protocol(cutoffs, relevant_from, seed, negatives, include_seen)
+    elif cutoffs or relevant_from is not None or negatives or include_seen:
+        raise ParameterValueError(
+            "--cutoffs, --relevant-from, --negatives and --include-seen are for rankings: add --task ranking"
+        )
     table = options.read_table(
-        ratings, user=user, item=item, rating=rating, time=time, query=query,
+        ratings, user=user, item=item, rating=rating, time=time, count=count, layout=layout, query=query,
         duplicates=duplicates, encoding=encoding, memory_limit=memory_limit,
+        has_ratings=True if task == "ratings" else None,
     )  # fmt: skip
     n_trained = fitted.count_trained_pairs(table)
-    scores = fitted.evaluate(table, rng=seed)
+    scores: Any
+    if task == "ranking":
+        scores = evaluate_ranking(fitted, table, protocol, n_threads=threads)
+    else:
+        scores = fitted.evaluate(table, rng=seed)
     if json:
-        say_json(scores.to_dict() | {"pairs_trained_on": n_trained})
+        say_json({"task": task} | scores.to_dict() | {"pairs_trained_on": n_trained})
         return
     say(str(scores))
     if n_trained:
+        rest = "left out of the candidates and of the hits" if task == "ranking" and not include_seen else ""
         say(
-            f"Careful: {n_trained:,} of these {table.n_ratings:,} pairs were in the training ratings, so "
-            "this is not a held-out error; `bilinear info` shows the one measured in training"
+            f"Careful: {n_trained:,} of these {table.n_ratings:,} pairs were in the training {table.noun}s, "
+            + (rest or "so this is not held out; `bilinear info` shows what training measured")
         )

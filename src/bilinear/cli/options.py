@@ -31,6 +31,22 @@ Count = Annotated[
     str | None,
     typer.Option("--count", help="Without ratings: name (or position) of a column of counts; '' for none."),
 ]
+Task = Annotated[
+    str | None,
+    typer.Option(
+        help="ratings (predict them) or ranking (what next); else what the table or the model is of."
+    ),
+]
+RelevantFrom = Annotated[
+    float | None,
+    typer.Option(help="Ranking: least rating of a test item that is a hit; else --threshold, or all are."),
+]
+Cutoffs = Annotated[
+    str | None, typer.Option(help="Ranking: lengths of lists, with commas between; else 5,10,20,50.")
+]
+Threads = Annotated[
+    int | None, typer.Option(help="Cores to use, else all; the result does not depend on it.", min=1)
+]
 Layout = Annotated[
     str, typer.Option(help="Without ratings: rows, lists (a user and its items per line), or auto.")
 ]
@@ -88,6 +104,30 @@ def read_table(
     if query is not None:
         raise ParameterValueError(f"--query reads from a database, but {source} is a file")
     return read_any(source, encoding=encoding, memory_limit=memory_limit, **columns)
+
+
+def task_of(given: str | None) -> str | None:
+    """The task as it was given, or ParameterValueError."""
+    if given not in (None, "ratings", "ranking"):
+        raise ParameterValueError(f"--task {given}: choose ratings or ranking")
+    return given
+
+
+def ranking_protocol(
+    cutoffs: str | None,
+    relevant_from: float | None,
+    seed: int,
+    negatives: int | None = None,
+    include_seen: bool = False,
+) -> Any:
+    """The ranking protocol that the options describe."""
+    from bilinear.evaluation.ranking import RankingProtocol
+
+    try:
+        lengths = tuple(int(part) for part in (cutoffs or "5,10,20,50").split(","))
+    except ValueError:
+        raise ParameterValueError(f"--cutoffs {cutoffs}: whole numbers, such as 5,10,20") from None
+    return RankingProtocol(lengths, relevant_from, not include_seen, negatives, seed)
 
 
 def id_list(given: str | None) -> list[str] | None:

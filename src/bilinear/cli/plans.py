@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bilinear.cli import options
 from bilinear.cli.models import is_rating_model, made, model_class, parsed_settings
 from bilinear.errors import ParameterValueError
 
-_RANKING_ONLY = ("threshold", "confidence", "relevant_from", "time_budget")
+_RANKING_ONLY = ("threshold", "confidence", "relevant_from", "cutoffs", "time_budget")
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,7 @@ def implied_task(task: str | None, model: str, given: Mapping[str, Any]) -> str 
     Raises: ParameterValueError: there is no such task.
     """
     if task is not None:
-        one_of(dict.fromkeys(("ratings", "ranking")), "--task", task)
-        return task
+        return options.task_of(task)
     if model != "auto":
         return "ratings" if is_rating_model(model_class(model)) else "ranking"
     for_ranking = {name for name, value in given.items() if value is not None and name in _RANKING_ONLY}
@@ -48,7 +48,6 @@ def plan_of(
     model: str,
     settings: Sequence[str] | None,
     given: Mapping[str, Any],
-    cutoffs: str,
     seed: int,
     threads: int | None,
 ) -> Plan:
@@ -65,33 +64,13 @@ def plan_of(
         return _of_ratings(
             "mf" if model == "auto" else model, parsed_settings(settings), chosen, seed, threads
         )
-    return _of_ranking(model, parsed_settings(settings), chosen, cutoffs, seed, threads)
-
-
-def ranking_protocol(
-    cutoffs: str,
-    relevant_from: float | None,
-    seed: int,
-    negatives: int | None = None,
-    include_seen: bool = False,
-) -> Any:
-    """The protocol that the options describe."""
-    from bilinear.evaluation.ranking import RankingProtocol
-
-    try:
-        lengths = tuple(int(part) for part in cutoffs.split(","))
-    except ValueError:
-        raise ParameterValueError(
-            f"--cutoffs {cutoffs}: whole numbers with commas, such as 5,10,20"
-        ) from None
-    return RankingProtocol(lengths, relevant_from, not include_seen, negatives, seed)
+    return _of_ranking(model, parsed_settings(settings), chosen, seed, threads)
 
 
 def _of_ranking(
     model: str,
     settings: Mapping[str, Any],
     given: Mapping[str, Any],
-    cutoffs: str,
     seed: int,
     threads: int | None,
 ) -> Plan:
@@ -102,7 +81,9 @@ def _of_ranking(
     budget = given.get("time_budget")
     main = made(kind, settings, seed=seed, threads=threads, time_budget=budget, **weighing)
     baseline = made(model_class("popularity"), {}, seed=seed, **weighing)
-    protocol = ranking_protocol(cutoffs, given.get("relevant_from", given.get("threshold")), seed)
+    protocol = options.ranking_protocol(
+        given.get("cutoffs"), given.get("relevant_from", given.get("threshold")), seed
+    )
     name = kind.__name__
     return Plan({"Popularity": baseline} | {name: main}, name, "Popularity", protocol)
 

@@ -34,36 +34,43 @@ def command(
     everyone: Annotated[bool, typer.Option("--all", help="Every user of the model.")] = False,
     n: options.N = 10,
     include_seen: Annotated[
-        bool, typer.Option("--include-seen", help="List items the user has rated as well.")
+        bool, typer.Option("--include-seen", help="List items the user has seen as well.")
     ] = False,
     candidates: options.Candidates = None,
     unknown: Annotated[
         str,
-        typer.Option(help="Users the model does not know: error, or non-personal (the best by item bias)."),
+        typer.Option(help="Users the model does not know: error, or non-personal (one list for all)."),
     ] = "error",
     out: Annotated[
-        Path | None, typer.Option(help="CSV, TSV, Parquet, JSON or JSON lines; else standard output.")
+        Path | None,
+        typer.Option(
+            help="CSV, TSV, Parquet, JSON or JSON lines; else standard output. The first three are streamed "
+            "for --all."
+        ),
     ] = None,
+    threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
     from bilinear.estimators.storage import load
+    from bilinear.recommend.parquet import write_everyone
 
     if sum((user is not None, users is not None, everyone)) != 1:
         raise ParameterValueError("say for whom: one of --user ID, --users ID,ID,... or @FILE, or --all")
     if out is not None:
         check_table_path(out)
     fitted = load(model)
+    only = options.id_list(candidates)
+    if everyone and out is not None and out.suffix.lower() in (".parquet", ".csv", ".tsv"):
+        written = write_everyone(
+            fitted, out, n, exclude_seen=not include_seen, candidates=only, n_threads=threads
+        )
+        tell(str(written))
+        return
     asked = None if everyone else [user] if user is not None else options.id_list(users)
-    lists: Any = fitted.recommend(
-        asked,
-        n,
-        exclude_seen=not include_seen,
-        candidates=options.id_list(candidates),
-        unknown=unknown,
-    )
-    columns = lists.to_columns()
-    columns["title"] = [fitted.title(item) for item in columns["item"]]
+    lists: Any = fitted.recommend(asked, n, exclude_seen=not include_seen, candidates=only, unknown=unknown)
     if out is not None:
+        columns = lists.to_columns()
+        columns["title"] = [fitted.title(item) for item in columns["item"]]
         write_table(out, columns)
         tell(f"{len(columns['item']):,} places for {len(lists):,} users written to {out}")
     elif json:
@@ -79,15 +86,15 @@ def command(
         )
     else:
         for who, known, ranked in zip(lists.users, lists.known, lists, strict=True):
-            say(f"User {who}" + ("" if known else ": no training ratings, so the list is not personal"))
+            say(f"User {who}" + ("" if known else ": nothing to learn from, so the list is not personal"))
             say_list(fitted, ranked)
         short = sum(len(ranked) < n for ranked in lists)
         if short:
             tell(f"{short:,} of {len(lists):,} lists are shorter than {n}: no more items are left")
 
 
-def say_list(fitted: Any, ranked: Any, score: str = "cosine") -> None:
-    """One list as a table with titles."""
+def say_list(fitted: Any, ranked: Any, score: str = "score") -> None:
+    """One list as a table with titles; `score` is the name of what it is sorted by."""
     places = ranked.to_dicts()
     value = "prediction" if ranked.predictions is not None else "score"
     columns: dict[str, list[Any]] = {

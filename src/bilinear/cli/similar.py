@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from bilinear.cli import options
-from bilinear.cli.output import say, say_json
+from bilinear.cli.output import check_table_path, say, say_json, tell
 from bilinear.cli.recommend import say_list
 from bilinear.errors import ParameterValueError, UnknownIdError
 
 NAME = "similar"
-HELP = "List the items whose factors point the same way as an item's."
+HELP = "List the items most like an item, or with --all those of every item."
 EXAMPLES = """Examples:
 
 bilinear similar model 1
 
 bilinear similar model --title 'toy story' -n 5 --json
+
+bilinear similar model --all --out similar.parquet
 """
 
 
@@ -27,14 +30,27 @@ def command(
     title: Annotated[
         str | None, typer.Option(help="Part of its title instead, if the model has titles.")
     ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every item of the model, into --out.")] = False,
     n: options.N = 10,
     candidates: options.Candidates = None,
+    out: Annotated[
+        Path | None, typer.Option(help="With --all: the file to write, CSV, TSV or Parquet.")
+    ] = None,
     json: options.Json = False,
 ) -> None:
     from bilinear.estimators.storage import load
+    from bilinear.recommend.parquet import write_similar
 
-    if (item is None) == (title is None):
-        raise ParameterValueError("say which item: its id, or --title with part of its title")
+    if sum((item is not None, title is not None, everything)) != 1:
+        raise ParameterValueError("say which item: its id, --title with part of its title, or --all")
+    if everything != (out is not None):
+        raise ParameterValueError("--all and --out FILE go together")
+    if out is not None:
+        check_table_path(out)
+        if out.suffix.lower() not in (".parquet", ".csv", ".tsv"):
+            raise ParameterValueError(f"--out {out}: end it in .parquet, .csv or .tsv")
+        tell(str(write_similar(load(model), out, n, candidates=options.id_list(candidates))))
+        return
     fitted = load(model)
     wanted: Any = find_title(fitted, title) if title is not None else known_id(fitted, item)
     ranked = fitted.similar(wanted, n, candidates=options.id_list(candidates))
@@ -43,7 +59,7 @@ def command(
         say_json({"item": wanted, "title": fitted.title(wanted), "similar": places})
         return
     say(f"Like {fitted.title(wanted)}:")
-    say_list(fitted, ranked)
+    say_list(fitted, ranked, "score" if fitted.item_vectors() is None else "cosine")
 
 
 def known_id(fitted: Any, item: Any) -> Any:
@@ -53,7 +69,7 @@ def known_id(fitted: Any, item: Any) -> Any:
 
 
 def find_title(fitted: Any, part: str) -> Any:
-    """The most rated item whose title holds `part`, whatever the case.
+    """The most rated (or taken up) item whose title holds `part`, whatever the case.
 
     Raises: UnknownIdError: no title does. ParameterValueError: the model has no titles.
     """

@@ -28,10 +28,6 @@ bilinear train ratings.csv --split temporal --also cross-entropy
 bilinear train sqlite:///shop.db --query 'SELECT user_id, item_id, stars FROM reviews'
 """
 
-Task = Annotated[
-    str | None,
-    typer.Option(help="ratings (predict them) or ranking (what next); else ratings where there are some."),
-]
 Threshold = Annotated[
     float | None, typer.Option(help="Ranking: learn from ratings (or counts) of at least this.")
 ]
@@ -39,11 +35,6 @@ Confidence = Annotated[
     str | None,
     typer.Option(help="Ranking: how much an interaction weighs: equal, ratings (or counts), or log."),
 ]
-RelevantFrom = Annotated[
-    float | None,
-    typer.Option(help="Ranking: least rating of a test item that counts as a hit; else --threshold."),
-]
-Cutoffs = Annotated[str, typer.Option(help="Ranking: lengths of lists, with commas between.")]
 
 
 def command(
@@ -54,7 +45,7 @@ def command(
     items: Annotated[
         Path | None, typer.Option(help="A file with an id, a title and other columns for each item.")
     ] = None,
-    task: Task = None,
+    task: options.Task = None,
     model: Annotated[
         str,
         typer.Option(
@@ -80,8 +71,8 @@ def command(
     test: holding_out.Test = None,
     threshold: Threshold = None,
     confidence: Confidence = None,
-    relevant_from: RelevantFrom = None,
-    cutoffs: Cutoffs = "5,10,20,50",
+    relevant_from: options.RelevantFrom = None,
+    cutoffs: options.Cutoffs = None,
     time_budget: Annotated[
         float | None, typer.Option(help="Ranking, model auto: seconds to try models in.")
     ] = None,
@@ -112,9 +103,7 @@ def command(
             "--refit/--no-refit", help="Save a model trained on all rows, or the one that was measured."
         ),
     ] = True,
-    threads: Annotated[
-        int | None, typer.Option(help="Cores to use, else all; the result does not depend on it.", min=1)
-    ] = None,
+    threads: options.Threads = None,
     seed: options.Seed = 0,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -130,13 +119,13 @@ def command(
         "n_factors": n_factors, "l2": l2, "l2_biases": l2_biases, "link": link, "loss": loss,
         "n_epochs": n_epochs, "learning_rate": learning_rate, "momentum": momentum, "schedule": schedule,
         "also": also or None, "rating_range": rating_range, "threshold": threshold, "confidence": confidence,
-        "relevant_from": relevant_from, "time_budget": time_budget,
+        "relevant_from": relevant_from, "cutoffs": cutoffs, "time_budget": time_budget,
     }  # fmt: skip
     reading: dict[str, Any] = {
         "user": user, "item": item, "rating": rating, "time": time, "count": count, "layout": layout,
         "duplicates": duplicates, "encoding": encoding, "memory_limit": memory_limit,
     }  # fmt: skip
-    planned = partial(plan_of, model=model, settings=set_, given=given, cutoffs=cutoffs, seed=seed)
+    planned = partial(plan_of, model=model, settings=set_, given=given, seed=seed)
     chosen: Any = implied_task(task, model, given)
     if chosen is None:
         table, chosen, why = with_task(options.read_table(ratings, query=query, **reading))

@@ -1,4 +1,4 @@
-"""Lists streamed to a Parquet file, a part at a time."""
+"""Lists streamed to a Parquet, CSV or TSV file, a part at a time."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _PLACES_A_PART = 1 << 21
 _PARQUET = "(FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)"
+_TEXT = {".csv": ",", ".tsv": "\t"}
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,12 @@ def write_everyone(
     n_threads: int | None = None,
     block_size: int | None = None,
 ) -> Written:
-    """`recommend_everyone` into a Parquet file: user, rank, item, score, prediction, known_user.
+    """`recommend_everyone` into a file: user, rank, item, score, prediction, known_user, title.
 
     One row a place, in the order of the users, then by rank from 1. Models without a rating scale
-    have no column `prediction`; `known_user` is false where the user had no training ratings. The
-    file appears whole or not at all; memory stays bounded however many users there are.
+    have no column `prediction`, models without titles no `title`; `known_user` is false where the user
+    had no training ratings. A file named .csv or .tsv is text, any other is Parquet. The file appears
+    whole or not at all; memory stays bounded however many users there are.
     """
     blocks = lists_of_users(
         model,
@@ -71,6 +73,7 @@ def write_everyone(
     )
     link = getattr(model, "link_", None)
     item_ids, known = _all_ids(model.item_vocabulary_), model.seen_.counts > 0
+    titles = _titles(model, item_ids)
 
     def columns(lists: Lists) -> dict[str, NDArray[Any]]:
         users, rank, items, scores = _places(lists)
@@ -82,9 +85,11 @@ def write_everyone(
         }
         if link is not None:
             table["prediction"] = link.prediction(scores)
-        return table | {"known_user": known[users]}
+        table["known_user"] = known[users]
+        return table if titles is None else table | {"title": titles[items]}
 
     kinds = {"user": _kind(model.user_vocabulary_), "item": _kind(model.item_vocabulary_)}
+    kinds |= {} if titles is None else {"title": "VARCHAR"}
     return _written(Path(path), n, blocks, columns, kinds)
 
 
@@ -98,18 +103,21 @@ def write_similar(
     n_threads: int | None = None,
     block_size: int | None = None,
 ) -> Written:
-    """`similar_everyone` into a Parquet file: item, rank, similar_item, score; see `write_everyone`."""
+    """`similar_everyone` into a file: item, rank, similar_item, score, title; see `write_everyone`."""
     blocks = lists_of_items(
         model, n, items=items, candidates=candidates, n_threads=n_threads, block_size=block_size
     )
     item_ids, kind = _all_ids(model.item_vocabulary_), _kind(model.item_vocabulary_)
+    titles = _titles(model, item_ids)
 
     def columns(lists: Lists) -> dict[str, NDArray[Any]]:
         _, rank, items, scores = _places(lists)
         mine = _repeated_ids(model.item_vocabulary_, lists)
-        return {"item": mine, "rank": rank, "similar_item": item_ids[items], "score": scores}
+        table = {"item": mine, "rank": rank, "similar_item": item_ids[items], "score": scores}
+        return table if titles is None else table | {"title": titles[items]}
 
-    return _written(Path(path), n, blocks, columns, {"item": kind, "similar_item": kind})
+    kinds = {"item": kind, "similar_item": kind} | ({} if titles is None else {"title": "VARCHAR"})
+    return _written(Path(path), n, blocks, columns, kinds)
 
 
 def _written(path: Path, n: int, blocks: Iterator[Lists], columns: Any, kinds: dict[str, str]) -> Written:
@@ -131,7 +139,13 @@ def _written(path: Path, n: int, blocks: Iterator[Lists], columns: Any, kinds: d
             parts.append(str(Path(folder, f"{len(parts):06}.parquet")))
             _copy(connection, columns(lists), kinds, parts[-1])
         # Reading many files keeps their order; a single part is read and written once more, quickly.
-        connection.execute(f"COPY (SELECT * FROM read_parquet(?)) TO ? {_PARQUET}", [parts, file.name])
+        separator = _TEXT.get(path.suffix.lower())
+        form = (
+            _PARQUET
+            if separator is None
+            else f"(FORMAT csv, HEADER, DELIMITER '{separator}', USE_TMP_FILE false)"
+        )
+        connection.execute(f"COPY (SELECT * FROM read_parquet(?)) TO ? {form}", [parts, file.name])
     lengths = np.concatenate(counts)
     return Written(
         path, len(lengths), int(lengths.sum()), int((lengths < n).sum()), int((lengths == 0).sum())
@@ -178,6 +192,17 @@ def _repeated_ids(vocabulary: Vocabulary, lists: Lists) -> NDArray[Any]:
 
 def _all_ids(vocabulary: Vocabulary) -> NDArray[Any]:
     return vocabulary.decode(np.arange(len(vocabulary)))
+
+
+def _titles(model: Model, item_ids: NDArray[Any]) -> NDArray[Any] | None:
+    """The title of each item, its id where it has none; None for a model without titles."""
+    texts = getattr(model, "item_texts_", {}).get("title")
+    if texts is None:
+        return None
+    titles = np.empty(len(item_ids), object)
+    for row, id_ in enumerate(item_ids.tolist()):
+        titles[row] = texts[row] or str(id_)
+    return titles
 
 
 def _kind(vocabulary: Vocabulary) -> str:
