@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, NoReturn
 
@@ -31,6 +32,11 @@ from bilinear.training.schedules import Constant, OneCycle, ReduceOnPlateau, Sch
 
 _BLOCK = 1 << 18  # ratings between two looks at the clock and at Ctrl-C
 _KNOTS = 1 << 12  # steps of a block at which schedules are asked; in between they go straight
+_KEPT = (
+    *("biases", "factors", "bias_state", "factor_state", "steps", "slow_biases", "slow_factors"),
+    *("seen", "mean_biases", "mean_factors"),
+)
+"""Fields of a `Side` that outlive a batch."""
 
 
 @dataclass(frozen=True)
@@ -259,6 +265,24 @@ class Stepping:
             for name, mean in self.average.arrays().items():
                 mean += (self.parameters.arrays()[name] - mean) / mean.dtype.type(self.n_averaged)
 
+    def optimizer_state(self) -> dict[str, NDArray[Any]]:
+        """The arrays that later steps depend on; not copied."""
+        state: dict[str, NDArray[Any]] = {"counters": np.array([self.n_steps, self.n_averaged])}
+        for name, side in (("users", self.users), ("items", self.items)):
+            state |= {f"{name}.{part}": getattr(side, part) for part in _KEPT}
+        if self.average is not None:
+            state |= {f"average.{name}": array for name, array in self.average.arrays().items()}
+        return state
+
+    def restore_optimizer(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Takes back what `optimizer_state` gave."""
+        self.n_steps, self.n_averaged = map(int, state["counters"])
+        if self.n_averaged and isinstance(self.solver.average, Averaged):
+            self.average = self.parameters.copy()
+        for name, array in self.optimizer_state().items():
+            if name != "counters":
+                array[:] = state[name]
+
     def diverged(self, epoch: int) -> DivergenceError:
         rate = self.solver.learning_rate
         return DivergenceError(
@@ -279,9 +303,17 @@ class MiniBatchRun(Stepping):
         dtype = start.user_biases.dtype
         self.weights = np.empty(0, dtype) if weights is None else _checked(weights, n_ratings).astype(dtype)
         n_rows = (self.batch_size,) * 2
+        self.done, self.total = 0, 0.0  # batches of the epoch under way, and their summed loss
         super().__init__(
             solver, objective.penalty, objective.user_counts, objective.item_counts, n_rows, start
         )
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        return self.optimizer_state() | {"done": np.array([self.done]), "total": np.array([self.total])}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        self.restore_optimizer(state)
+        self.done, self.total = int(state["done"][0]), float(state["total"][0])
 
     def epoch(self, number: int, rng: np.random.Generator, progress: Progress) -> float:
         """One pass in an order that `rng` draws; returns the mean loss."""
@@ -290,18 +322,18 @@ class MiniBatchRun(Stepping):
         n_batches = -(-n_ratings // size)
         l2 = self.objective.penalty.factors * solver.l2_schedule((number - 0.5) / solver.n_epochs)
         block_batches = max(1, _BLOCK // size)
-        total = 0.0
-        for first in range(0, n_batches, block_batches):
+        for first in range(self.done, n_batches, block_batches):
             last = min(first + block_batches, n_batches)
             block = order[first * size : last * size]
             shares = (number - 1 + np.arange(first, last) / n_batches) / solver.n_epochs
             loss, done = self.step(block, *self.paces(shares), l2)
             if done < len(block) or not np.isfinite(loss):
                 raise self.diverged(number)
-            total += loss
+            self.done, self.total = last, self.total + loss
             progress.advance(len(block), loss / len(block))
+        mean, self.done, self.total = self.total / n_ratings, 0, 0.0
         self.end_epoch(number)
-        return total / n_ratings
+        return mean
 
     def step(
         self, block: NDArray[np.int64], rates: NDArray[np.float64], momenta: NDArray[np.float64], l2: float
