@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 from lab_cases import SETTINGS, random_objective, random_parameters, random_table
@@ -57,8 +59,7 @@ def test_a_bias_model_is_linear_until_the_sigmoid(rng: np.random.Generator) -> N
 
 
 def test_one_hot_comparison_can_fail(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bilinear.lab import linearity as module
-
+    module = import_module("bilinear.lab.linearity")
     parameters = random_parameters((5, 4), 3, rng)
     users, items = np.array([0, 1, 4]), np.array([3, 0, 2])
     assert one_hot_differences(parameters, users, items) == 0

@@ -13,6 +13,7 @@ from bilinear.cli import (
     fold_in,
     info,
     inspect,
+    lab,
     predict,
     recommend,
     serve,
@@ -50,3 +51,4 @@ def _root(
 for module in (train, evaluate, predict, recommend, similar, fold_in, inspect, info, serve, demo):
     app.command(name=module.NAME, help=module.HELP, epilog=module.EXAMPLES)(module.command)
 app.add_typer(data.app, name="data")
+app.add_typer(lab.app, name="lab")

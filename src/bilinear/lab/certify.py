@@ -10,6 +10,7 @@ import numpy as np
 
 from bilinear.data.interactions import Interactions
 from bilinear.errors import ParameterValueError
+from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.lab.certificate import CERTIFIED_GAP, Certificate, certificate, lower_bound, why_no_certificate
 from bilinear.lab.curvature import balanced
 from bilinear.lab.descend import descend
@@ -21,6 +22,8 @@ from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import Loss, SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
+from bilinear.training.history import Epoch, History
+from bilinear.training.sgd import SGD
 
 _LOOSE = 1e-2  # relative gradient while factors are still to be added
 _FIRST_FACTORS = 16
@@ -39,6 +42,12 @@ class Round:
     ratio: float
     n_products: int
 
+    def __str__(self) -> str:
+        return (
+            f"{self.n_factors} factors, loss {self.loss:.8g}, at most {self.relative_gap:.2g} of it above "
+            f"the optimum ({self.n_products} products)"
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Certified:
@@ -50,6 +59,7 @@ class Certified:
         certificate: at `parameters`; its relative gap is what is proved.
         rank: factors in use.
         rounds: how it came about.
+        seed: of the singular vectors' random starts.
     """
 
     parameters: Parameters
@@ -57,11 +67,44 @@ class Certified:
     certificate: Certificate
     rank: int
     rounds: tuple[Round, ...]
+    seed: int = 0
 
     @property
     def optimal(self) -> bool:
         """Whether the relative gap is at most 1e-6."""
         return self.certificate.certified
+
+    def to_model(self) -> MatrixFactorization:
+        """The same as a model of float32 weights, to predict, recommend and save with.
+
+        Its history holds a line for each round, with the objective per rating, the penalty
+        included. `retrain` descends by SGD for as many epochs and certifies nothing.
+        """
+        objective = self.objective
+        table, penalty = objective.interactions, objective.penalty
+        n = table.n_ratings
+        epochs = tuple(
+            Epoch(number, round_.loss / n, None, 0.0, 0.0, 0.0, 0.0)
+            for number, round_ in enumerate(self.rounds, 1)
+        )
+        model = MatrixFactorization(
+            n_factors=self.parameters.n_factors,
+            l2=penalty.factors,
+            l2_biases=penalty.biases,
+            l2_exponent=penalty.exponent,
+            loss=objective.loss,
+            link=objective.link,
+            rating_range=objective.link.bounds,
+            solver=SGD(n_epochs=len(epochs)),
+            validation_fraction=0,
+            rng=self.seed,
+        )
+        model.loss_, model.link_, model.penalty_ = objective.loss, objective.link, penalty
+        model.search_, model.seed_, model.solver_ = None, self.seed, model.solver.resolved(n)
+        model._learn(
+            table, self.parameters.astype(np.float32), History(epochs, len(epochs), "all epochs done")
+        )
+        return model
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -144,7 +187,7 @@ def certify(
             target *= 0.05
     at = balanced(problem, at)
     found = certificate(problem, at, seed=seed)
-    return Certified(problem.unpack(at), objective, found, problem.n_factors(at), tuple(rounds))
+    return Certified(problem.unpack(at), objective, found, problem.n_factors(at), tuple(rounds), seed)
 
 
 def _grown(problem: Problem, at: Vector, values: Vector, left: Vector, right: Vector) -> Vector:

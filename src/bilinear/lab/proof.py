@@ -61,6 +61,9 @@ class Verification:
     def valid(self) -> bool:
         return not self.faults
 
+    def to_dict(self) -> dict[str, Any]:
+        return vars(self) | {"faults": list(self.faults), "valid": self.valid}
+
     def __str__(self) -> str:
         if not self.valid:
             return "the proof does not hold: " + "; ".join(self.faults)

@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from bilinear.data.interactions import Interactions
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.base import RatingModel
 from bilinear.estimators.baselines import GlobalMean
+from bilinear.estimators.recommender import Recommender
+from bilinear.lab import questions
 from bilinear.lab.certificate import Certificate
 from bilinear.lab.convexity import Convexity, convexity
-from bilinear.lab.generalisation import Permuted, effective_rank, permuted_control, rmse
+from bilinear.lab.generalisation import Permuted, permuted_control
+from bilinear.lab.held_out import Study
+from bilinear.lab.held_out import study as held_out_study
 from bilinear.lab.linearity import Linearity, linearity
+from bilinear.lab.matching import match
 from bilinear.lab.problem import Problem
+from bilinear.lab.questions import Section
+from bilinear.lab.rankings import ranking_sections
 from bilinear.lab.seeds import Seeds, compare_seeds, run_seeds
-from bilinear.lab.stationarity import WhereItEnded, sentence, where_did_it_end
+from bilinear.lab.stationarity import WhereItEnded, where_did_it_end
 from bilinear.objective.objective import Objective
+from bilinear.training.descent import Solver
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import AdamW
-from bilinear.training.schedules import Constant
 
-
-@dataclass(frozen=True)
-class Section:
-    """A question, its answer in one plain sentence, what to do next, and the numbers behind them."""
-
-    question: str
-    answer: str
-    next_step: str
-    evidence: dict[str, Any]
-
-    def __str__(self) -> str:
-        return f"{self.question}\n  {self.answer}\n  Next: {self.next_step}"
+_WORK = 2.5e9  # multiplications that polishing may take by default: some 15 s of one core
+_FEWEST, _MOST = 100, 3000  # Hessian products
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,248 +40,190 @@ class LabReport:
 
     Attributes:
         source: the ratings that were looked at.
+        model: what kind of model it is, in a few words.
+        headline: the whole finding in one sentence.
         sections: as they are to be read.
-        ended, linearity, convexity: the measurements.
-        seeds, permuted: the same of further runs; None where they were not asked for.
+        ended, convexity: the measurements; None for models that minimise no loss over ratings.
+        linearity: None for models whose scores are no dot product.
+        seeds, permuted, study: the same of further runs; None where they were not asked for.
     """
 
     source: str
+    model: str
+    headline: str
     sections: tuple[Section, ...]
-    ended: WhereItEnded
-    linearity: Linearity
-    convexity: Convexity
-    seeds: Seeds | None
-    permuted: Permuted | None
+    ended: WhereItEnded | None
+    linearity: Linearity | None
+    convexity: Convexity | None
+    seeds: Seeds | None = None
+    permuted: Permuted | None = None
+    study: Study | None = None
 
     @property
-    def certificate(self) -> Certificate:
+    def verdict(self) -> str | None:
+        """Where training ended; None for models that minimise no loss over ratings."""
+        return None if self.ended is None else self.ended.verdict
+
+    @property
+    def certificate(self) -> Certificate | None:
         """At the model as it is."""
-        return self.ended.certificate
+        return None if self.ended is None else self.ended.certificate
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
         return {
             "source": self.source,
-            "verdict": self.ended.verdict,
-            "sections": [vars(section) for section in self.sections],
+            "model": self.model,
+            "verdict": self.verdict,
+            "headline": self.headline,
+            "sections": [section.to_dict() for section in self.sections],
         }
 
+    def to_html(self, path: str | Path) -> None:
+        """Writes one page with pictures that needs no network, whole or not at all."""
+        from bilinear.lab.page import write_report
+
+        write_report(self, Path(path))
+
     def __str__(self) -> str:
-        return "\n\n".join(str(section) for section in self.sections)
+        return "\n\n".join([f"{self.headline}\n({self.model})", *map(str, self.sections)])
 
 
 def report(
-    model: RatingModel,
+    model: Recommender,
     interactions: Interactions,
     *,
     test: Interactions | None = None,
     n_seeds: int = 0,
     control: bool = False,
-    max_products: int = 3000,
+    study: bool = False,
+    max_products: int | None = None,
     seed: int = 0,
+    tell: Callable[[str], None] | None = None,
 ) -> LabReport:
-    """Measures a fitted model of ratings on the ratings it was trained on. The model is not changed.
+    """Measures a fitted model on the ratings it was trained on. The model is not changed.
+
+    For a model that ranks, and minimises no loss over ratings, it says which of the questions have
+    an answer.
 
     Args:
-        interactions: the training ratings; their ids are matched to the model's.
+        interactions: the training ratings; their ids are matched to the model's. Where it has all
+            of them and more, the others serve as `test`.
         test: held-out ratings, for the errors.
         n_seeds: how many further starts to compare, 0 or at least 2.
         control: train once more on shuffled ratings.
-        max_products: Hessian products for polishing and for the curvature, each.
+        study: train again on a part: errors over epochs, penalty and number of factors.
+        max_products: Hessian products for polishing and for the curvature, each. None is what some
+            15 s of one core allow, from 100 to 3,000.
+        tell: called with a line about each part of the work as it begins.
     Raises:
-        ParameterValueError: not a model of ratings, or ratings of users or items it does not know.
-    Cost: some thousand products of O(n_ratings * n_factors); n_seeds descents; one training run
-        for the control.
+        ParameterValueError: no fitted model, or ratings of users or items it does not know.
+        DataError: most of these ratings are not those it was trained on.
+    Cost: some hundred products of O(n_ratings * n_factors); n_seeds descents; one training run
+        for the control, some nine and six descents for the study.
     """
-    if not isinstance(model, RatingModel) or isinstance(model, GlobalMean):
-        raise ParameterValueError(
-            "the lab looks into models of ratings that were trained (MatrixFactorization, BiasModel), "
-            f"not {type(model).__name__}"
-        )
     if n_seeds not in (0, *range(2, 100)):
         raise ParameterValueError(f"n_seeds={n_seeds}; 0, or 2 to 99 starts to compare")
-    table = _in_rows_of(model, interactions)
-    objective = Objective(model.loss_, model.link_, model.penalty_, table)
+    if max_products is not None and max_products < 1:
+        raise ParameterValueError(f"max_products={max_products}; at least one Hessian product")
+    if not isinstance(model, Recommender) or isinstance(model, GlobalMean):
+        raise ParameterValueError(
+            "the lab looks into models that were trained (MatrixFactorization, BiasModel, ImplicitALS), "
+            f"not {type(model).__name__}"
+        )
+    matched = match(model, interactions)
+    table = matched.train
+    test = matched.held_out if test is None else test
+    if not isinstance(model, RatingModel):
+        if n_seeds or control or study:
+            raise ParameterValueError(
+                f"seeds, control and study train on a loss over ratings, which a {type(model).__name__} "
+                "does not have; leave them out"
+            )
+        lines, sections, headline = ranking_sections(model, table, seed)
+        return LabReport(table.source, _kind(model), headline, sections, None, lines, None)
+    tell = tell or _silent
     parameters = model.parameters_
-    problem = Problem.of(objective, parameters.global_mean)
+    problem = Problem.of(Objective(model.loss_, model.link_, model.penalty_, table), parameters.global_mean)
     at = problem.pack(parameters)
+    if max_products is None:
+        work = problem.n_ratings * max(parameters.n_factors, 1)
+        max_products = int(min(max(_WORK / work, _FEWEST), _MOST))
+    tell("where training ended: polishing, certificate, curvature")
     ended = where_did_it_end(parameters, problem, max_products=max_products, seed=seed)
+    tell("linearity and convexity")
     lines = linearity(parameters, model.link_, table, seed=seed)
     bends = convexity(problem, at, seed=seed)
-    runs = None
+    runs, shuffled, studied = None, None, None
     if n_seeds:
-        starts = run_seeds(problem, parameters.n_factors, n_starts=n_seeds, seed=seed)
+        tell(f"{n_seeds} other starts")
+        starts = run_seeds(
+            problem, parameters.n_factors, n_starts=n_seeds, max_products=max_products, seed=seed
+        )
         runs = compare_seeds(problem, starts, seed=seed)
-    shuffled = permuted_control(model, table, test, seed=seed) if control else None
+    if control:
+        tell("training once more on shuffled ratings")
+        shuffled = permuted_control(model, table, test, seed=seed)
+    if study:
+        tell("training again on a part of the ratings: epochs, factors, penalties")
+        studied = held_out_study(model, table, seed=seed)
     other = why_not_this_objective(model)
-    here, seen = table.by_user, model.seen_
-    same = all(np.array_equal(getattr(here, name), getattr(seen, name)) for name in here._fields)
-    sections = [
-        _ended_section(ended, other, same),
-        _optimum_section(ended, other),
-        _generalisation_section(model, table, test, shuffled),
-        _convexity_section(bends),
-        _linearity_section(lines),
-    ]
-    if runs is not None:
-        sections.insert(3, _seeds_section(runs))
-    return LabReport(table.source, tuple(sections), ended, lines, bends, runs, shuffled)
+    sections = (
+        questions.where_it_ended(ended, other, matched),
+        questions.how_far(ended, other),
+        questions.does_it_generalise(model, table, test, shuffled, studied),
+        questions.other_starts(runs),
+        questions.is_it_convex(bends, parameters.n_factors),
+        questions.is_it_linear(lines),
+    )
+    headline = _HEADLINES[ended.verdict]
+    return LabReport(
+        table.source, _kind(model), headline, sections, ended, lines, bends, runs, shuffled, studied
+    )
+
+
+_HEADLINES = {
+    "certified global": "Proved: no model with this loss and penalty fits its ratings better.",
+    "rank-limited": "Training arrived at a minimum for this number of factors; more could fit better.",
+    "minimum": "Training arrived at a minimum; whether it is the lowest cannot be proved here.",
+    "strict saddle": "Training is stuck at a saddle: there is a way down from where it stopped.",
+    "second-order point": "Training came to rest where the loss is flat; it is probably a minimum.",
+    "not converged": "Training stopped before it had come to rest; that can be right, see the error on new "
+    "ratings.",
+    "no minimiser": "This training has no end: the loss falls for ever while the weights grow.",
+}
 
 
 def why_not_this_objective(model: RatingModel) -> str | None:
     """Why training did not minimise the objective of the model's loss and penalty, or None."""
     solver = vars(model).get("solver_") or vars(model).get("solver")
-    if not isinstance(solver, MiniBatch):
-        return None
-    if any(solver.weight_decay.pair) or (isinstance(solver.rule, AdamW) and solver.rule.weight_decay):
+    if isinstance(solver, MiniBatch) and (
+        any(solver.weight_decay.pair) or (isinstance(solver.rule, AdamW) and solver.rule.weight_decay)
+    ):
         return (
             "it was trained with decoupled weight decay, which is the gradient of no objective: what follows "
             "is about the loss and penalty alone"
         )
-    if solver.l2_schedule != Constant():
+    if isinstance(solver, Solver) and any(solver.l2_schedule(at) != 1 for at in (0.9, 1.0)):
         return (
-            "its penalty changed during training: what follows is about the penalty as it was given, "
-            "before the schedule"
+            "its penalty changed during training, to its end: what follows is about the penalty as it was "
+            "given, before the schedule"
         )
     return None
 
 
-def _ended_section(ended: WhereItEnded, other: str | None, same: bool) -> Section:
-    notes = [f"Note: {other}."] if other else []
-    if not same:
-        notes.append("Note: these are not the ratings it was trained on, so it need not be at rest here.")
-    steps = {
-        "certified global": "nothing: more training or another optimiser cannot lower the training loss; "
-        "tune the penalty for held-out error instead",
-        "rank-limited": "add factors if held-out error asks for it; more epochs will not help",
-        "minimum": "nothing, or compare other starts",
-        "strict saddle": "train on from the escape point, or start with larger random factors",
-        "second-order point": "raise the L2 a little, which removes flat directions",
-        "not converged": "more epochs, or a rate that goes to zero, if the held-out error still falls; "
-        "stopping early is a choice, not a fault",
-        "no minimiser": "set an L2 above zero for factors and biases",
-    }
-    answer = " ".join([sentence(ended), *notes])
-    return Section("Where did training end?", answer, steps[ended.verdict], ended.to_dict())
+def _kind(model: Recommender) -> str:
+    users, items = len(model.user_vocabulary_), len(model.item_vocabulary_)
+    words = f"{type(model).__name__} of {users:,} users and {items:,} items"
+    if isinstance(model, RatingModel):
+        k, loss, link = model.parameters_.n_factors, type(model.loss_).__name__, type(model.link_).__name__
+        words += f", {k:,} factors, {loss} after {link}"
+        penalty = model.penalty_
+        words += f", l2 {penalty.factors:.3g}, l2 of biases {penalty.biases:.3g}"
+        if penalty.exponent:
+            words += f", growing as n_ratings^{penalty.exponent:g}"
+    return f"{words}; trained on {len(model.seen_.others):,} from {model.source_}"
 
 
-def _optimum_section(ended: WhereItEnded, other: str | None) -> Section:
-    found = ended.certificate
-    if found.refusal:
-        answer = f"Nobody can say: {found.refusal}."
-        next_step = "use CrossEntropy with the sigmoid, or SquaredError without it, and an L2 above zero"
-    elif found.certified:
-        answer = "It is the global optimum of its training loss, and that is proved."
-        next_step = "keep the proof: certify the same loss, link and penalty, and save it"
-    else:
-        answer = (
-            f"Its training loss is at most {found.relative_gap:.1%} above what any model with this penalty "
-            f"could reach; after polishing, {ended.polished_certificate.relative_gap:.2g}."
-        )
-        next_step = (
-            f"one more factor would lower the loss by {found.gain:.4g}; certify finds the optimum itself"
-            if found.gain > 0
-            else "train on; another factor would not help"
-        )
-    if other:
-        answer += " That is not what training minimised."
-    return Section("How far from the global optimum?", answer, next_step, found.to_dict())
-
-
-def _generalisation_section(
-    model: RatingModel, table: Interactions, test: Interactions | None, shuffled: Permuted | None
-) -> Section:
-    parameters = model.parameters_
-    train_rmse = rmse(parameters, model.link_, table)
-    evidence: dict[str, Any] = {
-        "train_rmse": train_rmse,
-        "test_rmse": None if test is None else model.evaluate(test).rmse.value,
-        "n_factors": parameters.n_factors,
-        "effective_rank": effective_rank(parameters),
-        "best_epoch": model.history_.best_epoch,
-        "epochs": [vars(epoch) for epoch in model.history_.epochs],
-        "permuted": None if shuffled is None else shuffled.to_dict(),
-    }
-    if evidence["test_rmse"] is None:
-        answer = f"Its predictions miss the ratings it was trained on by {train_rmse:.4f} on average (RMSE)."
-        next_step = "hold ratings out and give them as test: the training error says nothing of new ones"
-    else:
-        answer = (
-            f"Its predictions miss held-out ratings by {evidence['test_rmse']:.4f} and those it was trained "
-            f"on by {train_rmse:.4f} (RMSE)."
-        )
-        next_step = "a wide gap between the two asks for a larger penalty or fewer factors"
-    if shuffled is not None:
-        answer += (
-            f" Trained on shuffled ratings it still explains {shuffled.memorised:.0%} of their variance, "
-            "which is pure memorising."
-        )
-    return Section("Does it generalise?", answer, next_step, evidence)
-
-
-def _seeds_section(runs: Seeds) -> Section:
-    next_step = (
-        "average a few runs, or raise the penalty, if lists should not depend on the seed"
-        if runs.same_top_10 < 0.9
-        else "nothing: any seed will do"
-    )
-    return Section("Do other starts find the same model?", f"{runs}.", next_step, runs.to_dict())
-
-
-def _convexity_section(found: Convexity) -> Section:
-    if found.witnessed:
-        answer = (
-            "No: the model and its twin with all factors negated are equally good, and what lies halfway "
-            "between them is worse."
-        )
-    else:
-        answer = "No witness was found: without its factors this model is no worse."
-    if found.halves_convex:
-        answer += " With the items held fixed it is convex in the users, and the reverse."
-    next_step = (
-        "nothing: where it ended is what counts, see above"
-        if found.convex_in_score
-        else f"the loss bends the wrong way at {1 - found.share_in_band:.1%} of the ratings; CrossEntropy "
-        "never does"
-    )
-    return Section("Is the training loss convex?", answer, next_step, found.to_dict())
-
-
-def _linearity_section(found: Linearity) -> Section:
-    if found.linear:
-        answer = "Yes: the score is the sum of a user's and an item's number."
-    else:
-        answer = (
-            "It is bilinear: linear in the user with the item fixed and the reverse, not in both; "
-            f"{found.share_before_link:.1%} of the scores' variation is interaction."
-        )
-    return Section(
-        "Is it a linear model?",
-        answer,
-        "nothing: compare with BiasModel, which is the linear part",
-        found.to_dict(),
-    )
-
-
-def _in_rows_of(model: RatingModel, table: Interactions) -> Interactions:
-    """The table in the rows of the model's vocabularies."""
-    users, items = table.aligned_to(model.user_vocabulary_, model.item_vocabulary_)
-    if not table.n_ratings:
-        raise ParameterValueError(f"{table.source} has no ratings; give those the model was trained on")
-    unknown = (users < 0) | (items < 0)
-    if unknown.any():
-        row = int(np.argmax(unknown))
-        raise ParameterValueError(
-            f"{table.source}: {int(unknown.sum()):,} ratings are of users or items that the model does not "
-            f"know, such as user {table.user_vocabulary[table.users[row]]!r} and item "
-            f"{table.item_vocabulary[table.items[row]]!r}; give the ratings it was trained on"
-        )
-    return Interactions.from_rows(
-        users,
-        items,
-        table.ratings,
-        table.times,
-        model.user_vocabulary_,
-        model.item_vocabulary_,
-        source=table.source,
-    )
+def _silent(_: str) -> None:
+    """Tells nobody."""

@@ -1,0 +1,164 @@
+"""The lab's own charts as SVG: lines over a scale, a plane seen from above, points with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isfinite, log10
+from typing import Any
+
+import numpy as np
+
+from bilinear.inspection.charts import _figure, _ticks, _words
+from bilinear.inspection.page import text
+
+Points = Sequence[tuple[float, float]]
+
+_WIDTH, _HEIGHT = 420, 230
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 14, 34
+_STROKES = (
+    ("var(--bar)", ""),
+    ("var(--accent)", "6 4"),
+    ("var(--good)", "2 4"),
+    ("var(--faint)", "9 3 2 3"),
+)
+
+
+def lines(
+    series: Mapping[str, Points],
+    what: str,
+    label: str,
+    x_label: str,
+    *,
+    log_x: bool = False,
+    marked: float | None = None,
+) -> str:
+    """Several values over one scale, each with its own stroke and a legend; `marked` is a place on it.
+
+    Args: series: (x, y) by name, at most four; points that are not finite are left out.
+    """
+    drawn = {
+        name: [(x, y) for x, y in points if isfinite(x) and isfinite(y) and (x > 0 or not log_x)]
+        for name, points in series.items()
+    }
+    drawn = {name: points for name, points in drawn.items() if points}
+    if not drawn:
+        return ""
+    xs = sorted({x for points in drawn.values() for x, _ in points})
+    ys = [y for points in drawn.values() for _, y in points]
+    ticks = _ticks(min(ys), max(ys))
+    low, high = min(ticks[0], *ys), max(ticks[-1], *ys)
+    scale = log10 if log_x else float
+    left, right = scale(xs[0]), scale(xs[-1])
+
+    def at(x: float) -> float:
+        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * (scale(x) - left) / ((right - left) or 1.0)
+
+    def up(y: float) -> float:
+        return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * (y - low) / (high - low)
+
+    parts = []
+    for tick in ticks:
+        level = f"{up(tick):.1f}"
+        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{level}" y2="{level}"/>')
+        parts.append(_words(_LEFT - 8, up(tick) + 4, f"{tick:.6g}", "end"))
+    shown = xs if len(xs) <= 6 else [xs[0], xs[len(xs) // 2], xs[-1]]
+    parts += [
+        _words(at(x), _HEIGHT - 16, f"{x:.3g}", "end" if x == xs[-1] and len(xs) > 1 else "middle")
+        for x in shown
+    ]
+    if marked is not None and xs[0] <= marked <= xs[-1]:
+        place = f"{at(marked):.1f}"
+        parts.append(
+            f'<line stroke="var(--faint)" stroke-dasharray="2 3" x1="{place}" x2="{place}" '
+            f'y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>'
+        )
+    for (stroke, dashes), points in zip(_STROKES, drawn.values(), strict=False):
+        path = " ".join(f"{at(x):.1f},{up(y):.1f}" for x, y in points)
+        parts.append(
+            f'<polyline fill="none" stroke="{stroke}" stroke-width="2.2" stroke-dasharray="{dashes}" '
+            f'points="{path}"/>'
+        )
+    parts.append(_words((_LEFT + _WIDTH) / 2, _HEIGHT - 2, x_label))
+    figure = _figure("".join(parts), what, label)
+    return f"<div>{figure}{_legend(list(drawn))}</div>" if len(drawn) > 1 else figure
+
+
+def plane(values: Any, reach: float, what: str, label: str, marks: Sequence[tuple[float, float, str]]) -> str:
+    """A square grid of values from above, dark is low; marks are (a, b, name) in units of the axes."""
+    table = np.asarray(values, np.float64)
+    n = len(table)
+    side, left, top = 190.0, 110.0, 8.0
+    low, high = float(table.min()), float(table.max())
+    depth = ((high - table) / ((high - low) or 1.0)) ** 3  # valleys stand out, the rim is all the same
+    size = side / n
+    cells = "".join(
+        f'<rect fill="var(--bar)" fill-opacity="{depth[i, j]:.2f}" x="{left + i * size:.1f}" '
+        f'y="{top + (n - 1 - j) * size:.1f}" width="{size + 0.2:.1f}" height="{size + 0.2:.1f}"/>'
+        for i in range(n)
+        for j in range(n)
+        if depth[i, j] >= 0.005
+    )
+    frame = f'<rect fill="none" stroke="var(--line)" x="{left}" y="{top}" width="{side}" height="{side}"/>'
+    points = ""
+    for a, b, name in marks:
+        x, y = left + side * (a + reach) / (2 * reach), top + side * (reach - b) / (2 * reach)
+        points += f'<circle class="mark" r="4" cx="{x:.1f}" cy="{y:.1f}"/>'
+        points += (
+            f'<text fill="var(--ink)" font-size="12" text-anchor="middle" x="{x:.1f}" y="{y - 8:.1f}">'
+            f"{text(name)}</text>"
+        )
+    words = _words(left + side / 2, top + side + 16, "user factors times this")
+    words += _words(left - 10, top + side / 2, "item factors", "end")
+    words += _words(left - 10, top + side / 2 + 14, "times this", "end")
+    words += _words(left, top + side + 16, f"{-reach:g}") + _words(left + side, top + side + 16, f"{reach:g}")
+    return _figure(cells + frame + points + words, what, label)
+
+
+def dots(rows: Mapping[str, Sequence[float]], what: str, label: str, *, log: bool = False) -> str:
+    """Every value as a dot on one scale, one row a name, and a bar at each row's mean."""
+    inside = {
+        name: [v for v in values if isfinite(v) and (v > 0 or not log)] for name, values in rows.items()
+    }
+    everything = [value for values in inside.values() for value in values]
+    if not everything:
+        return ""
+    scale = log10 if log else float
+    low, high = scale(min(everything)), scale(max(everything))
+    left, right, step = 150, _WIDTH - 14, 24
+    bottom = 14 + step * len(inside)
+
+    def at(value: float) -> float:
+        return left + (right - left) * (scale(value) - low) / ((high - low) or 1.0)
+
+    parts = []
+    for row, (name, values) in enumerate(inside.items()):
+        y = 18 + row * step
+        parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y}" y2="{y}"/>')
+        parts.append(_words(left - 10, y + 4, name if len(name) <= 22 else name[:21] + "…", "end"))
+        parts += [
+            f'<circle fill="var(--bar)" fill-opacity="0.55" r="4" cx="{at(value):.1f}" cy="{y}"/>'
+            for value in values
+        ]
+        if values:
+            mean = 10 ** float(np.mean(np.log10(values))) if log else float(np.mean(values))
+            parts.append(
+                f'<line stroke="var(--accent)" stroke-width="3" x1="{at(mean):.1f}" x2="{at(mean):.1f}" '
+                f'y1="{y - 8}" y2="{y + 8}"/>'
+            )
+    for value, anchor in ((min(everything), "start"), (max(everything), "end")):
+        parts.append(_words(at(value), bottom + 14, f"{value:.4g}", anchor))
+    drawn = _figure("".join(parts), what, label)
+    return drawn.replace(f'viewBox="0 0 {_WIDTH} {_HEIGHT}"', f'viewBox="0 0 {_WIDTH} {bottom + 20}"')
+
+
+def _legend(names: Sequence[str]) -> str:
+    return (
+        '<p class="faint">'
+        + " &nbsp; ".join(
+            f'<svg width="26" height="10" viewBox="0 0 26 10" aria-hidden="true"><line '
+            f'stroke="{stroke}" stroke-width="2.2" stroke-dasharray="{dashes}" x1="0" x2="26" y1="5" y2="5"/>'
+            f"</svg> {text(name)}"
+            for (stroke, dashes), name in zip(_STROKES, names, strict=False)
+        )
+        + "</p>"
+    )
