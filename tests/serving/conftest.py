@@ -1,0 +1,78 @@
+"""A small served model, and the two feedback stores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from postgres_server import PostgresServer, postgres_server
+
+import bilinear
+from bilinear.data.interactions import Interactions
+from bilinear.data.packed_text import PackedText
+from bilinear.serving.store import FeedbackStore, open_store
+
+TITLES = ("Amélie", "The Godfather", "The Godfather: Part II", "Star Wars", "Ástríkur", "a/b?&#")
+OpenStore = Callable[[], FeedbackStore]
+
+
+@pytest.fixture(scope="session")
+def table() -> Interactions:
+    """40 users, 30 items with text ids of all kinds, planted tastes, half-star ratings."""
+    rng = np.random.default_rng(0)
+    users, items = rng.normal(size=(40, 3)), rng.normal(size=(30, 3))
+    rows = [(u, i) for u in range(40) for i in rng.permutation(30)[: rng.integers(5, 15)]]
+    ratings = [float(np.clip(round(2 * (3.2 + users[u] @ items[i] / 2)) / 2, 0.5, 5)) for u, i in rows]
+    names = [f"item/{i} ü" for i in range(30)]
+    return Interactions.from_columns([f"user {u}" for u, _ in rows], [names[i] for _, i in rows], ratings)
+
+
+@pytest.fixture(scope="session")
+def rating_model(table: Interactions) -> bilinear.MatrixFactorization:
+    model = bilinear.MatrixFactorization(
+        n_factors=4, l2=0.1, l2_biases=0.1, solver=bilinear.SGD(n_epochs=8), validation_fraction=0, rng=0
+    ).fit(table)
+    n_items = len(model.item_vocabulary_)
+    titles = [TITLES[i] if i < len(TITLES) else f"Film number {i}" for i in range(n_items)]
+    genres = [("Drama", "Drama|War", "Comedy", "")[i % 4] for i in range(n_items)]
+    model.item_texts_ = {"title": PackedText.of(titles), "genres": PackedText.of(genres)}
+    return model
+
+
+@pytest.fixture
+def model_folder(rating_model: bilinear.MatrixFactorization, tmp_path: Path) -> Path:
+    rating_model.save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of our own; without one the tests on it are skipped."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    with postgres_server() as server:
+        if isinstance(server, str):
+            pytest.skip(server)
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty store."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'feed back.db'}"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    import psycopg
+
+    with psycopg.connect(server.address, autocommit=True) as connection:
+        connection.execute("SET client_min_messages = warning")
+        connection.execute("DROP TABLE IF EXISTS bilinear_feedback")
+    return server.address
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[FeedbackStore]:
+    opened = open_store(store_url)
+    yield opened
+    opened.close()
