@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from bilinear.data.synthetic import synthetic_catalogue as synthetic_catalogue
     from bilinear.data.synthetic import synthetic_ratings as synthetic_ratings
     from bilinear.data.vocabulary import Vocabulary as Vocabulary
+    from bilinear.estimators.auto import AutoRanker as AutoRanker
     from bilinear.estimators.baselines import BiasModel as BiasModel
     from bilinear.estimators.baselines import GlobalMean as GlobalMean
     from bilinear.estimators.blend import Blend as Blend
@@ -133,6 +134,7 @@ _HOMES = {
         "synthetic_ratings",
     ),
     "bilinear.data.vocabulary": ("Vocabulary",),
+    "bilinear.estimators.auto": ("AutoRanker",),
     "bilinear.estimators.baselines": (
         "BiasModel",
         "GlobalMean",

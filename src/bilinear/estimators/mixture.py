@@ -85,8 +85,10 @@ class Judges:
     items: NDArray[np.int32]
 
     @classmethod
-    def of(cls, split: Split, relevant_from: float | None, seed: int) -> Judges:
-        """A sample of `MOST_JUDGES` users with something relevant in the validation part.
+    def of(cls, split: Split, relevant_from: float | None, seed: int, most: int = MOST_JUDGES) -> Judges:
+        """A sample of at most `most` users with something relevant in the validation part.
+
+        With one seed, fewer users are some of more.
 
         Raises: EmptyDataError: nobody has.
         """
@@ -99,8 +101,8 @@ class Judges:
                 f"{test.source}: nothing relevant is left to validate on; give more interactions, or choose "
                 "the weights or the model yourself"
             )
-        if len(rows) > MOST_JUDGES:
-            rows = np.sort(np.random.default_rng([seed, 7]).permutation(rows)[:MOST_JUDGES])
+        if len(rows) > most:
+            rows = np.sort(np.random.default_rng([seed, 7]).permutation(rows)[:most])
         chosen = np.zeros(test.n_users, bool)
         chosen[rows] = True
         test = test.take(chosen[test.users])

@@ -14,6 +14,7 @@ from bilinear.data.interactions import Grouped
 from bilinear.data.packed_text import PackedText
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import BilinearError, ModelFileError
+from bilinear.estimators.auto import AutoRanker
 from bilinear.estimators.baselines import BiasModel, GlobalMean
 from bilinear.estimators.blend import Blend
 from bilinear.estimators.ease import EASE, SparseEASE
@@ -42,6 +43,7 @@ _MODELS: dict[str, type[Recommender]] = {
         Popularity,
         RandomWalk,
         Blend,
+        AutoRanker,
     )
 }
 
