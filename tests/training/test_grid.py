@@ -86,6 +86,7 @@ FIXED = {"n_factors": 8, "l2": 0.2, "l2_biases": 0.2, "rng": 0, "refit": False}
 
 def fitted(monkeypatch, *, on_grid, **solver):
     monkeypatch.setattr(sgd, "_ON_GRID", 0 if on_grid else 10**9)
+    monkeypatch.setattr(sgd, "_SHARED", 0)
     monkeypatch.setattr(module, "_CACHE", 2000)
     return MatrixFactorization(**FIXED, solver=SGD(n_epochs=40, **solver)).fit(SPLIT.train)
 

@@ -27,7 +27,8 @@ from bilinear.training.schedules import Falling, OneCycle, Schedule, after
 from bilinear.training.start import Scale
 
 _FEWEST_STEPS = 1_500_000
-_ON_GRID = 500_000  # ratings from which the grid pays
+_ON_GRID = 20_000  # ratings from which the grid pays
+_SHARED = 500_000  # ratings from which a second thread pays
 _TOLD = 32  # strata of the grid between two looks at the clock and at Ctrl-C
 _BLOCK = 1 << 18  # ratings between two looks at the clock and at Ctrl-C
 
@@ -50,9 +51,10 @@ class SGD(Solver):
             fifth of n_epochs. Never in the first half: biases may overfit before factors have
             grown, and the error falls again.
 
-        threads: cores to use, None being all; the bits of the result do not depend on it.
+        threads: cores to use from 500,000 ratings on, None being all; the bits of the result do not
+            depend on it.
 
-    Tables of 500,000 ratings and more are laid out as a grid of cells whose factor rows fit into
+    Tables of 20,000 ratings and more are laid out as a grid of cells whose factor rows fit into
     cache (see `bilinear.training.grid`), without momentum. That changes the order of the steps and
     nothing else.
 
@@ -119,8 +121,9 @@ class SGD(Solver):
             KeyboardInterrupt: only before the first epoch is done; later the best epoch is kept.
         """
         solver = self.resolved(objective.interactions.n_ratings)
-        with pool(self.threads) as threads:
-            on_grid = self.on_grid(objective.interactions.n_ratings)
+        n_ratings = objective.interactions.n_ratings
+        with pool(self.threads if n_ratings >= _SHARED else 1) as threads:
+            on_grid = self.on_grid(n_ratings)
             make = partial(_GridRun.on, threads, rng) if on_grid else _Run.of
             run = partial(make, solver, objective, start)
             return descend(run, solver, objective, rng, validation, n_epochs, progress, stage)
