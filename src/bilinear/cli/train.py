@@ -38,7 +38,7 @@ Confidence = Annotated[
 
 
 def command(
-    ratings: options.Ratings,
+    ratings: options.Ratings = "",
     out: Annotated[Path, typer.Option(help="The folder to write; an older model there is replaced.")] = Path(
         "model"
     ),
@@ -64,6 +64,12 @@ def command(
     count: options.Count = None,
     layout: options.Layout = "auto",
     query: options.Query = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            help="Feedback of `bilinear serve`, which counts before RATINGS (a file or a model folder)."
+        ),
+    ] = None,
     duplicates: options.Duplicates = None,
     encoding: options.Encoding = "utf-8",
     memory_limit: options.MemoryLimit = None,
@@ -127,15 +133,16 @@ def command(
     }  # fmt: skip
     planned = partial(plan_of, model=model, settings=set_, given=given, seed=seed)
     chosen: Any = implied_task(task, model, given)
+    read = partial(_read, ratings, store, query=query, **reading)
     if chosen is None:
-        table, chosen, why = with_task(options.read_table(ratings, query=query, **reading))
+        table, chosen, why = with_task(read())
         if not quiet:
             tell(why)
         plan = planned(chosen, threads=threads)
     else:  # what can be refused before the table is read
         plan = planned(chosen, threads=threads)
         has_ratings = True if chosen == "ratings" else None
-        table = options.read_table(ratings, query=query, has_ratings=has_ratings, **reading)
+        table = read(has_ratings=has_ratings)
     table.check_trainable()
     texts = item_texts(items, table.item_vocabulary) if items else {}
     parts = holding_out.held_out(table, split, test, seed, reading)
@@ -180,6 +187,22 @@ def command(
     factors = f", {main.parameters_.n_factors} factors" if hasattr(main, "parameters_") else ""
     say(f"\nSaved to {out}: {type(main).__name__} trained on {trained_on}{factors}. Next:")
     say(f"  bilinear recommend {out} --user {table.user_vocabulary[0]}")
+
+
+def _read(ratings: str, store: str | None, **reading: Any) -> Any:
+    """The table of a file, overlaid with the feedback of a store where one is given."""
+    if store is None and not ratings:
+        raise ParameterValueError("say what to train on: RATINGS, --store URL, or both")
+    if store is None:
+        return options.read_table(ratings, **reading)
+    from bilinear.estimators.storage import load
+    from bilinear.serving.retrain import trained_on, with_feedback
+
+    is_model = bool(ratings) and (Path(ratings) / "model.json").is_file()
+    base = (
+        trained_on(load(ratings)) if is_model else options.read_table(ratings, **reading) if ratings else None
+    )
+    return with_feedback(base, store)
 
 
 def with_task(table: Any) -> tuple[Any, Any, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 from bilinear.data.items import Items, read_items
 from bilinear.data.packed_text import PackedText
@@ -88,6 +89,19 @@ class ModelFolder:
         if not self.history.is_dir():
             return []
         return sorted(entry for entry in self.history.iterdir() if _NAME.fullmatch(entry.name))
+
+
+def held_out(model: Any) -> dict[str, float] | None:
+    """The score that was measured when the model was made, by the name of its metric, or None."""
+    try:
+        report = model.report_
+        served = report.get("retrained")
+        if served is not None:
+            return {str(served["metric"]): float(served["score"])}
+        scores = report["scores"][type(model).__name__]
+        return {"rmse": float(scores["rmse"]["value"])}
+    except (KeyError, TypeError, ValueError, BilinearError):
+        return None
 
 
 def _texts(items: Items, vocabulary: Vocabulary) -> dict[str, PackedText]:

@@ -27,6 +27,7 @@ from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.recommender import Recommender
 from bilinear.estimators.storage import load
 from bilinear.evaluation.ranking import RankingProtocol
+from bilinear.serving.models import held_out
 from bilinear.serving.store import FeedbackStore, open_store
 
 TEST_SHARE = 0.1
@@ -51,33 +52,45 @@ class Verdict:
         return f"held-out {self.metric} {self.score:.4f} {word}; bound {self.bound:.4f}, {self.against}"
 
 
+def with_feedback(base: Interactions | None, url: str) -> Interactions:
+    """As `table_with_feedback`, of a store by its address."""
+    store = open_store(url)
+    try:
+        return table_with_feedback(base, store)
+    finally:
+        store.close()
+
+
 def table_with_feedback(base: Interactions | None, store: FeedbackStore) -> Interactions:
     """The ratings of `base`, overlaid with all feedback: of a pair the feedback counts.
 
-    A deletion takes the pair out. Feedback is later than any training table, so times are not compared.
+    A deletion takes the pair out. Feedback is taken as later than the table, so that times are not compared.
     Raises EmptyDataError: there is neither.
     """
     rows = [row for batch in store.everything() for row in batch]
-    given = [row for row in rows if row.rating is not None]
-    said_by, said_of = [row.user for row in given], [row.item for row in given]
-    ratings = [row.rating for row in given if row.rating is not None]
+    users, items, ratings, times = [], [], [], []
+    for row in rows:
+        if row.rating is not None:
+            users.append(row.user)
+            items.append(row.item)
+            ratings.append(row.rating)
+            times.append(row.time)
     source = f"feedback {store.address}"
     if base is None:
-        if not given:
+        if not users:
             raise EmptyDataError(f"{store.address} holds no ratings yet")
-        return Interactions.from_columns(
-            said_by, said_of, ratings, [row.time for row in given], source=source
-        )
-    users, items = base.user_vocabulary, base.item_vocabulary
+        return Interactions.from_columns(users, items, ratings, times, source=source)
     mine = _codes(base.users, base.items, base.n_items)
-    said = _codes(
-        users.encode([row.user for row in rows]), items.encode([row.item for row in rows]), base.n_items
-    )
+    said_by = base.user_vocabulary.encode([row.user for row in rows])
+    said = _codes(said_by, base.item_vocabulary.encode([row.item for row in rows]), base.n_items)
     kept = base.take(~np.isin(mine, said[said >= 0]))
+    values = np.concatenate([kept.ratings.astype(np.float64), ratings])
     return Interactions.from_columns(
-        _joined(users, kept.users, said_by),
-        _joined(items, kept.items, said_of),
-        [*kept.ratings.tolist(), *ratings],
+        _joined(base.user_vocabulary, kept.users, users),
+        _joined(base.item_vocabulary, kept.items, items),
+        values if base.has_ratings else None,
+        None if kept.times is None else np.concatenate([kept.times, times]),
+        counts=None if base.has_ratings else values,
         source=f"{base.source} with {source}",
     )
 
@@ -136,11 +149,7 @@ def main() -> None:
 def carry_out(order: Mapping[str, Any]) -> dict[str, Any]:
     """Makes the model that was ordered; see `Retraining`."""
     old = load(order["model"])
-    store = open_store(order["store"])
-    try:
-        table = table_with_feedback(trained_on(old), store)
-    finally:
-        store.close()
+    table = with_feedback(trained_on(old), order["store"])
     model, verdict = retrained(old, table, max_worse=order["max_worse"], bound=order["bound"])
     if verdict.good_enough:
         model.save(Path(order["out"]))
@@ -157,7 +166,7 @@ def _again(old: Recommender, table: Interactions) -> Recommender:
     """A model of the same settings on another table; numbers that were searched are kept."""
     if isinstance(old, RatingModel):
         return deepcopy(old).retrain(table)
-    return type(old)(**old.get_params(deep=False)).fit(table)
+    return type(old)(**old.get_params(deep=False)).fit(table)  # nothing was searched, or it is again
 
 
 def _score(model: Any, split: Any) -> tuple[str, float]:
@@ -167,8 +176,6 @@ def _score(model: Any, split: Any) -> tuple[str, float]:
 
 
 def _known_score(old: Recommender, metric: str) -> float | None:
-    from bilinear.serving.service import held_out
-
     return (held_out(old) or {}).get(metric)
 
 

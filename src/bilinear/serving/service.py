@@ -12,10 +12,9 @@ import numpy as np
 
 import bilinear.serving.messages as m
 from bilinear.data.vocabulary import Id
-from bilinear.errors import BilinearError
 from bilinear.estimators.base import RatingModel
 from bilinear.serving.engine import Engine, Person
-from bilinear.serving.models import ModelFolder
+from bilinear.serving.models import ModelFolder, held_out
 from bilinear.serving.problems import Conflict, NotFound, Refused
 from bilinear.serving.retrieval import Ranked, Rows
 from bilinear.serving.store import Feedback, FeedbackStore
@@ -418,16 +417,3 @@ class _Busy:
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
-
-
-def held_out(model: Any) -> dict[str, float] | None:
-    """The score that was measured when the model was made, by the name of its metric, or None."""
-    try:
-        report = model.report_
-        served = report.get("retrained")
-        if served is not None:
-            return {str(served["metric"]): float(served["score"])}
-        scores = report["scores"][type(model).__name__]
-        return {"rmse": float(scores["rmse"]["value"])}
-    except (KeyError, TypeError, ValueError, BilinearError):
-        return None
