@@ -1,0 +1,61 @@
+"""A training that a test kills and starts again: python long_training.py FOLDER CASE.
+
+Prints a digest of everything that must not depend on how often it was killed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from typing import Any
+
+from bilinear.data.synthetic import synthetic_ratings
+from bilinear.estimators.matrix_factorization import MatrixFactorization
+from bilinear.training import grid, sgd
+from bilinear.training.checkpoint import Checkpoint
+from bilinear.training.minibatch import MiniBatch
+from bilinear.training.optimizers import Adam, Lookahead, RunningMean
+from bilinear.training.progress import Quiet
+from bilinear.training.sgd import SGD
+
+TABLE = synthetic_ratings(300, 120, 6000, 3, noise=0.3, rng=1)
+NUMBERS = {"n_factors": 8, "l2": 0.2, "l2_biases": 0.2}
+
+
+def model(case: str) -> MatrixFactorization:
+    if case == "grid":
+        sgd._ON_GRID, grid._CACHE = 0, 2000
+    solvers: dict[str, Any] = {
+        "search": SGD(n_epochs=40, threads=1),
+        "grid": SGD(n_epochs=300, threads=2),
+        "minibatch": MiniBatch(Lookahead(Adam()), n_epochs=60, average=RunningMean(0.99)),
+    }
+    return MatrixFactorization(**({} if case == "search" else NUMBERS), solver=solvers[case], rng=0)
+
+
+def digest(fitted: MatrixFactorization) -> str:
+    """Of weights, choices, and of the history but for its seconds."""
+    text = hashlib.sha256()
+    for array in fitted.parameters_.arrays().values():
+        text.update(array.tobytes())
+    kept = [
+        (e.number, e.loss, e.validation_rmse, e.learning_rate, e.user_norm, e.item_norm, e.update_norm)
+        for e in fitted.history_.epochs
+    ]
+    tried = fitted.search_ and [
+        (t.stage, t.l2, t.l2_biases, t.validation_rmse) for t in fitted.search_.trials
+    ]
+    text.update(repr((kept, fitted.history_.summary(), tried, fitted.penalty_)).encode())
+    return text.hexdigest()
+
+
+class Lines(Quiet):
+    """A line for every look at the clock, so that whoever reads them knows how far it is."""
+
+    def advance(self, n_ratings: int, loss: float) -> None:
+        print("on", flush=True)
+
+
+if __name__ == "__main__":
+    folder, case = sys.argv[1:]
+    print(digest(model(case).fit(TABLE, checkpoint=Checkpoint(folder, minutes=1e-3), progress=Lines())))
