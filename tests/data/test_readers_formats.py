@@ -376,7 +376,7 @@ def test_one_persons_ratings_are_of_one_person(tmp_path: Path) -> None:
     path.write_text("user,item,rating\n7,1,3\n7,2,4\n")
     assert read_item_ratings(path) == [("1", 3.0), ("2", 4.0)]
     path.write_text("user,item,rating\n7,1,3\n8,2,4\n")
-    with pytest.raises(DataError, match="ratings of 2 users"):
+    with pytest.raises(DataError, match="rows of 2 users"):
         read_item_ratings(path)
     path.write_text("7,1,3\n8,2,4\n")
     with pytest.raises(MissingColumnError, match="3 columns and no header"):

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from bilinear.cli import (
+    compare,
     data,
     demo,
     evaluate,
@@ -48,7 +49,7 @@ def _root(
 ) -> None: ...
 
 
-for module in (train, evaluate, predict, recommend, similar, fold_in, inspect, info, serve, demo):
+for module in (train, evaluate, compare, predict, recommend, similar, fold_in, inspect, info, serve, demo):
     app.command(name=module.NAME, help=module.HELP, epilog=module.EXAMPLES)(module.command)
 app.add_typer(data.app, name="data")
 app.add_typer(lab.app, name="lab")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,26 +13,39 @@ from bilinear.cli.recommend import say_list
 from bilinear.errors import ParameterValueError
 
 NAME = "fold-in"
-HELP = "Recommend to someone the model has not seen, from a few ratings, at once."
+HELP = "Recommend to someone the model has not seen, from a few ratings or items, at once."
 EXAMPLES = """Examples:
 
 bilinear fold-in model --rate 1=5 --rate 260=4.5 --rate 2571=2
 
-bilinear fold-in model --ratings my_ratings.csv -n 20 --json
+bilinear fold-in model --item 1 --item 260
+
+bilinear fold-in model --file mine.csv -n 20 --json
 """
 
 
 def command(
     model: options.Model,
     rate: Annotated[list[str] | None, typer.Option(help="ITEM=RATING; give it once for each item.")] = None,
-    ratings: Annotated[
-        Path | None, typer.Option(help="A file with an item and a rating column, one user's.")
+    item: Annotated[
+        list[str] | None,
+        typer.Option(help="An item taken up, without a rating; give it once for each. For ranking models."),
     ] = None,
-    item: options.Item = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file",
+            "--ratings",
+            help="A file of one user's items, with ratings where the model needs them.",
+        ),
+    ] = None,
+    item_column: Annotated[
+        str | None, typer.Option(help="Name (or position from 1) of the item column of --file.")
+    ] = None,
     rating: options.Rating = None,
     n: options.N = 10,
     include_seen: Annotated[
-        bool, typer.Option("--include-seen", help="List the rated items as well.")
+        bool, typer.Option("--include-seen", help="List the given items as well.")
     ] = False,
     candidates: options.Candidates = None,
     skip_unknown: Annotated[
@@ -40,35 +53,48 @@ def command(
     ] = False,
     json: options.Json = False,
 ) -> None:
-    from bilinear.data.readers import read_item_ratings
+    from bilinear.data.readers import read_item_list, read_item_ratings
+    from bilinear.estimators.base import RatingModel
     from bilinear.estimators.storage import load
 
-    if (rate is None) == (ratings is None):
-        raise ParameterValueError("give the ratings: --rate ITEM=RATING once or more, or --ratings FILE")
-    pairs = [_parse(text) for text in rate] if rate else read_item_ratings(ratings, item=item, rating=rating)
+    if sum(given is not None for given in (rate, item, file)) != 1:
+        raise ParameterValueError(
+            "give what the user likes: --rate ITEM=RATING or --item ITEM, once or more, or --file FILE"
+        )
     fitted = load(model)
-    person = fitted.fold_in(
-        [pair[0] for pair in pairs], [pair[1] for pair in pairs], unknown="skip" if skip_unknown else "error"
-    )
+    predicts = isinstance(fitted, RatingModel)
+    items: list[Any]
+    ratings: list[float] | None = None
+    if item:
+        items = list(item)
+    elif rate or predicts or fitted.needs_ratings():
+        pairs = (
+            [_parse(text) for text in rate]
+            if rate
+            else read_item_ratings(file, item=item_column, rating=rating)
+        )
+        items, ratings = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    else:
+        items = read_item_list(file, item=item_column)
+    if predicts and ratings is None:
+        raise ParameterValueError(
+            f"a {type(fitted).__name__} learns from ratings: --rate ITEM=RATING says how each item was liked"
+        )
+    person = fitted.fold_in(items, ratings, unknown="skip" if skip_unknown else "error")
     ranked = person.recommend(n, exclude_seen=not include_seen, candidates=options.id_list(candidates))
     if person.unknown_items:
         tell("left out, unknown to the model: " + ", ".join(map(str, person.unknown_items)))
     if json:
-        items = [place | {"title": fitted.title(place["item"])} for place in ranked.to_dicts()]
-        say_json(
-            {
-                "bias": person.weights.bias,
-                "newton_steps": person.weights.steps,
-                "unknown_items": list(person.unknown_items),
-                "items": items,
-            }
-        )
+        places = [place | {"title": fitted.title(place["item"])} for place in ranked.to_dicts()]
+        learned = {"bias": person.weights.bias, "newton_steps": person.weights.steps} if predicts else {}
+        say_json(learned | {"unknown_items": list(person.unknown_items), "items": places})
         return
-    say(f"From {len(person.rated)} ratings (bias {person.weights.bias:+.3f}):")
+    bias = f" (bias {person.weights.bias:+.3f})" if predicts else ""
+    say(f"From {len(person.rated)} {'ratings' if ratings is not None else 'items'}{bias}:")
     say_list(fitted, ranked)
 
 
-def _parse(text: str) -> tuple[str, float]:
+def _parse(text: str) -> tuple[Any, float]:
     item, equals, value = text.rpartition("=")
     try:
         if equals and item:

@@ -17,6 +17,7 @@ bilinear info model --json
 
 
 def command(model: options.Model, json: options.Json = False) -> None:
+    from bilinear.estimators.base import RatingModel
     from bilinear.estimators.experiment import Measurement
     from bilinear.estimators.storage import load
     from bilinear.model.artifact import read_artifact
@@ -26,18 +27,24 @@ def command(model: options.Model, json: options.Json = False) -> None:
         artifact = read_artifact(model, verify=False)
         say_json(artifact.manifest | {"libraries": artifact.libraries})
         return
-    parameters = fitted.parameters_
+    noun = fitted.report_.get("data", {}).get("has_ratings", True)
+    rows = "ratings" if noun else "interactions"
+    factors = f", {fitted.parameters_.n_factors} factors" if hasattr(fitted, "parameters_") else ""
     say(repr(fitted))
     say(
-        f"{parameters.n_users:,} users, {parameters.n_items:,} items, {parameters.n_factors} factors; "
-        f"{len(fitted.seen_.ratings):,} training ratings ({fitted.report_.get('trained_on', 'all given')}) "
+        f"{len(fitted.user_vocabulary_):,} users, {len(fitted.item_vocabulary_):,} items{factors}; "
+        f"{len(fitted.seen_.ratings):,} training {rows} ({fitted.report_.get('trained_on', 'all given')}) "
         f"from {fitted.source_}"
     )
-    say(f"{fitted.link_!r}, {fitted.loss_!r}, {fitted.penalty_!r}, seed {fitted.seed_}")
+    if isinstance(fitted, RatingModel):
+        say(f"{fitted.link_!r}, {fitted.loss_!r}, {fitted.penalty_!r}, seed {fitted.seed_}")
+    elif fitted.seed_ is not None:
+        say(f"seed {fitted.seed_}")
     if "scores" in fitted.report_:
         say()
         say_measurement(Measurement.from_dict(fitted.report_))
-    if fitted.search_ is not None:
-        say("\nSearch on an inner validation part:\n" + str(fitted.search_))
-    if fitted.history_.epochs:
-        say("\nTraining:\n" + str(fitted.history_))
+    trials, history = getattr(fitted, "search_", None), getattr(fitted, "history_", None)
+    if trials is not None:
+        say("\nSearch on an inner validation part:\n" + str(trials))
+    if history is not None and getattr(history, "epochs", True):
+        say("\nTraining:\n" + str(history))

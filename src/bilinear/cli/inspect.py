@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from bilinear.cli import options
-from bilinear.cli.output import say, say_json, tell
+from bilinear.cli.output import say, say_json, say_table, tell
 from bilinear.errors import ParameterValueError
 
 NAME = "inspect"
-HELP = "Items by bias, nearest neighbours, and a map of the items as PNG or HTML."
+HELP = "What a model learned of the items: liked or taken up most, alike; a map as PNG or HTML."
 EXAMPLES = """Examples:
 
 bilinear inspect model
@@ -37,12 +37,21 @@ def command(
     report: Annotated[Path | None, typer.Option(help="Write everything as one HTML page.")] = None,
     json: options.Json = False,
 ) -> None:
+    from bilinear.estimators.base import RatingModel
     from bilinear.estimators.storage import load
     from bilinear.inspection import inspect, item_map, report_html
 
     if map_file is not None and map_file.suffix.lower() not in (".png", ".html"):
         raise ParameterValueError(f"--map {map_file}: end it in .png or .html")
     fitted = load(model)
+    if not isinstance(fitted, RatingModel):
+        if map_file is not None or report is not None:
+            raise ParameterValueError(
+                f"--map and --report show models of ratings; {model} holds a {type(fitted).__name__}, of "
+                "which `bilinear inspect` lists what it knows without them, and `bilinear info` what was measured"
+            )
+        _ranking(fitted, n, min_ratings, json)
+        return
     if map_file is not None:
         drawn = item_map(fitted, min_ratings=min_ratings)
         (drawn.to_png if map_file.suffix.lower() == ".png" else drawn.to_html)(map_file)
@@ -55,3 +64,48 @@ def command(
         say_json(found.to_dict())
     else:
         say(str(found))
+
+
+def _ranking(fitted: Any, n: int, min_ratings: int | None, json: bool) -> None:
+    """The items most taken up, each with the items most like it where the model knows of any."""
+    import numpy as np
+
+    counts = np.bincount(fitted.seen_.others, minlength=len(fitted.item_vocabulary_))
+    order = np.lexsort((np.arange(len(counts)), -counts))[:n]
+    rows = [int(row) for row in order if counts[row] >= (min_ratings or 1)]
+    facts = {
+        "model": type(fitted).__name__,
+        "n_users": len(fitted.user_vocabulary_),
+        "n_items": len(fitted.item_vocabulary_),
+        "n_interactions": len(fitted.seen_.others),
+        "source": fitted.source_,
+    }
+    note, found = None, []
+    for row in rows:
+        item = fitted.item_vocabulary_[row]
+        like: list[Any] = []
+        if note is None:
+            try:
+                like = list(fitted.similar(item, 3))
+            except ParameterValueError as error:
+                note = str(error)
+        found.append(
+            {"item": item, "title": fitted.title(item), "taken_up": int(counts[row]), "like_it": like}
+        )
+    if json:
+        say_json({"facts": facts, "items": found, "note": note})
+        return
+    say(
+        f"{facts['model']} of {facts['n_users']:,} users and {facts['n_items']:,} items, trained on "
+        f"{facts['n_interactions']:,} interactions ({facts['source']})\n\nMost taken up:"
+    )
+    say_table(
+        {
+            "times": [place["taken_up"] for place in found],
+            "item": [place["title"] for place in found],
+            "most like it": ["; ".join(map(fitted.title, place["like_it"])) for place in found],
+        },
+        right=["times"],
+    )
+    if note is not None:
+        say(f"\n{note}")

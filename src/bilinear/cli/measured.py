@@ -18,8 +18,13 @@ def say_measurement(measured: Any) -> None:
 
 
 def say_comparison(comparison: Any) -> None:
-    """Rankings of fitted models, in full."""
-    say(str(comparison))
+    """Fitted models side by side."""
+    from bilinear.estimators.experiment import Measurement
+
+    if hasattr(comparison, "table"):
+        say(str(comparison))
+    else:
+        _say_errors(Measurement("the whole file", 0, comparison, {}))
 
 
 def _say_rankings(measured: Any) -> None:
@@ -47,7 +52,8 @@ def _say_errors(measured: Any) -> None:
             _signed(measured.differences[name]) if name in measured.differences else ""
             for name, _ in worst_first
         ]
-    columns["seconds"] = [f"{measured.seconds[name]:.2f}" for name, _ in worst_first]
+    if measured.seconds:
+        columns["seconds"] = [f"{measured.seconds[name]:.2f}" for name, _ in worst_first]
     say_table(columns, right=["seconds"])
     n_unknown = any_scores.n_unknown
     if n_unknown:

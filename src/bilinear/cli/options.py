@@ -37,6 +37,13 @@ Task = Annotated[
         help="ratings (predict them) or ranking (what next); else what the table or the model is of."
     ),
 ]
+Threshold = Annotated[
+    float | None, typer.Option(help="Ranking: learn from ratings (or counts) of at least this.")
+]
+Confidence = Annotated[
+    str | None,
+    typer.Option(help="Ranking: how much an interaction weighs: equal, ratings (or counts), or log."),
+]
 RelevantFrom = Annotated[
     float | None,
     typer.Option(help="Ranking: least rating of a test item that is a hit; else --threshold, or all are."),

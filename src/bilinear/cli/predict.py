@@ -9,6 +9,7 @@ import typer
 
 from bilinear.cli import options
 from bilinear.cli.output import check_table_path, say_json, say_table, tell, write_table
+from bilinear.errors import ParameterValueError
 
 NAME = "predict"
 HELP = "Predict the ratings of (user, item) pairs: a file in, a file or a table out."
@@ -34,11 +35,17 @@ def command(
     json: options.Json = False,
 ) -> None:
     from bilinear.data.readers import read_pairs
+    from bilinear.estimators.base import RatingModel
     from bilinear.estimators.storage import load
 
     if out is not None:
         check_table_path(out)
     fitted = load(model)
+    if not isinstance(fitted, RatingModel):
+        raise ParameterValueError(
+            f"{model} holds a {type(fitted).__name__}, which ranks items and predicts no ratings: use "
+            "`bilinear recommend` with --candidates, or train a model of ratings (--task ratings)"
+        )
     wanted = read_pairs(pairs, user=user, item=item, encoding=encoding)
     found = fitted.predict(wanted.users, wanted.items)
     columns = {

@@ -28,14 +28,6 @@ bilinear train ratings.csv --split temporal --also cross-entropy
 bilinear train sqlite:///shop.db --query 'SELECT user_id, item_id, stars FROM reviews'
 """
 
-Threshold = Annotated[
-    float | None, typer.Option(help="Ranking: learn from ratings (or counts) of at least this.")
-]
-Confidence = Annotated[
-    str | None,
-    typer.Option(help="Ranking: how much an interaction weighs: equal, ratings (or counts), or log."),
-]
-
 
 def command(
     ratings: options.Ratings = "",
@@ -75,8 +67,8 @@ def command(
     memory_limit: options.MemoryLimit = None,
     split: holding_out.Split = "random",
     test: holding_out.Test = None,
-    threshold: Threshold = None,
-    confidence: Confidence = None,
+    threshold: options.Threshold = None,
+    confidence: options.Confidence = None,
     relevant_from: options.RelevantFrom = None,
     cutoffs: options.Cutoffs = None,
     time_budget: Annotated[

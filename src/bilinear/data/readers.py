@@ -318,24 +318,36 @@ def read_item_ratings(
         DataError: one of its kinds, naming file, row and the way out.
         ParameterValueError: an argument that cannot be used.
     """
-    given: dict[Role, Column | Literal[False]] = {"item": item, "rating": rating}
-    with open_table(source, ITEM_RATINGS, given, encoding) as (table, _):
-        columns = find_columns(table.names, table.n_columns, ITEM_RATINGS, given, table.label, ["user"])
+    items, found = _one_users(source, ITEM_RATINGS, {"item": item, "rating": rating}, encoding)
+    return list(zip(items, found, strict=True))
+
+
+def read_item_list(source: Source, *, item: Column = None, encoding: str = "utf-8") -> list[Id]:
+    """Reads one person's items, in their order; ratings are left alone. Otherwise as `read_item_ratings`."""
+    return _one_users(source, ITEM_RATINGS[:1], {"item": item}, encoding)[0]
+
+
+def _one_users(
+    source: Source, roles: tuple[Role, ...], given: Given, encoding: str
+) -> tuple[list[Id], list[float]]:
+    with open_table(source, roles, given, encoding) as (table, _):
+        columns = find_columns(table.names, table.n_columns, roles, given, table.label, ["user"])
         if isinstance(table, ParquetTable):
             table.check_types(columns)
         side, owner = IdColumn("item", table.is_text), IdColumn("user", table.is_text)
         owners: set[Id] = set()
-        found: list[tuple[Id, float]] = []
+        items: list[Id] = []
+        found: list[float] = []
         for batch in table.batches(list(columns.values())):
             cells = dict(zip(columns, batch.columns, strict=True))
-            scores = ratings(cells["rating"], batch.where).tolist()
-            found += zip(side.clean(cells["item"], batch.where), scores, strict=True)
+            items += side.clean(cells["item"], batch.where)
+            found += ratings(cells["rating"], batch.where).tolist() if "rating" in cells else []
             owners |= set(owner.clean(cells["user"], batch.where)) if "user" in cells else set()
-    if not found:
+    if not items:
         raise EmptyDataError(f"{table.label}: no rows")
     if len(owners) > 1:
-        raise DataError(f"{table.label}: ratings of {len(owners):,} users; keep the rows of one")
-    return found
+        raise DataError(f"{table.label}: rows of {len(owners):,} users; keep those of one")
+    return items, found
 
 
 def _array(ids: list[Id]) -> NDArray[Any]:
