@@ -139,6 +139,14 @@ def decode_part(value: Any, kind: type[_Part] | None = None) -> Any:
     return value
 
 
+def without_threads(value: Any) -> Any:
+    """What `encode_part` gave, without numbers of threads: they change no bit of a result."""
+    if isinstance(value, dict):
+        kept = {name: part for name, part in value.items() if name not in ("threads", "n_threads")}
+        return {name: without_threads(part) for name, part in kept.items()}
+    return value
+
+
 def checked_size(manifest: Mapping[str, Any], name: str) -> int:
     """A whole number, zero or more, or ValueError."""
     value = manifest[name]

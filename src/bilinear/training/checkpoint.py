@@ -69,6 +69,17 @@ class Checkpoint:
         if not (is_real(self.minutes) and self.minutes >= 0):
             raise ParameterValueError(f"Checkpoint(minutes={self.minutes!r}); a number, zero or more")
 
+    def check(self) -> None:
+        """Raises CheckpointError where the folder cannot be used, or must not be."""
+        folder = Path(self.path)
+        if folder.exists() and not folder.is_dir():
+            raise CheckpointError(f"{folder} is a file; a checkpoint needs the name of a folder")
+        if not self.resume and (folder / FILE).exists():
+            raise CheckpointError(
+                f"{folder} holds an unfinished training; go on with it (resume=True, on the command line "
+                "--resume), or remove that folder"
+            )
+
 
 class Terminated(SystemExit):
     """Ends the process with status 143 after SIGTERM, when the state is on disk."""
@@ -125,11 +136,6 @@ class Journal:
         self._busy = self._asked_to_stop = self._abandoned = False
         self.resumed = (self.folder / FILE).exists()
         if self.resumed:
-            if not checkpoint.resume:
-                raise CheckpointError(
-                    f"{self.folder} holds an unfinished training; go on with it (resume=True, on the command "
-                    "line --resume), or remove that folder"
-                )
             self._read()
         else:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -343,13 +349,11 @@ def keeping(
         yield journal()
         return
     checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
-    folder = Path(checkpoint.path)
-    if folder.exists() and not folder.is_dir():
-        raise CheckpointError(f"{folder} is a file; a checkpoint needs the name of a folder")
+    checkpoint.check()
     # Through JSON, so that tuples compare equal to the lists that come back.
     kept = Journal(checkpoint, json.loads(json.dumps({"libraries": _libraries(), **identity()})))
     if progress is not None and kept.resumed:
-        progress.note(f"going on with the training in {folder}")
+        progress.note(f"going on with the training in {checkpoint.path}")
     token = _journal.set(kept)
     main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, kept.on_sigterm) if main else signal.SIG_DFL
