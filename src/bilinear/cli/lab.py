@@ -209,6 +209,89 @@ def verify(
         raise typer.Exit(1)
 
 
+@app.command(
+    help="Race optimisers and schedules on one objective and one budget: which helped, and is it real?",
+    epilog="Example: bilinear lab race ratings.csv --racer sgd --racer sgd+one-cycle --racer adam+one-cycle",
+)
+def race(
+    ratings: options.Ratings,
+    racer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="OPTIMISER[+SCHEDULE][+AVERAGE], may be given more than once; the others are compared with "
+            "the first. Optimisers: sgd, momentum, nesterov, adagrad, row-adagrad, rmsprop, adam, radam, "
+            "lamb, lars, lookahead. Schedules: constant, one-cycle, cosine, linear, step, exponential, "
+            "polynomial, flat-cosine, warm-restarts, warm-up. Averages: averaged, running-mean."
+        ),
+    ] = None,
+    html: Html = None,
+    test: Annotated[str | None, typer.Option(help="A file of ratings for the error; else a tenth.")] = None,
+    seeds: Annotated[int, typer.Option(help="Runs of each method.", min=2)] = 10,
+    n_epochs: Annotated[int, typer.Option(help="The budget: passes over the ratings.", min=1)] = 20,
+    n_factors: Annotated[int, typer.Option(help="Length of the factors.", min=1)] = 16,
+    batch_size: Annotated[int, typer.Option(help="Ratings a step.", min=1)] = 64,
+    tune: Annotated[
+        str, typer.Option(help="What rates are chosen by: objective, or validation.")
+    ] = "objective",
+    l2: Penalty = "auto",
+    l2_biases: BiasPenalty = "auto",
+    l2_exponent: Exponent = 0.5,
+    loss: Loss = "squared",
+    user: options.User = None,
+    item: options.Item = None,
+    rating: options.Rating = None,
+    time: options.Time = None,
+    query: options.Query = None,
+    duplicates: options.Duplicates = "last",
+    encoding: options.Encoding = "utf-8",
+    memory_limit: options.MemoryLimit = None,
+    seed: options.Seed = 0,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    from bilinear.data.splits import split_file, split_random
+    from bilinear.lab.racers import racers
+    from bilinear.lab.races import race as lab_race
+
+    check_page(html)
+    if tune not in ("objective", "validation"):
+        raise ParameterValueError(f"--tune {tune}: choose objective or validation")
+    methods = racers(*racer or (), n_epochs=n_epochs, batch_size=batch_size)
+    reading: dict[str, Any] = {
+        "user": user, "item": item, "rating": rating, "time": time,
+        "duplicates": duplicates, "encoding": encoding, "memory_limit": memory_limit,
+    }  # fmt: skip
+    table = options.read_table(ratings, query=query, **reading)
+    table.check_trainable()
+    parts = (
+        split_random(table, 0.1, seed)
+        if test is None
+        else split_file(table, options.read_table(test, **reading))
+    )
+    # the penalty is searched for on the training part alone
+    chosen, penalty = objective_parts(parts.train, loss, l2, l2_biases, l2_exponent, seed, quiet)
+    found = lab_race(
+        parts.train,
+        methods,
+        test=parts.test,
+        penalty=penalty,
+        **chosen,
+        n_factors=n_factors,
+        n_epochs=n_epochs,
+        n_seeds=seeds,
+        tune="objective" if tune == "objective" else "validation",
+        seed=seed,
+        tell=None if quiet else tell,
+    )
+    if html is not None:
+        found.to_html(html)
+        tell(f"race written to {html}")
+    if json:
+        say_json(found.to_dict())
+    else:
+        say(str(found))
+
+
 def check_page(path: Path | None) -> None:
     """Refuses a place for the page before the work is done for it."""
     if path is None:

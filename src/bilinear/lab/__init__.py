@@ -30,6 +30,9 @@ from bilinear.lab.proof import Verification as Verification
 from bilinear.lab.proof import load_proof as load_proof
 from bilinear.lab.proof import save_proof as save_proof
 from bilinear.lab.proof import verify as verify
+from bilinear.lab.racers import racers as racers
+from bilinear.lab.races import Race as Race
+from bilinear.lab.races import race as race
 from bilinear.lab.report import LabReport as LabReport
 from bilinear.lab.report import report as report
 from bilinear.lab.seeds import compare_seeds as compare_seeds

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bilinear.data.interactions import Interactions
 from bilinear.errors import DataError, ParameterValueError
+from bilinear.estimators.base import RatingModel
 from bilinear.estimators.recommender import Recommender
 
 _ENOUGH = 0.5  # of the ratings or of the training ratings, whichever are fewer, must be known pairs
@@ -48,6 +49,11 @@ def match(model: Recommender, table: Interactions) -> Matched:
     """
     if not table.n_ratings:
         raise ParameterValueError(f"{table.source} has no ratings; give those the model was trained on")
+    if isinstance(model, RatingModel) and not table.has_ratings:
+        raise ParameterValueError(
+            f"{table.source} has no column of ratings; give the ratings that the {type(model).__name__} was "
+            "trained on"
+        )
     seen, n_items = model.seen_, len(model.item_vocabulary_)
     users, items = table.aligned_to(model.user_vocabulary_, model.item_vocabulary_)
     known = (users >= 0) & (items >= 0)
