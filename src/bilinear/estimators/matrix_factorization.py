@@ -18,7 +18,7 @@ from bilinear.data.splits import Split, split_validation
 from bilinear.errors import EmptyDataError, ParameterValueError
 from bilinear.estimators.base import RatingModel, check_table, resolve_link
 from bilinear.estimators.baselines import check_fraction, draw_seed
-from bilinear.estimators.parts import decode_part, encode_part
+from bilinear.estimators.parts import decode_part, encode_part, without_threads
 from bilinear.estimators.recommender import TensorReader
 from bilinear.model.link import Identity, Link
 from bilinear.model.parameters import Parameters
@@ -211,12 +211,11 @@ class MatrixFactorization(RatingModel):
         )
 
     def _identity(self, interactions: Interactions) -> dict[str, Any]:
-        """What a checkpoint knows this training by. The number of threads changes no bit."""
+        """What a checkpoint knows this training by."""
         arguments = {field.name: encode_part(getattr(self, field.name)) for field in fields(self)}
-        arguments["solver"].pop("threads", None)
         return {
             "estimator": type(self).__name__,
-            "arguments": arguments,
+            "arguments": without_threads(arguments),
             "data": table_identity(interactions),
         }
 
