@@ -18,7 +18,7 @@ from bilinear.estimators.baselines import draw_seed
 from bilinear.estimators.blend import Blend
 from bilinear.estimators.history_model import Confidence
 from bilinear.estimators.mixture import Metric
-from bilinear.estimators.nested import nested_state, restore_nested
+from bilinear.estimators.nested import copied, nested_state, restore_nested
 from bilinear.estimators.ranking import RankingModel
 from bilinear.estimators.ranking_space import KINDS, Kind
 from bilinear.estimators.recommender import TensorReader
@@ -108,6 +108,16 @@ class AutoRanker(_Learned):
         chosen = fitted[0] if len(fitted) == 1 else Blend.of(fitted, weights)
         self.search_ = AutoTable.from_dict(table.to_dict() | {"seconds": search.elapsed()})
         self._take(chosen, seed)
+        return self
+
+    def retrain(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
+        """Trains what `fit` chose on another table, and searches nothing; returns self.
+
+        Use it to train on everything once the choice has been measured on a part that it did not see.
+        """
+        chosen = copied(self.model_)
+        (progress or Quiet()).note(f"trained again: {chosen!r}")
+        self._take(chosen.fit(interactions), self.seed_)
         return self
 
     def score_block(self, user_rows: NDArray[Any]) -> Array:
