@@ -45,6 +45,7 @@ MAKE = {
     "sparse ease, log": lambda: SparseEASE(7, l2=5, confidence="log", user_exponent=0.5),
     "graph": lambda: GraphFilter(8, low_pass=0.3),
     "graph, linear": GraphFilter,
+    "graph, few users": lambda: GraphFilter(n_neighbours=12),
     "cosine": lambda: ItemKNN(6, CosineSimilarity(2)),
     "tf-idf": lambda: ItemKNN(6, TFIDF()),
     "bm25": lambda: ItemKNN(6, BM25()),
@@ -515,6 +516,22 @@ def test_the_graph_filter_is_its_formula():
     low = (x / np.sqrt(items)) @ vectors @ vectors.T * np.sqrt(items)
     expected = (linear + 0.4 * low)[1:-1, 1:-1]
     np.testing.assert_allclose(model.score_block(some_rows())[1:-1, 1:-1], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_graph_filter_listens_to_the_users_it_reaches_most():
+    # Ratings that make no ties, as of equal users the twin would not know which.
+    table = replace(TRAIN, ratings=np.random.default_rng(3).uniform(1, 2, len(TRAIN)).astype(np.float32))
+    model = GraphFilter(
+        item_exponent=0.6, user_exponent=0.4, popularity_exponent=0.1, n_neighbours=9, confidence="ratings"
+    ).fit(table)
+    x = table.to_csr().toarray().astype(float)
+    items, users = np.maximum(x.sum(axis=0), 1e-30), np.maximum(x.sum(axis=1), 1e-30)
+    reached = ((x * items**-0.6) @ x.T) * users**-0.4
+    kept = np.where(reached >= np.sort(reached, axis=1)[:, -9:-8], reached, 0)
+    expected = ((kept @ x) * items**-0.1)[1:-1, 1:-1]
+    np.testing.assert_allclose(model.score_block(some_rows())[1:-1, 1:-1], expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ParameterValueError, match="n_neighbours=0"):
+        GraphFilter(n_neighbours=0).fit(TRAIN)
 
 
 @pytest.mark.parametrize("shape", [(60, 25), (25, 60)])

@@ -13,7 +13,7 @@ from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.history_model import HistoryModel
-from bilinear.estimators.neighbour_model import checked_exponent
+from bilinear.estimators.neighbour_model import checked_exponent, checked_neighbours
 from bilinear.estimators.parts import checked_size
 from bilinear.estimators.recommender import TensorReader
 from bilinear.kernels.neighbours import add_two_steps
@@ -35,6 +35,7 @@ class _Prepared(NamedTuple):
     """What scores are made from, beside a user's history."""
 
     by_item: Grouped
+    scales: Array
     by_user: Grouped
     inwards: Array
     outwards: Parameters
@@ -51,10 +52,13 @@ class GraphFilter(_Learned):
         score     = linear + low_pass * low-pass
 
     where V are the `n_directions` leading right singular vectors of D_u^-1/2 R D_i^-1/2. Exponents of
-    1/2, 1 and 1/2 with low_pass=0.3 are GF-CF (Shen et al., "How powerful is graph convolution for
-    recommendation?", CIKM 2021).
+    1/2, 1 and 1/2 with low_pass=0.3 and all users are GF-CF (Shen et al., "How powerful is graph convolution
+    for recommendation?", CIKM 2021). Of the users that r D_i^-item_exponent R^T D_u^-user_exponent reaches,
+    the linear part listens to the `n_neighbours` it reaches most: users most like this one. What is left out
+    is mostly noise of popular items, so the popularity exponent can then be zero.
 
     Args:
+        n_neighbours: users that are listened to; None: all.
         n_directions: singular vectors of the low-pass part. low_pass: its weight; zero leaves it out,
             and with it nearly all of the time `fit` takes, at little loss where the exponents fit.
         item_exponent, user_exponent, popularity_exponent: as above.
@@ -67,9 +71,10 @@ class GraphFilter(_Learned):
 
     n_directions: int = 512
     low_pass: float = 0.0
-    item_exponent: float = 0.5
+    item_exponent: float = 0.7
     user_exponent: float = 0.7
-    popularity_exponent: float = 0.3
+    popularity_exponent: float = 0.0
+    n_neighbours: int | None = 300
 
     def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
         """Finds the slow directions; returns self."""
@@ -91,7 +96,9 @@ class GraphFilter(_Learned):
         add_dense_rows(*weighted, prepared.inwards, slow)
         users = replace(prepared.outwards, user_biases=np.zeros(n_users, np.float32), user_factors=slow)
         scores = score_block(users, np.arange(n_users))
-        add_two_steps(*weighted, *prepared.by_item, *prepared.by_user, scores)
+        most = len(prepared.scales)
+        k = most if self.n_neighbours is None else min(self.n_neighbours, most)
+        add_two_steps(*weighted, *prepared.by_item, prepared.scales, *prepared.by_user, k, scores)
         return scores
 
     def _prepare(self) -> _Prepared:
@@ -100,12 +107,12 @@ class GraphFilter(_Learned):
         by_item = grouped_the_other_way(by_user, n_items)
         items, users = np.maximum(sums_by_row(by_item), _LEAST), np.maximum(sums_by_row(by_user), _LEAST)
         first = by_item.ratings * np.repeat(items**-self.item_exponent, by_item.counts)
-        second = by_user.ratings * np.repeat(users**-self.user_exponent, by_user.counts)
-        second *= items[by_user.others] ** -self.popularity_exponent
+        second = by_user.ratings * items[by_user.others] ** -self.popularity_exponent
         root = np.sqrt(items).astype(np.float32)[:, None]
         nobody = np.zeros(0, np.float32), np.zeros((0, self.directions_.shape[1]), np.float32)
         self._prepared = _Prepared(
             by_item._replace(ratings=first.astype(np.float32)),
+            (users**-self.user_exponent).astype(np.float32),
             by_user._replace(ratings=second.astype(np.float32)),
             np.ascontiguousarray(self.low_pass * self.directions_ / root),
             Parameters(0.0, nobody[0], np.zeros(n_items, np.float32), nobody[1], self.directions_ * root),
@@ -115,6 +122,8 @@ class GraphFilter(_Learned):
     def _check(self) -> None:
         for name in ("item_exponent", "user_exponent", "popularity_exponent"):
             checked_exponent(name, getattr(self, name))
+        if self.n_neighbours is not None:
+            checked_neighbours(self.n_neighbours)
         if not (is_real(self.low_pass) and self.low_pass >= 0):
             raise ParameterValueError(f"low_pass={self.low_pass!r}; a number, zero or more")
         if not (is_whole(self.n_directions) and self.n_directions >= 1):

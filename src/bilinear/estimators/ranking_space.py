@@ -136,11 +136,12 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         GraphFilter,
         {
-            "item_exponent": (0.2, 0.3, 0.4, 0.5, 0.6, 0.8),
+            "item_exponent": (0.2, 0.3, 0.4, 0.5, 0.7, 0.85, 1.0),
             "user_exponent": (0.3, 0.5, 0.7, 0.85, 1.0),
             "popularity_exponent": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5),
+            "n_neighbours": (50, 100, 200, 300, 1000, None),
         },
-        {"item_exponent": 3, "user_exponent": 2, "popularity_exponent": 3},
+        {"item_exponent": 4, "user_exponent": 2, "popularity_exponent": 0, "n_neighbours": 3},
         lambda sizes, model: 10.0 * sizes.pairs,
         _per_user_walk,
     ),

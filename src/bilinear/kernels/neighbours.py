@@ -96,18 +96,21 @@ def add_neighbours(starts, items, weights, w_starts, w_items, w_values, scores):
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def add_two_steps(  # type: ignore[no-untyped-def]
-    starts, items, weights, item_starts, item_users, item_weights,
-    user_starts, user_items, user_weights, scores,
+    starts, items, weights, item_starts, item_users, item_weights, user_scales,
+    user_starts, user_items, user_weights, k, scores,
 ):  # fmt: skip
-    """scores[n] += history n, to the users of its items, to the items of those users.
+    """scores[n] += history n, to the k users its items reach most, to the items of those users.
 
-    The same as `add_neighbours` with W = (item_weights) @ (user_weights), which is never built.
-    Cost: O(users of the history's items, and each such user's items once).
+    What reaches user u is the sum of weights * item_weights, times user_scales[u]; of equal ones those
+    of lower rows are kept. With k of all users it is the same as `add_neighbours` with
+    W = item_weights @ diag(user_scales) @ user_weights, which is never built.
+    Cost: O(users of the history's items * log k, and the items of k users).
     """
     n_users = len(user_starts) - 1
     reached = np.zeros(n_users, scores.dtype)
     touched = np.empty(n_users, np.int32)
     is_touched = np.zeros(n_users, np.bool_)
+    best_values, best_rows = np.empty(k, scores.dtype), np.empty(k, np.int32)
     for n in range(len(starts) - 1):
         found = 0
         for s in range(starts[n], starts[n + 1]):
@@ -119,11 +122,19 @@ def add_two_steps(  # type: ignore[no-untyped-def]
                     touched[found] = u
                     found += 1
                 reached[u] += weight * item_weights[t]
-        mine = scores[n]
+        kept = 0
         for t in range(found):
             u = touched[t]
-            weight = reached[u]
-            for s in range(user_starts[u], user_starts[u + 1]):
-                mine[user_items[s]] += weight * user_weights[s]
+            value = reached[u] * user_scales[u]
             reached[u] = 0
             is_touched[u] = False
+            if found > k:
+                kept = _keep(best_values, best_rows, kept, k, value, u)
+            else:
+                best_values[t], best_rows[t] = value, u
+                kept = found
+        mine = scores[n]
+        for t in range(kept):
+            weight, u = best_values[t], best_rows[t]
+            for s in range(user_starts[u], user_starts[u + 1]):
+                mine[user_items[s]] += weight * user_weights[s]
