@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bilinear.data import values
 from bilinear.data.columns import Role
@@ -37,12 +36,10 @@ _ISO = r"\d{4}-[01]\d-[0-3]\d([ T]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?Z?)
 
 
 class Encoded(NamedTuple):
-    """What `Interactions.from_rows` takes first, in its order: columns in the order of the source."""
+    """What `Interactions.from_encoded` takes first."""
 
-    users: NDArray[np.int32]
-    items: NDArray[np.int32]
-    ratings: NDArray[np.float32]
-    times: NDArray[np.float64] | None
+    columns: list[Any]
+    """Users, items, ratings and times or None, in the order of the source; emptied by who takes them."""
     user_vocabulary: Vocabulary
     item_vocabulary: Vocabulary
 
@@ -75,7 +72,7 @@ def read(connection: Connection, table: Table, columns: Mapping[Role, int]) -> E
             times[rows] = part["time_"]
     if times is not None and not _is_date(table, columns["time"]):
         times = values.in_seconds(times)
-    return Encoded(users, items, scores, times, user_vocabulary, item_vocabulary)
+    return Encoded([users, items, scores, times], user_vocabulary, item_vocabulary)
 
 
 def _load(connection: Connection, table: Table, columns: Mapping[Role, int]) -> bool:

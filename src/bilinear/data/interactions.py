@@ -107,17 +107,18 @@ class Interactions:
             values = (
                 np.ones(len(user_rows))
                 if given is None
+                else given
+                if isinstance(given, np.ndarray) and given.dtype == np.float32
                 else np.asarray(given if isinstance(given, np.ndarray) else list(given), np.float64)
             )
         except (TypeError, ValueError) as error:
             what = "ratings" if has_ratings else "counts"
             raise RatingValueError(f"{source}: the {what} are not all numbers ({error})") from None
         clock = None if times is None else np.asarray(times if isinstance(times, np.ndarray) else list(times))
-        return cls.from_rows(
-            user_rows,
-            item_rows,
-            values,
-            clock,
+        columns = [user_rows, item_rows, values, clock]
+        del user_rows, item_rows, values, clock
+        return cls.from_encoded(
+            columns,
             user_vocabulary,
             item_vocabulary,
             duplicates=duplicates or ("last" if has_ratings else "sum"),
@@ -142,8 +143,35 @@ class Interactions:
         """From encoded columns in the order of the source; checks, sorts and merges duplicates.
 
         Args: ratings: without ratings, counts.
-        Cost: O(n_ratings + n_users + n_items) time.
+        Cost: O(n_ratings + n_users + n_items) time; memory: the table, and 8 bytes a row while it sorts.
         """
+        columns = [users, items, ratings, times]
+        return cls.from_encoded(
+            columns,
+            user_vocabulary,
+            item_vocabulary,
+            duplicates=duplicates,
+            source=source,
+            has_ratings=has_ratings,
+        )
+
+    @classmethod
+    def from_encoded(
+        cls,
+        columns: list[Any],
+        user_vocabulary: Vocabulary,
+        item_vocabulary: Vocabulary,
+        *,
+        duplicates: Duplicates,
+        source: str,
+        has_ratings: bool,
+    ) -> Interactions:
+        """As `from_rows`, of a list [users, items, ratings, times] that is emptied.
+
+        Columns that nobody else holds are freed one by one as their sorted copies are made.
+        """
+        users, items, ratings, times = columns
+        columns.clear()
         check_duplicates(duplicates, has_ratings)
         noun = "rating" if has_ratings else "count"
         lengths = {len(users), len(items), len(ratings)} | ({len(times)} if times is not None else set())
@@ -161,7 +189,7 @@ class Interactions:
                     f"{source}: {what} rows must lie in 0..{known - 1}, the vocabulary's"
                 )
         with np.errstate(over="ignore"):
-            values = np.asarray(ratings).astype(np.float32)
+            values = np.asarray(ratings).astype(np.float32, copy=False)
         if not np.isfinite(values).all():
             row = int(np.flatnonzero(~np.isfinite(values))[0])
             raise RatingValueError(
@@ -181,9 +209,13 @@ class Interactions:
                     f"{source}, row {row + 1}: time {times[row]} is not a finite number; "
                     "correct it, or read without a time column"
                 )
-        order, _ = counting_order(items, len(item_vocabulary), np.arange(len(items)))
+        del ratings
+        place = np.int32 if len(items) < 2**31 else np.int64
+        order, _ = counting_order(items, len(item_vocabulary), np.arange(len(items), dtype=place))
         order, _ = counting_order(users, len(user_vocabulary), order)
-        users, items, values = users[order], items[order], values[order]
+        users = users[order]
+        items = items[order]
+        values = values[order]
         times = None if times is None else times[order]
         repeats = np.flatnonzero((users[1:] == users[:-1]) & (items[1:] == items[:-1])) + 1
         if len(repeats):

@@ -70,7 +70,9 @@ class ListTable:
         user_vocabulary, user_rows = users.finish()
         item_vocabulary, item_rows = items.finish()
         once = np.ones(len(item_rows), np.float32)
-        return Encoded(np.repeat(user_rows, counts), item_rows, once, None, user_vocabulary, item_vocabulary)
+        return Encoded(
+            [np.repeat(user_rows, counts), item_rows, once, None], user_vocabulary, item_vocabulary
+        )
 
     def _fields(self, line: str, number: int) -> list[str]:
         if self.separator != ",":

@@ -241,7 +241,7 @@ def _encoded(
 
 def _sorted(encoded: engine.Encoded, label: str, duplicates: Duplicates, has_ratings: bool) -> Interactions:
     # The engine is closed now: its memory is free for sorting.
-    return Interactions.from_rows(*encoded, duplicates=duplicates, source=label, has_ratings=has_ratings)
+    return Interactions.from_encoded(*encoded, duplicates=duplicates, source=label, has_ratings=has_ratings)
 
 
 def _seems_rated(table: Table, given: Given) -> bool:

@@ -11,8 +11,8 @@ Order = NDArray[np.int64]
 def counting_order(keys, n_keys, before):  # type: ignore[no-untyped-def]
     """The stable order by `keys` of the rows listed in `before`, and each key's start in it.
 
-    `keys` (n,) int32 in [0, n_keys); `before` (n,) int64, a permutation.
-    Returns (order (n,) int64, starts (n_keys + 1,) int64). Cost: O(n + n_keys).
+    `keys` (n,) int32 in [0, n_keys); `before` (n,) int64 or int32, a permutation.
+    Returns (order (n,) in the type of `before`, starts (n_keys + 1,) int64). Cost: O(n + n_keys).
     """
     starts = np.zeros(n_keys + 1, np.int64)
     for n in range(len(keys)):
@@ -20,7 +20,7 @@ def counting_order(keys, n_keys, before):  # type: ignore[no-untyped-def]
     for key in range(n_keys):
         starts[key + 1] += starts[key]
     free = starts[:-1].copy()
-    order = np.empty(len(before), np.int64)
+    order = np.empty(len(before), before.dtype)
     for n in range(len(before)):
         row = before[n]
         order[free[keys[row]]] = row
