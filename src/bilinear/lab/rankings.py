@@ -25,7 +25,7 @@ def ranking_sections(
     """
     name, parameters = type(model).__name__, model.dot_product()
     closed = isinstance(model, (EASE, SparseEASE))
-    lines = None if parameters is None else linearity(parameters, Identity(), table, seed=seed)
+    lines = None if parameters is None else linearity(parameters, Identity(-1e30, 1e30), table, seed=seed)
     trained = isinstance(model, ImplicitALS) or (parameters is not None and not closed)
     if closed:
         headline = "Computed, not searched for: this model is the one solution of a convex problem."

@@ -201,8 +201,8 @@ def why_not_this_objective(model: RatingModel) -> str | None:
         any(solver.weight_decay.pair) or (isinstance(solver.rule, AdamW) and solver.rule.weight_decay)
     ):
         return (
-            "it was trained with decoupled weight decay, which is the gradient of no objective: what follows "
-            "is about the loss and penalty alone"
+            "it was trained with decoupled weight decay, which minimises no loss that could be written down: "
+            "what follows is about the loss and penalty alone"
         )
     if isinstance(solver, Solver) and any(solver.l2_schedule(at) != 1 for at in (0.9, 1.0)):
         return (
