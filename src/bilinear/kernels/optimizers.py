@@ -1,6 +1,6 @@
 """Mini-batch descent of the dot-product model: one kernel, and a step of one row for every optimiser.
 
-A new optimiser is one function here, with its number and its line in `_step`, and one small class
+A new optimiser is one function here, with its number and its lines at `_over_rows`, and one small class
 in training.optimizers. Numbers instead of function arguments keep the compiled kernel in Numba's
 cache on disk: a dispatcher that is passed as an argument is another type in every process.
 """
@@ -165,28 +165,69 @@ def _lars(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):
         row[f] -= speed[f]
 
 
+def _over_rows(step):  # type: ignore[no-untyped-def]
+    """A step of the first `used` touched rows. One loop a rule, as views that are taken inside a
+    choice between rules would each be counted by an atomic instruction."""
+
+    @njit(nogil=True, fastmath=_FAST, error_model="numpy")
+    def rows_step(  # type: ignore[no-untyped-def]
+        rows, gradients, states, touched, used, rate, momentum, t, left, right, decay, epsilon
+    ):
+        for slot in range(used):
+            n = touched[slot]
+            step(rows[n], gradients[slot], states[n], rate, momentum, t, left, right, decay, epsilon)
+
+    return rows_step
+
+
+_plain_rows = _over_rows(_plain)
+_momentum_rows = _over_rows(_momentum)
+_nesterov_rows = _over_rows(_nesterov)
+_adagrad_rows = _over_rows(_adagrad)
+_row_adagrad_rows = _over_rows(_row_adagrad)
+_rmsprop_rows = _over_rows(_rmsprop)
+_adam_rows = _over_rows(_adam)
+_radam_rows = _over_rows(_radam)
+_lamb_rows = _over_rows(_lamb)
+_lars_rows = _over_rows(_lars)
+
+
 @njit(inline="always")
-def _step(rule, row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
+def _step(  # type: ignore[no-untyped-def]
+    rule, rows, gradients, states, touched, used, rate, momentum, t, left, right, decay, epsilon
+):
+    args = (rows, gradients, states, touched, used, rate, momentum, t, left, right, decay, epsilon)
     if rule == PLAIN:
-        _plain(row, gradient, state, rate, momentum, t, left, right, decay, epsilon)
+        _plain_rows(*args)
     elif rule == MOMENTUM:
-        _momentum(row, gradient, state, rate, momentum, t, left, right, decay, epsilon)
+        _momentum_rows(*args)
     elif rule == NESTEROV:
-        _nesterov(row, gradient, state, rate, momentum, t, left, right, decay, epsilon)
+        _nesterov_rows(*args)
     elif rule == ADAGRAD:
-        _adagrad(row, gradient, state, rate, momentum, t, left, right, decay, epsilon)
+        _adagrad_rows(*args)
     elif rule == ROW_ADAGRAD:
-        _row_adagrad(row, gradient, state, rate, momentum, t, left, right, decay, epsilon)
+        _row_adagrad_rows(*args)
     elif rule == RMSPROP:
-        _rmsprop(row, gradient, state, rate, momentum, t, left, right, decay, epsilon)
+        _rmsprop_rows(*args)
     elif rule == ADAM:
-        _adam(row, gradient, state, rate, momentum, t, left, right, decay, epsilon)
+        _adam_rows(*args)
     elif rule == RADAM:
-        _radam(row, gradient, state, rate, momentum, t, left, right, decay, epsilon)
+        _radam_rows(*args)
     elif rule == LAMB:
-        _lamb(row, gradient, state, rate, momentum, t, left, right, decay, epsilon)
+        _lamb_rows(*args)
     elif rule == LARS:
-        _lars(row, gradient, state, rate, momentum, t, left, right, decay, epsilon)
+        _lars_rows(*args)
+
+
+@njit(inline="always")
+def _new_slot(n, slot, slots, touched, bias_gradient, factor_gradient, pulls):  # type: ignore[no-untyped-def]
+    """Makes `slot` the row of the gradient for row n of a side, all zeros."""
+    slots[n] = slot
+    touched[slot] = n
+    bias_gradient[slot, 0] = 0
+    pulls[slot] = 0
+    for f in range(factor_gradient.shape[1]):
+        factor_gradient[slot, f] = 0
 
 
 @njit(inline="always")
@@ -195,11 +236,7 @@ def _slot(side, n, used):  # type: ignore[no-untyped-def]
     slot = side.slots[n]
     if slot < 0:
         slot = used
-        side.slots[n] = slot
-        side.touched[slot] = n
-        side.bias_gradient[slot] = 0
-        side.factor_gradient[slot] = 0
-        side.pulls[slot] = 0
+        _new_slot(n, slot, side.slots, side.touched, side.bias_gradient, side.factor_gradient, side.pulls)
         used += 1
     return slot, used
 
@@ -229,16 +266,16 @@ def _step_rows(  # type: ignore[no-untyped-def]
     width, real = rows.shape[1], rows.dtype.type
     left, right = 1.0 - momentum**t, 1.0 - decay**t
     factor, keep = real(scale), real(1.0 - rate * weight_decay)
-    for slot in range(used):
-        n = touched[slot]
-        row, gradient = rows[n], gradients[slot]
-        if scale != 1.0:
+    if scale != 1.0:
+        for slot in range(used):
             for f in range(width):
-                gradient[f] *= factor
-        if weight_decay > 0:
+                gradients[slot, f] *= factor
+    if weight_decay > 0:
+        for slot in range(used):
+            n = touched[slot]
             for f in range(width):
-                row[f] *= keep
-        _step(rule, row, gradient, states[n], rate, momentum, t, left, right, decay, epsilon)
+                rows[n, f] *= keep
+    _step(rule, rows, gradients, states, touched, used, rate, momentum, t, left, right, decay, epsilon)
 
 
 @njit(nogil=True, fastmath=_FAST, error_model="numpy")
@@ -301,8 +338,9 @@ def _take_steps(  # type: ignore[no-untyped-def]
         side.bias_gradient[:] = 0
         side.factor_gradient[:] = 0
     else:
+        slots, touched = side.slots, side.touched
         for slot in range(used):
-            side.slots[side.touched[slot]] = -1
+            slots[touched[slot]] = -1
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
@@ -324,6 +362,12 @@ def minibatch_block(  # type: ignore[no-untyped-def]
     n_factors = user.factors.shape[1]
     real = user.factors.dtype.type
     cut, l2_factors, l2_biases = real(largest), real(l2_factors), real(l2_biases)
+    # out of the tuples: an array taken from one in a loop is counted by an atomic instruction each time
+    p_biases, p_factors, q_biases, q_factors = user.biases, user.factors, item.biases, item.factors
+    p_bias_gradient, p_gradient, p_pulls = user.bias_gradient, user.factor_gradient, user.pulls
+    q_bias_gradient, q_gradient, q_pulls = item.bias_gradient, item.factor_gradient, item.pulls
+    p_slots, p_touched, p_shares = user.slots, user.touched, user.shares
+    q_slots, q_touched, q_shares = item.slots, item.touched, item.shares
     total = 0.0
     n_steps = len(order)
     for batch, start in enumerate(range(0, n_steps, batch_size)):
@@ -335,8 +379,8 @@ def minibatch_block(  # type: ignore[no-untyped-def]
         for n in range(start, end):
             row = order[n]
             u, i = users[row], items[row]
-            p, q = user.factors[u], item.factors[i]
-            score = real(global_mean) + user.biases[u, 0] + item.biases[i, 0]
+            p, q = p_factors[u], q_factors[i]
+            score = real(global_mean) + p_biases[u, 0] + q_biases[i, 0]
             for f in range(n_factors):
                 score += p[f] * q[f]
             value, slope = loss_and_slope(score, ratings[row], link, loss, low, span)
@@ -345,14 +389,21 @@ def minibatch_block(  # type: ignore[no-untyped-def]
             weight = weights[row] if len(weights) else 1.0
             total += value * weight
             slope = real(slope * weight * share)
-            a, n_users = _slot(user, u, n_users)
-            b, n_items = _slot(item, i, n_items)
+            a, b = p_slots[u], q_slots[i]
+            if a < 0:
+                a = n_users
+                n_users += 1
+                _new_slot(u, a, p_slots, p_touched, p_bias_gradient, p_gradient, p_pulls)
+            if b < 0:
+                b = n_items
+                n_items += 1
+                _new_slot(i, b, q_slots, q_touched, q_bias_gradient, q_gradient, q_pulls)
             if not dense:
-                user.pulls[a] += user.shares[u] * real(weight * share)
-                item.pulls[b] += item.shares[i] * real(weight * share)
-            user.bias_gradient[a, 0] += slope
-            item.bias_gradient[b, 0] += slope
-            g, h = user.factor_gradient[a], item.factor_gradient[b]
+                p_pulls[a] += p_shares[u] * real(weight * share)
+                q_pulls[b] += q_shares[i] * real(weight * share)
+            p_bias_gradient[a, 0] += slope
+            q_bias_gradient[b, 0] += slope
+            g, h = p_gradient[a], q_gradient[b]
             for f in range(n_factors):
                 g[f] += slope * q[f]
                 h[f] += slope * p[f]
