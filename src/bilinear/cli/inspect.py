@@ -48,7 +48,7 @@ def command(
         if map_file is not None or report is not None:
             raise ParameterValueError(
                 f"--map and --report show models of ratings; {model} holds a {type(fitted).__name__}, of "
-                "which `bilinear inspect` lists what it knows without them, and `bilinear info` what was measured"
+                "which `bilinear inspect` alone lists what it knows, and `bilinear info` what was measured"
             )
         _ranking(fitted, n, min_ratings, json)
         return

@@ -11,7 +11,6 @@ from typing import Any
 from bilinear.errors import ParameterValueError
 
 _SHORT = {"MatrixFactorization": "mf", "BiasModel": "biases", "GlobalMean": "mean", "AutoRanker": "auto"}
-DEFAULT_RANKER = "random-walk"
 
 
 def known_models() -> dict[str, type[Any]]:
@@ -45,8 +44,6 @@ def model_class(name: str, task: str | None = None) -> type[Any]:
         for other, model in known.items()
         if task is None or is_rating_model(model) == (task == "ratings")
     ]
-    if name == "auto" and "auto" not in known and task != "ratings":
-        return known[DEFAULT_RANKER]
     if name not in known:
         raise ParameterValueError(f"--model {name}: there is no such model; choose {', '.join(fitting)}")
     if name not in fitting:
@@ -123,15 +120,20 @@ def _value(text: str) -> Any:
 
 
 def _of_node(node: ast.expr) -> Any:
-    """Numbers, text, tuples, and bilinear's own parts such as Blocks(size=64); other words are text."""
-    from bilinear.estimators.parts import decode_part
+    """Numbers, text, tuples, and bilinear's own models and parts such as Blocks(size=64); else text."""
+    from bilinear.estimators.parts import decode_part, encode_part
+    from bilinear.estimators.storage import _MODELS
 
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         if node.args or any(word.arg is None for word in node.keywords):
             raise ParameterValueError(f"{ast.unparse(node)}: name its arguments, as in SGD(n_epochs=30)")
-        parts = {str(word.arg): _encoded(word.value) for word in node.keywords}
+        given = {str(word.arg): _of_node(word.value) for word in node.keywords}
         try:
-            return decode_part({"type": node.func.id} | parts)
+            if node.func.id in _MODELS:
+                return _MODELS[node.func.id](**given)
+            return decode_part(
+                {"type": node.func.id} | {name: encode_part(part) for name, part in given.items()}
+            )
         except (TypeError, ValueError) as error:
             raise ParameterValueError(f"{ast.unparse(node)}: {error}") from None
     if isinstance(node, (ast.Tuple, ast.List)):
@@ -140,10 +142,3 @@ def _of_node(node: ast.expr) -> Any:
         return ast.literal_eval(node)
     except ValueError:
         return ast.unparse(node)
-
-
-def _encoded(node: ast.expr) -> Any:
-    """A nested argument as `decode_part` takes it."""
-    from bilinear.estimators.parts import encode_part
-
-    return encode_part(_of_node(node))

@@ -101,6 +101,16 @@ def command(
             "--refit/--no-refit", help="Save a model trained on all rows, or the one that was measured."
         ),
     ] = True,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="mf: a folder for the state of training, so that it survives a kill; gone at the end."
+        ),
+    ] = None,
+    checkpoint_every: Annotated[float, typer.Option(help="Minutes between two checkpoints.", min=0)] = 5.0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the training in --checkpoint; else begin.")
+    ] = False,
     threads: options.Threads = None,
     seed: options.Seed = 0,
     json: options.Json = False,
@@ -110,9 +120,16 @@ def command(
 
     from bilinear.cli.plans import implied_task, plan_of
     from bilinear.estimators.experiment import measure
+    from bilinear.estimators.matrix_factorization import MatrixFactorization
+    from bilinear.training.checkpoint import Checkpoint, keeping
     from bilinear.training.progress import Bar, Quiet
 
     check_out(out)
+    if resume and checkpoint is None:
+        raise ParameterValueError("--resume: name the folder of the unfinished training with --checkpoint")
+    saving = None if checkpoint is None else Checkpoint(checkpoint, checkpoint_every, resume)
+    if saving is not None:
+        saving.check()
     given: dict[str, Any] = {
         "n_factors": n_factors, "l2": l2, "l2_biases": l2_biases, "link": link, "loss": loss,
         "n_epochs": n_epochs, "learning_rate": learning_rate, "momentum": momentum, "schedule": schedule,
@@ -141,33 +158,38 @@ def command(
     if not quiet:
         tell(repr(table) + (f"; {table.n_duplicates:,} repeated rows merged" if table.n_duplicates else ""))
     main = plan.models[plan.name]
-    with nullcontext(Quiet()) if quiet else Bar() as progress:
-        measured = measure(
-            plan.models,
-            parts,
-            task=chosen,
-            protocol=plan.protocol,
-            reference=plan.reference,
-            rng=seed,
-            progress=progress,
-            n_threads=threads,
-        )
-        stopped = _was_stopped(main)
-        again = refit and not stopped and split != "file"
-        if again:
-            _retrain(main, table, progress)
+    if saving is not None and not isinstance(main, MatrixFactorization):
+        raise ParameterValueError(f"--checkpoint is for --model mf, not for a {type(main).__name__}")
+    with keeping(saving, partial(_identity, plan, parts, table, refit)):
+        with nullcontext(Quiet()) if quiet else Bar() as progress:
+            measured = measure(
+                plan.models,
+                parts,
+                task=chosen,
+                protocol=plan.protocol,
+                reference=plan.reference,
+                rng=seed,
+                progress=progress,
+                n_threads=threads,
+            )
             stopped = _was_stopped(main)
-    if stopped:
-        tell("stopped by you: the best weights so far are measured and saved")
-    rows = f"all {table.noun}s"
-    trained_on = rows if again and not stopped else "the training part"
-    main.item_texts_ = texts
-    main.report_ = measured.to_dict() | {
-        "trained_on": trained_on,
-        "items_file": items.name if items else None,
-        "data": table.describe().to_dict(),
-    }
-    main.save(out)
+            again = refit and not stopped and split != "file"
+            if again:
+                _retrain(main, table, progress)
+                stopped = _was_stopped(main)
+        if stopped:
+            tell("stopped by you: the best weights so far are measured and saved")
+            if checkpoint is not None:
+                tell(f"to go on instead: the same command with --resume, as long as {checkpoint} is there")
+        rows = f"all {table.noun}s"
+        trained_on = rows if again and not stopped else "the training part"
+        main.item_texts_ = texts
+        main.report_ = measured.to_dict() | {
+            "trained_on": trained_on,
+            "items_file": items.name if items else None,
+            "data": table.describe().to_dict(),
+        }
+        main.save(out)
     trials = getattr(main, "search_", None)
     if json:
         say_json({"model": str(out)} | main.report_ | {"search": trials and trials.to_dict()})
@@ -179,6 +201,20 @@ def command(
     factors = f", {main.parameters_.n_factors} factors" if hasattr(main, "parameters_") else ""
     say(f"\nSaved to {out}: {type(main).__name__} trained on {trained_on}{factors}. Next:")
     say(f"  bilinear recommend {out} --user {table.user_vocabulary[0]}")
+
+
+def _identity(plan: Any, parts: Any, table: Any, refit: bool) -> dict[str, Any]:
+    """What a checkpoint knows this command by: models and the data of both trainings."""
+    from bilinear.estimators.parts import encode_part, without_threads
+    from bilinear.training.checkpoint import table_identity
+
+    models = {
+        name: {"type": type(model).__name__}
+        | {key: without_threads(encode_part(value)) for key, value in model.get_params(deep=False).items()}
+        for name, model in plan.models.items()
+    }
+    data = {"train": table_identity(parts.train), "test": table_identity(parts.test)}
+    return {"command": NAME, "models": models, "data": data | {"all": table_identity(table)}, "refit": refit}
 
 
 def _read(ratings: str, store: str | None, **reading: Any) -> Any:
