@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -127,6 +129,52 @@ def disturbed(case: Case, size: float) -> Case:
     return point(problem, at + size * np.random.default_rng(4).standard_normal(len(at)))
 
 
+NORMALISATIONS: dict[str, Callable[[], Problem]] = {
+    "mean squared error": lambda: _normalised("squared", L2(0.02, 0.02, 0.0), weights=2 / 150),
+    "two-sided l2": lambda: _normalised("squared", L2(0.9, 0.5, 0.0), l2_sides=(0.4, 2.0)),
+    "l2 by count": lambda: _normalised("squared", L2(0.3, 0.2, 1.0)),
+    "cross-entropy, l2 by count": lambda: _normalised("cross-entropy", L2(0.03, 0.02, 1.0)),
+    "cross-entropy, mean, two-sided": lambda: _normalised(
+        "cross-entropy", L2(0.002, 0.002, 0.0), weights=1 / 150, l2_sides=(0.001, 0.004)
+    ),
+    "free mean": lambda: _normalised("squared", L2(0.9, 0.4, 0.5), free_mean=True),
+    "free mean and biases": lambda: _normalised("squared", L2(0.9, 0.0, 0.0), free_mean=True),
+}
+
+
+def _normalised(name: str, l2: L2, **options: Any) -> Problem:
+    objective = random_objective(name, np.random.default_rng(3), l2, n_users=20, n_items=15)
+    return Problem.of(objective, 0.3 if name != "squared" else 2.7, **options)
+
+
+def normalised(name: str, n_factors: int, empty: int = 0) -> Case:
+    """Trained to the end from a random start; then `empty` columns of zeros beside the factors."""
+    problem = NORMALISATIONS[name]()
+    start = 0.5 * np.random.default_rng(1).standard_normal(problem.size(n_factors))
+    parts = problem.parts(polish(problem, start).at)
+    sides = (np.pad(side, ((0, 0), (0, empty))) for side in parts[3:])
+    return point(problem, problem.join(*parts[:3], *sides))
+
+
+def without_factors(name: str, l2_times: float, n_factors: int) -> Case:
+    """Biases solved for, factors zero; l2 is a multiple of the spectral norm of the slopes there."""
+    given = NORMALISATIONS[name]()
+    parts = given.parts(polish(given, given.zeros(0)).at)
+    at = given.join(*parts[:3], *(np.zeros((n, n_factors)) for n in (given.n_users, given.n_items)))
+    norm = np.linalg.norm(given.matrix(given.slopes(given.scores(at))).toarray(), 2)
+    return point(replace(given, l2=l2_times * float(norm)), at)
+
+
+_BY_NORMALISATION: dict[str, tuple[Verdict, Callable[[], Case]]] = {}
+for _name in NORMALISATIONS:
+    _BY_NORMALISATION |= {
+        f"{_name}, many factors": ("certified global", partial(normalised, _name, 14)),
+        f"{_name}, one factor": ("rank-limited", partial(normalised, _name, 1)),
+        f"{_name}, one factor and an empty column": ("strict saddle", partial(normalised, _name, 1, 1)),
+        f"{_name}, zero factors, little l2": ("strict saddle", partial(without_factors, _name, 0.7, 2)),
+        f"{_name}, zero factors, much l2": ("certified global", partial(without_factors, _name, 1.2, 2)),
+    }
+
 CASES: dict[str, tuple[Verdict, Callable[[], Case]]] = {
     "diagonal, k=1, nothing kept": ("strict saddle", lambda: subset([], 1)),
     "diagonal, k=1, {5}": ("rank-limited", lambda: subset([0], 1)),
@@ -176,11 +224,11 @@ CASES: dict[str, tuple[Verdict, Callable[[], Case]]] = {
     "certified": ("certified global", lambda: optimum(None, np.float64)),
     "certified, as float32": ("certified global", lambda: optimum(None, np.float32)),
     "certified growth cut off": ("rank-limited", lambda: optimum(2, np.float64)),
-}
+} | _BY_NORMALISATION
 
 
 def test_the_table_is_long_enough() -> None:
-    assert len(CASES) >= 20
+    assert len(CASES) >= 70
     assert {verdict for verdict, _ in CASES.values()} == {
         "certified global",
         "rank-limited",
