@@ -77,6 +77,12 @@ def claims(values: dict[str, Any]) -> dict[str, bool]:
         and falling["gradient"] < 0.1 * constant["gradient"],
         "the best model is not the one that converged": best["epochs"] < last
         and best["test"] < falling["test"],
+        "and gets worse from there": all(
+            run["test"] > best["test"]
+            for run in values["runs"]
+            if run["schedule"] == best["schedule"] and run["epochs"] > best["epochs"]
+        ),
+        "that is no accident of these ratings": values["stopped_high"] < 0,
         "the best penalty is neither end": values["best_l2"] not in (values["small"].l2, values["large"].l2),
         "training error falls with the penalty": values["small"].train_rmse < values["best_train"],
         "proved optima are worse models": values["certified_worse"] > 0,
@@ -111,7 +117,7 @@ def fields(values: dict[str, Any]) -> dict[str, Any]:
                     run["schedule"],
                     run["epochs"],
                     f"{run['gradient']:.1e}",
-                    f"{run['above']:.4%}",
+                    f"{100 * run['above']:.3g} %",
                     f"{run['test']:.4f}",
                 )
                 for run in runs
@@ -154,6 +160,7 @@ def _wrapped(block: str) -> str:
     if block.startswith(("|", "#", "`", "!", "from ", "print")):
         return block
     words = re.sub(r"`[^`]*`", lambda code: code[0].replace(" ", _GLUE), block)
+    words = re.sub(r" (?=(?:\d+[.)]|[-+*]) )", _GLUE, words)  # at the start of a line it would make a list
     end = "\n" if block.endswith("\n") else ""
     return textwrap.fill(words, 110, break_long_words=False, break_on_hyphens=False).replace(_GLUE, " ") + end
 

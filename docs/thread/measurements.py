@@ -25,6 +25,7 @@ from bilinear.lab.seeds import compare_seeds, run_seeds
 from bilinear.lab.stationarity import where_did_it_end
 from bilinear.model.link import Identity
 from bilinear.model.parameters import Parameters
+from bilinear.model.scoring import score_rows
 from bilinear.objective.losses import SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
@@ -69,7 +70,7 @@ def measure(ratings: Interactions, *, n_factors: int = 64, epochs: tuple[int, ..
     curve = l2_curve(_objective(train, 1.0), tables.validation, PENALTIES, n_factors, later=tables.test)
     objective = _objective(train, curve.best.l2)
     optimum = certify(train, penalty=objective.penalty)
-    runs = _runs(objective, optimum, tables.validation, n_factors, epochs)
+    runs, stopped = _runs(objective, optimum, tables.validation, n_factors, epochs)
     model = _trained(train, objective.penalty, n_factors, OneCycle(), epochs[-2])
     values: Values = {
         "source": ratings.source,
@@ -96,13 +97,14 @@ def measure(ratings: Interactions, *, n_factors: int = 64, epochs: tuple[int, ..
         _divergence(train),
         _no_end(),
         _held_out(curve),
+        _stopped(stopped, optimum, objective, tables.test),
     ):
         values |= part
     return values
 
 
 def _linearity(train: Interactions) -> Values:
-    """ "It is a linear model": the course's own model, and its biases alone."""
+    """On "It is a linear model": the course's own model, and its biases alone."""
     course = bilinear.fastai_recipe(rng=0).set_params(validation_fraction=0).fit(train)
     found = linearity(course.parameters_, course.link_, train)
     return {
@@ -118,13 +120,13 @@ def _linearity(train: Interactions) -> Values:
 
 
 def _product() -> Values:
-    """ "x*y is not linear": its two curvatures, by the eigenvalues of its second derivatives."""
+    """On "x*y is not linear": its two curvatures, by the eigenvalues of its second derivatives."""
     down, up = np.linalg.eigvalsh(np.array([[0.0, 1.0], [1.0, 0.0]]))
     return {"product_down": down, "product_up": up}
 
 
 def _convexity(objective: Objective, model: MatrixFactorization) -> Values:
-    """ "The loss is not convex": a witness, chords, and the two halves."""
+    """On "The loss is not convex": a witness, chords, and the two halves."""
     problem = Problem.of(objective, model.parameters_.global_mean)
     found = convexity(problem, problem.pack(model.parameters_))
     return {
@@ -140,7 +142,7 @@ def _convexity(objective: Objective, model: MatrixFactorization) -> Values:
 
 
 def _saddle(objective: Objective) -> Values:
-    """ "So descent need not converge": the one place to get stuck, all factors exactly zero."""
+    """On "So descent need not converge": the one place to get stuck, all factors exactly zero."""
     table = objective.interactions
     fitted = solve_biases(table, objective.penalty)
     zero = [np.zeros((n, 8)) for n in table.shape]
@@ -176,7 +178,7 @@ def _few_factors() -> Values:
 
 
 def _seeds(objective: Objective, n_factors: int) -> Values:
-    """ "We only need a good enough minimum": are there others?"""
+    """On "We only need a good enough minimum": are there others?"""
     problem = _problem(objective)
     found = compare_seeds(problem, run_seeds(problem, n_factors, n_starts=4, tolerance=1e-5))
     return {
@@ -226,9 +228,10 @@ def _no_certificate(train: Interactions) -> Values:
 
 def _runs(
     objective: Objective, optimum: Certified, held_out: Interactions, n_factors: int, epochs: tuple[int, ...]
-) -> list[Values]:
-    """ "Did my run converge": the same loss, rates and starts, for different lengths."""
-    rows = []
+) -> tuple[list[Values], MatrixFactorization]:
+    """On "Did my run converge": one loss and start, different lengths; and the run best on `held_out`."""
+    rows: list[Values] = []
+    best: MatrixFactorization | None = None
     for name, schedule in SCHEDULES.items():
         for n_epochs in epochs:
             model = _trained(objective.interactions, objective.penalty, n_factors, schedule, n_epochs)
@@ -245,11 +248,34 @@ def _runs(
                     "test": model.evaluate(held_out).rmse.value,
                 }
             )
-    return rows
+            if rows[-1] == min(rows, key=lambda row: row["test"]):
+                best = model
+    assert best is not None
+    return rows, best
+
+
+def _stopped(
+    model: MatrixFactorization, optimum: Certified, objective: Objective, test: Interactions
+) -> Values:
+    """Squared error of the best run less that of the optimum, with an interval over users."""
+    errors = []
+    for parameters in (model.parameters_, optimum.parameters):
+        scores = score_rows(parameters, test.users, test.items)
+        errors.append((objective.link.prediction(scores) - test.ratings) ** 2)
+    sums = np.bincount(test.users, errors[0] - errors[1], test.n_users)
+    counts = np.bincount(test.users, minlength=test.n_users)
+    drawn = np.random.default_rng(0).integers(0, test.n_users, (1000, test.n_users))
+    low, high = np.quantile(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1), [0.025, 0.975])
+    return {
+        "stopped_test": model.evaluate(test).rmse.value,
+        "stopped_difference": float(sums.sum() / counts.sum()),
+        "stopped_low": float(low),
+        "stopped_high": float(high),
+    }
 
 
 def _zero_loss(tables: Tables, n_factors: int) -> Values:
-    """ "A loss of zero is overfitting": on noisy ratings, and on ratings without noise."""
+    """On "A loss of zero is overfitting": on noisy ratings, and on ratings without noise."""
     noisy = _trained(tables.train, L2(0.0, 0.0), n_factors, OneCycle(), 300)
     biases = bilinear.BiasModel(rng=0).fit(tables.train)
     exact = Tables.of(bilinear.synthetic_ratings(300, 200, 18_000, 2, 0.0, rng=0, half_stars=False))
@@ -280,7 +306,7 @@ def _shuffled(model: MatrixFactorization, train: Interactions, test: Interaction
 
 
 def _divergence(train: Interactions) -> Values:
-    """ "More factors gave NaN": the longest step that stays finite, for two ways to start."""
+    """On "More factors gave NaN": the longest step that stays finite, for two ways to start."""
     rows = []
     message = ""
     for k in (2, 8, 32, 128):

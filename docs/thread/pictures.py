@@ -47,7 +47,10 @@ def _slice(values: dict[str, Any]) -> str:
     axes.plot(0, 0, "x", color=_ORANGE, markersize=8, markeredgewidth=2)
     _label(axes, "no factors: the pass", (0, 0), (0, 9))
     axes.set(xlabel="user factors times a", ylabel="item factors times b", aspect="equal")
-    bar = figure.colorbar(shades, ax=axes, format="%.0f", ticks=levels[::3])
+    low, high = levels[0], levels[-1]
+    round_ones = [a * 10.0**n for n in range(-3, 12) for a in (1, 1.5, 2, 3, 5, 7)]
+    ticks = [tick for tick in round_ones if low <= tick <= high]
+    bar = figure.colorbar(shades, ax=axes, format="{x:,.0f}", ticks=ticks, shrink=0.8)
     bar.set_label("training loss")
     bar.outline.set_visible(False)
     return _svg(figure)
@@ -69,8 +72,16 @@ def _convergence(values: dict[str, Any]) -> str:
         rows = [row for row in runs if row["schedule"] == name]
         epochs, above = [row["epochs"] for row in rows], [row["above"] for row in rows]
         axes.loglog(epochs, above, marker=marker, color=colour, linewidth=2)
-        axes.annotate(f"rate {name}", (epochs[-1], above[-1]), (-6, 7), textcoords="offset points",
-                      color=colour, ha="right", va="bottom")  # fmt: skip
+        resting = name != "constant"
+        axes.annotate(
+            f"rate {name}",
+            (epochs[-1], above[-1]),
+            (-16, 0) if resting else (0, 9),
+            textcoords="offset points",
+            color=colour,
+            ha="right",
+            va="center" if resting else "bottom",
+        )
     axes.set(xlabel="epochs", ylabel="loss above the proved optimum")
     axes.grid(color=_INK, alpha=0.15)
     return _svg(figure)
@@ -89,7 +100,9 @@ def _held_out(values: dict[str, Any]) -> str:
         for point, error in zip(curve.points, errors, strict=True):
             proved = point.relative_gap <= 1e-3
             axes.plot(point.l2, error, "o", color=colour, fillstyle="full" if proved else "none")
-        axes.annotate(name, (l2s[-1], errors[-1]), (4, 8), textcoords="offset points", color=colour)
+        axes.annotate(
+            name, (l2s[-2], errors[-2]), (6, -6), textcoords="offset points", color=colour, va="top"
+        )
     axes.plot(curve.best.l2, curve.best.test_rmse, "o", color=_INK, markersize=13, fillstyle="none")
     axes.annotate("best model", (curve.best.l2, curve.best.test_rmse), (0, -12), textcoords="offset points",
                   ha="center", va="top")  # fmt: skip

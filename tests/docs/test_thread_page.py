@@ -81,6 +81,16 @@ def test_differences_beyond_rounding_are_found() -> None:
     assert build.differences(page, page + "\nmore") == ["3 lines and 4"]
 
 
+def test_wrapping_makes_no_lists_and_cuts_no_code() -> None:
+    text = "word " * 21 + "penalty 1. Then `a + b` follows."
+    assert "\n1." not in build._wrapped(text)
+    assert "penalty 1. Then `a + b`" in " ".join(build._wrapped(text).split("\n"))
+    for width in range(14, 24):
+        lines = build._wrapped("word " * width + "`a * b + c` - 2) and").splitlines()
+        assert not any(line.startswith(("- ", "2)")) for line in lines)
+        assert any("`a * b + c`" in line for line in lines)
+
+
 def test_pictures_are_vector_graphics_and_the_same_each_time(values: dict[str, Any], tmp_path: Path) -> None:
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
