@@ -1,0 +1,273 @@
+"""Exact alternating least squares for ratings: each side to its minimum with the other fixed.
+
+With the items fixed the objective is, user by user, ridge regression on the item factors and a one
+for the bias, and the reverse. An epoch solves all items, then all users, so that afterwards a user's
+bias and factors are what `fold_in` gives for the same ratings. No step raises the objective, and
+there is no learning rate. Source: Zhou, Wilkinson, Schreiber, Pan, "Large-scale parallel collaborative
+filtering for the Netflix prize", 2008 (its penalty is ours with exponent one); the conjugate
+gradients: Takacs, Pilaszy, Tikk, RecSys 2011.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Literal, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.arguments import is_whole
+from bilinear.data.interactions import Grouped, Interactions
+from bilinear.errors import DivergenceError, ParameterValueError
+from bilinear.kernels.explicit_als import improve_rows
+from bilinear.kernels.normal_equations import LINE
+from bilinear.model.link import Identity, Link
+from bilinear.model.parameters import Array, Parameters
+from bilinear.objective.losses import Loss, SquaredError
+from bilinear.objective.objective import Objective
+from bilinear.training.descent import Solver, descend, rmse
+from bilinear.training.history import History
+from bilinear.training.implicit_als import Cholesky, ConjugateGradient
+from bilinear.training.progress import Progress, Quiet
+from bilinear.training.schedules import Constant, ReduceOnPlateau, Schedule
+from bilinear.training.workers import Workers, aligned, workers
+
+
+@dataclass(frozen=True)
+class ALS(Solver):
+    """Alternating least squares: exact half-steps, items then users, `n_epochs` times.
+
+    For squared error with the identity; any L2 exponent: 0 is plain ridge, 1 counts the penalty once a
+    rating (ALS-WR). The penalty of the factors must be positive; that of the biases may be zero.
+
+    Args:
+        n_epochs: times that both sides are solved; "auto" is 15.
+        row_solver: `Cholesky()` takes a row to its exact minimum, through the smaller of the systems
+            of its factors and of its ratings. `ConjugateGradient(n_steps)` goes so many steps from where
+            the row was, in the epoch before or at the start, which costs less for many factors; it still
+            solves a row exactly where that is no dearer.
+        l2_schedule: multiplies the L2 of the factors, epoch by epoch, as a function of progress in [0, 1].
+            Each epoch descends on the objective with its own L2: the objective proper never rises
+            once the multiplier stays at one.
+        patience: epochs without a better validation RMSE before training stops, never in the first
+            half; "auto" is a fifth of n_epochs, at least 5.
+        threads: cores to use, None being all; the bits of the result do not depend on it.
+
+    In the history, `loss` is that after the epoch; rate and momentum are one and zero.
+
+    Cost: O(n_ratings * n_factors^2 + (n_users + n_items) * n_factors^3) an epoch, conjugate gradients
+    O(n_steps * n_ratings * n_factors); memory: two copies of the parameters, 8 bytes a rating.
+    """
+
+    n_epochs: int | Literal["auto"] = "auto"
+    row_solver: Cholesky | ConjugateGradient = field(default_factory=Cholesky)
+    l2_schedule: Schedule = field(default_factory=Constant)
+    patience: int | Literal["auto"] = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        def refuse(name: str, wanted: str) -> NoReturn:
+            raise ParameterValueError(f"{name}={getattr(self, name)!r}; {wanted}")
+
+        for name in ("n_epochs", "patience"):
+            value = getattr(self, name)
+            if value != "auto" and not (is_whole(value) and value >= 1):
+                refuse(name, "'auto' or a whole number of epochs, at least one")
+        if not isinstance(self.row_solver, (Cholesky, ConjugateGradient)):
+            refuse("row_solver", "Cholesky() or ConjugateGradient()")
+        if not callable(self.l2_schedule):
+            refuse("l2_schedule", "Constant() or another schedule")
+        if isinstance(self.l2_schedule, ReduceOnPlateau):
+            refuse("l2_schedule", "ReduceOnPlateau is for learning rates")
+        if self.threads is not None and not (is_whole(self.threads) and self.threads >= 1):
+            refuse("threads", "None or a whole number, at least one")
+
+    def resolved(self, n_ratings: int) -> ALS:
+        """This solver with numbers for what is "auto"; they are the same for any table."""
+        n_epochs = 15 if self.n_epochs == "auto" else self.n_epochs
+        patience = max(5, n_epochs // 5) if self.patience == "auto" else self.patience
+        return replace(self, n_epochs=n_epochs, patience=patience)
+
+    def minimise(
+        self,
+        objective: Objective,
+        start: Parameters,
+        rng: np.random.Generator,
+        *,
+        validation: Interactions | None = None,
+        n_epochs: int | None = None,
+        progress: Progress | None = None,
+        stage: str = "training",
+    ) -> tuple[Parameters, History]:
+        """Descends from `start`; returns the parameters of the best epoch and the history.
+
+        Args:
+            rng: not needed, as nothing is drawn.
+            validation: decides the best epoch and early stopping; without it all epochs run
+                and the last is kept.
+            n_epochs: how many of the solver's epochs to run, the schedule unchanged.
+        Raises:
+            ParameterValueError: another loss or link, or an L2 of the factors that is not positive.
+            DivergenceError: the loss is no finite number any more.
+            KeyboardInterrupt: only before the first epoch is done; later the best epoch is kept.
+        """
+        solver = self.resolved(objective.interactions.n_ratings)
+        solver.check(objective.loss, objective.link)
+        multipliers = solver.multipliers()
+        if start.n_factors and not (objective.penalty.factors * multipliers > 0).all():
+            raise ParameterValueError(
+                f"ALS with an L2 of the factors of {objective.penalty.factors:g} (times "
+                f"{multipliers.min():g} by l2_schedule): a row of fewer ratings than factors then has no "
+                "single minimum; give a positive l2, such as 0.01"
+            )
+        with workers(solver.threads) as pool:
+            run = partial(AlternatingRun, objective, start, solver.row_solver, multipliers, pool)
+            return descend(run, solver, objective, rng, validation, n_epochs, progress, stage)
+
+    def check(self, loss: Loss, link: Link) -> None:
+        """Raises ParameterValueError unless the half problems are least squares."""
+        if not (isinstance(loss, SquaredError) and isinstance(link, Identity)):
+            raise ParameterValueError(
+                "ALS solves least squares: it needs loss=SquaredError() and link=Identity(), not "
+                f"{type(loss).__name__} with {type(link).__name__}; for these take solver=SGD()"
+            )
+
+    def multipliers(self) -> NDArray[np.float64]:
+        """(n_epochs,) what multiplies the L2 of the factors, each epoch at its middle."""
+        assert self.n_epochs != "auto"
+        shares = (np.arange(self.n_epochs) + 0.5) / self.n_epochs
+        return np.array([float(self.l2_schedule(float(share))) for share in shares])
+
+
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """One side's rows and weights; factors (n_rows, k padded to a multiple of `LINE`)."""
+
+    rows: Grouped
+    weights: NDArray[np.float64]
+    factors: Array
+    biases: Array
+    losses: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, rows: Grouped, weights: NDArray[np.float64], factors: Array, biases: Array) -> _Side:
+        n, k = factors.shape
+        padded = aligned(n, -(-k // LINE) * LINE, dtype=factors.dtype)
+        padded[:, :k], padded[:, k:] = factors, 0
+        return cls(rows, weights, padded, biases.copy(), np.zeros(n))
+
+
+class AlternatingRun:
+    """One descent under way; a half-step never raises the objective."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        start: Parameters,
+        row_solver: Cholesky | ConjugateGradient,
+        multipliers: NDArray[np.float64],
+        pool: Workers,
+    ) -> None:
+        table, penalty = objective.interactions, objective.penalty
+        self.objective, self.pool, self.multipliers = objective, pool, multipliers
+        self.n_factors, self.global_mean = start.n_factors, start.global_mean
+        self.between = True
+        self.n_steps = row_solver.n_steps if isinstance(row_solver, ConjugateGradient) else 0
+        self.users = _Side.of(
+            table.by_user, penalty.row_weights(objective.user_counts), start.user_factors, start.user_biases
+        )
+        self.items = _Side.of(
+            table.by_item, penalty.row_weights(objective.item_counts), start.item_factors, start.item_biases
+        )
+
+    def update_users(self, multiplier: float = 1.0, progress: Progress | None = None) -> float:
+        """The users with the items fixed; returns the mean loss afterwards."""
+        return self._update(self.users, self.items, multiplier, progress or Quiet())
+
+    def update_items(self, multiplier: float = 1.0, progress: Progress | None = None) -> float:
+        """The items with the users fixed; returns the mean loss afterwards."""
+        return self._update(self.items, self.users, multiplier, progress or Quiet())
+
+    def _update(self, side: _Side, fixed: _Side, multiplier: float, progress: Progress) -> float:
+        penalty, k = self.objective.penalty, side.factors.shape[1]
+        l2, l2_biases = penalty.factors * multiplier * side.weights, penalty.biases * side.weights
+        dual_to, exact_from = limits(k, self.n_steps)
+        self.between = False
+
+        def improve(a: int, b: int) -> tuple[int, int]:
+            improve_rows(
+                a, b, *side.rows, float(self.global_mean), fixed.factors, fixed.biases, l2, l2_biases,
+                self.n_steps, dual_to, exact_from, side.factors, side.biases, side.losses,
+            )  # fmt: skip
+            return a, b
+
+        cuts = self.pool.shares(costs(side.rows.counts, k, self.n_steps))
+        for a, b in self.pool.each(improve, cuts):
+            begin, end = int(side.rows.starts[a]), int(side.rows.starts[b])
+            loss = float(side.losses[a:b].sum()) / max(end - begin, 1)
+            progress.advance(end // 2 - begin // 2, loss)  # the other half by the other side
+        return float(side.losses.sum()) / self.objective.interactions.n_ratings
+
+    def epoch(self, number: int, rng: np.random.Generator, progress: Progress) -> float:
+        """Items, then users; returns the mean loss afterwards."""
+        multiplier = float(self.multipliers[number - 1])
+        self.update_items(multiplier, progress)
+        loss = self.update_users(multiplier, progress)
+        if not np.isfinite(loss):
+            raise self.diverged(number)
+        self.between = True
+        return loss
+
+    def weights(self) -> Parameters:
+        """The weights, which later epochs change in place."""
+        users, items, k = self.users, self.items, self.n_factors
+        factors = users.factors[:, :k], items.factors[:, :k]
+        return Parameters(self.global_mean, users.biases, items.biases, *factors)
+
+    def current(self) -> Parameters:
+        """A copy of the weights, without what they are padded with."""
+        return self.weights().copy()
+
+    def measure(self, validation: Interactions) -> float:
+        return rmse(self.weights(), self.objective.link, validation)
+
+    def state(self) -> dict[str, NDArray[Any]] | None:
+        """The weights; None within an epoch, when threads are writing them."""
+        return self.weights().arrays() if self.between else None
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        for name, array in self.weights().arrays().items():
+            array[:] = state[name]
+
+    def pace(self, number: int) -> tuple[float, float]:
+        return 1.0, 0.0
+
+    def observe(self, measured: float) -> None:
+        pass
+
+    def diverged(self, number: int) -> DivergenceError:
+        return DivergenceError(
+            f"the loss is no finite number any more in epoch {number}: raise l2 "
+            f"(now {self.objective.penalty.factors:g})"
+        )
+
+
+def limits(k: int, n_steps: int) -> tuple[int, int]:
+    """(dual_to, exact_from) of `improve_rows`, where measured times cross."""
+    if not n_steps:
+        return 3 * k // 4, 0
+    return min(16, 3 * k // 4), 3 * k * k // 8 if k <= 48 else np.iinfo(np.int64).max
+
+
+def costs(n: NDArray[np.int64], k: int, n_steps: int) -> NDArray[np.float64]:
+    """(n_rows,) about how long rows of so many ratings take, in any unit."""
+    length = n.astype(np.float64)
+    dual_to, exact_from = limits(k, n_steps)
+    dual = length * (length * k / 2 + length**2 + 20 * k)
+    exact = length * (k * k / 2 + 8 * k) + k**3
+    steps = length * k * (8 + 4 * n_steps) + 8 * k
+    larger = np.where(n >= exact_from, exact, steps) if n_steps else exact
+    found: NDArray[np.float64] = np.where(n <= dual_to, dual, larger) + 50
+    return found
