@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from bilinear.recommend.everyone import similar_everyone as similar_everyone
     from bilinear.recommend.parquet import write_everyone as write_everyone
     from bilinear.recommend.parquet import write_similar as write_similar
+    from bilinear.training.als import ALS as ALS
     from bilinear.training.implicit_als import Blocks as Blocks
     from bilinear.training.implicit_als import Cholesky as Cholesky
     from bilinear.training.implicit_als import ConjugateGradient as ConjugateGradient
@@ -178,6 +179,7 @@ _HOMES = {
         "write_everyone",
         "write_similar",
     ),
+    "bilinear.training.als": ("ALS",),
     "bilinear.training.implicit_als": (
         "Blocks",
         "Cholesky",

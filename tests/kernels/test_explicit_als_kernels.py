@@ -35,7 +35,7 @@ class Problem:
         self.biases = rng.normal(size=len(COUNTS)).astype(dtype)
         self.losses = np.full(len(COUNTS), np.nan)
 
-    def improve(self, way, first=0, last=len(COUNTS)):
+    def improve(self, way, first=0, last=12):
         improve_rows(
             first, last, STARTS, self.others, self.ratings, MEAN, self.fixed, self.fixed_biases, self.l2,
             self.l2_biases, *WAYS[way], self.factors, self.biases, self.losses,

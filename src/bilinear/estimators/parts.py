@@ -12,6 +12,7 @@ from bilinear.errors import ParameterValueError
 from bilinear.model.link import Identity, Sigmoid
 from bilinear.objective.losses import CrossEntropy, SquaredError
 from bilinear.objective.penalties import L2
+from bilinear.training.als import ALS
 from bilinear.training.implicit_als import Blocks, Cholesky, ConjugateGradient
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import (
@@ -75,6 +76,7 @@ _PARTS: dict[str, type] = {
         WarmRestarts,
         WarmUp,
         MiniBatch,
+        ALS,
         LAMB,
         LARS,
         AdaGrad,
