@@ -32,8 +32,9 @@ def table() -> Interactions:
 @pytest.fixture(scope="session")
 def rating_model(table: Interactions) -> bilinear.MatrixFactorization:
     model = bilinear.MatrixFactorization(
-        n_factors=4, l2=0.1, l2_biases=0.1, solver=bilinear.SGD(n_epochs=8), validation_fraction=0, rng=0
-    ).fit(table)
+        n_factors=4, l2=0.1, l2_biases=0.1, rating_range=(0.5, 5), solver=bilinear.SGD(n_epochs=8),
+        validation_fraction=0, rng=0,
+    ).fit(table)  # fmt: skip
     n_items = len(model.item_vocabulary_)
     titles = [TITLES[i] if i < len(TITLES) else f"Film number {i}" for i in range(n_items)]
     genres = [("Drama", "Drama|War", "Comedy", "")[i % 4] for i in range(n_items)]

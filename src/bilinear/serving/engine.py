@@ -18,9 +18,9 @@ from bilinear.estimators.base import RatingModel
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.ranking import best_rows
 from bilinear.estimators.recommender import Recommender
-from bilinear.model.parameters import Array
+from bilinear.model.parameters import Array, Parameters
 from bilinear.serving.folding import HistoryFolding, Weights, folding_of
-from bilinear.serving.problems import Conflict, NotFound, Refused
+from bilinear.serving.problems import Conflict, NotFound
 from bilinear.serving.retrieval import DotRetrieval, Ranked, Rows, Wish
 from bilinear.serving.titles import TitleIndex
 
@@ -145,16 +145,16 @@ class Engine:
         return self._folded("session", -1, history), unknown
 
     def check_rating(self, rating: float) -> None:
-        """Raises Refused where the model could not learn from such a rating."""
+        """Raises Conflict where the model could not learn from such a rating."""
         usable = float(self.folding.usable(np.array([rating], np.float32))[0])
         if usable != float(np.float32(rating)):
             if isinstance(self.model, RatingModel):
                 low, high = self.model.link_.bounds
-                raise Refused(
+                raise Conflict(
                     f"rating {rating:g} lies outside the model's range [{low:g}, {high:g}]",
                     code="rating_out_of_range",
                 )
-            raise Refused(
+            raise Conflict(
                 f"rating {rating:g}: this model weighs by ratings, which must be positive",
                 code="rating_out_of_range",
             )
@@ -261,6 +261,13 @@ class Engine:
                 f"item {self.item_id(row)!r} has no training ratings, so nothing is known to be like it",
                 code="no_ratings",
             )
+        if self._directions is not None:
+            wish = Wish(
+                self._directions.parameters.item_factors[row], 0.0, np.array([row], np.int32), n, only
+            )
+            rows, cosines = self._directions.lists([wish])[0]
+            found = int(np.isfinite(cosines).sum())
+            return rows[:found], cosines[:found]
         allowed = np.ones(self.n_items, bool)
         if only is not None:
             allowed[:] = False
@@ -278,6 +285,21 @@ class Engine:
         """Whether the model can say which items are alike."""
         parameters = self.model.dot_product()
         return not isinstance(self.model, Popularity) if parameters is None else parameters.n_factors > 0
+
+    @cached_property
+    def _directions(self) -> DotRetrieval | None:
+        """Items by the direction of their factors, where that is what makes them alike.
+
+        Items without factors have no direction: their bias of minus infinity puts them last.
+        """
+        if self.retrieval is None or not self.retrieval.parameters.n_factors:
+            return None
+        factors = self.retrieval.parameters.item_factors
+        lengths = np.linalg.norm(factors, axis=1)
+        unit = (factors / np.where(lengths > 0, lengths, 1)[:, None]).astype(np.float32)
+        biases = np.where(lengths > 0, 0, -np.inf).astype(np.float32)
+        nobody = np.zeros((0, unit.shape[1]), np.float32)
+        return DotRetrieval(Parameters(0.0, np.zeros(0, np.float32), biases, nobody, unit))
 
     @cached_property
     def mean_ratings(self) -> NDArray[np.float64]:

@@ -76,7 +76,9 @@ def _checked_rows(server: Server, body: bytes, kind: str) -> list[Feedback]:
         try:
             rows.append(service.feedback_row(line.user, line.item, line.rating, line.time))
         except Refused as error:
-            raise Refused(f"line {number}: {error}; nothing was stored", code=error.code) from None
+            raise Refused(
+                f"line {number}: {error}; nothing was stored", code=error.code, status=error.status
+            ) from None
     return rows
 
 

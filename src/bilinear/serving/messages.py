@@ -23,6 +23,9 @@ Id = Annotated[
 ]
 Words = Annotated[str, Meta(min_length=1, max_length=200)]
 N = Annotated[int, Meta(ge=1, le=MOST_ITEMS, description="Length of the list.")]
+Whole = Annotated[
+    float, Meta(ge=1, le=MOST_ITEMS, multiple_of=1, description="Length of the list; 10.0 is 10 in JSON.")
+]
 Limit = Annotated[int, Meta(ge=1, le=1000, description="Entries a page.")]
 Offset = Annotated[int, Meta(ge=0, le=1_000_000_000, description="Entries to pass over.")]
 Value = Annotated[float, Meta(ge=-1e9, le=1e9)]
@@ -60,7 +63,7 @@ class RecommendQuery(Strict, frozen=True):
 
 class RecommendBody(Strict, frozen=True):
     user: Id
-    n: N = 10
+    n: Whole = 10
     exclude_seen: bool = True
     categories: Categories = []
     candidates: Candidates = []
@@ -68,7 +71,7 @@ class RecommendBody(Strict, frozen=True):
 
 class SessionBody(Strict, frozen=True):
     ratings: Ratings
-    n: N = 10
+    n: Whole = 10
     exclude_seen: bool = True
     categories: Categories = []
     candidates: Candidates = []
@@ -104,7 +107,7 @@ class ExplainQuery(Strict, frozen=True):
 class ExplainSessionBody(Strict, frozen=True):
     ratings: Ratings
     item: Id
-    n: N = 10
+    n: Whole = 10
 
 
 class UserQuery(Strict, frozen=True):

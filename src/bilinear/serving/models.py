@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 from bilinear.data.items import Items, read_items
 from bilinear.data.packed_text import PackedText
@@ -91,16 +90,17 @@ class ModelFolder:
         return sorted(entry for entry in self.history.iterdir() if _NAME.fullmatch(entry.name))
 
 
-def held_out(model: Any) -> dict[str, float] | None:
-    """The score that was measured when the model was made, by the name of its metric, or None."""
+def held_out(model: Recommender) -> dict[str, float] | None:
+    """The score that was measured when a model was made, by the name of its metric, or None."""
+    report, name = model.report_, type(model).__name__
     try:
-        report = model.report_
-        served = report.get("retrained")
-        if served is not None:
-            return {str(served["metric"]): float(served["score"])}
-        scores = report["scores"][type(model).__name__]
-        return {"rmse": float(scores["rmse"]["value"])}
-    except (KeyError, TypeError, ValueError, BilinearError):
+        if "retrained" in report:
+            return {str(report["retrained"]["metric"]): float(report["retrained"]["score"])}
+        scores = report["scores"][name]
+        if "rmse" in scores:
+            return {"rmse": float(scores["rmse"]["value"])}
+        return {"ndcg@10": float(scores["means"]["ndcg@10"]["value"])}
+    except (KeyError, TypeError, ValueError):
         return None
 
 

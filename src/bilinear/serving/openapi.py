@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from bilinear.serving.messages import Nothing, Problem, ProblemAnswer
+from bilinear.serving.messages import Problem, ProblemAnswer
 from bilinear.serving.operations import Operation
 
 _REF = "#/components/schemas/{name}"
@@ -19,7 +19,7 @@ _REFUSALS = {
     403: "The token may only read, or a page of another origin asked.",
     404: "There is no such item, user, rating or category.",
     408: "The body did not come in time.",
-    409: "The model that is served cannot do this, or the new one was refused.",
+    409: "The model that is served, or the state of the server, does not allow this.",
     413: "The body is too long.",
     415: "The body is of another media type.",
     421: "This server does not answer for that host.",
@@ -36,14 +36,15 @@ def document(operations: Iterable[Operation], version: str) -> dict[str, Any]:
     types: set[Any] = {ProblemAnswer, Problem}
     for operation in operations:
         types |= {kind for kind in (operation.query, operation.body, operation.answer) if kind is not None}
-    schemas, components = msgspec.json.schema_components(
-        sorted(types, key=lambda t: t.__name__), ref_template=_REF
-    )
-    del schemas
+    _, components = msgspec.json.schema_components(sorted(types, key=lambda t: t.__name__), ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, components)
-    queries = {operation.query.__name__ for operation in operations if operation.query is not Nothing}
+    # Queries are listed as parameters; only what something refers to is a type of its own.
+    text = json.dumps([paths, components])
+    components = {
+        name: schema for name, schema in components.items() if f'"{_REF.format(name=name)}"' in text
+    }
     return {
         "openapi": "3.1.0",
         "info": {
@@ -54,7 +55,7 @@ def document(operations: Iterable[Operation], version: str) -> dict[str, Any]:
         },
         "paths": paths,
         "components": {
-            "schemas": {name: schema for name, schema in components.items() if name not in queries},
+            "schemas": components,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }

@@ -91,7 +91,7 @@ OPERATIONS = (
         h.in_thread("recommend_session"),
         m.Recommended,
         body=m.SessionBody,
-        can_fail=(404,),
+        can_fail=(404, 409),
         tag=_LISTS,
     ),
     _get(
@@ -131,7 +131,7 @@ OPERATIONS = (
         h.in_thread("explain_session"),
         m.Explained,
         body=m.ExplainSessionBody,
-        can_fail=(404,),
+        can_fail=(404, 409),
         tag=_LISTS,
     ),
     _get(
@@ -200,7 +200,7 @@ OPERATIONS = (
         m.FeedbackRecord,
         query=m.Pair,
         body=m.RatingBody,
-        can_fail=(503,),
+        can_fail=(409, 503),
         tag=_FEEDBACK,
     ),
     _get(
@@ -222,7 +222,7 @@ OPERATIONS = (
         h.delete_feedback,
         m.FeedbackRecord,
         query=m.DeleteQuery,
-        can_fail=(503,),
+        can_fail=(409, 503),
         tag=_FEEDBACK,
     ),
     _get(
@@ -244,7 +244,7 @@ OPERATIONS = (
         body=m.FeedbackLine,
         bodies=_LINES,
         access="write",
-        can_fail=(503,),
+        can_fail=(409, 503),
         tag=_FEEDBACK,
     ),
     _get(

@@ -11,22 +11,27 @@ import sys
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from bilinear.data.interactions import Interactions
 from bilinear.data.packed_text import PackedText
-from bilinear.data.splits import split_random
+from bilinear.data.splits import Split, split_random
 from bilinear.data.vocabulary import Vocabulary, canonical_integer
 from bilinear.errors import BilinearError, EmptyDataError
 from bilinear.estimators.base import RatingModel
-from bilinear.estimators.baselines import BiasModel
+from bilinear.estimators.baselines import BiasModel, GlobalMean
+from bilinear.estimators.experiment import Measurement
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.recommender import Recommender
 from bilinear.estimators.storage import load
-from bilinear.evaluation.ranking import RankingProtocol
+from bilinear.evaluation.compare import Comparison, compare
+from bilinear.evaluation.compare_ratings import RatingComparison, compare_ratings
+from bilinear.evaluation.ranking_task import RankingProtocol
 from bilinear.serving.models import held_out
 from bilinear.serving.store import FeedbackStore, open_store
 
@@ -108,31 +113,33 @@ def retrained(
 ) -> tuple[Recommender, Verdict]:
     """The same kind of model with the same settings on a new table, and whether it may go live.
 
-    A tenth is held out, the model is trained on the rest and scored; then it is trained on everything.
-    The bound is the one given, or what the live model scored when it was made, or, where nobody
-    measured that, what the best non-personal model scores on the same split; `max_worse` is the share by
-    which it may be missed.
+    A tenth is held out, the model is trained on the rest and scored beside the usual baselines; then it
+    is trained on everything. The bound is the one given, or what the live model scored when it was
+    made, or, where nobody measured that, what the best model without tastes scores on the same split;
+    `max_worse` is the share by which it may be missed.
     """
     split = split_random(table, TEST_SHARE, seed)
-    model = _again(old, split.train)
-    metric, score = _score(model, split)
-    against = "as asked"
+    name, metric = type(old).__name__, "rmse" if isinstance(old, RatingModel) else "ndcg@10"
+    measured = _measured(old, name, split, seed)
+    score, against = _value(measured.scores[name], metric), "as asked"
     if bound is None:
-        known = _known_score(old, metric)
-        against = "the live model's own"
+        known, against = (held_out(old) or {}).get(metric), "the live model's own"
         if known is None:
-            plain = BiasModel(rng=seed) if metric == "rmse" else Popularity()
-            known = _score(plain.fit(split.train), split)[1]
-            against = f"that of {type(plain).__name__} on the same split"
+            assert measured.reference is not None
+            known = _value(measured.scores[measured.reference], metric)
+            against = f"that of {measured.reference} on the same split"
         bound = known * (1 + max_worse) if metric == "rmse" else known * (1 - max_worse)
         against += f" with {max_worse:.0%} to spare"
     verdict = Verdict(metric, score, bound, against)
-    if verdict.good_enough:
-        model = _again(old, table)
-        model.item_texts_ = _texts(old, model.item_vocabulary_)
-        model.report_ = {
-            "retrained": {"metric": metric, "score": score, "bound": bound, "n_ratings": table.n_ratings}
-        }
+    if not verdict.good_enough:
+        return old, verdict
+    model = _again(old, table)
+    model.item_texts_ = _texts(old, model.item_vocabulary_)
+    model.report_ = measured.to_dict() | {
+        "trained_on": f"all {table.noun}s",
+        "data": table.describe().to_dict(),
+        "retrained": {"metric": metric, "score": score, "bound": bound},
+    }
     return model, verdict
 
 
@@ -169,14 +176,31 @@ def _again(old: Recommender, table: Interactions) -> Recommender:
     return type(old)(**old.get_params(deep=False)).fit(table)  # nothing was searched, or it is again
 
 
-def _score(model: Any, split: Any) -> tuple[str, float]:
-    if isinstance(model, RatingModel):
-        return "rmse", float(model.evaluate(split.test).rmse.value)
-    return "ndcg@10", model.evaluate(split, RankingProtocol(cutoffs=(10,)), n_threads=1)["ndcg@10"]
+def _measured(old: Recommender, name: str, split: Split, seed: int) -> Measurement:
+    """The model and the baselines, trained on one part and scored on the other."""
+    if isinstance(old, RatingModel):
+        makers: dict[str, Any] = {"GlobalMean": GlobalMean().fit, "BiasModel": BiasModel(rng=seed).fit}
+    else:
+        makers = {"Popularity": Popularity().fit}
+    makers[name] = partial(_again, old)
+    models: dict[str, Any] = {}
+    seconds = {}
+    for each, make in makers.items():
+        began = perf_counter()
+        models[each] = make(split.train)
+        seconds[each] = perf_counter() - began
+    comparison: Comparison | RatingComparison
+    if isinstance(old, RatingModel):
+        comparison = compare_ratings(models, split.test, baseline="BiasModel", rng=seed)
+    else:
+        comparison = compare(
+            models, split, RankingProtocol(cutoffs=(10,)), baseline="Popularity", n_threads=1
+        )
+    return Measurement(split.how, split.train.n_ratings, comparison, seconds)
 
 
-def _known_score(old: Recommender, metric: str) -> float | None:
-    return (held_out(old) or {}).get(metric)
+def _value(scores: Any, metric: str) -> float:
+    return float(scores.rmse.value if metric == "rmse" else scores[metric])
 
 
 def _texts(old: Recommender, items: Vocabulary) -> dict[str, PackedText]:

@@ -15,7 +15,7 @@ from bilinear.data.vocabulary import Id
 from bilinear.estimators.base import RatingModel
 from bilinear.serving.engine import Engine, Person
 from bilinear.serving.models import ModelFolder, held_out
-from bilinear.serving.problems import Conflict, NotFound, Refused
+from bilinear.serving.problems import Conflict, NotFound
 from bilinear.serving.retrieval import Ranked, Rows
 from bilinear.serving.store import Feedback, FeedbackStore
 
@@ -71,7 +71,7 @@ class Service:
             engine.check_rating(rating.rating)
         person, unknown = engine.session([(rating.item, rating.rating) for rating in body.ratings])
         only, unknown_candidates = engine.only(body.categories, body.candidates or None)
-        plan = Plan(engine, person, None, body.n, body.exclude_seen, only, unknown + unknown_candidates)
+        plan = Plan(engine, person, None, int(body.n), body.exclude_seen, only, unknown + unknown_candidates)
         return self.recommended(plan, engine.rank([plan.wish])[0])
 
     def plan(self, query: m.RecommendBody, changes: Sequence[Change]) -> Plan:
@@ -82,7 +82,7 @@ class Service:
         else:
             only, unknown = None, []
         person = self.person(engine, query.user, changes)
-        return Plan(engine, person, query.user, query.n, query.exclude_seen, only, unknown)
+        return Plan(engine, person, query.user, int(query.n), query.exclude_seen, only, unknown)
 
     def recommended(self, plan: Plan, ranked: Ranked) -> m.Recommended:
         rows, scores = ranked
@@ -243,7 +243,7 @@ class Service:
         for rating in body.ratings:
             engine.check_rating(rating.rating)
         person, _ = engine.session([(rating.item, rating.rating) for rating in body.ratings])
-        return self._explained(engine, person, None, body.item, body.n)
+        return self._explained(engine, person, None, body.item, int(body.n))
 
     def _explained(self, engine: Engine, person: Person, user: str | None, item: Id, n: int) -> m.Explained:
         row = engine.item_row(item)
@@ -304,7 +304,7 @@ class Service:
         now = time()
         if given is not None:
             if given > now + _CLOCK_SKEW:
-                raise Refused(
+                raise Conflict(
                     f"time {given:.0f} lies more than five minutes ahead of the server's clock "
                     f"({now:.0f}); give seconds since 1970",
                     code="time_in_future",
