@@ -53,7 +53,7 @@ class MatrixFactorization(RatingModel):
         link: `Identity()` or `Sigmoid()`.
         rating_range: (low, high) of the predictions. None takes the data's own range, which a
             sigmoid widens by a tenth on either side.
-        solver: how it descends: `SGD()`, or `MiniBatch(optimizer=Adam(), ...)`.
+        solver: how it descends: `SGD()`, `ALS()` or `MiniBatch(optimizer=Adam(), ...)`.
         start_size: standard deviation of the starting factors times sqrt(n_factors), for
             ratings of standard deviation one.
         validation_fraction: share of the training ratings set aside inside `fit` for the search,
@@ -227,6 +227,7 @@ class MatrixFactorization(RatingModel):
             if not isinstance(value, kind):
                 raise ParameterValueError(f"{name}={value!r}; an object such as {_SUCH_AS[name]}")
         self.loss.check(self.link)
+        self.solver.check(self.loss, self.link)
         n_factors = self.n_factors
         if n_factors != "auto" and not (is_whole(n_factors) and 0 <= n_factors <= _MOST_FACTORS):
             raise ParameterValueError(
