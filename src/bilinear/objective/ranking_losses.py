@@ -1,0 +1,139 @@
+"""What a ranking costs: losses of positives against sampled negatives, as functions of the scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.arguments import is_real
+from bilinear.errors import ParameterValueError
+from bilinear.kernels import ranking_losses as kernels
+from bilinear.model.parameters import Array
+
+
+@dataclass(frozen=True)
+class RankingLoss:
+    """A loss of the scores of what a user took up, and of some items that the user did not."""
+
+    code: ClassVar[int]
+    """How the kernels name this loss."""
+    convex: ClassVar[bool] = True
+    """Whether it is a convex function of the scores."""
+
+    @property
+    def numbers(self) -> tuple[float, float]:
+        """What the kernel needs to know of it."""
+        return 0.0, 0.0
+
+    def value_and_slopes(
+        self,
+        positive: NDArray[np.float32],
+        negative: NDArray[np.float32],
+        *,
+        weights: NDArray[np.float32] | None = None,
+        log_weights: NDArray[np.float32] | None = None,
+    ) -> tuple[float, Array, Array]:
+        """(value, its derivatives by `positive` and by `negative`).
+
+        Args:
+            positive: (P,) scores; negative: (K,) scores, minus infinity for one that does not count.
+            weights: (P,) how much each positive counts, else one.
+            log_weights: (K,) logarithm of how many items each negative stands for, else zero.
+        Cost: O(P * K), or O(P + K) for `SampledSoftmax` and `CosineContrastive`.
+        """
+        ones = np.ones(len(positive), np.float32) if weights is None else weights
+        zeros = np.zeros(len(negative), np.float32) if log_weights is None else log_weights
+        up, down = np.empty(len(positive), np.float32), np.empty(len(negative), np.float32)
+        n = int((negative > -np.inf).sum())
+        value = kernels.ranking_loss(self.code, positive, ones, negative, n, zeros, *self.numbers, up, down)
+        return float(value), up, down
+
+    def _check(self, name: str, low: float, high: float = np.inf) -> None:
+        value = getattr(self, name)
+        if not (is_real(value) and low <= value <= high):
+            wanted = f"a number from {low:g}" + (f" to {high:g}" if high < np.inf else "")
+            raise ParameterValueError(f"{type(self).__name__}({name}={value!r}); {wanted}")
+
+
+@dataclass(frozen=True)
+class BPR(RankingLoss):
+    """Mean over the negatives of log(1 + exp(negative - positive)), in nats.
+
+    Source: Rendle, Freudenthaler, Gantner, Schmidt-Thieme, "BPR: Bayesian personalized ranking from
+    implicit feedback", UAI 2009.
+    """
+
+    code: ClassVar[int] = kernels.BPR
+
+
+@dataclass(frozen=True)
+class WARP(RankingLoss):
+    """log(1 + rank) times the mean over violators of negative - positive + margin.
+
+    A violator scores above the positive less the margin. All negatives are scored, so the rank is the
+    number of items that the violators stand for; the original counts the trials to the first. The rank
+    is held fixed in the derivative, so it is not that of a convex function.
+    Source: Weston, Bengio, Usunier, "WSABIE: scaling up to large vocabulary image annotation", IJCAI
+    2011.
+    """
+
+    margin: float = 1.0
+    code: ClassVar[int] = kernels.WARP
+    convex: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        self._check("margin", 0)
+
+    @property
+    def numbers(self) -> tuple[float, float]:
+        return float(self.margin), 0.0
+
+
+@dataclass(frozen=True)
+class SampledSoftmax(RankingLoss):
+    """-log of the positive's share of exp(score / temperature), among itself and the negatives, in nats.
+
+    Args:
+        corrected: a negative counts once for every item that it stands for, 1 / (n_negatives * its
+            chance to be drawn), so that the sum is that over all items in expectation, also where
+            popular items are drawn more often. False counts each once.
+    Source: Bengio, Senecal, "Adaptive importance sampling to accelerate training of a neural
+    probabilistic language model", 2008; Yi et al., "Sampling-bias-corrected neural modeling for large
+    corpus item recommendations", RecSys 2019.
+    """
+
+    temperature: float = 1.0
+    corrected: bool = True
+    code: ClassVar[int] = kernels.SOFTMAX
+
+    def __post_init__(self) -> None:
+        self._check("temperature", 1e-6)
+        if not isinstance(self.corrected, bool):
+            raise ParameterValueError(f"SampledSoftmax(corrected={self.corrected!r}); True or False")
+
+    @property
+    def numbers(self) -> tuple[float, float]:
+        return float(self.temperature), float(self.corrected)
+
+
+@dataclass(frozen=True)
+class CosineContrastive(RankingLoss):
+    """1 - positive + weight * mean over the negatives of max(negative - margin, 0), for cosines.
+
+    Source: Mao et al., "SimpleX: a simple and strong baseline for collaborative filtering", CIKM 2021.
+    """
+
+    margin: float = 0.4
+    weight: float = 100.0
+    code: ClassVar[int] = kernels.COSINE_CONTRASTIVE
+
+    def __post_init__(self) -> None:
+        self._check("margin", -1, 1)
+        self._check("weight", 0)
+
+    @property
+    def numbers(self) -> tuple[float, float]:
+        return float(self.margin), float(self.weight)
