@@ -18,6 +18,8 @@ INTERACTIONS: tuple[Role, ...] = ("user", "item", "count", "time")
 """The last two only where they are found."""
 ITEMS: tuple[Role, ...] = ("item",)
 ITEM_RATINGS: tuple[Role, ...] = ("item", "rating")
+ITEM_LIST: tuple[Role, ...] = ("item", "user")
+"""The user only where one is found; a file may be of one column."""
 
 _PEOPLE = "customer reviewer member profile account visitor person listener reader viewer client"
 _THINGS = (

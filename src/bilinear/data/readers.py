@@ -12,6 +12,7 @@ from bilinear.data import engine, sniff
 from bilinear.data.collect import collect
 from bilinear.data.columns import (
     INTERACTIONS,
+    ITEM_LIST,
     ITEM_RATINGS,
     PAIRS,
     RATINGS,
@@ -324,14 +325,15 @@ def read_item_ratings(
 
 def read_item_list(source: Source, *, item: Column = None, encoding: str = "utf-8") -> list[Id]:
     """Reads one person's items, in their order; ratings are left alone. Otherwise as `read_item_ratings`."""
-    return _one_users(source, ITEM_RATINGS[:1], {"item": item}, encoding)[0]
+    return _one_users(source, ITEM_LIST, {"item": item}, encoding)[0]
 
 
 def _one_users(
     source: Source, roles: tuple[Role, ...], given: Given, encoding: str
 ) -> tuple[list[Id], list[float]]:
     with open_table(source, roles, given, encoding) as (table, _):
-        columns = find_columns(table.names, table.n_columns, roles, given, table.label, ["user"])
+        wanted = [role for role in roles if role != "user"]
+        columns = find_columns(table.names, table.n_columns, wanted, given, table.label, ["user"])
         if isinstance(table, ParquetTable):
             table.check_types(columns)
         side, owner = IdColumn("item", table.is_text), IdColumn("user", table.is_text)

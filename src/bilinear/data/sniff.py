@@ -44,7 +44,7 @@ def layout(path: Path, label: str, suffix: str, n_needed: int, is_header: IsHead
             "numbers): read it with bilinear.read_interactions, for ranking models (bilinear train does so "
             "by itself); a model of ratings needs rows of user, item and rating"
         )
-    delimiter = _best(cuts, n_needed, usual)
+    delimiter = _best(cuts, n_needed, usual) or ("," if n_needed == 1 else None)
     if delimiter is None:
         first = text.lstrip().split("\n", 1)[0]
         raise FileFormatError(

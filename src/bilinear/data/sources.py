@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bilinear.data import sniff
-from bilinear.data.columns import INTERACTIONS, RATINGS, Column, Role, is_position, plain, recognised
+from bilinear.data.columns import (
+    INTERACTIONS,
+    ITEM_LIST,
+    RATINGS,
+    Column,
+    Role,
+    is_position,
+    plain,
+    recognised,
+)
 from bilinear.data.database import ParquetTable, connected
 from bilinear.data.files import PlainFile, opened
 from bilinear.data.frames import frame_table
@@ -90,7 +99,7 @@ def _table(file: PlainFile, connection: Connection, roles: Sequence[Role], given
 
 
 def _n_needed(roles: Sequence[Role]) -> int:
-    return 2 if tuple(roles) == INTERACTIONS else max(2, len(roles))
+    return {INTERACTIONS: 2, ITEM_LIST: 1}.get(tuple(roles)) or max(2, len(roles))
 
 
 def _is_header(rows: Sequence[Sequence[str]], roles: Sequence[Role], given: Given) -> bool:
