@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from bilinear.estimators.matrix_factorization import MatrixFactorization as MatrixFactorization
     from bilinear.estimators.popularity import Popularity as Popularity
     from bilinear.estimators.random_walk import RandomWalk as RandomWalk
+    from bilinear.estimators.ranking_factorization import RankingFactorization as RankingFactorization
     from bilinear.estimators.recipes import fastai_recipe as fastai_recipe
     from bilinear.estimators.storage import load as load
     from bilinear.evaluation.compare import compare as compare
@@ -60,6 +61,10 @@ if TYPE_CHECKING:
     from bilinear.model.link import Sigmoid as Sigmoid
     from bilinear.objective.losses import CrossEntropy as CrossEntropy
     from bilinear.objective.losses import SquaredError as SquaredError
+    from bilinear.objective.ranking_losses import BPR as BPR
+    from bilinear.objective.ranking_losses import WARP as WARP
+    from bilinear.objective.ranking_losses import CosineContrastive as CosineContrastive
+    from bilinear.objective.ranking_losses import SampledSoftmax as SampledSoftmax
     from bilinear.recommend.everyone import recommend_everyone as recommend_everyone
     from bilinear.recommend.everyone import similar_everyone as similar_everyone
     from bilinear.recommend.parquet import write_everyone as write_everyone
@@ -152,6 +157,7 @@ _HOMES = {
     "bilinear.estimators.matrix_factorization": ("MatrixFactorization",),
     "bilinear.estimators.popularity": ("Popularity",),
     "bilinear.estimators.random_walk": ("RandomWalk",),
+    "bilinear.estimators.ranking_factorization": ("RankingFactorization",),
     "bilinear.estimators.recipes": ("fastai_recipe",),
     "bilinear.estimators.storage": ("load",),
     "bilinear.evaluation.compare": ("compare",),
@@ -170,6 +176,12 @@ _HOMES = {
     "bilinear.objective.losses": (
         "CrossEntropy",
         "SquaredError",
+    ),
+    "bilinear.objective.ranking_losses": (
+        "BPR",
+        "CosineContrastive",
+        "SampledSoftmax",
+        "WARP",
     ),
     "bilinear.recommend.everyone": (
         "recommend_everyone",

@@ -12,6 +12,7 @@ from bilinear.errors import ParameterValueError
 from bilinear.model.link import Identity, Sigmoid
 from bilinear.objective.losses import CrossEntropy, SquaredError
 from bilinear.objective.penalties import L2
+from bilinear.objective.ranking_losses import BPR, WARP, CosineContrastive, SampledSoftmax
 from bilinear.training.als import ALS
 from bilinear.training.implicit_als import Blocks, Cholesky, ConjugateGradient
 from bilinear.training.minibatch import MiniBatch
@@ -99,6 +100,10 @@ _PARTS: dict[str, type] = {
         CosineSimilarity,
         TFIDF,
         BM25,
+        BPR,
+        WARP,
+        SampledSoftmax,
+        CosineContrastive,
     )
 }
 _Part = TypeVar("_Part")

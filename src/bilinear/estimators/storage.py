@@ -26,6 +26,7 @@ from bilinear.estimators.nested import decode_argument, encode_argument
 from bilinear.estimators.parts import checked_size
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
+from bilinear.estimators.ranking_factorization import RankingFactorization
 from bilinear.estimators.recommender import Recommender
 from bilinear.model.artifact import read_artifact, write_artifact
 
@@ -42,6 +43,7 @@ _MODELS: dict[str, type[Recommender]] = {
         ItemKNN,
         Popularity,
         RandomWalk,
+        RankingFactorization,
         Blend,
         AutoRanker,
     )

@@ -1,0 +1,382 @@
+"""The dot-product model for ranking, trained on sampled negatives by any optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.arguments import is_real, is_whole
+from bilinear.data.interactions import Grouped, Interactions
+from bilinear.data.splits import split_validation
+from bilinear.errors import EmptyDataError, ParameterValueError
+from bilinear.estimators.baselines import check_fraction, draw_seed
+from bilinear.estimators.history_model import HistoryModel
+from bilinear.estimators.parts import checked_number, checked_size
+from bilinear.estimators.ranking_fold_in import FoldIn
+from bilinear.estimators.ranking_validation import HeldOut, Metric, check_metric
+from bilinear.estimators.recommender import TensorReader
+from bilinear.model.blocks import score_block
+from bilinear.model.parameters import Array, Parameters
+from bilinear.objective.penalties import L2
+from bilinear.objective.ranking_losses import CosineContrastive, RankingLoss
+from bilinear.recommend.lists import similar_rows
+from bilinear.training.minibatch import MiniBatch
+from bilinear.training.optimizers import Adam
+from bilinear.training.progress import Bar, Progress, Quiet
+from bilinear.training.ranking_history import RankingHistory, descend_on_ranking
+from bilinear.training.sampled import SampledObjective, SampledRun
+from bilinear.training.schedules import Cosine
+from bilinear.training.workers import Workers, workers
+
+_MOST_FACTORS = 4096
+_MOST_VALIDATION_USERS = 6000
+
+
+def _default_solver() -> MiniBatch:
+    return MiniBatch(Adam(), batch_size=8192, n_epochs=60, learning_rate=0.01, schedule=Cosine())
+
+
+class _Learned(HistoryModel):
+    parameters_: Parameters
+    mean_user_: Array
+    longest_user_: float
+    history_: RankingHistory
+    _fold_in: FoldIn | None = None
+
+
+@dataclass(repr=False, eq=False)
+class RankingFactorization(_Learned):
+    """score = <user factors, item factors>, or their cosine, high for what a user took up.
+
+    Each step compares positives of some users with items that these users have not seen, drawn at
+    random: the cost of an epoch does not grow with the catalogue, and any loss of scores will do.
+
+    Args:
+        n_factors: length of the factors.
+        loss: `CosineContrastive()`, `SampledSoftmax()`, `BPR()` or `WARP()`.
+        solver: optimiser, batch size (positives a step), epochs, rates and schedules, weight decay,
+            clipping, averaging; see `MiniBatch`. `AdamW` or `weight_decay` decays factors and biases.
+        cosine: scores are cosines of the factors, as `CosineContrastive` needs.
+        item_biases: scores have a bias of the item as well; not with cosines.
+        n_negatives: drawn for every twelve users of a batch, without those each has seen; as many as
+            there are items, or more, is all of them, and then nothing is random in the loss.
+        popularity_exponent: a negative's chance goes with its number of interactions to this power.
+        order: "users" puts all interactions of a user into one step, "pairs" shuffles interactions.
+        l2: penalty of factors and biases, l2_exponent: how it grows with a row's interactions: see
+            `L2`. It is of the sum of the loss over interactions, and goes through the optimiser.
+        user_exponent: a user's interactions count n^-user_exponent; 0: all the same, 1: all users the
+            same.
+        start_size: standard deviation of the starting factors times sqrt(n_factors).
+        validation_fraction: share of the interactions set aside inside `fit` for early stopping and
+            the best epoch, by `metric`, "recall@20" or "ndcg@20", every `validate_every` epochs.
+            Zero: all epochs run.
+        refit: afterwards train once more on all interactions, for as many epochs as were best.
+        n_threads: None takes all cores; the result is the same for any number.
+        rng: seed; the same seed and table give the same bits. None draws one, kept in `seed_`.
+        threshold, confidence: see `HistoryModel`.
+
+    Learned attributes, beyond those of `HistoryModel`:
+        parameters_: Parameters whose scores rank as the model does. Factors are of length one where
+            scores are cosines; an item's bias includes its score for the mean user, and a user's
+            factors are kept less the mean user's: a user without interactions is the mean user.
+        mean_user_: (n_factors,). user_factors_: (n_users, n_factors) with it.
+        longest_user_: the length of the longest trained user.
+        history_: RankingHistory, loss and validation by epoch.
+
+    Cost: an epoch is O(n_users * n_negatives * n_factors) for "users", n_ratings times that over
+        n_users for "pairs" with small batches; for losses that are zero on most negatives a third of
+        what it is for others. Memory: parameters, gradient and the optimiser's state, each as large
+        as the factors, and 4 bytes for each negative of a batch.
+    """
+
+    n_factors: int = 64
+    loss: RankingLoss = field(default_factory=CosineContrastive)
+    solver: MiniBatch = field(default_factory=_default_solver)
+    cosine: bool = True
+    item_biases: bool = False
+    n_negatives: int = 1024
+    popularity_exponent: float = 0.0
+    order: Literal["users", "pairs"] = "users"
+    l2: float = 0.0
+    l2_exponent: float = 0.0
+    user_exponent: float = 0.0
+    start_size: float = 1.0
+    validation_fraction: float = 0.1
+    metric: Metric = "recall@20"
+    validate_every: int = 5
+    refit: bool = True
+    n_threads: int | None = None
+    rng: int | None = None
+
+    def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
+        """Trains with early stopping on a validation part, then again on everything; returns self.
+
+        Args: progress: True shows a bar on standard error.
+        Ctrl-C ends training after the first epoch and keeps the best factors so far
+        (`history_.ended` says so).
+        Raises:
+            EmptyDataError, RatingValueError, ParameterValueError: before any work.
+            DivergenceError: the loss is no finite number any more; the message says what to lower.
+        """
+        if progress is True:
+            with Bar() as bar:
+                return self.fit(interactions, progress=bar)
+        self._check()
+        table = self._positives(interactions)
+        if self.validation_fraction and table.n_ratings < 20:
+            raise EmptyDataError(
+                f"{table.source}: {table.n_ratings} interactions are too few for an inner validation part; "
+                "use Popularity, or validation_fraction=0"
+            )
+        seed = draw_seed(self.rng)
+        shown = progress or Quiet()
+        with workers(self.n_threads) as pool:
+            descend = partial(self._descend, seed, pool, shown)
+            if not self.validation_fraction:
+                parameters, history = descend(table, interactions.by_user)
+            else:
+                rng = np.random.default_rng([seed, 0])
+                split = split_validation(table, self.validation_fraction, rng)
+                held_out = HeldOut(split, interactions, self.metric, _MOST_VALIDATION_USERS, rng)
+                parameters, history = descend(split.train, held_out.hidden, held_out)
+                if self.refit and history.ended != "interrupted":
+                    parameters, history = _trained_again(
+                        partial(descend, table, interactions.by_user), parameters, history
+                    )
+        self._keep(parameters, table)
+        self.history_, self.seed_, self._fold_in = history, seed, None
+        self._learn_positives(interactions, table.by_user)
+        return self
+
+    @property
+    def user_factors_(self) -> Array:
+        """(n_users, n_factors), new; a user without interactions has the mean user's."""
+        factors: Array = self.parameters_.user_factors + self.mean_user_
+        return factors
+
+    @property
+    def item_factors_(self) -> Array:
+        """(n_items, n_factors)."""
+        return self.parameters_.item_factors
+
+    def fold_in_factors(self, histories: Grouped) -> NDArray[np.float32]:
+        """New users' factors: the least loss against all items, the items held fixed.
+
+        Minimises the weighted mean of the loss over a user's positives, with all unseen items as
+        negatives, plus l2 n^(l2_exponent - 1) / 2 |user|^2, over |user| <= 1 for cosines and no longer
+        than the longest trained user otherwise. That is convex in the user; `WARP`, which is not, is
+        replaced by `SampledSoftmax` with its margin as temperature.
+
+        Args: histories: one row a user; `others` are rows of items, `ratings` as in training.
+        Returns: (n, n_factors); the mean user's where a history is empty.
+        Cost: some 60 times O(n_items * n_factors) a user.
+        """
+        return self._folded(histories)
+
+    def score_block(self, user_rows: NDArray[Any]) -> Array:
+        """(n, n_items) scores, see `Recommender.score_block`."""
+        return score_block(self.parameters_, user_rows)
+
+    def score_histories(self, histories: Grouped) -> Array:
+        """(n, n_items) scores of users from what they have seen, see `Recommender.score_histories`."""
+        factors = self._folded(histories) - self.mean_user_
+        old, zeros = self.parameters_, np.zeros(len(factors), np.float32)
+        new = Parameters(0.0, zeros, old.item_biases, factors, old.item_factors)
+        return score_block(new, np.arange(len(factors)))
+
+    def dot_product(self) -> Parameters:
+        """The parameters."""
+        return self.parameters_
+
+    def item_vectors(self) -> Array:
+        """The item factors."""
+        return self.parameters_.item_factors
+
+    def _alike(self, item_row: int, n: int, allowed: NDArray[np.bool_]) -> tuple[NDArray[np.int32], Array]:
+        """By the cosine of the item factors."""
+        return similar_rows(self.parameters_, item_row, n, allowed)
+
+    def _folded(self, histories: Grouped) -> NDArray[np.float32]:
+        weighted = self._weighted(histories, None, self.item_vocabulary_, "histories")
+        if self._fold_in is None:
+            self._fold_in = FoldIn(
+                self.loss,
+                L2(self.l2, 0.0, self.l2_exponent),
+                self.parameters_.item_factors,
+                self._own_biases(),
+                self.n_negatives,
+                1.0 if self.cosine else self.longest_user_,
+                self.mean_user_,
+            )
+        return self._fold_in.solve(weighted, histories)
+
+    def _own_biases(self) -> Array:
+        """(n_items,) item biases without the score for the mean user."""
+        if not self.item_biases:
+            return np.zeros(self.parameters_.n_items, np.float32)
+        biases: Array = self.parameters_.item_biases - self.parameters_.item_factors @ self.mean_user_
+        return biases
+
+    def _descend(
+        self,
+        seed: int,
+        pool: Workers,
+        progress: Progress,
+        table: Interactions,
+        seen: Grouped,
+        held_out: HeldOut | None = None,
+        n_epochs: int | None = None,
+        stage: str = "training",
+    ) -> tuple[Parameters, RankingHistory]:
+        weights = table.ratings.astype(np.float64)
+        if self.user_exponent:
+            weights *= (table.by_user.counts[table.users].astype(np.float64)) ** -self.user_exponent
+            weights *= len(weights) / weights.sum()
+        table = replace(table, ratings=weights.astype(np.float32))
+        biased = self.item_biases
+        objective = SampledObjective(
+            self.loss,
+            self.cosine,
+            biased,
+            L2(self.l2, self.l2, self.l2_exponent),
+            table,
+            seen,
+            self.n_negatives,
+            self.popularity_exponent,
+        )
+        rng = np.random.default_rng([seed, 2])
+        solver = self.solver.resolved(table.n_ratings)
+        start = self._start(table, rng)
+        run = SampledRun(solver, objective, start, self.order, seed, pool)
+        return descend_on_ranking(
+            run,
+            rng,
+            progress,
+            f"{stage}, {self.n_factors} factors",
+            measure=None if held_out is None else lambda found: held_out(self._ranking(found)),
+            metric=self.metric,
+            every=self.validate_every,
+            n_epochs=n_epochs,
+        )
+
+    def _start(self, table: Interactions, rng: np.random.Generator) -> Parameters:
+        """Normal factors; rows without interactions are zero."""
+        sides = []
+        for grouped in (table.by_user, table.by_item):
+            counts = grouped.counts
+            factors = rng.standard_normal((len(counts), self.n_factors), dtype=np.float32)
+            factors *= np.float32(self.start_size / np.sqrt(self.n_factors))
+            factors[counts == 0] = 0
+            sides.append(factors)
+        zeros = [np.zeros(len(factors), np.float32) for factors in sides]
+        return Parameters(0.0, zeros[0], zeros[1], sides[0], sides[1])
+
+    def _ranking(self, found: Parameters) -> Parameters:
+        """Weights whose dot products are the scores."""
+        if not self.cosine:
+            return found
+        return replace(found, user_factors=_unit(found.user_factors), item_factors=_unit(found.item_factors))
+
+    def _keep(self, found: Parameters, table: Interactions) -> None:
+        """Stores the weights, users less the mean user."""
+        ranking = self._ranking(found)
+        users, items = ranking.user_factors.copy(), ranking.item_factors.copy()
+        trained = table.by_user.counts > 0
+        self.longest_user_ = float(np.linalg.norm(users, axis=1).max())
+        mean = users[trained].mean(axis=0, dtype=np.float64).astype(np.float32)
+        users[trained] -= mean
+        users[~trained] = 0
+        biases = (ranking.item_biases + items @ mean).astype(np.float32)
+        self.parameters_ = Parameters(0.0, np.zeros(len(users), np.float32), biases, users, items)
+        self.mean_user_ = mean
+
+    def _check(self) -> None:
+        if not (is_whole(self.n_factors) and 1 <= self.n_factors <= _MOST_FACTORS):
+            raise ParameterValueError(f"n_factors={self.n_factors!r}; a whole number, 1 to {_MOST_FACTORS}")
+        if not isinstance(self.loss, RankingLoss):
+            raise ParameterValueError(f"loss={self.loss!r}; an object such as CosineContrastive() or BPR()")
+        if not isinstance(self.solver, MiniBatch):
+            raise ParameterValueError(f"solver={self.solver!r}; an object such as MiniBatch(Adam())")
+        if self.solver.weight_decay.biases not in (None, self.solver.weight_decay.factors):
+            raise ParameterValueError(
+                f"weight_decay={self.solver.weight_decay!r}; ranking decays biases like factors: leave "
+                "biases out"
+            )
+        for name in ("cosine", "item_biases", "refit"):
+            if not isinstance(getattr(self, name), bool):
+                raise ParameterValueError(f"{name}={getattr(self, name)!r}; True or False")
+        if isinstance(self.loss, CosineContrastive) and not self.cosine:
+            raise ParameterValueError("CosineContrastive needs cosine=True: its margin is one of cosines")
+        if self.cosine and self.item_biases:
+            raise ParameterValueError("item_biases=True needs cosine=False: a cosine plus a bias is none")
+        for name in ("n_negatives", "validate_every"):
+            if not (is_whole(getattr(self, name)) and getattr(self, name) >= 1):
+                raise ParameterValueError(f"{name}={getattr(self, name)!r}; a whole number, at least one")
+        for name in ("popularity_exponent", "user_exponent"):
+            if not (is_real(getattr(self, name)) and 0 <= getattr(self, name) <= 1):
+                raise ParameterValueError(f"{name}={getattr(self, name)!r}; a number in [0, 1]")
+        if self.order not in ("users", "pairs"):
+            raise ParameterValueError(f"order={self.order!r}; 'users' or 'pairs'")
+        L2(self.l2, self.l2, self.l2_exponent)
+        if not (is_real(self.start_size) and self.start_size > 0):
+            raise ParameterValueError(f"start_size={self.start_size!r}; a positive number")
+        check_metric(self.metric)
+        if self.validation_fraction:
+            check_fraction(self.validation_fraction)
+
+    def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        parameters = self.parameters_
+        tensors = {
+            "item_biases": parameters.item_biases,
+            "user_factors": parameters.user_factors,
+            "item_factors": parameters.item_factors,
+            "mean_user": self.mean_user_,
+        }
+        manifest = {"longest_user": self.longest_user_, "history": self.history_.to_dict()}
+        return manifest | {"n_factors": parameters.n_factors}, tensors
+
+    def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
+        super()._restore(manifest, tensor)
+        self._check()
+        n_users, n_items = len(self.user_vocabulary_), len(self.item_vocabulary_)
+        n_factors = checked_size(manifest, "n_factors")
+        self.parameters_ = Parameters(
+            0.0,
+            np.zeros(n_users, np.float32),
+            tensor("item_biases", np.float32, n_items),
+            tensor("user_factors", np.float32, n_users, n_factors),
+            tensor("item_factors", np.float32, n_items, n_factors),
+        )
+        self.mean_user_ = tensor("mean_user", np.float32, n_factors)
+        for name, array in (self.parameters_.arrays() | {"mean_user": self.mean_user_}).items():
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} has values that are not finite")
+        self.longest_user_ = checked_number(manifest["longest_user"])
+        self.history_ = RankingHistory.from_dict(manifest["history"])
+        self._fold_in = None
+
+
+def _trained_again(
+    descend: Callable[..., tuple[Parameters, RankingHistory]],
+    parameters: Parameters,
+    history: RankingHistory,
+) -> tuple[Parameters, RankingHistory]:
+    """Weights trained on all for as many epochs as were best; after Ctrl-C the ones given."""
+    with suppress(KeyboardInterrupt):
+        again, ran = descend(n_epochs=history.best_epoch, stage="on all interactions")
+        if ran.ended != "interrupted":
+            return again, history
+    return parameters, replace(history, ended="interrupted")
+
+
+def _unit(rows: Array) -> Array:
+    """Rows of length one; zeros stay."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: Array = rows / np.where(lengths > 0, lengths, 1)
+    return unit
