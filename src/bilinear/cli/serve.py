@@ -50,11 +50,6 @@ def command(
     ] = 0.02,
     access_log: Annotated[bool, typer.Option("--access-log", help="A log line for every request.")] = False,
 ) -> None:
-    import os
-
-    # More threads of the linear algebra than cores that are free make one product a hundred times slower.
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
     try:
         import uvicorn
 

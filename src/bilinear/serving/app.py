@@ -28,6 +28,8 @@ def create_app(
 ) -> Any:
     """An ASGI application that serves a model folder and keeps feedback.
 
+    It holds the linear algebra of its process to one thread.
+
     Args:
         store: "sqlite:///file.db" (an absolute path has four slashes) or "postgresql://user@host/database".
         token_file: lines `read TOKEN` and `write TOKEN`; without it everything is allowed, so bind it to
@@ -40,13 +42,14 @@ def create_app(
         max_worse: share by which a new model's held-out score may be worse before it is refused.
         items: a table of items, for a model that has no titles of its own.
     Raises:
-        MissingDependencyError: the package msgspec is not installed (`pip install 'bilinear[serve]'`).
+        MissingDependencyError: a package is not installed (`pip install 'bilinear[serve]'`).
         Conflict: there is no model in the folder, or it is damaged.
         StoreUnavailable: the store cannot be opened.
         ParameterValueError: an argument that cannot be used.
     """
     try:
         import msgspec  # noqa: F401
+        from threadpoolctl import threadpool_limits
     except ImportError:
         raise MissingDependencyError("serving needs more packages: pip install 'bilinear[serve]'") from None
     from bilinear.serving.guard import Guard, RateLimit, Tokens
@@ -56,6 +59,8 @@ def create_app(
     from bilinear.serving.service import Service
     from bilinear.serving.store import open_store
 
+    # With more threads of the linear algebra than cores are free, one product may take ten times as long.
+    threadpool_limits(1)
     tokens = None if token_file is None else Tokens.of(Path(token_file))
     models = ModelFolder(Path(model), items=None if items is None else Path(items))
     opened = open_store(store)
