@@ -36,9 +36,9 @@ from bilinear.training.similarities import BM25, TFIDF, CosineSimilarity
 
 MAKE = {
     "als": lambda: ImplicitALS(6, n_epochs=4, rng=0),
-    "als, cg": lambda: ImplicitALS(6, n_epochs=4, solver=ConjugateGradient(2), rng=0, l2_exponent=0.5),
+    "als, cg": lambda: ImplicitALS(6, l2=1, n_epochs=4, solver=ConjugateGradient(2), rng=0, l2_exponent=0.5),
     "als, blocks": lambda: ImplicitALS(6, n_epochs=4, solver=Blocks(4), rng=0),
-    "als, ratings": lambda: ImplicitALS(5, n_epochs=3, rng=0, confidence="ratings"),
+    "als, ratings": lambda: ImplicitALS(5, l2=1, l2_exponent=0, n_epochs=3, rng=0, confidence="ratings"),
     "ease": lambda: EASE(l2=5),
     "ease, float64": lambda: EASE(l2=5, precision="float64", threshold=2),
     "sparse ease": lambda: SparseEASE(7, l2=5),

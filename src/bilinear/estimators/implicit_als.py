@@ -53,7 +53,8 @@ class ImplicitALS(_Learned):
 
     Args:
         n_factors: length of the factors; more are better until memory or time ends.
-        l2: penalty of the factors. l2_exponent: how it grows with a row's weight; 0 is plain ridge.
+        l2: penalty of the factors. l2_exponent: how it grows with a row's weight; 0 is plain ridge, 1 makes
+            the penalty a share of all that is said about a row.
         unobserved_weight: weight of the error on all pairs, against one for an observed pair of
             confidence one.
         n_epochs: passes over both sides. tolerance: end earlier, after an epoch that lowered the
@@ -75,10 +76,10 @@ class ImplicitALS(_Learned):
     """
 
     n_factors: int = 128
-    l2: float = 1.0
-    l2_exponent: float = 0.0
+    l2: float = 0.003
+    l2_exponent: float = 1.0
     unobserved_weight: float = 0.01
-    n_epochs: int = 16
+    n_epochs: int = 8
     tolerance: float = 0.0
     solver: ALSSolver = field(default_factory=Cholesky)
     start_size: float = 0.1

@@ -22,7 +22,8 @@ class ItemKNN(NeighbourModel):
 
     Args:
         n_neighbours: most similar items an item keeps.
-        similarity: `CosineSimilarity()`, `TFIDF()` or `BM25()`.
+        similarity: `CosineSimilarity()`, `TFIDF()` or `BM25()`. Shrinkage matters most: without it
+            two items that one and the same user took up are as alike as can be.
         n_threads: None takes all cores; the result is the same for any number.
         threshold, confidence: see `HistoryModel`.
 
@@ -31,7 +32,7 @@ class ItemKNN(NeighbourModel):
     """
 
     n_neighbours: int = 100
-    similarity: Similarity = field(default_factory=CosineSimilarity)
+    similarity: Similarity = field(default_factory=lambda: CosineSimilarity(30.0))
     n_threads: int | None = None
 
     def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:

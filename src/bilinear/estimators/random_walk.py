@@ -39,7 +39,7 @@ class RandomWalk(NeighbourModel):
 
     n_neighbours: int = 200
     item_exponent: float = 0.4
-    user_exponent: float = 0.5
+    user_exponent: float = 0.4
     popularity_exponent: float = 0.0
     normalization: float = 1.0
     n_threads: int | None = None
