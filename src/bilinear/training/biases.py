@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from bilinear.data.interactions import Interactions
 from bilinear.errors import DivergenceError
+from bilinear.kernels.biases import add_partners, add_residuals
 from bilinear.model.parameters import Parameters
 from bilinear.objective.penalties import L2
+from bilinear.training.start import mean_of
 
 _TOLERANCE = 1e-10
 _MAX_ITERATIONS = 10_000
@@ -21,31 +23,20 @@ def solve_biases(interactions: Interactions, penalty: L2) -> Parameters:
 
     Returns: Parameters without factors, float32; rows without ratings are zero.
     Cost: O(n_ratings) a conjugate-gradient step, some tens of steps; solved in float64 until
-        the residual is 1e-10 of the right-hand side.
+        the residual is 1e-10 of the right-hand side. Memory: some numbers a row, none a rating.
     """
-    from scipy.sparse import csr_array
-
-    n_users, _ = interactions.shape
-    mean = float(interactions.ratings.mean(dtype=np.float64))
-    centred = interactions.ratings.astype(np.float64) - mean
-    ones = np.ones(interactions.n_ratings)
-    seen = csr_array((ones, interactions.items, interactions.by_user.starts), shape=interactions.shape)
-    seen_by_item = seen.T.tocsr()
-    users, items = interactions.users, interactions.items
-    counts = np.concatenate(
-        [np.bincount(users, minlength=n_users), np.bincount(items, minlength=interactions.n_items)]
-    )
-    right = np.concatenate(
-        [
-            np.bincount(users, centred, minlength=n_users),
-            np.bincount(items, centred, minlength=interactions.n_items),
-        ]
-    )
+    n_users, n_items = interactions.shape
+    users, items, ratings = interactions.users, interactions.items, interactions.ratings
+    mean = mean_of(ratings)
+    right, counts = np.zeros(n_users + n_items), np.zeros(n_users + n_items, np.int64)
+    sides = slice(None, n_users), slice(n_users, None)
+    add_residuals(users, items, ratings, mean, *(part[side] for part in (right, counts) for side in sides))
     diagonal = counts + penalty.biases * np.where(counts > 0, penalty.row_weights(counts), 0)
     diagonal[counts == 0] = 1
 
     def apply(biases: NDArray[np.float64]) -> NDArray[np.float64]:
-        cross = np.concatenate([seen @ biases[n_users:], seen_by_item @ biases[:n_users]])
+        cross = np.zeros_like(biases)
+        add_partners(users, items, *(part[side] for part in (biases, cross) for side in sides))
         product: NDArray[np.float64] = diagonal * biases + cross
         return product
 

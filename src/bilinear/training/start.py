@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,8 @@ from bilinear.errors import ParameterValueError
 from bilinear.model.link import Link
 from bilinear.model.parameters import Array, Parameters
 from bilinear.objective.losses import Loss
+
+_PART = 1 << 20  # ratings in float64 at once
 
 
 @dataclass(frozen=True)
@@ -35,15 +38,15 @@ class Scale:
 
     @classmethod
     def of(cls, interactions: Interactions, link: Link, loss: Loss) -> Scale:
-        ratings = interactions.ratings.astype(np.float64)
-        mean = float(ratings.mean())
+        ratings = interactions.ratings
+        mean = mean_of(ratings)
         centre = link.score(mean)
         at = np.array([centre])
         slope = float(link.slope(at)[0])
         curvature = float(loss.curvature(at, np.array([mean]), link)[0])
         low, high = link.bounds
         constant = ratings.min() == ratings.max()  # possible in the inner training part
-        return cls(centre, (high - low if constant else float(ratings.std())) / slope, curvature)
+        return cls(centre, (high - low if constant else deviation_of(ratings, mean)) / slope, curvature)
 
     @property
     def l2_factors(self) -> float:
@@ -64,6 +67,21 @@ class Scale:
     def bias_rate(self) -> float:
         """What a learning rate of one means for biases."""
         return 1 / self.curvature
+
+
+def mean_of(ratings: NDArray[np.float32]) -> float:
+    """The mean in float64. Memory: that of a part of the ratings."""
+    return float(sum(part.sum() for part in _parts(ratings)) / len(ratings))
+
+
+def deviation_of(ratings: NDArray[np.float32], mean: float) -> float:
+    """The standard deviation in float64, likewise."""
+    return float(np.sqrt(sum(((part - mean) ** 2).sum() for part in _parts(ratings)) / len(ratings)))
+
+
+def _parts(ratings: NDArray[np.float32]) -> Iterator[NDArray[np.float64]]:
+    for begin in range(0, len(ratings), _PART):
+        yield ratings[begin : begin + _PART].astype(np.float64)
 
 
 @dataclass(frozen=True)
