@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from bilinear.estimators.recipes import fastai_recipe as fastai_recipe
     from bilinear.estimators.storage import load as load
     from bilinear.evaluation.compare import compare as compare
+    from bilinear.evaluation.compare_ratings import compare_ratings as compare_ratings
     from bilinear.evaluation.ranking import RankingProtocol as RankingProtocol
     from bilinear.evaluation.ranking import evaluate_ranking as evaluate_ranking
     from bilinear.inspection import inspect as inspect
@@ -161,6 +162,7 @@ _HOMES = {
     "bilinear.estimators.recipes": ("fastai_recipe",),
     "bilinear.estimators.storage": ("load",),
     "bilinear.evaluation.compare": ("compare",),
+    "bilinear.evaluation.compare_ratings": ("compare_ratings",),
     "bilinear.evaluation.ranking": (
         "RankingProtocol",
         "evaluate_ranking",
