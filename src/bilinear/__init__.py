@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from bilinear.estimators.implicit_als import ImplicitALS as ImplicitALS
     from bilinear.estimators.item_knn import ItemKNN as ItemKNN
     from bilinear.estimators.matrix_factorization import MatrixFactorization as MatrixFactorization
+    from bilinear.estimators.optuna_search import search_with_optuna as search_with_optuna
     from bilinear.estimators.popularity import Popularity as Popularity
     from bilinear.estimators.random_walk import RandomWalk as RandomWalk
     from bilinear.estimators.ranking_factorization import RankingFactorization as RankingFactorization
@@ -156,6 +157,7 @@ _HOMES = {
     "bilinear.estimators.implicit_als": ("ImplicitALS",),
     "bilinear.estimators.item_knn": ("ItemKNN",),
     "bilinear.estimators.matrix_factorization": ("MatrixFactorization",),
+    "bilinear.estimators.optuna_search": ("search_with_optuna",),
     "bilinear.estimators.popularity": ("Popularity",),
     "bilinear.estimators.random_walk": ("RandomWalk",),
     "bilinear.estimators.ranking_factorization": ("RankingFactorization",),
