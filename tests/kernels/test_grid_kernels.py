@@ -37,8 +37,9 @@ def filled(user_blocks=4, item_blocks=3, seed=0):
     user_starts = np.append(0, np.cumsum(counts))
     starts[::item_blocks] = np.append(0, np.cumsum(counts[u_order]))[u_starts]
     grouped = user_starts, items[by_user], ratings[by_user]
+    kept = np.empty(0, bool)
     for blocks in (np.arange(1, user_blocks), np.array([0])):  # shared out, in any order
-        fill_cells(blocks, u_starts, u_order, *grouped, i_labels, i_blocks, *columns, starts)
+        fill_cells(blocks, u_starts, u_order, *grouped, kept, i_labels, i_blocks, *columns, starts)
     return (users, items, ratings), sides, columns, starts
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from problems import random_parameters
 
+from bilinear.data.part import Part
 from bilinear.data.splits import split_random
 from bilinear.data.synthetic import synthetic_ratings
 from bilinear.errors import DivergenceError
 from bilinear.estimators.matrix_factorization import MatrixFactorization
+from bilinear.model.link import Identity
 from bilinear.model.parameters import Parameters
 from bilinear.training import grid as module
 from bilinear.training import sgd
@@ -126,3 +129,22 @@ def test_the_kept_weights_are_those_of_the_best_epoch_in_the_order_of_the_table(
 def test_steps_that_are_too_long_say_what_to_lower_on_the_grid_too(monkeypatch):
     with pytest.raises(DivergenceError, match="learning_rate"):
         fitted(monkeypatch, on_grid=True, learning_rate=1e6)
+
+
+def test_a_part_of_a_table_makes_the_grid_of_its_copy(monkeypatch):
+    """Bit by bit, without the copy: the part is asked for columns to count, and for nothing else."""
+    monkeypatch.setattr(module, "_CACHE", 600)
+    part = Part(TABLE, np.random.default_rng(0).random(TABLE.n_ratings) < 0.7)
+    with pool(2) as threads:
+        lazy, copied = (Grid.of(t, 32, np.random.default_rng(0), threads) for t in (part, part.gathered()))
+    for name in ("users", "items", "ratings", "starts"):
+        assert (getattr(lazy, name) == getattr(copied, name)).all(), name
+
+
+def test_measuring_in_the_order_of_the_grid_gives_the_bits_of_measuring_the_table():
+    grid, rng = build(), np.random.default_rng(5)
+    parameters = random_parameters(TABLE.shape, 4, rng, np.float32)
+    part = TABLE.take(rng.random(TABLE.n_ratings) < 0.2)
+    link = Identity(1.0, 5.0)
+    renumbered = grid.renumbered(parameters)
+    assert sgd.rmse(renumbered, link, grid.relabelled(part)) == sgd.rmse(parameters, link, part)

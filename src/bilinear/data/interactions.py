@@ -282,7 +282,7 @@ class Interactions:
     @cached_property
     def by_user(self) -> Grouped:
         """The ratings of each user (CSR). Cost: O(n_users), no copy of the ratings."""
-        starts = np.searchsorted(self.users, np.arange(self.n_users + 1)).astype(np.int64)
+        starts = np.searchsorted(self.users, np.arange(self.n_users + 1, dtype=np.int32)).astype(np.int64)
         return Grouped(starts, self.items, self.ratings)
 
     @cached_property

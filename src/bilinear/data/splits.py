@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Interactions
+from bilinear.data.part import Part
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import DataError, MissingColumnError, ParameterValueError
 
@@ -186,12 +187,21 @@ def _united(first: Vocabulary, second: Vocabulary) -> tuple[Vocabulary, list[NDA
     return both, [both.encode(part) for part in ids]
 
 
-def split_validation(interactions: Interactions, share: float, rng: np.random.Generator) -> Split:
-    """The inner validation part: at random, at least one rating on either side."""
+def split_validation(
+    interactions: Interactions, share: float, rng: np.random.Generator, *, lazy: bool = False
+) -> Split:
+    """The inner validation part: at random, at least one rating on either side.
+
+    Args: lazy: makes `train` a `Part`, which copies nothing.
+    """
     n_test = min(max(1, round(share * interactions.n_ratings)), interactions.n_ratings - 1)
     mask = np.zeros(interactions.n_ratings, bool)
     mask[rng.permutation(interactions.n_ratings)[:n_test]] = True
-    return _split(interactions, mask, f"inner validation {share:.0%}")
+    how = f"inner validation {share:.0%}"
+    if not lazy:
+        return _split(interactions, mask, how)
+    test = interactions.take(mask)
+    return Split(Part(interactions, np.logical_not(mask, out=mask)), test, how)
 
 
 def _last_of_each(interactions: Interactions, keys: NDArray[np.float64], test: float) -> NDArray[np.bool_]:

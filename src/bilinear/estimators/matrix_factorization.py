@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Interactions
+from bilinear.data.part import Part
 from bilinear.data.splits import Split, split_validation
 from bilinear.errors import EmptyDataError, ParameterValueError
 from bilinear.estimators.base import RatingModel, check_table, resolve_link
@@ -119,7 +120,10 @@ class MatrixFactorization(RatingModel):
         table: SearchTable | None = None
         best: tuple[Parameters, History] | None = None
         if self.validation_fraction:
-            inner = split_validation(interactions, self.validation_fraction, np.random.default_rng([seed, 0]))
+            chance = np.random.default_rng([seed, 0])
+            inner = split_validation(interactions, self.validation_fraction, chance, lazy=True)
+            if isinstance(inner.train, Part) and not solver.on_grid(inner.train.n_ratings):
+                inner = replace(inner, train=inner.train.gathered())
             if "auto" in (n_factors, l2, l2_biases):
                 found = search(
                     inner.train,
@@ -147,7 +151,9 @@ class MatrixFactorization(RatingModel):
         parameters, history = best
         if table is not None and table.interrupted:
             history = replace(history, ended="interrupted")
-        if inner and self.refit and history.ended != "interrupted":
+        again = inner is not None and self.refit and history.ended != "interrupted"
+        del inner  # its memory is for what follows
+        if again:
             parameters, history = _trained_again(descend, interactions, parameters, history)
         if history.ended == "interrupted":
             abandoned()

@@ -36,25 +36,29 @@ def cut_into_blocks(order, counts, n_blocks, labels, starts):  # type: ignore[no
 
 @njit(cache=True, nogil=True)
 def fill_cells(  # type: ignore[no-untyped-def]
-    user_blocks, block_starts, user_order, user_starts, user_items, user_ratings, item_labels, item_block,
-    cell_users, cell_items, cell_ratings, starts,
+    user_blocks, block_starts, user_order, user_starts, user_items, user_ratings, kept,
+    item_labels, item_block, cell_users, cell_items, cell_ratings, starts,
 ):  # fmt: skip
     """Copies the ratings of the listed blocks of users, relabelled, cell by cell; in a cell, user by user.
 
     Cell = user block * number of item blocks + item block. user_starts, user_items, user_ratings are
-    the ratings grouped by user; block_starts are places in user_order. `starts` (n_cells + 1,) must
+    the ratings grouped by user, of which those with `kept` (n_ratings,) count, or all where it is empty;
+    block_starts are places in user_order. `starts` (n_cells + 1,) must
     hold the first rating of each listed block's first cell; the rest of it is filled. Blocks of users
     write to places of their own, so several calls may share them out.
     Cost: O(n_ratings), 12 bytes a rating written.
     """
     n_item_blocks = (len(starts) - 1) // (len(block_starts) - 1)
     free = np.empty(n_item_blocks, np.int64)
+    some = len(kept) > 0
     for b in range(len(user_blocks)):
         block = user_blocks[b]
         free[:] = 0
         for place in range(block_starts[block], block_starts[block + 1]):
             row = user_order[place]
             for n in range(user_starts[row], user_starts[row + 1]):
+                if some and not kept[n]:
+                    continue
                 free[item_block[item_labels[user_items[n]]]] += 1
         at = starts[block * n_item_blocks]
         for c in range(n_item_blocks):
@@ -65,6 +69,8 @@ def fill_cells(  # type: ignore[no-untyped-def]
         for place in range(block_starts[block], block_starts[block + 1]):
             row = user_order[place]
             for n in range(user_starts[row], user_starts[row + 1]):
+                if some and not kept[n]:
+                    continue
                 item = item_labels[user_items[n]]
                 at = free[item_block[item]]
                 free[item_block[item]] = at + 1

@@ -40,6 +40,10 @@ class Solver:
     def check(self, loss: Loss, link: Link) -> None:
         """Raises ParameterValueError where it cannot descend on this loss with this link."""
 
+    def on_grid(self, n_ratings: int) -> bool:
+        """Whether it copies so many ratings in an order of its own, and reads those of the table no more."""
+        return False
+
     def minimise(
         self,
         objective: Objective,
