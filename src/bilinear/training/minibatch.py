@@ -16,7 +16,7 @@ from bilinear.kernels.optimizers import Side, minibatch_block
 from bilinear.model.parameters import Array, Parameters
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
-from bilinear.training.descent import Solver, descend
+from bilinear.training.descent import Solver, descend, random_order
 from bilinear.training.history import History
 from bilinear.training.optimizers import (
     Adam,
@@ -318,7 +318,7 @@ class MiniBatchRun(Stepping):
     def epoch(self, number: int, rng: np.random.Generator, progress: Progress) -> float:
         """One pass in an order that `rng` draws; returns the mean loss."""
         solver, size, n_ratings = self.solver, self.batch_size, self.objective.interactions.n_ratings
-        order = rng.permutation(n_ratings)
+        order = random_order(n_ratings, rng)
         n_batches = -(-n_ratings // size)
         l2 = self.objective.penalty.factors * solver.l2_schedule((number - 0.5) / solver.n_epochs)
         block_batches = max(1, _BLOCK // size)

@@ -18,7 +18,7 @@ from bilinear.kernels.sgd import momentum_block, sgd_block
 from bilinear.model.parameters import Array, Parameters
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
-from bilinear.training.descent import Solver, descend
+from bilinear.training.descent import Solver, descend, random_order
 from bilinear.training.descent import rmse as rmse
 from bilinear.training.grid import Grid, Pool, pool
 from bilinear.training.history import History
@@ -59,7 +59,7 @@ class SGD(Solver):
     nothing else.
 
     Cost: O(n_ratings * n_factors) an epoch; memory: two copies of the parameters (three with
-    momentum), and 8 bytes a rating, on the grid 12.
+    momentum), and 4 bytes a rating, on the grid 12.
     """
 
     n_epochs: int | Literal["auto"] = "auto"
@@ -199,7 +199,7 @@ class _Run:
     def epoch(self, number: int, rng: np.random.Generator, progress: Progress) -> float:
         """One pass in an order that `rng` draws; returns the mean loss."""
         n_ratings, solver = self.objective.interactions.n_ratings, self.solver
-        order = rng.permutation(n_ratings)
+        order = random_order(n_ratings, rng)
         l2_factors = self.objective.penalty.factors * solver.l2_schedule((number - 0.5) / self.n_epochs)
         for start in range(self.done, n_ratings, _BLOCK):
             block = order[start : start + _BLOCK]
