@@ -148,7 +148,7 @@ def read_interactions(
         DataError: one of its kinds, naming file, row and the way out. Nothing is half read.
         ParameterValueError: an argument that cannot be used, or is not for this source.
 
-    Cost: as `read_ratings`; lists half a second a million items.
+    Cost: as `read_ratings`; lists 0.8 s a million items.
     """
     check_duplicates(duplicates, False)
     given: Given = {"user": user, "item": item, "count": count, "time": time}
