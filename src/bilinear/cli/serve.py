@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -72,17 +73,20 @@ def command(
         max_worse=max_worse,
         access_log=access_log,
     )
-    shown = f"[{host}]" if ":" in host else host
-    tell(f"http://{shown}:{port}/  (API: /docs; stop with Ctrl-C)")
-    uvicorn.run(
-        app,
-        host=host,
-        port=port,
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=10,
-        ws="none",
-    )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        port = listening.getsockname()[1]
+        tell(f"http://{f'[{host}]' if ':' in host else host}:{port}/  (API: /docs; stop with Ctrl-C)")
+        config = uvicorn.Config(
+            app,
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=10,
+            ws="none",
+        )
+        uvicorn.Server(config).run([listening])

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.data.interactions import Grouped
-from bilinear.data.vocabulary import Id
+from bilinear.data.vocabulary import canonical_integer
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.base import RatingModel
 from bilinear.estimators.popularity import Popularity
@@ -80,28 +80,39 @@ class Engine:
         genres = self.model.item_texts_.get("genres")
         return [] if genres is None else [name for name in genres[row].split("|") if name]
 
-    def item_row(self, item: Id) -> int:
+    def item_rows(self, items: Sequence[str]) -> NDArray[np.int32]:
+        """Rows of items, -1 where unknown; a few microseconds each at most, also for a few at a time."""
+        vocabulary = self.model.item_vocabulary_
+        if vocabulary.kind == "text":
+            find = self._rows_by_id.get
+            return np.fromiter((find(item, -1) for item in items), np.int32, len(items))
+        numbers = [canonical_integer(item) for item in items]
+        rows = vocabulary.encode(np.array([number or 0 for number in numbers], np.int64))
+        rows[[number is None for number in numbers]] = -1
+        return rows
+
+    def item_row(self, item: str) -> int:
         """Raises NotFound where the model does not know the item."""
-        row = int(self.model.item_rows([item])[0])
+        row = int(self.item_rows([item])[0])
         if row < 0:
             raise NotFound(
                 f"no item {item!r} in the model; search titles or see the items' ids", code="unknown_item"
             )
         return row
 
-    def user_row(self, user: Id) -> int:
+    def user_row(self, user: str) -> int:
         """-1 where the model does not know the user."""
         return int(self.model.user_vocabulary_.encode([user])[0])
 
     def only(
-        self, categories: Sequence[str], candidates: Iterable[Id] | None
+        self, categories: Sequence[str], candidates: Iterable[str] | None
     ) -> tuple[Rows | None, list[str]]:
         """Rows that may be listed, None for all, and the candidates that the model does not know."""
         rows: Rows | None = None
         unknown: list[str] = []
         if candidates is not None:
             asked = list(candidates)
-            found = self.model.item_rows(asked)
+            found = self.item_rows(asked)
             unknown = [str(item) for item, row in zip(asked, found.tolist(), strict=True) if row < 0]
             rows = np.unique(found[found >= 0])
         if categories:
@@ -117,7 +128,7 @@ class Engine:
 
     # People
 
-    def person(self, user: Id, changes: Sequence[tuple[str, float | None]]) -> Person:
+    def person(self, user: str, changes: Sequence[tuple[str, float | None]]) -> Person:
         """A user by the training ratings overlaid with feedback: (item, rating), None for a deletion."""
         row = self.user_row(user)
         if not changes:
@@ -125,7 +136,7 @@ class Engine:
         history = self.history(row)
         before = dict(history)
         for item_row, (_, rating) in zip(
-            self.model.item_rows([item for item, _ in changes]).tolist(), changes, strict=True
+            self.item_rows([item for item, _ in changes]).tolist(), changes, strict=True
         ):
             if item_row < 0:
                 continue
@@ -137,9 +148,9 @@ class Engine:
             return self._without_changes(row)
         return self._folded("feedback", row, history)
 
-    def session(self, ratings: Sequence[tuple[Id, float]]) -> tuple[Person, list[str]]:
+    def session(self, ratings: Sequence[tuple[str, float]]) -> tuple[Person, list[str]]:
         """Somebody of whom only these ratings are known; the last of an item counts."""
-        rows = self.model.item_rows([item for item, _ in ratings]).tolist()
+        rows = self.item_rows([item for item, _ in ratings]).tolist()
         unknown = [str(item) for (item, _), row in zip(ratings, rows, strict=True) if row < 0]
         history = {row: value for row, (_, value) in zip(rows, ratings, strict=True) if row >= 0}
         return self._folded("session", -1, history), unknown
@@ -279,6 +290,10 @@ class Engine:
 
     def item_bias(self, row: int) -> float | None:
         return None if self.retrieval is None else float(self.retrieval.parameters.item_biases[row])
+
+    @cached_property
+    def _rows_by_id(self) -> dict[str, int]:
+        return {str(item): row for row, item in enumerate(self.model.item_vocabulary_)}
 
     @property
     def can_similar(self) -> bool:

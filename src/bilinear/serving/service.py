@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from time import time
 from typing import Any
@@ -11,7 +12,6 @@ from typing import Any
 import numpy as np
 
 import bilinear.serving.messages as m
-from bilinear.data.vocabulary import Id
 from bilinear.estimators.base import RatingModel
 from bilinear.serving.engine import Engine, Person
 from bilinear.serving.models import ModelFolder, held_out
@@ -116,7 +116,8 @@ class Service:
             return known[1]
         person = engine.person(user, [change[:2] for change in changes])
         if len(folded) >= _MOST_FOLDED:
-            folded.clear()
+            with suppress(KeyError, RuntimeError):  # another thread may have been quicker
+                del folded[next(iter(folded))]
         folded[user] = (changes, person)
         return person
 
@@ -181,7 +182,7 @@ class Service:
             for row, value in engine.history(person.row).items()
         }
         for item, rating, moment in changes:
-            row = int(engine.model.item_rows([item])[0])
+            row = int(engine.item_rows([item])[0])
             name = item if row < 0 else engine.item_id(row)
             known.pop(name, None)
             if rating is not None:
@@ -219,7 +220,7 @@ class Service:
         of_user: dict[str, list[int]] = {}
         for at, pair in enumerate(body.pairs):
             of_user.setdefault(pair.user, []).append(at)
-        item_rows = engine.model.item_rows([pair.item for pair in body.pairs])
+        item_rows = engine.item_rows([pair.item for pair in body.pairs])
         predicted: list[Any] = [None] * len(body.pairs)
         for user, places in of_user.items():
             person = self.person(engine, user, self.store.of_user(user))
@@ -245,7 +246,7 @@ class Service:
         person, _ = engine.session([(rating.item, rating.rating) for rating in body.ratings])
         return self._explained(engine, person, None, body.item, int(body.n))
 
-    def _explained(self, engine: Engine, person: Person, user: str | None, item: Id, n: int) -> m.Explained:
+    def _explained(self, engine: Engine, person: Person, user: str | None, item: str, n: int) -> m.Explained:
         row = engine.item_row(item)
         scores = engine.score(person, np.array([row]))
         mean, bias, user_bias = 0.0, 0.0, 0.0

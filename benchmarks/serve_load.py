@@ -1,0 +1,171 @@
+"""Recommendations a second, latency, swaps under load and memory of `bilinear serve`, by wrk on loopback."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import common
+from served import ServerProcess, random_model
+
+N_USERS = 20_000
+_LUA = """
+local users, n, seed = {users}, {n}, {seed}
+math.randomseed(seed)
+request = function() return wrk.format("GET", "/v1/recommendations?n=" .. n .. "&user=" .. math.random(0, users - 1)) end
+done = function(summary, latency, requests)
+  local e = summary.errors
+  io.write(string.format('JSON {{"requests": %d, "us": %d, "p50": %d, "p99": %d, "max": %d, "connect": %d, "read": %d, "write": %d, "status": %d, "timeout": %d}}\\n',
+    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99), latency.max,
+    e.connect, e.read, e.write, e.status, e.timeout))
+end
+"""  # noqa: E501
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one run of wrk measured."""
+
+    requests: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    failed: int
+
+    @property
+    def rate(self) -> float:
+        return self.requests / self.seconds
+
+    @classmethod
+    def run(cls, server: ServerProcess, folder: Path, seconds: int, connections: int, n: int = 10) -> Load:
+        script = folder / "users.lua"
+        script.write_text(_LUA.format(users=N_USERS, n=n, seed=time.time_ns() % 2**31))
+        address = f"http://127.0.0.1:{server.port}"
+        command = [
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            f"-d{seconds}s",
+            "--timeout",
+            "10s",
+            "-s",
+            script,
+            address,
+        ]
+        out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        said = json.loads(next(line for line in out.splitlines() if line.startswith("JSON"))[5:])
+        failed = sum(said[name] for name in ("connect", "read", "write", "status", "timeout"))
+        times = (said[name] / 1000 for name in ("p50", "p99", "max"))
+        return cls(said["requests"], said["us"] / 1e6, *times, failed)
+
+
+def main() -> None:
+    parser = common.arguments(__doc__)
+    parser.add_argument("--seconds", type=int, default=30)
+    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--items", type=int, default=60_000)
+    parser.add_argument("--factors", type=int, default=64)
+    parser.add_argument("--swaps", type=int, default=50)
+    parser.add_argument("--requests", type=int, default=200_000, help="for memory")
+    parser.add_argument("--shorten", action="store_true", help="try it in a minute")
+    given = parser.parse_args()
+    if shutil.which("wrk") is None:
+        sys.exit("wrk is not installed (apt-get install wrk)")
+    if given.shorten:
+        given.seconds, given.swaps, given.requests = 5, 5, 10_000
+    with tempfile.TemporaryDirectory() as name:
+        measure(given, Path(name))
+
+
+def measure(given: Any, folder: Path) -> None:
+    models = [random_model(N_USERS, given.items, given.factors, seed=seed) for seed in (0, 1)]
+    models[0].save(folder / "model")
+    rows, numbers = [], {}
+
+    def row(what: str, load: Load, more: str = "") -> None:
+        times = f"{load.p50_ms:.1f}", f"{load.p99_ms:.1f}", f"{load.max_ms:.0f}"
+        rows.append([what, f"{load.rate:,.0f}", *times, f"{load.requests:,}", f"{load.failed}", more])
+        numbers[what] = {**load.__dict__, "rate": load.rate, "more": more}
+
+    with ServerProcess(folder / "model", f"sqlite:///{folder}/feedback.db", folder / "log") as server:
+        Load.run(server, folder, 3, given.connections)
+        for connections in sorted({1, given.connections, 4 * given.connections}):
+            before = server.cpu_seconds
+            load = Load.run(server, folder, given.seconds, connections)
+            used = 1e6 * (server.cpu_seconds - before) / load.requests
+            row(f"as trained, {connections} connections", load, f"{used:.0f} us of CPU a request")
+        give_feedback(server, given.items)
+        Load.run(server, folder, 5, given.connections)  # folds each user in once
+        load = Load.run(server, folder, given.seconds, given.connections)
+        row("every second user with feedback", load, "fold-in kept until the feedback changes")
+        swaps: list[float] = []
+        thread = threading.Thread(target=swap, args=(server, folder, models, given.swaps, swaps))
+        thread.start()
+        load = Load.run(server, folder, max(10, round(1.2 * given.swaps)), given.connections)
+        thread.join()
+        row(
+            f"{len(swaps)} model swaps meanwhile",
+            load,
+            f"a swap took {1000 * sum(swaps) / len(swaps):.0f} ms",
+        )
+        memory = [server.resident_mb]
+        while sum(one["requests"] for one in numbers.values()) < given.requests * len(memory):
+            row(f"memory, part {len(memory)}", Load.run(server, folder, given.seconds, given.connections))
+        memory.append(server.resident_mb)
+        n_between = round(given.requests / 1000)
+        for _ in range(4):
+            load = Load.run(server, folder, max(2, round(given.requests / 4 / 3000)), given.connections)
+            memory.append(server.resident_mb)
+        numbers["resident_mb"] = memory  # type: ignore[assignment]
+    header = ["what", "a second", "p50 ms", "p99 ms", "max ms", "requests", "failed", ""]
+    facts = common.machine_facts("uvicorn", "msgspec")
+    text = (
+        f"# Serving: {given.items:,} items x {given.factors} factors, n = 10, {N_USERS:,} users\n\n"
+        f"Server (one process) and wrk share the machine. {common.facts_line(facts)}\n\n"
+        + common.table_text(header, [line for line in rows if not line[0].startswith("memory")])
+        + f"\n\nResident memory in MB, before and after about {n_between}k requests in four parts: "
+        + ", ".join(f"{value:.0f}" for value in memory)
+        + "\n"
+    )
+    common.publish("serve_load", given.out, text, {"facts": facts, **numbers})
+
+
+def give_feedback(server: ServerProcess, n_items: int) -> None:
+    """Five ratings of every second user."""
+    lines = [
+        json.dumps({"user": str(user), "item": str((user * 7919 + n * 104_729) % n_items), "rating": 4.5})
+        for user in range(0, N_USERS, 2)
+        for n in range(5)
+    ]
+    connection = server.connect()
+    content = "\n".join(lines).encode()
+    connection.request("POST", "/v1/feedback/import", content, {"content-type": "application/x-ndjson"})
+    answer = connection.getresponse()
+    if answer.status != 200:
+        raise SystemExit(answer.read().decode())
+    connection.close()
+
+
+def swap(server: ServerProcess, folder: Path, models: list[Any], n_swaps: int, seconds: list[float]) -> None:
+    """One swap a second, each a model written anew and opened by the server."""
+    for n in range(n_swaps):
+        models[(n + 1) % 2].save(folder / "model")
+        began = time.perf_counter()
+        status, answer = server.ask("POST", "/v1/model/reload", {})
+        if status != 200 or answer["model"] == answer["before"]:
+            raise SystemExit(f"no swap: {status} {answer}")
+        seconds.append(time.perf_counter() - began)
+        time.sleep(max(0.0, 1 - seconds[-1]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""bilinear serve: what it refuses before it listens, and that it answers and ends when told."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bilinear.cli.app import app
+from bilinear.errors import ParameterValueError
+from bilinear.serving.problems import Conflict, StoreUnavailable
+
+
+def run(*arguments: object) -> BaseException | None:
+    return CliRunner().invoke(app, ["serve", *map(str, arguments)]).exception
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.1", "example.com"])
+def test_other_addresses_need_tokens(model_folder: Path, host: str) -> None:
+    refused = run(model_folder, "--host", host)
+    assert isinstance(refused, ParameterValueError)
+    assert "--token-file" in str(refused)
+
+
+def test_what_cannot_be_served_is_refused(model_folder: Path, tmp_path: Path) -> None:
+    assert isinstance(run(tmp_path / "nothing", "--store", f"sqlite:///{tmp_path / 'f.db'}"), Conflict)
+    assert isinstance(
+        run(model_folder, "--store", f"sqlite:///{tmp_path / 'none' / 'f.db'}"), StoreUnavailable
+    )
+    assert isinstance(run(model_folder, "--store", "mysql://x"), ParameterValueError)
+    assert isinstance(run(model_folder, "--token-file", tmp_path / "none"), FileNotFoundError)
+
+
+def test_it_serves_and_ends_when_told(model_folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from bilinear.cli import main; main()", "serve", str(model_folder)]
+    command += ["--store", f"sqlite:///{tmp_path / 'f.db'}", "--port", "0"]
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path)
+    assert process.stderr is not None
+    address = process.stderr.readline().split()[0]
+    assert json.loads(process.stderr.readline())["event"] == "start"
+    with urllib.request.urlopen(f"{address}v1/recommendations?user=nobody") as answer:
+        assert json.load(answer)["personal"] is False
+    process.send_signal(signal.SIGTERM)
+    rest = process.stderr.read()
+    assert process.wait() in (0, -signal.SIGTERM)
+    assert json.loads(rest.splitlines()[-1])["event"] == "stop"
+    process.stderr.close()
