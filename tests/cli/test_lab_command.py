@@ -39,7 +39,7 @@ def certified(ratings_file: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def test_report_from_the_verdict_down(run: Run, model: Path, ratings_file: Path, tmp_path: Path) -> None:
     before = bytes_of(model)
     page = tmp_path / "lab.html"
-    ran = run("lab", model, ratings_file, "--html", page)
+    ran = run("lab", "--html", page, model, ratings_file)
     assert ran.code == 0, ran.err
     assert ran.out.index("Where did training end?") < ran.out.index("How far from the global optimum?")
     assert ran.out.count("Next: ") == 6

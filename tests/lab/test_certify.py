@@ -200,3 +200,20 @@ def test_real_ratings_are_certified_and_verified(shared_data: Path, tmp_path: Pa
     checked = verify(tmp_path / "proof", table)
     assert checked.valid, checked
     assert checked.norm_by == "all eigenvalues of the Gram matrix"
+
+
+def test_equal_ratings_are_fitted_by_their_mean(tmp_path: Path) -> None:
+    flat = table_of(np.full((3, 4), 2.0))
+    found = certify(flat, SquaredError(), Identity(1.0, 3.0), L2(1.0, 1.0))
+    assert found.optimal
+    assert found.rank == 0
+    assert found.certificate.loss == 0
+    save_proof(found, tmp_path / "proof")
+    assert verify(tmp_path / "proof", flat).valid
+
+
+def test_a_proof_says_what_it_is_about(certified: Certified, table: Interactions, tmp_path: Path) -> None:
+    save_proof(certified, tmp_path / "proof")
+    found = verify(tmp_path / "proof", table)
+    assert "SquaredError after Identity, L2(factors=1.0, biases=0.5, exponent=0.5)" in str(found)
+    assert json.loads(json.dumps(found.to_dict()))["valid"] is True

@@ -31,10 +31,10 @@ _REPORT = "report"
 class _ReportUnlessNamed(typer.core.TyperGroup):
     """`lab MODEL RATINGS` is `lab report MODEL RATINGS`."""
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and args[0] not in self.commands:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, "--help"):
             args = [_REPORT, *args]
-        return super().resolve_command(ctx, args)
+        return super().parse_args(ctx, args)
 
 
 app = typer.Typer(

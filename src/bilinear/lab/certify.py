@@ -168,7 +168,7 @@ def certify(
         top = top_singular(problem.matrix(slopes), max(wanted, 1), seed=seed + len(rounds))
         bound = lower_bound(problem, slopes, spectral_norm=top.bound, seed=seed)
         value = problem.value(at)
-        gap = (value - bound) / abs(value)
+        gap = (value - bound) / abs(value) if value else 0.0
         rounds.append(
             Round(k, descent.gradient, value, bound, gap, top.norm / problem.l2, descent.n_products)
         )

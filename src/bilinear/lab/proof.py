@@ -46,6 +46,7 @@ class Verification:
         ratio: recomputed spectral norm over L2.
         norm_by: how the spectral norm was recomputed.
         faults: what does not hold; empty when the proof does.
+        objective: what it is a proof about: loss, link and penalty.
     """
 
     loss_stated: float
@@ -56,6 +57,7 @@ class Verification:
     ratio: float
     norm_by: str
     faults: tuple[str, ...]
+    objective: str = ""
 
     @property
     def valid(self) -> bool:
@@ -69,7 +71,7 @@ class Verification:
             return "the proof does not hold: " + "; ".join(self.faults)
         return (
             f"the proof holds: objective {self.loss:.10g}, no model of this kind is below "
-            f"{self.lower_bound:.10g} (relative gap {self.relative_gap:.2g})"
+            f"{self.lower_bound:.10g} (relative gap {self.relative_gap:.2g}). Its kind: {self.objective}"
         )
 
 
@@ -166,12 +168,13 @@ def verify(proof: Proof | str | Path, interactions: Interactions, *, seed: int =
     proof = proof if isinstance(proof, Proof) else load_proof(proof)
     claims = proof.claims["certificate"]
     stated = float(claims["loss"]), float(claims["lower_bound"])
+    said = f"{type(proof.loss).__name__} after {type(proof.link).__name__}, {proof.penalty}"
     faults: list[str] = []
     users, items = interactions.aligned_to(proof.user_vocabulary, proof.item_vocabulary)
     if not interactions.n_ratings or (users < 0).any() or (items < 0).any():
         faults.append("it is for other ratings: some users or items here are not in it")
         nan = float("nan")
-        return Verification(stated[0], nan, stated[1], nan, nan, nan, "nothing", tuple(faults))
+        return Verification(stated[0], nan, stated[1], nan, nan, nan, "nothing", tuple(faults), said)
     table = Interactions.from_rows(
         users, items, interactions.ratings, None, proof.user_vocabulary, proof.item_vocabulary
     )
@@ -196,13 +199,13 @@ def verify(proof: Proof | str | Path, interactions: Interactions, *, seed: int =
     if norm is None:
         norm, norm_by = top_singular(matrix, seed=seed).bound, "Lanczos"
     bound = lower_bound(problem, slopes, spectral_norm=norm, seed=seed) if not reason else float("nan")
-    gap = max(value - bound, 0.0) / abs(value)
+    gap = max(value - bound, 0.0) / abs(value) if value else 0.0
     if abs(value - stated[0]) > _CLOSE * abs(value):
         faults.append(f"the objective is {value:.10g}, not {stated[0]:.10g} as stated")
     if not gap <= CERTIFIED_GAP:
         faults.append(f"the relative gap is {gap:.3g}, more than {CERTIFIED_GAP:g}")
     ratio = norm / problem.l2 if problem.l2 > 0 else np.inf
-    return Verification(stated[0], value, stated[1], bound, gap, ratio, norm_by, tuple(faults))
+    return Verification(stated[0], value, stated[1], bound, gap, ratio, norm_by, tuple(faults), said)
 
 
 def _scores(parameters: Parameters, table: Interactions) -> Vector:
