@@ -32,9 +32,7 @@ def objective(loss=None, cosine=False, biased=True, n_negatives=9, table=TABLE, 
     loss = loss or BPR()
     cosine = cosine or isinstance(loss, CosineContrastive)
     penalty = L2(l2, l2 / 2, 0.5)
-    return SampledObjective(
-        loss, cosine, biased and not cosine, penalty, table, table.by_user, n_negatives, exponent
-    )
+    return SampledObjective(loss, cosine, biased and not cosine, penalty, table, n_negatives, exponent)
 
 
 def solver(optimizer=None, batch_size=37, n_epochs=2, rate=0.05, **more):
@@ -79,8 +77,7 @@ def batches(a_run, epoch, rng):
             kernels.draw_negatives(sampler, number, items, log_weights)
             number += 1
             for user in users[first : first + kernels.SET]:
-                seen = a_run.objective.seen
-                own = seen.others[seen.starts[user] : seen.starts[user + 1]]
+                own = table.items[table.users == user]
                 kept = ~np.isin(items, own)
                 drawn[user] = items[kept], log_weights[kept].astype(float)
         yield pairs, drawn

@@ -64,7 +64,7 @@ class RankingFactorization(_Learned):
             clipping, averaging; see `MiniBatch`. `AdamW` or `weight_decay` decays factors and biases.
         cosine: scores are cosines of the factors, as `CosineContrastive` needs.
         item_biases: scores have a bias of the item as well; not with cosines.
-        n_negatives: drawn for every twelve users of a batch, without those each has seen; as many as
+        n_negatives: drawn for every twelve users of a batch, without what each took up; as many as
             there are items, or more, is all of them, and then nothing is random in the loss.
         popularity_exponent: a negative's chance goes with its number of interactions to this power.
         order: "users" puts all interactions of a user into one step, "pairs" shuffles interactions.
@@ -139,16 +139,14 @@ class RankingFactorization(_Learned):
         with workers(self.n_threads) as pool:
             descend = partial(self._descend, seed, pool, shown)
             if not self.validation_fraction:
-                parameters, history = descend(table, interactions.by_user)
+                parameters, history = descend(table)
             else:
                 rng = np.random.default_rng([seed, 0])
                 split = split_validation(table, self.validation_fraction, rng)
-                held_out = HeldOut(split, interactions, self.metric, _MOST_VALIDATION_USERS, rng)
-                parameters, history = descend(split.train, held_out.hidden, held_out)
+                held_out = HeldOut(split, self.metric, _MOST_VALIDATION_USERS, rng)
+                parameters, history = descend(split.train, held_out)
                 if self.refit and history.ended != "interrupted":
-                    parameters, history = _trained_again(
-                        partial(descend, table, interactions.by_user), parameters, history
-                    )
+                    parameters, history = _trained_again(partial(descend, table), parameters, history)
         self._keep(parameters, table)
         self.history_, self.seed_, self._fold_in = history, seed, None
         self._learn_positives(interactions, table.by_user)
@@ -203,7 +201,6 @@ class RankingFactorization(_Learned):
         return similar_rows(self.parameters_, item_row, n, allowed)
 
     def _folded(self, histories: Grouped) -> NDArray[np.float32]:
-        weighted = self._weighted(histories, None, self.item_vocabulary_, "histories")
         if self._fold_in is None:
             self._fold_in = FoldIn(
                 self.loss,
@@ -214,7 +211,7 @@ class RankingFactorization(_Learned):
                 1.0 if self.cosine else self.longest_user_,
                 self.mean_user_,
             )
-        return self._fold_in.solve(weighted, histories)
+        return self._fold_in.solve(self._weighted(histories, None, self.item_vocabulary_, "histories"))
 
     def _own_biases(self) -> Array:
         """(n_items,) item biases without the score for the mean user."""
@@ -229,7 +226,6 @@ class RankingFactorization(_Learned):
         pool: Workers,
         progress: Progress,
         table: Interactions,
-        seen: Grouped,
         held_out: HeldOut | None = None,
         n_epochs: int | None = None,
         stage: str = "training",
@@ -246,7 +242,6 @@ class RankingFactorization(_Learned):
             biased,
             L2(self.l2, self.l2, self.l2_exponent),
             table,
-            seen,
             self.n_negatives,
             self.popularity_exponent,
         )

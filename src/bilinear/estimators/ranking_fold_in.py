@@ -55,17 +55,17 @@ class FoldIn:
         self.log_weights = np.full(n, counted, np.float32)
         self.loss = loss
 
-    def solve(self, weighted: Grouped, seen: Grouped) -> NDArray[np.float32]:
-        """(n, n_factors) users; weighted: positives and what each counts; seen: what is no negative."""
+    def solve(self, weighted: Grouped) -> NDArray[np.float32]:
+        """(n, n_factors) users from their positives, `ratings` what each counts."""
         out = np.tile(np.asarray(self.fallback, np.float32), (len(weighted.counts), 1))
         for first in range(0, len(out), SET):
             rows = np.arange(first, min(first + SET, len(out)))
-            taken, hidden = self._placed(rows_of(weighted, rows)), self._placed(rows_of(seen, rows))
+            taken = self._placed(rows_of(weighted, rows))
             counts = np.maximum(taken.counts, 1)
             l2 = self.penalty.factors * self.penalty.row_weights(counts) / counts
             users = np.ascontiguousarray(out[rows])
             fold_in_users(
-                *taken, hidden.starts, hidden.others, self.rows, self.panels, self.biases, self.log_weights,
+                *taken, self.rows, self.panels, self.biases, self.log_weights,
                 self.loss.code, *self.loss.numbers, l2, self.radius, _MOST_EVALUATIONS, _TOLERANCE, users,
             )  # fmt: skip
             out[rows] = users

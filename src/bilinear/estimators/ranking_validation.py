@@ -6,7 +6,6 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from bilinear.data.interactions import Grouped, Interactions
 from bilinear.data.splits import Split
 from bilinear.errors import ParameterValueError
 from bilinear.model.parameters import Parameters
@@ -28,17 +27,14 @@ class HeldOut:
     """Mean Recall@20 or NDCG@20 over users of the validation part, all items ranked.
 
     Args:
-        seen: the whole training table by user; what of it is not held out is not ranked.
+        split: what is trained on is not ranked.
         most_users: more are sampled, so that measuring stays cheap beside an epoch.
     """
 
-    def __init__(
-        self, split: Split, seen: Interactions, metric: Metric, most_users: int, rng: np.random.Generator
-    ) -> None:
-        self.metric, self.wanted = metric, split.test.by_user
+    def __init__(self, split: Split, metric: Metric, most_users: int, rng: np.random.Generator) -> None:
+        self.metric, self.hidden, self.wanted = metric, split.train.by_user, split.test.by_user
         users = np.flatnonzero(self.wanted.counts).astype(np.int32)
         self.users = np.sort(rng.permutation(users)[:most_users])
-        self.hidden = _without(seen, split.test)
         self.discounts = 1 / np.log2(np.arange(2, _LENGTH + 2))
 
     def __call__(self, parameters: Parameters) -> float:
@@ -63,11 +59,3 @@ class HeldOut:
                 ideal = np.cumsum(self.discounts)[np.minimum(counts, _LENGTH) - 1]
                 total += float((gains / ideal).sum())
         return total / len(self.users)
-
-
-def _without(seen: Interactions, held_out: Interactions) -> Grouped:
-    """What a user has seen that is not held out."""
-    n_items = seen.n_items
-    keys = seen.users.astype(np.int64) * n_items + seen.items
-    out = held_out.users.astype(np.int64) * n_items + held_out.items
-    return seen.take(~np.isin(keys, out)).by_user

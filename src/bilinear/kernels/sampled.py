@@ -30,8 +30,8 @@ catalogue (n,) rows of items, ascending; cumulative (n,) sums of their chances, 
 guide (m,) the first place whose sum is above g / m; log_chances (n,); key: uint64, of this epoch.
 """
 
-Positives = namedtuple("Positives", "users items weights seen_starts seen_items")
-"""Pairs sorted by user, then item, what each counts, and by user (CSR) what is no negative, ascending."""
+Positives = namedtuple("Positives", "users items weights starts")
+"""Pairs sorted by user, then item, what each counts, and (n_users + 1,) where each user's begin."""
 
 Model = namedtuple("Model", "user_factors item_factors item_biases cosine loss a b")
 """The weights, whether scores are cosines, and the loss with its two numbers."""
@@ -145,10 +145,7 @@ def score_sets(a, b, first, number, pairs, n_users, positives, sampler, model, u
         total = 0.0
         for u in range(begin, end):
             who, direction, mine = work.users[u], work.directions[u], scores[u - begin]
-            left = hide(
-                mine, negatives,
-                positives.seen_items[positives.seen_starts[who] : positives.seen_starts[who + 1]],
-            )  # fmt: skip
+            left = hide(mine, negatives, positives.items[positives.starts[who] : positives.starts[who + 1]])
             start, stop = work.starts[u], work.starts[u + 1]
             own, weights = np.empty(stop - start, real), np.empty(stop - start, real)
             units = np.empty((stop - start, n_factors), real)
@@ -340,14 +337,13 @@ def _into_ball(row, radius):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
 def fold_in_users(  # type: ignore[no-untyped-def]
-    starts, taken, weights, seen_starts, seen, rows, panels, biases, log_weights,
+    starts, taken, weights, rows, panels, biases, log_weights,
     loss, a, b, l2, radius, most, tolerance, users,
 ):  # fmt: skip
     """Descends users (n, n_factors) to the least loss against all items, at most `radius` long.
 
     Args:
         starts, taken, weights: by user (CSR), places of positives in `rows`, and what each counts.
-        seen_starts, seen: by user, places of what is no negative, ascending.
         rows (n_items, n_factors), and packed as panels, with biases; log_weights (n_items,).
         l2 (n,): of a user's objective, the weighted mean of the loss over its positives.
         most: evaluations at most; ends before when a step is shorter than tolerance * radius.
@@ -375,10 +371,9 @@ def fold_in_users(  # type: ignore[no-untyped-def]
             mine, own = scores[u], taken[starts[u] : starts[u + 1]]
             positive = mine[own]
             shares = weights[starts[u] : starts[u + 1]] / weights[starts[u] : starts[u + 1]].sum()
-            hidden = seen[seen_starts[u] : seen_starts[u + 1]]
-            mine[hidden] = -np.inf
+            mine[own] = -np.inf
             up = np.empty(len(own), real)
-            left = n_items - len(hidden)
+            left = n_items - len(own)
             value = ranking_loss(loss, positive, shares, mine, left, log_weights, a, b, up, down)
             new[:] = real(l2[u]) * tried[u]
             for f in range(n_factors):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.data.interactions import Grouped, Interactions
+from bilinear.data.interactions import Interactions
 from bilinear.kernels import sampled as kernels
 from bilinear.kernels.optimizers import Side
 from bilinear.model.parameters import Array, Parameters
@@ -33,7 +33,7 @@ class SampledObjective:
 
     Args:
         loss: of scores, which are `<user factors, item factors> + item bias`, or cosines.
-        positives: pairs with what each counts as ratings. seen: by user, what is never a negative.
+        positives: pairs with what each counts as ratings; none is a negative of its user.
         n_negatives: drawn for each set of users of a batch.
         popularity_exponent: a negative's chance goes with its number of positives to this power.
         biased: whether items have biases (not with cosines).
@@ -44,7 +44,6 @@ class SampledObjective:
     biased: bool
     penalty: L2
     positives: Interactions
-    seen: Grouped
     n_negatives: int
     popularity_exponent: float
 
@@ -92,9 +91,7 @@ class SampledRun(Stepping):
         rows = (most_users, n_items)
         super().__init__(solver, objective.penalty, counts, table.by_item.counts, rows, start)
         self.n_negatives = min(objective.n_negatives, int((table.by_item.counts > 0).sum()))
-        self.positives = kernels.Positives(
-            table.users, table.items, table.ratings, objective.seen.starts, objective.seen.others
-        )
+        self.positives = kernels.Positives(table.users, table.items, table.ratings, table.by_user.starts)
         self.model = kernels.Model(
             self.users.factors, self.items.factors, self.items.biases, objective.cosine,
             objective.loss.code, *objective.loss.numbers,
