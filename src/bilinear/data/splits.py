@@ -51,8 +51,8 @@ def split_per_user(interactions: Interactions, test: float = 0.2, rng: int = 0) 
     mask = _last_of_each(interactions, keys, test)
     if not mask.any():
         raise DataError(
-            f"{interactions.source}: no user has the {int(np.ceil(1 / test))} {interactions.noun}s of which {test:.0%} is "
-            "one; hold out a larger share, or split at random"
+            f"{interactions.source}: no user has the {int(np.ceil(1 / test))} {interactions.noun}s of which "
+            f"{test:.0%} is one; hold out a larger share, or split at random"
         )
     return _split(interactions, mask, f"{test:.0%} of each user, seed {rng}")
 
@@ -68,8 +68,8 @@ def split_temporal(interactions: Interactions, test: float = 0.2) -> Split:
     mask = times >= border
     if mask.all():
         raise DataError(
-            f"{interactions.source}: every {interactions.noun} has a time at or after the border {border:g}, so nothing "
-            "is left to train on; split at random instead"
+            f"{interactions.source}: every {interactions.noun} has a time at or after the border {border:g}, "
+            "so nothing is left to train on; split at random instead"
         )
     return _split(interactions, mask, f"latest {mask.mean():.0%} by time")
 
@@ -88,8 +88,8 @@ def split_leave_last_out(interactions: Interactions, n: int = 1, rng: int = 0) -
     long_enough = np.flatnonzero(counts > n)
     if not len(long_enough):
         raise DataError(
-            f"{interactions.source}: no user has the {n + 1} {interactions.noun}s of which {n} can be held out; "
-            "hold out fewer, or split at random"
+            f"{interactions.source}: no user has the {n + 1} {interactions.noun}s of which {n} can be held "
+            "out; hold out fewer, or split at random"
         )
     borders = starts[long_enough + 1] - n
     mask = np.zeros(interactions.n_ratings, bool)
@@ -120,8 +120,8 @@ def split_users(interactions: Interactions, test: float = 0.1, history: float = 
     n_test = round(test * len(eligible))
     if not 0 < n_test < rated:
         raise DataError(
-            f"{interactions.source}: {len(eligible)} users with two {interactions.noun}s or more are too few to hold out "
-            f"{test:.0%} of them"
+            f"{interactions.source}: {len(eligible)} users with two {interactions.noun}s or more are too few "
+            f"to hold out {test:.0%} of them"
         )
     held_out = np.zeros(interactions.n_users, bool)
     held_out[draws.permutation(eligible)[:n_test]] = True
@@ -229,8 +229,8 @@ def _n_test(interactions: Interactions, test: float) -> int:
     n_test = round(test * interactions.n_ratings)
     if not 0 < n_test < interactions.n_ratings:
         raise DataError(
-            f"{interactions.source}: {interactions.n_ratings} {interactions.noun}s are too few to hold out {test:.0%} of "
-            "them"
+            f"{interactions.source}: {interactions.n_ratings} {interactions.noun}s are too few to hold out "
+            f"{test:.0%} of them"
         )
     return n_test
 
