@@ -258,7 +258,7 @@ def limits(k: int, n_steps: int) -> tuple[int, int]:
     """(dual_to, exact_from) of `improve_rows`, where measured times cross."""
     if not n_steps:
         return 3 * k // 4, 0
-    return min(16, 3 * k // 4), 3 * k * k // 8 if k <= 48 else np.iinfo(np.int64).max
+    return min(16, 3 * k // 4), 3 * k * k // 8 if k <= 64 else np.iinfo(np.int64).max
 
 
 def costs(n: NDArray[np.int64], k: int, n_steps: int) -> NDArray[np.float64]:
