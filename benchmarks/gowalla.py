@@ -102,7 +102,7 @@ def main() -> None:
     title = "test.txt" if options.test else split.how
     markdown = (
         f"# Gowalla, {title}\n\n{split.train.n_ratings:,} interactions to train, {split.test.n_ratings:,} "
-        "held out; full ranking of 40,981 items less those seen in training; 95 % bootstrap intervals over users. "
+        "held out; full ranking of 40,981 items less those seen in training; 95 % bootstrap intervals. "
         "Seconds on a machine that others used too may be too long; CPU seconds count all threads.\n\n"
         f"{common.facts_line(facts)}\n\n{common.table_text(header, rows)}"
     )

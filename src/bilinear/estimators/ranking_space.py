@@ -16,7 +16,12 @@ from bilinear.estimators.item_knn import ItemKNN
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
 from bilinear.estimators.ranking import RankingModel
+from bilinear.estimators.ranking_factorization import RankingFactorization
 from bilinear.model.blocks import checked_threads
+from bilinear.objective.ranking_losses import CosineContrastive
+from bilinear.training.minibatch import MiniBatch
+from bilinear.training.optimizers import Adam
+from bilinear.training.schedules import Cosine
 from bilinear.training.similarities import BM25, TFIDF, CosineSimilarity
 
 Choice = Mapping[str, int]
@@ -121,6 +126,11 @@ def _als_work(sizes: Sizes, model: Any) -> float:
     return float((model.n_epochs + 0.5) * (sizes.pairs * k * min(mean, k) + rows * k * k))
 
 
+def _sampled_work(sizes: Sizes, model: Any) -> float:
+    epoch = sizes.n_users * min(model.n_negatives, sizes.n_items) + 3.0 * sizes.pairs
+    return float(model.solver.n_epochs * epoch * model.n_factors)
+
+
 def _squares(sizes: Sizes, model: Any) -> float:
     return 2.0 * sizes.user_squares + 20.0 * sizes.pairs
 
@@ -216,6 +226,21 @@ KINDS: tuple[Kind, ...] = (
         lambda sizes, model: sizes.pairs / sizes.n_users * float(sizes.n_items),
         memory=lambda sizes: 4.0 * float(sizes.n_items) ** 2,
         rate=1.5e10,
+    ),
+    Kind(
+        RankingFactorization,
+        {
+            "n_factors": (32, 64, 128, 256),
+            "loss": tuple(CosineContrastive(margin) for margin in (0.1, 0.25, 0.4, 0.55, 0.7, 0.85)),
+        },
+        {"n_factors": 1, "loss": 2},
+        _sampled_work,
+        lambda sizes, model: float(sizes.n_items * model.n_factors),
+        rate=1e9,
+        fixed={
+            "solver": MiniBatch(Adam(), batch_size=8192, n_epochs=30, learning_rate=0.01, schedule=Cosine()),
+            "validation_fraction": 0.0,
+        },
     ),
 )
 """What is tried, cheap and strong first."""
