@@ -7,10 +7,13 @@ import pytest
 from problems import planted_table, same_bits
 
 from bilinear.errors import ParameterValueError
+from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.model.link import Identity
+from bilinear.model.scoring import score_rows
 from bilinear.objective.losses import SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
+from bilinear.training.descent import Solver
 from bilinear.training.lr_find import lr_find, suggest
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import Adam, Plain, RunningMean
@@ -100,5 +103,46 @@ def test_the_picture_shows_what_was_found(tmp_path):
 def test_a_range_of_no_use_is_refused(options, said):
     with pytest.raises(ParameterValueError, match=said):
         found_with(MiniBatch(Plain()), **options)
-    with pytest.raises(ParameterValueError, match="MiniBatch"):
-        found_with(SGD())
+
+
+def test_a_solver_without_a_rate_is_refused():
+    with pytest.raises(ParameterValueError, match="no rate"):
+        found_with(Solver())
+
+
+def test_sgd_tries_batches_of_its_own_and_trains_at_the_careful_suggestions():
+    found = found_with(SGD(), n_steps=100)
+    assert set(found.suggestions) == {"valley", "steepest", "minimum"}
+    assert len(found.learning_rates) < 100  # it exploded before the highest
+
+    def loss(rate):
+        solver = SGD(n_epochs=10, learning_rate=rate)
+        return solver.minimise(OBJECTIVE, START, np.random.default_rng(2))[1].epochs[-1].loss
+
+    for name in ("valley", "minimum"):
+        rate = found.suggestions[name]
+        assert loss(rate) < 0.6 * found.raw_losses[:10].mean(), name
+        assert loss(rate / 100) > loss(rate), name
+
+
+def test_its_first_loss_is_that_of_the_start_and_a_tiny_rate_changes_nothing():
+    found = found_with(SGD(momentum=0.5), lowest=1e-12, highest=1e-11, n_steps=10)
+    order = np.random.default_rng(1).permutation(TABLE.n_ratings)
+    size = min(max(TABLE.n_ratings // 10, 64), 1 << 14)
+    scores = score_rows(START, TABLE.users, TABLE.items)
+    losses = OBJECTIVE.loss.value(scores, TABLE.ratings, OBJECTIVE.link)[order]
+    expected = [losses[n * size : (n + 1) * size].mean() for n in range(10)]
+    np.testing.assert_allclose(found.raw_losses, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("solver", [SGD(), MiniBatch(Adam())])
+def test_a_model_finds_rates_and_stays_as_it_is(solver):
+    model = MatrixFactorization(solver=solver, rng=0)  # with all that a search would choose
+    found = model.lr_find(TABLE, highest=1000)
+    assert found.losses[-1] > 2 * found.losses.min()
+    assert not hasattr(model, "parameters_")
+    model.set_params(n_factors=4, l2=0.1, l2_biases=0.1, solver__n_epochs=2).fit(TABLE)
+    weights = model.parameters_.copy()
+    again = model.lr_find(TABLE, n_steps=30)
+    assert same_bits(model.parameters_, weights)
+    assert same_bits(again.losses, model.lr_find(TABLE, n_steps=30).losses)

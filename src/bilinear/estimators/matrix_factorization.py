@@ -29,8 +29,9 @@ from bilinear.objective.penalties import L2
 from bilinear.training.checkpoint import Checkpoint, abandoned, keeping, once, table_identity
 from bilinear.training.descent import Solver
 from bilinear.training.history import History
+from bilinear.training.lr_find import RangeTest, lr_find
 from bilinear.training.progress import Bar, Progress, Quiet
-from bilinear.training.search import SearchTable, search
+from bilinear.training.search import SearchTable, first_choice, search
 from bilinear.training.sgd import SGD
 from bilinear.training.start import NormalStart, Scale, random_start
 
@@ -181,6 +182,40 @@ class MatrixFactorization(RatingModel):
             self._learn(interactions, parameters, history)
         return self
 
+    def lr_find(
+        self,
+        interactions: Interactions,
+        *,
+        lowest: float = 1e-6,
+        highest: float = 10.0,
+        n_steps: int = 200,
+    ) -> RangeTest:
+        """Tries learning rates on a short run from a fresh start; see `bilinear.lr_find`.
+
+        Penalties and factors that are "auto" are those that the search begins with. A fitted model
+        stays as it is.
+
+        Returns: `RangeTest`, with several suggestions and `plot()`. Set one with
+            `model.set_params(solver__learning_rate=...)`.
+        Raises: ParameterValueError: the solver has no learning rate, or rates out of order.
+        Cost: n_steps batches at most, less than an epoch for `SGD`.
+        """
+        self._check(interactions)
+        link = resolve_link(self.link, self.rating_range, interactions)
+        rng = np.random.default_rng([draw_seed(self.rng), 2])
+        scale = Scale.of(interactions, link, self.loss)
+        first = first_choice(scale)
+        n_factors = first.n_factors if self.n_factors == "auto" else self.n_factors
+        penalty = L2(
+            first.l2 if self.l2 == "auto" else self.l2,
+            first.l2_biases if self.l2_biases == "auto" else self.l2_biases,
+            self.l2_exponent,
+        )
+        start = self._start(interactions, n_factors, scale, rng)
+        objective = Objective(self.loss, link, penalty, interactions)
+        rates = {"lowest": lowest, "highest": highest}
+        return lr_find(self.solver, objective, start, rng, **rates, n_steps=n_steps)  # type: ignore[arg-type]
+
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         manifest, tensors = super()._state()
         return manifest | {"solver": encode_part(self.solver_)}, tensors
@@ -206,15 +241,20 @@ class MatrixFactorization(RatingModel):
         scale = Scale.of(train, link, self.loss)
         return solver.minimise(
             Objective(self.loss, link, penalty, train),
-            random_start(train, n_factors, scale, self.start_size, rng)
-            if self.start is None
-            else self.start.draw(train, n_factors, scale, rng),
+            self._start(train, n_factors, scale, rng),
             rng,
             validation=validation,
             n_epochs=n_epochs,
             progress=progress,
             stage=f"{stage}, {n_factors} factors",
         )
+
+    def _start(
+        self, table: Interactions, n_factors: int, scale: Scale, rng: np.random.Generator
+    ) -> Parameters:
+        if self.start is None:
+            return random_start(table, n_factors, scale, self.start_size, rng)
+        return self.start.draw(table, n_factors, scale, rng)
 
     def _identity(self, interactions: Interactions) -> dict[str, Any]:
         """What a checkpoint knows this training by."""

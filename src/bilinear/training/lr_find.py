@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import inf, log
 from pathlib import Path
@@ -15,8 +15,11 @@ from bilinear.arguments import is_real, is_whole
 from bilinear.errors import MissingDependencyError, ParameterValueError
 from bilinear.model.parameters import Parameters
 from bilinear.objective.objective import Objective
+from bilinear.training.descent import random_order
 from bilinear.training.minibatch import MiniBatch, MiniBatchRun
+from bilinear.training.sgd import SGD, SGDRun
 
+_FEWEST, _MOST = 64, 1 << 14  # ratings of a batch of `SGD`
 _SMOOTHING = 0.9  # of the running mean of the losses
 _MARGIN = 4.0  # the run ends at a loss so many times the best
 
@@ -74,7 +77,7 @@ class RangeTest:
 
 
 def lr_find(
-    solver: MiniBatch,
+    solver: SGD | MiniBatch,
     objective: Objective,
     start: Parameters,
     rng: np.random.Generator,
@@ -86,34 +89,35 @@ def lr_find(
     """Trains for `n_steps` batches, the rate growing geometrically, until the loss explodes.
 
     `start` is not changed: the run works on a copy, so weights need no putting back. The solver's own
-    learning_rate, schedule and number of epochs play no part; its momentum stays as it is.
+    learning_rate, schedule and number of epochs play no part; its momentum stays as it is. `SGD` makes
+    a step a rating, so a batch is as many ratings as tell their mean loss: an n_steps-th of all, from 64
+    to 16,384.
 
     Args: rng: shuffles the ratings; they are gone through again when they are used up.
-    Raises: ParameterValueError: rates out of order, or fewer than ten steps.
-    Cost: n_steps steps at most.
+    Raises: ParameterValueError: rates out of order, or fewer than ten steps; a solver without a rate.
+    Cost: n_steps batches at most.
     """
-    if not isinstance(solver, MiniBatch):
+    if not isinstance(solver, (SGD, MiniBatch)):
         raise ParameterValueError(
-            f"lr_find takes a MiniBatch solver, not {solver!r}: SGD scales its own rate"
+            f"lr_find takes an SGD or a MiniBatch solver, not {solver!r}: that has no rate"
         )
     if not (is_real(lowest) and is_real(highest) and 0 < lowest < highest):
         raise ParameterValueError(f"lowest={lowest!r}, highest={highest!r}; two positive rates, in order")
     if not (is_whole(n_steps) and n_steps >= 10):
         raise ParameterValueError(f"n_steps={n_steps!r}; a whole number, at least 10")
-    run = MiniBatchRun(replace(solver, average=None), objective, start)
-    momenta = np.array([getattr(solver.rule, "momentum", 0.0)])
-    n_ratings, size = objective.interactions.n_ratings, run.batch_size
-    order, used = rng.permutation(n_ratings), 0
+    n_ratings = objective.interactions.n_ratings
+    size, step_at = _stepper(solver, objective, start, n_steps)
+    order, used = random_order(n_ratings, rng), 0
     raw: list[float] = []
     smooth: list[float] = []
     mean, best = 0.0, inf
     rates = np.geomspace(lowest, highest, n_steps)
     for step, rate in enumerate(rates):
         if used >= n_ratings:
-            order, used = rng.permutation(n_ratings), 0
+            order, used = random_order(n_ratings, rng), 0
         batch = order[used : used + size]
         used += size
-        loss, done = run.step(batch, np.array([rate]), momenta, objective.penalty.factors)
+        loss, done = step_at(batch, float(rate))
         if done < len(batch) or not np.isfinite(loss):
             break
         raw.append(loss / len(batch))
@@ -128,6 +132,20 @@ def lr_find(
         )
     losses = np.array(smooth)
     return RangeTest(rates[: len(raw)], losses, np.array(raw), suggest(rates[: len(raw)], losses))
+
+
+def _stepper(
+    solver: SGD | MiniBatch, objective: Objective, start: Parameters, n_steps: int
+) -> tuple[int, Callable[[NDArray[Any], float], tuple[float, int]]]:
+    """(ratings a batch, what takes a batch at a rate and returns its summed loss and ratings done)."""
+    l2, n_ratings = objective.penalty.factors, objective.interactions.n_ratings
+    if isinstance(solver, SGD):
+        descent = SGDRun.of(solver.resolved(n_ratings), objective, start)
+        size = min(max(n_ratings // n_steps, _FEWEST), _MOST)
+        return size, lambda batch, rate: descent.step(batch, np.array([rate, rate]), l2)
+    run = MiniBatchRun(replace(solver, average=None), objective, start)
+    momenta = np.array([getattr(solver.rule, "momentum", 0.0)])
+    return run.batch_size, lambda batch, rate: run.step(batch, np.array([rate]), momenta, l2)
 
 
 def suggest(rates: NDArray[np.float64], losses: NDArray[np.float64]) -> dict[str, float]:

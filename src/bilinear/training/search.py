@@ -141,6 +141,11 @@ def search(
     return SearchResult(table, *run.best)
 
 
+def first_choice(scale: Scale) -> SearchTable:
+    """What a search begins with, where nothing has been tried."""
+    return SearchTable((), _PATH_FACTORS, L2_PATH[4] * scale.l2_factors, BIAS_GRID[4] * scale.l2_biases)
+
+
 def choose_bias_penalty(
     train: Interactions, validation: Interactions, link: Link, exponent: float
 ) -> SearchTable:
@@ -175,9 +180,8 @@ class _Search:
         self.seed, self.progress = seed, progress
         self.scale = Scale.of(train, link, loss)
         self.trials: list[Trial] = []
-        self.n_factors = _PATH_FACTORS
-        self.l2 = L2_PATH[4] * self.scale.l2_factors
-        self.l2_biases = BIAS_GRID[4] * self.scale.l2_biases
+        first = first_choice(self.scale)
+        self.n_factors, self.l2, self.l2_biases = first.n_factors, first.l2, first.l2_biases
         self.best: tuple[Parameters, History] | None = None
 
     def choose_l2_biases(self) -> None:

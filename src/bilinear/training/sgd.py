@@ -124,7 +124,7 @@ class SGD(Solver):
         n_ratings = objective.interactions.n_ratings
         with pool(self.threads if n_ratings >= _SHARED else 1) as threads:
             on_grid = self.on_grid(n_ratings)
-            make = partial(_GridRun.on, threads, rng) if on_grid else _Run.of
+            make = partial(_GridRun.on, threads, rng) if on_grid else SGDRun.of
             run = partial(make, solver, objective, start)
             return descend(run, solver, objective, rng, validation, n_epochs, progress, stage)
 
@@ -134,7 +134,7 @@ class SGD(Solver):
 
 
 @dataclass
-class _Run:
+class SGDRun:
     """The arrays and numbers of one descent, as the kernels take them."""
 
     solver: SGD
@@ -153,7 +153,7 @@ class _Run:
     """Their summed loss."""
 
     @classmethod
-    def of(cls, solver: SGD, objective: Objective, start: Parameters) -> _Run:
+    def of(cls, solver: SGD, objective: Objective, start: Parameters) -> SGDRun:
         assert solver.n_epochs != "auto"
         dtype = start.user_biases.dtype.type
         return cls(
@@ -254,7 +254,7 @@ class _Run:
 
 
 @dataclass
-class _GridRun(_Run):
+class _GridRun(SGDRun):
     """The same over the grid; `parameters` and weights are in the order of the grid."""
 
     grid: Grid = field(kw_only=True)
