@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,28 @@ def test_a_certified_model_is_reported_as_such(table: Interactions, tmp_path: Pa
     assert len(loaded.history_.epochs) == len(found.rounds)
     again = loaded.retrain(table)
     assert again.evaluate(table).rmse.value < float(table.ratings.std())
+
+
+def test_nothing_is_certified_of_what_training_did_not_minimise(table: Interactions) -> None:
+    model = lab.certify(table, penalty=lab.L2(0.8, 0.5, 0.5)).to_model()
+    model.solver_ = bilinear.MiniBatch(optimizer=bilinear.AdamW(weight_decay=0.1), n_epochs=2)
+    found = lab.report(model, table)
+    assert "Nothing is certified" in found.headline
+    assert "Nothing is certified" in found.sections[1].answer
+    assert "not what training minimised" in found.sections[1].answer
+
+
+def test_an_interrupted_control_is_no_control(table: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = bilinear.MatrixFactorization(**FIXED).fit(table)
+
+    def interrupted(self: bilinear.MatrixFactorization, interactions: Interactions) -> Any:
+        self.history_ = replace(self.history_, ended="interrupted")
+        return self
+
+    monkeypatch.setattr(bilinear.MatrixFactorization, "retrain", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        lab.permuted_control(model, table)
+    assert model.history_.ended != "interrupted"
 
 
 def test_study_holds_out_the_latest_ratings(table: Interactions) -> None:

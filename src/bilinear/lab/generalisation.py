@@ -140,6 +140,8 @@ def permuted_control(
     ratings = np.random.default_rng(seed).permutation(train.ratings)
     shuffled = replace(train, ratings=ratings)
     other = copy(model).retrain(shuffled)
+    if other.history_.ended == "interrupted" and model.history_.ended != "interrupted":
+        raise KeyboardInterrupt  # which left the copy as it was: it says nothing of shuffled ratings
     mean = float(train.ratings.mean(dtype=np.float64))
     mean_train, mean_test = (
         None if table is None else float(np.sqrt(np.mean((table.ratings.astype(np.float64) - mean) ** 2)))

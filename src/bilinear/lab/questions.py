@@ -118,6 +118,9 @@ def how_far(ended: WhereItEnded, other: str | None) -> Section:
     if found.refusal:
         answer = f"Nobody can say: {found.refusal}."
         next_step = "use CrossEntropy with the sigmoid, or SquaredError without it, and an L2 above zero"
+    elif found.certified and other:
+        answer = "Nothing is certified: no model is below it in the loss and penalty that it was given."
+        next_step = "train on that loss and penalty alone, if a proof matters"
     elif found.certified:
         answer = "It is the global optimum of its training loss, and that is proved."
         next_step = "keep the proof: `bilinear lab certify` makes one that anyone can check from the ratings"

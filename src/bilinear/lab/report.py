@@ -177,6 +177,8 @@ def report(
         questions.is_it_linear(lines),
     )
     headline = _HEADLINES[ended.verdict]
+    if other and ended.verdict == "certified global":
+        headline = "Nothing is certified: training did not minimise the loss and penalty of this model."
     return LabReport(
         table.source, _kind(model), headline, sections, ended, lines, bends, runs, shuffled, studied
     )
