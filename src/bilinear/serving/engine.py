@@ -15,6 +15,7 @@ from bilinear.data.interactions import Grouped
 from bilinear.data.vocabulary import canonical_integer
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.base import RatingModel
+from bilinear.estimators.history_model import HistoryModel
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.ranking import best_rows
 from bilinear.estimators.recommender import Recommender
@@ -26,6 +27,7 @@ from bilinear.serving.titles import TitleIndex
 
 Basis = Literal["training", "feedback", "session", "non-personal"]
 NOBODY = np.empty(0, np.int32)
+_MOST_CARDS = 200_000
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -57,6 +59,7 @@ class Engine:
         self.model, self.version, self.loaded_at = model, version, time()
         parameters = model.dot_product()
         self.folding = folding_of(model)
+        self._cards: dict[int, tuple[str, str, list[str]]] = {}
         self.retrieval = None if parameters is None else DotRetrieval(parameters)
         if isinstance(self.folding, HistoryFolding):
             self.retrieval = None  # its users cannot be folded into weights
@@ -65,7 +68,9 @@ class Engine:
         self.titles = TitleIndex([self.title(row) for row in range(self.n_items)], self.item_counts)
         self.rows_by_category = self._categories()
         self._nobody = self._without_ratings(-1)
-        self.rank([(self._nobody, 1, True, None)])  # compiles what was not compiled before
+        every = np.arange(self.n_items, dtype=np.int32)
+        for only in (None, every, every[:1]):  # compiles what was not compiled before
+            self.rank([(self._nobody, 1, True, only)])
 
     # Names
 
@@ -90,6 +95,15 @@ class Engine:
         rows = vocabulary.encode(np.array([number or 0 for number in numbers], np.int64))
         rows[[number is None for number in numbers]] = -1
         return rows
+
+    def card(self, row: int) -> tuple[str, str, list[str]]:
+        """(id, title, categories) of an item, kept for the next time it is listed."""
+        card = self._cards.get(row)
+        if card is None:
+            card = self.item_id(row), self.title(row), self.categories(row)
+            if len(self._cards) < _MOST_CARDS:
+                self._cards[row] = card
+        return card
 
     def item_row(self, item: str) -> int:
         """Raises NotFound where the model does not know the item."""
@@ -157,18 +171,21 @@ class Engine:
 
     def check_rating(self, rating: float) -> None:
         """Raises Conflict where the model could not learn from such a rating."""
-        usable = float(self.folding.usable(np.array([rating], np.float32))[0])
-        if usable != float(np.float32(rating)):
-            if isinstance(self.model, RatingModel):
-                low, high = self.model.link_.bounds
-                raise Conflict(
-                    f"rating {rating:g} lies outside the model's range [{low:g}, {high:g}]",
-                    code="rating_out_of_range",
-                )
-            raise Conflict(
-                f"rating {rating:g}: this model weighs by ratings, which must be positive",
-                code="rating_out_of_range",
-            )
+        low, high = self._rating_range
+        if low <= rating <= high:
+            return
+        if isinstance(self.model, RatingModel):
+            message = f"rating {rating:g} lies outside the model's range [{low:g}, {high:g}]"
+        else:
+            message = f"rating {rating:g}: this model weighs by ratings, which must be positive"
+        raise Conflict(message, code="rating_out_of_range")
+
+    @cached_property
+    def _rating_range(self) -> tuple[float, float]:
+        if isinstance(self.model, RatingModel):
+            return self.model.link_.bounds
+        weighs = isinstance(self.model, HistoryModel) and self.model.confidence != "equal"
+        return (1e-30 if weighs else -np.inf), np.inf
 
     def history(self, row: int) -> dict[int, float]:
         if row < 0:

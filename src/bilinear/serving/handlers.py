@@ -16,6 +16,8 @@ from bilinear.serving.store import Feedback
 if TYPE_CHECKING:
     from bilinear.serving.server import Server
 
+_MANY = 1000
+
 Handler = Callable[["Server", Any, Any], Awaitable[Answer]]
 
 
@@ -37,6 +39,8 @@ async def recommend(server: Server, query: m.RecommendQuery, _: None) -> Answer:
 async def recommend_among(server: Server, _: None, body: m.RecommendBody) -> Answer:
     """The hot path: a read of the store, then a place in the next batch."""
     store = server.service.store
+    if len(body.candidates) > _MANY:  # looking them up takes its time
+        return json_answer(await server.in_thread(server.service.recommend, body))
     changes = store.of_user(body.user) if store.is_local else await server.in_thread(store.of_user, body.user)
     plan = server.service.plan(body, changes)
     return json_answer(server.service.recommended(plan, await server.batcher.rank(plan)))

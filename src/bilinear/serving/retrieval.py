@@ -19,6 +19,8 @@ Rows = NDArray[np.int32]
 Ranked = tuple[Rows, NDArray[np.float32]]
 
 AT_ONCE = 2 * TILE_USERS
+_FEW = 8
+"""Below this share of the items, their factors are copied together rather than looked for."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -104,19 +106,24 @@ class DotRetrieval:
         return [(rows[at, :length], scores[at, :length]) for at, length in enumerate(lengths)]
 
     def _among(self, wish: Wish, only: Rows) -> Ranked:
-        """A list from some of the items: theirs are the only factors read."""
-        parameters = self.parameters
+        """A list from some of the items: only their factors are read."""
+        factors, biases = self.parameters.item_factors, self.parameters.item_biases
         k = min(wish.n, len(only))
-        if not k:
-            return np.empty(0, np.int32), np.empty(0, np.float32)
-        allowed = np.isin(only, wish.hidden, assume_unique=True, invert=True)
+        few = len(only) < len(biases) // _FEW
+        if few:
+            factors, biases = factors[only], biases[only]
+            allowed = np.isin(only, wish.hidden, assume_unique=True, invert=True)
+        else:  # no copy of factors
+            allowed = np.zeros(len(biases), bool)
+            allowed[only] = True
+            allowed[wish.hidden] = False
         rows, scores = np.empty(k, np.int32), np.empty(k, np.float32)
-        nothing = np.zeros(len(only), np.int64)
+        vector, nothing = np.ascontiguousarray(wish.vector, np.float32), np.zeros(len(biases), np.int64)
         found = top_k_rows(
-            np.ascontiguousarray(wish.vector, np.float32),
+            vector,
             float(wish.offset),
-            parameters.item_factors[only],
-            parameters.item_biases[only],
+            _read_only(factors),
+            _read_only(biases),
             allowed,
             nothing,
             -1,
@@ -124,7 +131,7 @@ class DotRetrieval:
             rows,
             scores,
         )
-        return only[rows[:found]], scores[:found]
+        return (only[rows[:found]] if few else rows[:found]), scores[:found]
 
 
 def _lengths(vectors: Array) -> NDArray[np.float64]:
@@ -139,6 +146,7 @@ def _most_from_here(panels: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """As tables mapped from disk are, so that the kernel is compiled once."""
-    array.setflags(write=False)
-    return array
+    """As tables mapped from disk are, so that a kernel is compiled once."""
+    view = array.view()
+    view.setflags(write=False)
+    return view

@@ -88,7 +88,7 @@ class Service:
         rows, scores = ranked
         engine, person = plan.engine, plan.person
         items = [
-            m.RankedItem(engine.item_id(row), engine.title(row), score, prediction, engine.categories(row))
+            m.RankedItem(*engine.card(row)[:2], score, prediction, engine.card(row)[2])
             for row, score, prediction in zip(
                 rows.tolist(), scores.tolist(), engine.predictions(scores), strict=True
             )
