@@ -24,10 +24,13 @@ bilinear demo --data ratings.csv --items movies.csv
 
 def command(
     out: Annotated[Path, typer.Option(help="The folder for everything the demo writes.")] = Path("demo"),
-    data: Annotated[str | None, typer.Option(help="Your ratings; else a synthetic catalogue.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Your ratings or clicks; else a synthetic catalogue.")
+    ] = None,
     items: Annotated[Path | None, typer.Option(help="Your items file with titles.")] = None,
 ) -> None:
     from bilinear.data.synthetic import write_synthetic
+    from bilinear.estimators.base import RatingModel
     from bilinear.estimators.storage import load
 
     out.mkdir(parents=True, exist_ok=True)
@@ -49,9 +52,14 @@ def command(
         similar.command(model, item=str(item), n=5)
     except BilinearError as error:
         say(str(error))
-    say(f"\n$ bilinear inspect {model} --map {out}/items.png --report {out}/report.html")
-    inspect.command(model, n=3, map_file=out / "items.png", report=out / "report.html")
-    say(f"\nLook at {out}/report.html in a browser, and at {out}/items.png.")
-    say(f"Try:  bilinear fold-in {model} --rate {item}=5")
+    if isinstance(fitted, RatingModel):
+        say(f"\n$ bilinear inspect {model} --map {out}/items.png --report {out}/report.html")
+        inspect.command(model, n=3, map_file=out / "items.png", report=out / "report.html")
+        say(f"\nLook at {out}/report.html in a browser, and at {out}/items.png.")
+        say(f"Try:  bilinear fold-in {model} --rate {item}=5")
+    else:
+        say(f"\n$ bilinear inspect {model} -n 3")
+        inspect.command(model, n=3)
+        say(f"\nTry:  bilinear fold-in {model} --item {item}")
     say("\nServe it, then open http://127.0.0.1:8000 in a browser:")
     say(f"  {Path(sys.argv[0])} serve {model} --store sqlite:///{out}/feedback.db")
