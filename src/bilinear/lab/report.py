@@ -30,8 +30,8 @@ from bilinear.training.descent import Solver
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import AdamW
 
-_WORK = 2.5e9  # multiplications that polishing may take by default: some 15 s of one core
-_FEWEST, _MOST = 100, 3000  # Hessian products
+_WORK = 4e9  # multiplications that polishing may take by default: some 15 s of one core
+_FEWEST, _MOST = 40, 3000  # Hessian products
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +114,7 @@ def report(
         control: train once more on shuffled ratings.
         study: train again on a part: errors over epochs, penalty and number of factors.
         max_products: Hessian products for polishing and for the curvature, each. None is what some
-            15 s of one core allow, from 100 to 3,000.
+            15 s of one core allow, from 40 to 3,000.
         tell: called with a line about each part of the work as it begins.
     Raises:
         ParameterValueError: no fitted model, or ratings of users or items it does not know.
@@ -147,8 +147,7 @@ def report(
     problem = Problem.of(Objective(model.loss_, model.link_, model.penalty_, table), parameters.global_mean)
     at = problem.pack(parameters)
     if max_products is None:
-        work = problem.n_ratings * max(parameters.n_factors, 1)
-        max_products = int(min(max(_WORK / work, _FEWEST), _MOST))
+        max_products = _affordable(problem.n_ratings, parameters.n_factors)
     tell("where training ended: polishing, certificate, curvature")
     ended = where_did_it_end(parameters, problem, max_products=max_products, seed=seed)
     tell("linearity and convexity")
@@ -212,6 +211,12 @@ def why_not_this_objective(model: RatingModel) -> str | None:
             "given, before the schedule"
         )
     return None
+
+
+def _affordable(n_ratings: int, n_factors: int) -> int:
+    """Hessian products that `_WORK` pays for, each with its share of the rows' factored blocks."""
+    work = n_ratings * max(n_factors, 1) * (1 + (n_factors / 128) ** 2)
+    return int(min(max(_WORK / work, _FEWEST), _MOST))
 
 
 def _kind(model: Recommender) -> str:
