@@ -27,14 +27,18 @@ from bilinear.training.optimizers import Adam, RowAdaGrad, RunningMean, WeightDe
 from bilinear.training.schedules import Cosine
 
 QUICK = MiniBatch(Adam(), batch_size=200, n_epochs=30, learning_rate=0.05, schedule=Cosine())
-DOT = {"cosine": False, "n_negatives": 20, "start_size": 0.3, "n_factors": 6, "l2": 0.3}
+DOT = {
+    "cosine": False,
+    "n_negatives": 20,
+    "start_size": 0.3,
+    "n_factors": 6,
+    "l2": 0.3,
+    "validation_fraction": 0.3,
+}
+COSINE = {"solver": QUICK, "rng": 0, "start_size": 0.1, "validation_fraction": 0.3}
 MAKE = {
-    "cosine contrastive": lambda **more: RankingFactorization(
-        6, CosineContrastive(0.4, 5), **{"rng": 0, "solver": QUICK} | more
-    ),
-    "softmax": lambda **more: RankingFactorization(
-        6, SampledSoftmax(0.3), **{"rng": 0, "solver": QUICK} | more
-    ),
+    "cosine contrastive": lambda **more: RankingFactorization(6, CosineContrastive(0.4, 5), **COSINE | more),
+    "softmax": lambda **more: RankingFactorization(6, SampledSoftmax(0.3), **COSINE | more),
     "softmax, dot": lambda **more: RankingFactorization(
         loss=SampledSoftmax(corrected=False), solver=QUICK, item_biases=True, **DOT | {"rng": 0} | more
     ),

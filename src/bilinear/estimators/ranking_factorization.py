@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Grouped, Interactions
-from bilinear.data.splits import split_validation
 from bilinear.errors import EmptyDataError, ParameterValueError
 from bilinear.estimators.baselines import check_fraction, draw_seed
 from bilinear.estimators.history_model import HistoryModel
+from bilinear.estimators.mixture import inner_split
 from bilinear.estimators.parts import checked_number, checked_size
 from bilinear.estimators.ranking_fold_in import FoldIn
 from bilinear.estimators.ranking_validation import HeldOut, Metric, check_metric
@@ -73,9 +73,9 @@ class RankingFactorization(_Learned):
         user_exponent: a user's interactions count n^-user_exponent; 0: all the same, 1: all users the
             same.
         start_size: standard deviation of the starting factors times sqrt(n_factors).
-        validation_fraction: share of the interactions set aside inside `fit` for early stopping and
-            the best epoch, by `metric`, "recall@20" or "ndcg@20", every `validate_every` epochs.
-            Zero: all epochs run.
+        validation_fraction: share of each user's interactions, the latest where there are times, set
+            aside inside `fit` for early stopping and the best epoch, by `metric`, "recall@20" or
+            "ndcg@20", every `validate_every` epochs. Zero: all epochs run.
         refit: afterwards train once more on all interactions, for as many epochs as were best.
         n_threads: None takes all cores; the result is the same for any number.
         rng: seed; the same seed and table give the same bits. None draws one, kept in `seed_`.
@@ -141,8 +141,10 @@ class RankingFactorization(_Learned):
             if not self.validation_fraction:
                 parameters, history = descend(table)
             else:
+                kept = interactions.ratings >= (-np.inf if self.threshold is None else self.threshold)
+                times = None if interactions.times is None else interactions.times[kept]
+                split = inner_split(replace(table, times=times), self.validation_fraction, seed)
                 rng = np.random.default_rng([seed, 0])
-                split = split_validation(table, self.validation_fraction, rng)
                 held_out = HeldOut(split, self.metric, _MOST_VALIDATION_USERS, rng)
                 parameters, history = descend(split.train, held_out)
                 if self.refit and history.ended != "interrupted":
