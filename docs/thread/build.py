@@ -82,7 +82,6 @@ def claims(values: dict[str, Any]) -> dict[str, bool]:
             for run in values["runs"]
             if run["schedule"] == best["schedule"] and run["epochs"] > best["epochs"]
         ),
-        "that is no accident of these ratings": values["stopped_high"] < 0,
         "the best penalty is neither end": values["best_l2"] not in (values["small"].l2, values["large"].l2),
         "training error falls with the penalty": values["small"].train_rmse < values["best_train"],
         "proved optima are worse models": values["certified_worse"] > 0,
@@ -143,6 +142,9 @@ def fields(values: dict[str, Any]) -> dict[str, Any]:
         "best_epochs": best["epochs"],
         "best_schedule": best["schedule"],
         "best_above": best["above"],
+        "luck": "No luck: stopping early is one more penalty."
+        if values["stopped_high"] < 0
+        else "That interval does not exclude luck.",
     }
 
 
