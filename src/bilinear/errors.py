@@ -16,6 +16,7 @@ BilinearError
 ├── DivergenceError (ArithmeticError)  the loss stopped being a finite number
 ├── ModelFileError (ValueError)        a model folder that is damaged, newer or hostile
 ├── CheckpointError (ValueError)       a checkpoint that is damaged, or of another training
+├── MemoryLimitError (MemoryError)     the work would not fit into memory
 ├── DownloadError (OSError)            a data set could not be fetched
 └── MissingDependencyError (ImportError)  an optional package is needed
 ```
@@ -34,6 +35,7 @@ __all__ = [
     "EmptyDataError",
     "FileFormatError",
     "IdValueError",
+    "MemoryLimitError",
     "MissingColumnError",
     "MissingDependencyError",
     "ModelFileError",
@@ -105,6 +107,10 @@ class ModelFileError(BilinearError, ValueError):
 
 class CheckpointError(BilinearError, ValueError):
     """The checkpoint is damaged, of another training, or not to be gone on with."""
+
+
+class MemoryLimitError(BilinearError, MemoryError):
+    """The work needs more memory than there is."""
 
 
 class DownloadError(BilinearError, OSError):

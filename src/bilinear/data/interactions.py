@@ -14,6 +14,7 @@ from bilinear.data.description import Description
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import DuplicatePairError, EmptyDataError, ParameterValueError, RatingValueError
 from bilinear.kernels.order import counting_order
+from bilinear.memory import require
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -172,6 +173,10 @@ class Interactions:
         """
         users, items, ratings, times = columns
         columns.clear()
+        require(
+            20 * len(ratings) + (0 if times is None else 8 * len(ratings)),
+            f"a table of {len(ratings):,} rows",
+        )
         check_duplicates(duplicates, has_ratings)
         noun = "rating" if has_ratings else "count"
         lengths = {len(users), len(items), len(ratings)} | ({len(times)} if times is not None else set())

@@ -21,6 +21,7 @@ from bilinear.estimators.base import RatingModel, check_table, resolve_link
 from bilinear.estimators.baselines import check_fraction, draw_seed
 from bilinear.estimators.parts import decode_part, encode_part, without_threads
 from bilinear.estimators.recommender import TensorReader
+from bilinear.memory import require
 from bilinear.model.link import Identity, Link
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import Loss, SquaredError
@@ -36,6 +37,7 @@ from bilinear.training.sgd import SGD
 from bilinear.training.start import NormalStart, Scale, random_start
 
 _MOST_FACTORS = 4096
+_FEWEST_FACTORS = 32  # that a search tries
 _SUCH_AS = {"loss": "SquaredError()", "link": "Identity()", "solver": "SGD()"}
 
 
@@ -101,6 +103,7 @@ class MatrixFactorization(RatingModel):
         Raises:
             EmptyDataError, RatingValueError, ParameterValueError: before any work.
             CheckpointError: the checkpoint is damaged, or of another table, arguments or version.
+            MemoryLimitError: it would not fit into memory, with the numbers.
             DivergenceError: the loss stopped being finite; the message says what to lower.
             SystemExit: status 143, after SIGTERM with a checkpoint.
         """
@@ -109,6 +112,7 @@ class MatrixFactorization(RatingModel):
                 return self.fit(interactions, progress=bar, checkpoint=checkpoint)
         progress = progress or Quiet()
         self._check(interactions)
+        require(self._memory(interactions), f"training on {interactions.n_ratings:,} ratings")
         with keeping(checkpoint, partial(self._identity, interactions), progress):
             return self._fit(interactions, progress)
 
@@ -255,6 +259,16 @@ class MatrixFactorization(RatingModel):
         if self.start is None:
             return random_start(table, n_factors, scale, self.start_size, rng)
         return self.start.draw(table, n_factors, scale, rng)
+
+    def _memory(self, interactions: Interactions) -> int:
+        """About how many bytes `fit` takes beside the table and the process, at the least."""
+        n_ratings, rows = interactions.n_ratings, sum(interactions.shape)
+        n_factors = _FEWEST_FACTORS if self.n_factors == "auto" else self.n_factors
+        weights = 4 * rows * (n_factors + 1)
+        # start, run, best and result; a grid or a shuffled order; mask and validation part, or a copy
+        held = 12 if self.solver.on_grid(n_ratings) else 4
+        apart = 0 if not self.validation_fraction else 3 if self.solver.on_grid(n_ratings) else 12
+        return (4 + self.solver.n_states) * weights + (held + apart) * n_ratings
 
     def _identity(self, interactions: Interactions) -> dict[str, Any]:
         """What a checkpoint knows this training by."""

@@ -33,6 +33,11 @@ class Solver:
     patience: int | Literal["auto"]
     l2_schedule: Schedule
 
+    @property
+    def n_states(self) -> int:
+        """Numbers that it keeps for each weight, beside the weight."""
+        return 0
+
     def resolved(self, n_ratings: int) -> Self:
         """This solver with numbers for what is "auto", for a table of so many ratings."""
         raise NotImplementedError

@@ -126,6 +126,11 @@ class MiniBatch(Solver):
         """The optimiser without its wrapper."""
         return self.optimizer.optimizer if isinstance(self.optimizer, Lookahead) else self.optimizer
 
+    @property
+    def n_states(self) -> int:
+        slow = isinstance(self.optimizer, Lookahead)
+        return self.rule.n_states + slow + (self.average is not None) + self.dense
+
     def resolved(self, n_ratings: int) -> MiniBatch:
         """This solver with a number for a patience of "auto"."""
         patience = max(5, self.n_epochs // 5) if self.patience == "auto" else self.patience

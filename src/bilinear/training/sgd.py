@@ -128,6 +128,10 @@ class SGD(Solver):
             run = partial(make, solver, objective, start)
             return descend(run, solver, objective, rng, validation, n_epochs, progress, stage)
 
+    @property
+    def n_states(self) -> int:
+        return 1 if self.momentum else 0
+
     def on_grid(self, n_ratings: int) -> bool:
         """Whether a table of so many ratings is laid out as a grid."""
         return not self.momentum and n_ratings >= _ON_GRID

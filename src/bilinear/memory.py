@@ -1,0 +1,86 @@
+"""How much memory there is, asked before work begins that would not fit."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from bilinear.errors import MemoryLimitError, ParameterValueError
+
+LIMIT = "BILINEAR_MEMORY_LIMIT"
+"""Environment variable: memory to count on, such as "8GB", instead of what the system says is free."""
+
+_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+
+
+def require(n_bytes: int, what: str) -> None:
+    """Raises MemoryLimitError if `what` needs more bytes than are free.
+
+    A system that says nothing (other than Linux) refuses nothing.
+    """
+    free = available()
+    if free is not None and n_bytes > free:
+        raise MemoryLimitError(
+            f"{what} needs about {_shown(n_bytes)} of memory more, and {_shown(free)} is free; use a larger "
+            f"machine or a smaller table or model, or set {LIMIT} (such as {_shown(2 * n_bytes)}) "
+            "if you know better"
+        )
+
+
+def available(root: Path = Path("/")) -> int | None:
+    """Bytes that can still be taken: by `LIMIT`, else the least of the system's and the control groups'."""
+    given = os.environ.get(LIMIT)
+    if given is not None:
+        return parsed_size(given)
+    found = [_meminfo(root / "proc" / "meminfo"), *_groups(root)]
+    return min((n for n in found if n is not None), default=None)
+
+
+def parsed_size(text: str) -> int:
+    """Bytes of a text such as "8GB", "500 MiB" or "1000000"."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    if match is None or match[2].upper() not in _UNITS:
+        raise ParameterValueError(f"{LIMIT}={text!r}; an amount of memory such as 8GB or 500MB")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def _meminfo(path: Path) -> int | None:
+    try:
+        match = re.search(r"^MemAvailable:\s*(\d+) kB", path.read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return None if match is None else int(match[1]) * 1024
+
+
+def _groups(root: Path) -> list[int]:
+    """What each control group (version 2) that this process is in leaves it."""
+    try:
+        lines = (root / "proc" / "self" / "cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    own = next((line[3:] for line in lines if line.startswith("0::")), None)
+    if own is None:
+        return []
+    top = root / "sys" / "fs" / "cgroup"
+    group, found = top / own.strip("/"), []
+    for folder in (group, *group.parents):
+        if not folder.is_relative_to(top):
+            break
+        try:
+            most = (folder / "memory.max").read_text().strip()
+            taken = int((folder / "memory.current").read_text())
+            cached = re.search(r"^inactive_file (\d+)$", (folder / "memory.stat").read_text(), re.MULTILINE)
+        except (OSError, ValueError):
+            continue
+        if most.isdigit():  # "max" is no limit
+            found.append(max(0, int(most) - taken + (int(cached[1]) if cached else 0)))
+    return found
+
+
+def _shown(n_bytes: int) -> str:
+    for unit in ("GB", "MB", "KB"):
+        if n_bytes >= _UNITS[unit]:
+            return f"{n_bytes / _UNITS[unit]:.3g}{unit}"
+    return f"{n_bytes}"

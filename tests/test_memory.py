@@ -1,0 +1,98 @@
+"""Work that would not fit into memory is refused before it begins, with the numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from problems import planted_table
+
+from bilinear.errors import MemoryLimitError, ParameterValueError
+from bilinear.estimators.matrix_factorization import MatrixFactorization
+from bilinear.memory import LIMIT, available, parsed_size, require
+from bilinear.training.minibatch import MiniBatch
+from bilinear.training.optimizers import Adam, Momentum
+from bilinear.training.sgd import SGD
+
+TABLE = planted_table()
+GIB = 2**30
+
+
+def system(root: Path, groups: dict[str, tuple[str, int, int]], free_kb: int = 8 * 2**20) -> Path:
+    """A root with /proc/meminfo, a process in the group a/b, and (limit, taken, cached) of groups."""
+    (root / "proc" / "self").mkdir(parents=True)
+    (root / "proc" / "meminfo").write_text(f"MemTotal: 99 kB\nMemAvailable:   {free_kb} kB\nSwapFree: 0 kB\n")
+    (root / "proc" / "self" / "cgroup").write_text("1:name=systemd:/x\n0::/a/b\n")
+    for name, (most, taken, cached) in groups.items():
+        folder = root / "sys" / "fs" / "cgroup" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "memory.max").write_text(f"{most}\n")
+        (folder / "memory.current").write_text(f"{taken}\n")
+        (folder / "memory.stat").write_text(f"anon 5\ninactive_file {cached}\nactive_file 7\n")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def no_limit(monkeypatch):
+    monkeypatch.delenv(LIMIT, raising=False)
+
+
+def test_without_limits_it_is_what_the_system_has_available(tmp_path):
+    assert available(system(tmp_path, {})) == 8 * GIB
+
+
+def test_the_tightest_group_counts_less_what_it_has_taken_and_could_not_give_back(tmp_path):
+    groups = {"a/b": ("max", 7, 0), "a": (f"{2 * GIB}", GIB, GIB // 4), "": (f"{4 * GIB}", GIB, 0)}
+    assert available(system(tmp_path, groups)) == GIB + GIB // 4
+    (tmp_path / "proc" / "meminfo").write_text("MemAvailable: 5 kB\n")
+    assert available(tmp_path) == 5 * 1024
+
+
+def test_a_group_beyond_its_limit_has_nothing_left(tmp_path):
+    assert available(system(tmp_path, {"a/b": ("1000", 5000, 0)})) == 0
+
+
+def test_a_system_that_says_nothing_refuses_nothing(tmp_path, monkeypatch):
+    assert available(tmp_path) is None
+    monkeypatch.setattr("bilinear.memory.available", lambda: None)
+    require(10**30, "everything")
+
+
+def test_the_environment_has_the_last_word(tmp_path, monkeypatch):
+    monkeypatch.setenv(LIMIT, "3GB")
+    assert available(system(tmp_path, {"a": ("1000", 0, 0)})) == 3 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("5", 5), ("2KB", 2000), (" 1.5 GiB ", 3 * 2**29), ("1tb", 10**12), ("500mib", 500 * 2**20)],
+)
+def test_amounts_of_memory(text, size):
+    assert parsed_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "5 apples", "-1GB", "GB"])
+def test_what_is_no_amount_is_refused(text):
+    with pytest.raises(ParameterValueError, match="8GB"):
+        parsed_size(text)
+
+
+def test_a_table_and_a_training_that_do_not_fit_are_refused_with_the_numbers(monkeypatch):
+    model = MatrixFactorization(n_factors=64, l2=0.1, l2_biases=0.1, solver=SGD(n_epochs=1))
+    monkeypatch.setenv(LIMIT, "1KB")
+    with pytest.raises(MemoryLimitError, match=rf"a table of .* needs about .*KB .* 1KB is free.*{LIMIT}"):
+        planted_table()
+    with pytest.raises(MemoryLimitError, match=rf"training on {TABLE.n_ratings:,} ratings needs about .*KB"):
+        model.fit(TABLE)
+    monkeypatch.setenv(LIMIT, "1GB")
+    model.fit(TABLE)
+
+
+def test_the_estimate_counts_what_each_solver_keeps():
+    def estimate(solver, **arguments):
+        return MatrixFactorization(n_factors=64, solver=solver, **arguments)._memory(TABLE)
+
+    weights = 4 * 65 * sum(TABLE.shape)
+    assert estimate(SGD(momentum=0.5)) - estimate(SGD()) == weights
+    assert estimate(MiniBatch(Adam())) - estimate(MiniBatch(Momentum())) == weights
+    assert estimate(SGD()) - estimate(SGD(), validation_fraction=0) == 12 * TABLE.n_ratings
