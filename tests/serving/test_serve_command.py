@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -46,6 +48,9 @@ def test_it_serves_and_ends_when_told(model_folder: Path, tmp_path: Path) -> Non
     assert process.stderr is not None
     address = process.stderr.readline().split()[0]
     assert json.loads(process.stderr.readline())["event"] == "start"
+    port = int(address.rpartition(":")[2].strip("/"))
+    assert sent_until_closed(port, b"GET /", b"a" * 1024) < 1 << 20
+    assert sent_until_closed(port, b"GET / HTTP/1.1\r\n", b"x: y\r\n" * 100) < 1 << 20
     with urllib.request.urlopen(f"{address}v1/recommendations?user=nobody") as answer:
         assert json.load(answer)["personal"] is False
     process.send_signal(signal.SIGTERM)
@@ -53,3 +58,18 @@ def test_it_serves_and_ends_when_told(model_folder: Path, tmp_path: Path) -> Non
     assert process.wait() in (0, -signal.SIGTERM)
     assert json.loads(rest.splitlines()[-1])["event"] == "stop"
     process.stderr.close()
+
+
+def sent_until_closed(port: int, head: bytes, more: bytes) -> int:
+    """How many bytes of an endless request the server takes."""
+    n_bytes = 0
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        try:
+            connection.sendall(head)
+            while n_bytes < 64 << 20:
+                connection.sendall(more)
+                n_bytes += len(more)
+                time.sleep(0)
+        except OSError:
+            pass
+    return n_bytes

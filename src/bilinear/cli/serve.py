@@ -56,6 +56,7 @@ def command(
 
         from bilinear.serving.app import create_app
         from bilinear.serving.guard import is_loopback, names_of
+        from bilinear.serving.protocol import LimitedProtocol
     except ImportError:
         raise MissingDependencyError("serving needs more packages: pip install 'bilinear[serve]'") from None
     if token_file is None and not is_loopback(host):
@@ -77,14 +78,17 @@ def command(
     with socket.socket(family) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
+        listening.listen(2048)
         port = listening.getsockname()[1]
         tell(f"http://{f'[{host}]' if ':' in host else host}:{port}/  (API: /docs; stop with Ctrl-C)")
         config = uvicorn.Config(
             app,
+            http=LimitedProtocol,
             access_log=False,
             log_level="warning",
             server_header=False,
             proxy_headers=False,
+            limit_concurrency=1000,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=10,
             ws="none",
