@@ -72,8 +72,11 @@ def polish(problem: Problem, at: Vector, *, max_products: int = 5000) -> Polishe
     if gradient > STATIONARY:
         descent = descend(problem, at, tolerance=1e-8, max_products=max(max_products - used, 1))
         used += descent.n_products
-        found, gradient, more = newton(problem, descent.at, max_products=max(max_products - used, 200))
-        used += more
+        found, gradient = descent.at, descent.gradient
+        if gradient <= _NEAR or used < max_products:
+            left = max(max_products - used, max_products // 4)
+            found, gradient, more = newton(problem, found, max_products=left)
+            used += more
     return Polished(
         found,
         loss,
