@@ -432,3 +432,20 @@ def test_clicks_end_to_end_in_python(clicks_file: Path) -> None:
     found = bilinear.measure({"walk": bilinear.RandomWalk(), "all": bilinear.Popularity()}, split)
     assert found.task == "ranking"
     assert found.scores["walk"]["recall@10"] > found.scores["all"]["recall@10"]
+
+
+def test_a_model_that_is_no_better_than_popularity_is_saved_with_a_word_of_doubt(
+    run: Run, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    lines = [f"{user},{item}" for user in range(40) for item in rng.permutation(60)[:8]]
+    (tmp_path / "noise.csv").write_text("\n".join(["user,item", *lines]) + "\n")
+    ran = ok(run("train", tmp_path / "noise.csv", "--out", tmp_path / "m", *WALK))
+    assert "RandomWalk is not clearly better than one list for all (Popularity)" in ran.out
+
+
+def test_the_choice_of_auto_is_named(run: Run, clicks_file: Path, tmp_path: Path) -> None:
+    options = ("--set", "n_trials=1", "--set", "kinds=('Popularity',)", "-q")
+    ran = ok(run("train", clicks_file, "--out", tmp_path / "m", *options))
+    assert "AutoRanker (Popularity()) trained on all interactions" in ran.out
+    assert "it chose Popularity()" in ok(run("info", tmp_path / "m")).out

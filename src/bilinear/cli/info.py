@@ -31,6 +31,8 @@ def command(model: options.Model, json: options.Json = False) -> None:
     rows = "ratings" if noun else "interactions"
     factors = f", {fitted.parameters_.n_factors} factors" if hasattr(fitted, "parameters_") else ""
     say(repr(fitted))
+    if hasattr(fitted, "model_"):
+        say(f"it chose {fitted.model_!r}")
     say(
         f"{len(fitted.user_vocabulary_):,} users, {len(fitted.item_vocabulary_):,} items{factors}; "
         f"{len(fitted.seen_.ratings):,} training {rows} ({fitted.report_.get('trained_on', 'all given')}) "

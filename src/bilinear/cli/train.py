@@ -198,8 +198,11 @@ def command(
         say("Search on an inner validation part:")
         say(str(trials) + "\n")
     say_measurement(measured)
+    if chosen == "ranking":
+        _say_doubt(measured, plan.name)
     factors = f", {main.parameters_.n_factors} factors" if hasattr(main, "parameters_") else ""
-    say(f"\nSaved to {out}: {type(main).__name__} trained on {trained_on}{factors}. Next:")
+    inside = f" ({main.model_!r})" if hasattr(main, "model_") else ""
+    say(f"\nSaved to {out}: {type(main).__name__}{inside} trained on {trained_on}{factors}. Next:")
     say(f"  bilinear recommend {out} --user {table.user_vocabulary[0]}")
 
 
@@ -281,6 +284,17 @@ def item_texts(path: Path, vocabulary: Any) -> Any:
     if table.genre_column is not None:
         texts["genres"] = PackedText.of("|".join(table.genres(item)) for item in vocabulary)
     return texts
+
+
+def _say_doubt(measured: Any, name: str) -> None:
+    """A line where the list for all is not clearly beaten."""
+    of_model = measured.differences.get(name, {})
+    doubtful = [metric for metric in measured.comparison.usual_metrics() if metric in of_model]
+    if doubtful and all(of_model[metric].low <= 0 for metric in doubtful):
+        say(
+            f"Careful: {name} is not clearly better than one list for all ({measured.reference}); there may "
+            "be too little to learn from"
+        )
 
 
 def _retrain(model: Any, table: Any, progress: Any) -> None:

@@ -61,7 +61,7 @@ class Comparison:
     def table(self, metrics: list[str] | None = None) -> str:
         """The models' scores, then the differences; None shows Recall, NDCG and coverage at about 20."""
         any_scores = self.scores[self.baseline]
-        names = self._usual(any_scores) if metrics is None else metrics
+        names = self.usual_metrics() if metrics is None else metrics
         for scores in self.scores.values():
             for name in names:
                 scores[name]  # refuses a metric that is not there, with those that are
@@ -86,8 +86,9 @@ class Comparison:
                 lines.append(head if not lines else f"{name}: {head}")
         return "\n".join(lines) + "\n\n" + self.table()
 
-    @staticmethod
-    def _usual(scores: RankingScores) -> list[str]:
+    def usual_metrics(self) -> list[str]:
+        """Recall, NDCG and coverage at the cut-off nearest to 20, as far as they were measured."""
+        scores = self.scores[self.baseline]
         k = min(scores.cutoffs, key=lambda cutoff: (abs(cutoff - 20), cutoff))
         return [
             name
