@@ -279,6 +279,53 @@ def _solve_dual(row, scratch, x):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
+def _add_start(row, first, last, x, bias, slope, sums, squares):  # type: ignore[no-untyped-def]
+    """Adds what gradients begin with, four ratings at a time; returns (errors summed, squared).
+
+    slope += errors y, sums += y, squares += y^2, over the ratings first..last - 1.
+    """
+    others, fixed = row.others, row.fixed
+    k, number = len(x), fixed.dtype.type
+    zero = number(0)
+    total = squared = 0.0
+    whole = first + (last - first) // 4 * 4
+    for t in range(first, whole, 4):
+        i0, i1, i2, i3 = others[t], others[t + 1], others[t + 2], others[t + 3]
+        y0, y1, y2, y3 = fixed[i0], fixed[i1], fixed[i2], fixed[i3]
+        s0 = s1 = s2 = s3 = zero
+        for f in range(k):
+            v = x[f]
+            s0 += y0[f] * v
+            s1 += y1[f] * v
+            s2 += y2[f] * v
+            s3 += y3[f] * v
+        e0 = number(row.ratings[t] - row.mean - row.biases[i0] - bias - s0)
+        e1 = number(row.ratings[t + 1] - row.mean - row.biases[i1] - bias - s1)
+        e2 = number(row.ratings[t + 2] - row.mean - row.biases[i2] - bias - s2)
+        e3 = number(row.ratings[t + 3] - row.mean - row.biases[i3] - bias - s3)
+        total += e0 + e1 + e2 + e3
+        squared += e0 * e0 + e1 * e1 + e2 * e2 + e3 * e3
+        for f in range(k):
+            v0, v1, v2, v3 = y0[f], y1[f], y2[f], y3[f]
+            slope[f] += e0 * v0 + e1 * v1 + e2 * v2 + e3 * v3
+            sums[f] += v0 + v1 + v2 + v3
+            squares[f] += v0 * v0 + v1 * v1 + v2 * v2 + v3 * v3
+    for t in range(whole, last):
+        y = fixed[others[t]]
+        score = zero
+        for f in range(k):
+            score += y[f] * x[f]
+        error = number(row.ratings[t] - row.mean - row.biases[others[t]] - bias - score)
+        total += error
+        squared += error * error
+        for f in range(k):
+            slope[f] += error * y[f]
+            sums[f] += y[f]
+            squares[f] += y[f] * y[f]
+    return total, squared
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
 def _add_bent(others, fixed, vector, out):  # type: ignore[no-untyped-def]
     """out += sum_t <y_t, vector> y_t, four ratings at a time."""
     n, k = len(others), len(vector)
@@ -315,15 +362,16 @@ def _descend_row(row, scratch, n_steps, x, bias):  # type: ignore[no-untyped-def
     n, k = len(row.others), len(x)
     _clear(scratch)
     total = squares = 0.0
+    for f in range(k):
+        vector[f] = 0
     for start in range(0, n, _CHUNK):
-        size = min(_CHUNK, n - start)
-        squares += _gather(row, start, size, x, bias, scratch.rows, scratch.errors)
-        total += _add_slopes(scratch, size)
-        for t in range(size):
-            y = scratch.rows[t]
-            for f in range(k):
-                part[f] += y[f] * y[f]
-        _move(part, diagonal)
+        last = min(start + _CHUNK, n)
+        added, squared = _add_start(row, start, last, x, bias, part, scratch.part_sums, vector)
+        total += added
+        squares += squared
+        _move(part, slope)
+        _move(scratch.part_sums, sums)
+        _move(vector, diagonal)
     bias_slope, value = _slopes(row, scratch, total, squares, x, bias)
     count, size_now = n + row.l2_bias, 0.0
     value -= bias_slope * bias_slope / count  # by the best bias for x as it is
