@@ -99,7 +99,7 @@ def command(
         relevant = threshold if relevant_from is None else relevant_from
         protocol = options.ranking_protocol(cutoffs, relevant, seed)
     if not quiet:
-        tell(repr(table))
+        tell(repr(table) + (f"; {table.n_duplicates:,} repeated rows merged" if table.n_duplicates else ""))
     if folders:
         if test is not None or split != "random" or weighing:
             raise ParameterValueError(
