@@ -15,7 +15,7 @@ from problems import same_bits
 import bilinear
 from bilinear.training.checkpoint import FILE
 
-FIXED = ["--n-factors", "4", "--l2", "0.2", "--l2-biases", "0.2", "--n-epochs", "150", "--quiet"]
+FIXED = ["--n-factors", "4", "--l2", "0.2", "--l2-biases", "0.2", "--n-epochs", "1000", "--quiet"]
 SCRIPT = "import sys; from bilinear.cli import main; sys.argv[0] = 'bilinear'; main()"
 
 

@@ -108,7 +108,7 @@ def test_auto_epochs_are_resolved_once_and_kept():
     model = MatrixFactorization(n_factors=2, l2=0.1, l2_biases=0.1, rng=0)
     assert model.fit(TRAIN).solver_ == SGD().resolved(TRAIN.n_ratings)
     assert model.solver.n_epochs == "auto"
-    assert len(model.history_.epochs) <= model.solver_.n_epochs == 500
+    assert len(model.history_.epochs) <= model.solver_.n_epochs == 170
 
 
 # -- invariance and determinism -------------------------------------------------------------------

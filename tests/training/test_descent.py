@@ -209,12 +209,12 @@ def test_early_stopping_gives_back_the_weights_of_the_best_epoch(n_epochs, early
 
 def test_auto_gives_small_tables_more_passes_as_documented():
     epochs = {n: SGD().resolved(n).n_epochs for n in (1, 500, 10_000, 80_000, 10**6, 20 * 10**6, 10**9)}
-    assert list(epochs.values()) == [500, 500, 150, 50, 27, 13, 10]
-    assert SGD().resolved(80_000) == SGD(n_epochs=50, patience=10)
+    assert list(epochs.values()) == [170, 170, 50, 17, 9, 5, 5]
+    assert SGD().resolved(80_000) == SGD(n_epochs=17, patience=5)
     assert SGD(n_epochs=7).resolved(100) == SGD(n_epochs=7, patience=5)
     assert SGD(n_epochs=7, patience=2).resolved(10**9) == SGD(n_epochs=7, patience=2)
     _, history = descend(SGD(), objective_on(TABLE.take(np.arange(200))), n_factors=1)
-    assert len(history.epochs) == 500
+    assert len(history.epochs) == 170
 
 
 def test_the_l2_schedule_multiplies_the_penalty_of_the_factors_alone():

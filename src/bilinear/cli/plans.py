@@ -133,7 +133,7 @@ def _matrix_factorization(given: Mapping[str, Any], seed: int, threads: int | No
         rating_range=given.get("rating_range"),
         solver=SGD(
             _auto_or(int, "--n-epochs", given.get("n_epochs", "auto")),
-            given.get("learning_rate", 0.02),
+            given.get("learning_rate", SGD.learning_rate),
             given.get("momentum", 0.0),
             one_of(schedules, "--schedule", given.get("schedule", "one-cycle")),
             threads=threads,

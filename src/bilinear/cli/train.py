@@ -87,7 +87,7 @@ def command(
     ] = None,
     n_epochs: Annotated[str | None, typer.Option(help="mf: passes over the ratings, or auto.")] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="mf: largest step, for ratings of deviation one; else 0.02.")
+        float | None, typer.Option(help="mf: largest step, for ratings of deviation one; else 0.06.")
     ] = None,
     momentum: Annotated[float | None, typer.Option(help="mf: heavy-ball momentum, below 1.")] = None,
     schedule: Annotated[str | None, typer.Option(help="mf: one-cycle or constant.")] = None,

@@ -26,7 +26,7 @@ from bilinear.training.progress import Progress
 from bilinear.training.schedules import Falling, OneCycle, Schedule, after
 from bilinear.training.start import Scale
 
-_FEWEST_STEPS = 1_500_000
+_FEWEST_STEPS = 500_000
 _ON_GRID = 20_000  # ratings from which the grid pays
 _SHARED = 500_000  # ratings from which a second thread pays
 _TOLD = 32  # strata of the grid between two looks at the clock and at Ctrl-C
@@ -38,9 +38,10 @@ class SGD(Solver):
     """One step a rating, over the shuffled ratings, `n_epochs` times.
 
     Args:
-        n_epochs: passes over the ratings; the schedules span all of them. "auto" is 50 for 80,000
-            ratings, less for more (27 for a million, 13 for 20 million) and more for less, so that
-            factors have 1.5 million steps to grow from their small start (500 passes at most).
+        n_epochs: passes over the ratings; the schedules span all of them. "auto" is 17 for 80,000
+            ratings, less for more (9 for a million, 5 from 10 million on) and more for less, so that
+            factors have half a million steps to grow from their small start (170 passes at most).
+            A smaller learning_rate needs more in proportion.
         learning_rate: the largest step, for ratings of standard deviation one; it is converted
             to the scale of the data (see `Scale`).
         momentum: heavy-ball momentum in [0, 1), row-sparse; a step is then
@@ -63,7 +64,7 @@ class SGD(Solver):
     """
 
     n_epochs: int | Literal["auto"] = "auto"
-    learning_rate: float = 0.02
+    learning_rate: float = 0.06
     momentum: float = 0.0
     schedule: Schedule = field(default_factory=OneCycle)
     l2_schedule: Schedule = field(default_factory=Falling)
@@ -93,7 +94,7 @@ class SGD(Solver):
         if n_epochs == "auto":
             n_ratings = max(n_ratings, 1)
             n_epochs = round(
-                np.clip(max(50 * (80_000 / n_ratings) ** 0.25, _FEWEST_STEPS / n_ratings), 10, 500)
+                np.clip(max(17 * (80_000 / n_ratings) ** 0.25, _FEWEST_STEPS / n_ratings), 5, 170)
             )
         assert n_epochs != "auto"
         patience = max(5, n_epochs // 5) if self.patience == "auto" else self.patience
