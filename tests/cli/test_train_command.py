@@ -172,6 +172,29 @@ def test_too_long_steps_stop_with_what_to_lower(run: Run, ratings_file: Path, tm
     assert not (tmp_path / "m").exists()
 
 
+def test_alternating_least_squares(run: Run, ratings_file: Path, tmp_path: Path) -> None:
+    ran = run("train", ratings_file, "--out", tmp_path / "m", "-q", *FIXED, "--solver", "als")
+    assert ran.code == 0, ran.err
+    assert type(bilinear.load(tmp_path / "m").solver_).__name__ == "ALS"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--solver", "als", "--momentum", "0.5"], "--momentum: for --solver sgd"),
+        (["--solver", "als", "--link", "sigmoid"], "ALS"),
+        (["--solver", "newton"], "choose sgd or als"),
+    ],
+)
+def test_what_als_cannot_do_is_refused_before_work(
+    options: list[str], message: str, run: Run, ratings_file: Path, tmp_path: Path
+) -> None:
+    ran = run("train", ratings_file, "--out", tmp_path / "m", "-q", *FIXED, *options)
+    assert ran.code == 2
+    assert message in ran.err
+    assert not (tmp_path / "m").exists()
+
+
 def test_items_of_another_catalogue_are_refused(run: Run, ratings_file: Path, tmp_path: Path) -> None:
     items = tmp_path / "books.csv"
     items.write_text("itemId,title\n9001,A Book\n9002,Another\n")

@@ -121,24 +121,38 @@ def _of_ratings(
 
 def _matrix_factorization(given: Mapping[str, Any], seed: int, threads: int | None) -> Any:
     from bilinear.estimators.matrix_factorization import MatrixFactorization
-    from bilinear.training.schedules import Constant, OneCycle
-    from bilinear.training.sgd import SGD
 
-    schedules = {"one-cycle": OneCycle(), "constant": Constant()}
     return MatrixFactorization(
         n_factors=_auto_or(int, "--n-factors", given.get("n_factors", "auto")),
         l2=_auto_or(float, "--l2", given.get("l2", "auto")),
         l2_biases=_auto_or(float, "--l2-biases", given.get("l2_biases", "auto")),
         **_link_and_loss(given.get("link", "identity"), given.get("loss", "squared")),
         rating_range=given.get("rating_range"),
-        solver=SGD(
-            _auto_or(int, "--n-epochs", given.get("n_epochs", "auto")),
-            given.get("learning_rate", SGD.learning_rate),
-            given.get("momentum", 0.0),
-            one_of(schedules, "--schedule", given.get("schedule", "one-cycle")),
-            threads=threads,
-        ),
+        solver=one_of({"sgd": _sgd, "als": _als}, "--solver", given.get("solver", "sgd"))(given, threads),
         rng=seed,
+    )
+
+
+def _als(given: Mapping[str, Any], threads: int | None) -> Any:
+    from bilinear.training.als import ALS
+
+    steps = {"learning_rate", "momentum", "schedule"} & set(given)
+    if steps:
+        raise ParameterValueError(f"{_options(steps)}: for --solver sgd; als takes no steps, it solves")
+    return ALS(_auto_or(int, "--n-epochs", given.get("n_epochs", "auto")), threads=threads)
+
+
+def _sgd(given: Mapping[str, Any], threads: int | None) -> Any:
+    from bilinear.training.schedules import Constant, OneCycle
+    from bilinear.training.sgd import SGD
+
+    schedules = {"one-cycle": OneCycle(), "constant": Constant()}
+    return SGD(
+        _auto_or(int, "--n-epochs", given.get("n_epochs", "auto")),
+        given.get("learning_rate", SGD.learning_rate),
+        given.get("momentum", 0.0),
+        one_of(schedules, "--schedule", given.get("schedule", "one-cycle")),
+        threads=threads,
     )
 
 

@@ -85,12 +85,15 @@ def command(
         tuple[float, float] | None,
         typer.Option(help="Ratings: lowest and highest prediction; else the data's own."),
     ] = None,
+    solver: Annotated[
+        str | None, typer.Option(help="mf: sgd, or als (exact alternating least squares).")
+    ] = None,
     n_epochs: Annotated[str | None, typer.Option(help="mf: passes over the ratings, or auto.")] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="mf: largest step, for ratings of deviation one; else 0.06.")
+        float | None, typer.Option(help="mf, sgd: largest step, for ratings of deviation one; else 0.06.")
     ] = None,
-    momentum: Annotated[float | None, typer.Option(help="mf: heavy-ball momentum, below 1.")] = None,
-    schedule: Annotated[str | None, typer.Option(help="mf: one-cycle or constant.")] = None,
+    momentum: Annotated[float | None, typer.Option(help="mf, sgd: heavy-ball momentum, below 1.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="mf, sgd: one-cycle or constant.")] = None,
     also: Annotated[
         list[str] | None,
         typer.Option(help="mf: measure beside: sigmoid, cross-entropy. May be given more than once."),
@@ -132,8 +135,8 @@ def command(
         saving.check()
     given: dict[str, Any] = {
         "n_factors": n_factors, "l2": l2, "l2_biases": l2_biases, "link": link, "loss": loss,
-        "n_epochs": n_epochs, "learning_rate": learning_rate, "momentum": momentum, "schedule": schedule,
-        "also": also or None, "rating_range": rating_range, "threshold": threshold, "confidence": confidence,
+        "solver": solver, "n_epochs": n_epochs, "learning_rate": learning_rate, "momentum": momentum,
+        "schedule": schedule, "also": also or None, "rating_range": rating_range, "threshold": threshold, "confidence": confidence,
         "relevant_from": relevant_from, "cutoffs": cutoffs, "time_budget": time_budget,
     }  # fmt: skip
     reading: dict[str, Any] = {
