@@ -136,8 +136,9 @@ def command(
     given: dict[str, Any] = {
         "n_factors": n_factors, "l2": l2, "l2_biases": l2_biases, "link": link, "loss": loss,
         "solver": solver, "n_epochs": n_epochs, "learning_rate": learning_rate, "momentum": momentum,
-        "schedule": schedule, "also": also or None, "rating_range": rating_range, "threshold": threshold, "confidence": confidence,
-        "relevant_from": relevant_from, "cutoffs": cutoffs, "time_budget": time_budget,
+        "schedule": schedule, "also": also or None, "rating_range": rating_range, "threshold": threshold,
+        "confidence": confidence, "relevant_from": relevant_from, "cutoffs": cutoffs,
+        "time_budget": time_budget,
     }  # fmt: skip
     reading: dict[str, Any] = {
         "user": user, "item": item, "rating": rating, "time": time, "count": count, "layout": layout,

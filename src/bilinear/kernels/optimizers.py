@@ -6,6 +6,7 @@ cache on disk: a dispatcher that is passed as an argument is another type in eve
 """
 
 from collections import namedtuple
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -165,7 +166,7 @@ def _lars(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):
         row[f] -= speed[f]
 
 
-def _over_rows(step):  # type: ignore[no-untyped-def]
+def _over_rows(step: Any) -> Any:
     """A step of the first `used` touched rows. One loop a rule, as views that are taken inside a
     choice between rules would each be counted by an atomic instruction."""
 
