@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from bilinear.recommend.parquet import write_everyone as write_everyone
     from bilinear.recommend.parquet import write_similar as write_similar
     from bilinear.training.als import ALS as ALS
+    from bilinear.training.checkpoint import Checkpoint as Checkpoint
     from bilinear.training.implicit_als import Blocks as Blocks
     from bilinear.training.implicit_als import Cholesky as Cholesky
     from bilinear.training.implicit_als import ConjugateGradient as ConjugateGradient
@@ -196,6 +197,7 @@ _HOMES = {
         "write_similar",
     ),
     "bilinear.training.als": ("ALS",),
+    "bilinear.training.checkpoint": ("Checkpoint",),
     "bilinear.training.implicit_als": (
         "Blocks",
         "Cholesky",
