@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import common
+import numpy as np
 from served import ServerProcess, random_model
+
+from bilinear.serving.engine import Engine
 
 N_USERS = 20_000
 _LUA = """
@@ -96,6 +99,8 @@ def measure(given: Any, folder: Path) -> None:
         rows.append([what, f"{load.rate:,.0f}", *times, f"{load.requests:,}", f"{load.failed}", more])
         numbers[what] = {**load.__dict__, "rate": load.rate, "more": more}
 
+    folded = fold_in_ms(models[0])
+    numbers["fold_in_ms"] = folded  # type: ignore[assignment]
     with ServerProcess(folder / "model", f"sqlite:///{folder}/feedback.db", folder / "log") as server:
         Load.run(server, folder, 3, given.connections)
         for connections in sorted({1, given.connections, 4 * given.connections}):
@@ -117,13 +122,9 @@ def measure(given: Any, folder: Path) -> None:
             load,
             f"a swap took {1000 * sum(swaps) / len(swaps):.0f} ms",
         )
-        memory = [server.resident_mb]
-        while sum(one["requests"] for one in numbers.values()) < given.requests * len(memory):
-            row(f"memory, part {len(memory)}", Load.run(server, folder, given.seconds, given.connections))
-        memory.append(server.resident_mb)
-        n_between = round(given.requests / 1000)
-        for _ in range(4):
-            load = Load.run(server, folder, max(2, round(given.requests / 4 / 3000)), given.connections)
+        memory, n_requests = [server.resident_mb], 0
+        while n_requests < given.requests:
+            n_requests += Load.run(server, folder, max(2, given.seconds // 2), given.connections).requests
             memory.append(server.resident_mb)
         numbers["resident_mb"] = memory  # type: ignore[assignment]
     header = ["what", "a second", "p50 ms", "p99 ms", "max ms", "requests", "failed", ""]
@@ -131,12 +132,25 @@ def measure(given: Any, folder: Path) -> None:
     text = (
         f"# Serving: {given.items:,} items x {given.factors} factors, n = 10, {N_USERS:,} users\n\n"
         f"Server (one process) and wrk share the machine. {common.facts_line(facts)}\n\n"
-        + common.table_text(header, [line for line in rows if not line[0].startswith("memory")])
-        + f"\n\nResident memory in MB, before and after about {n_between}k requests in four parts: "
+        + common.table_text(header, rows)
+        + f"\n\nResident memory in MB during {n_requests:,} more requests: "
         + ", ".join(f"{value:.0f}" for value in memory)
-        + "\n"
+        + f"\n\nFold-in of a user from 200 ratings of feedback: {folded:.2f} ms of CPU\n"
     )
     common.publish("serve_load", given.out, text, {"facts": facts, **numbers})
+
+
+def fold_in_ms(model: Any) -> float:
+    """Milliseconds from the feedback of a user, 200 ratings, to the weights that lists are made with."""
+    engine = Engine(model, "benchmark")
+    chance = np.random.default_rng(0)
+    rated = chance.choice(engine.n_items, 200, replace=False).tolist()
+    feedback = [(str(item), 0.5 + 0.5 * (item % 10)) for item in rated]
+    engine.person("somebody", feedback)
+    began = time.process_time()
+    for _ in range(100):
+        engine.person("somebody", feedback)
+    return 10 * (time.process_time() - began)
 
 
 def give_feedback(server: ServerProcess, n_items: int) -> None:

@@ -477,3 +477,54 @@ def test_hostile_questions_are_answered_as_documented(
 
 def _quoted(value: str) -> str:
     return "".join(f"%{byte:02x}" for byte in value.encode(errors="surrogatepass"))
+
+
+def test_retraining_runs_in_a_process_of_its_own_and_goes_live(ask: Client) -> None:
+    before = ask("GET", "/v1/model").json()["model"]
+    assert ask("GET", "/v1/model/retrain").json()["state"] == "never"
+    for item in range(8):
+        pair = httpx.QueryParams({"user": "new", "item": f"item/{item} ü"})
+        assert ask("PUT", f"/v1/feedback?{pair}", json={"rating": 4}).status_code == 200
+    assert ask("POST", "/v1/model/retrain", json={"bound": 4.0}).json()["state"] == "running"
+    assert ask("POST", "/v1/model/retrain", json={}).status_code == 409
+    ask.loop.run_until_complete(ask.app.retraining._task)
+    state = ask("GET", "/v1/model/retrain").json()
+    assert (state["state"], state["bound"]) == ("live", 4.0), state["message"]
+    assert ask("GET", "/v1/model").json()["model"] == state["model"] != before
+    assert ask("GET", "/v1/recommendations?user=new").json()["basis"] == "training"
+    assert "bilinear_swaps_total 1" in ask("GET", "/metrics").text
+    assert ask("POST", "/v1/model/rollback", json={}).json()["model"] == before
+    assert ask("GET", "/v1/recommendations?user=new").json()["basis"] == "feedback"
+
+
+def test_a_training_that_fails_says_why_and_changes_nothing(ask: Client, model_folder: Path) -> None:
+    before = ask("GET", "/v1/recommendations?user=user+1").json()
+    (model_folder / "model.json").unlink()
+    ask("POST", "/v1/model/retrain", json={})
+    ask.loop.run_until_complete(ask.app.retraining._task)
+    state = ask("GET", "/v1/model/retrain").json()
+    assert state["state"] == "failed"
+    assert "model.json" in state["message"]
+    assert ask("GET", "/v1/recommendations?user=user+1").json() == before
+
+
+def test_the_schedule_trains_only_after_new_feedback(ask: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    retraining, trainings, sleeps = ask.app.retraining, [], 0
+
+    async def start() -> None:
+        trainings.append(sleeps)
+
+    async def sleep(seconds: float) -> None:
+        nonlocal sleeps
+        sleeps += 1
+        assert seconds == 7.0
+        if sleeps == 2:
+            await ask.request("PUT", "/v1/feedback?user=a&item=b", json={"rating": 3})
+        if sleeps == 4:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(retraining, "start", start)
+    monkeypatch.setattr("bilinear.serving.retraining.asyncio.sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        ask.loop.run_until_complete(retraining.every(7.0))
+    assert trainings == [2]

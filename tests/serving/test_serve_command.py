@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import bilinear
 from bilinear.cli.app import app
 from bilinear.errors import ParameterValueError
 from bilinear.serving.problems import Conflict, StoreUnavailable
+from bilinear.serving.store import Feedback, open_store
 
 
 def run(*arguments: object) -> BaseException | None:
@@ -73,3 +75,23 @@ def sent_until_closed(port: int, head: bytes, more: bytes) -> int:
         except OSError:
             pass
     return n_bytes
+
+
+def test_train_takes_feedback_with_a_file_with_a_model_or_alone(model_folder: Path, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'f.db'}"
+    store = open_store(url)
+    ratings = [
+        Feedback(f"new {u}", f"item/{i} ü", 1.0 + (u * i) % 5, 1.0) for u in range(6) for i in range(6)
+    ]
+    store.write(ratings)
+    store.close()
+    for source in ([], [model_folder]):
+        out = tmp_path / f"out{len(source)}"
+        options = ["--store", url, "--out", out, "--model", "biases", "--quiet"]
+        ran = CliRunner().invoke(app, ["train", *map(str, [*source, *options])])
+        assert ran.exception is None, ran.exception
+        model = bilinear.load(out)
+        assert "new 3" in model.user_vocabulary_
+        assert ("user 3" in model.user_vocabulary_) is bool(source)
+    nothing = CliRunner().invoke(app, ["train", "--out", str(tmp_path / "none")])
+    assert isinstance(nothing.exception, ParameterValueError)

@@ -105,6 +105,17 @@ async def export_feedback(server: Server, query: m.ExportQuery, _: None) -> Answ
     return Answer(200, pieces(), kind)
 
 
+def swap(method: str) -> Handler:
+    """As `in_thread`, of a method that changes the model, with a line in the log."""
+
+    async def handler(server: Server, _: Any, body: Any) -> Answer:
+        swapped: m.Swapped = await server.in_thread(getattr(server.service, method), body)
+        server.log.write("swap", by=method, model=swapped.model, before=swapped.before)
+        return json_answer(swapped)
+
+    return handler
+
+
 async def retrain(server: Server, _: None, body: m.RetrainBody) -> Answer:
     return json_answer(await server.retraining.start(body.max_worse, body.bound))
 

@@ -46,12 +46,12 @@ def problem(status: int, code: str, message: str) -> Answer:
     return json_answer({"error": {"code": code, "message": message}}, status)
 
 
-def header(scope: Scope, name: bytes) -> bytes | None:
-    """One header's value; None where it is absent. Raises Refused where it comes twice."""
+def header(scope: Scope, name: bytes, *, once: bool = True) -> bytes | None:
+    """One header's value; None where it is absent. Raises Refused: it came twice and may come `once`."""
     found: bytes | None = None
     for key, value in scope["headers"]:
         if key == name:
-            if found is not None:
+            if found is not None and once:
                 raise Refused(f"the header {name.decode()} came twice", code="bad_header")
             found = bytes(value)
     return found

@@ -89,7 +89,7 @@ class Retraining:
             if made["good_enough"]:
                 swapped = await self._server.in_thread(self._server.service.adopt, self._candidate)
                 state, version = "live", swapped.model
-                log.write("swap", model=swapped.model, before=swapped.before)
+                log.write("swap", by="retrain", model=swapped.model, before=swapped.before)
             self.state = msgspec.structs.replace(
                 self.state,
                 state=state,

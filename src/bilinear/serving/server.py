@@ -119,6 +119,9 @@ class Server:
         yield "bilinear_model_loaded_seconds", "When the model went live.", engine.loaded_at
         yield "bilinear_model_users", "Users of the model.", engine.n_users
         yield "bilinear_model_items", "Items of the model.", engine.n_items
+        yield "bilinear_swaps_total", "Models that went live after the first.", self.service.n_swaps
+        yield "bilinear_feedback_rows_total", "Rows of feedback that were acknowledged.", self.writer.n_rows
+        yield "bilinear_feedback_syncs_total", "Transactions that they took.", self.writer.n_syncs
         yield "bilinear_batches_total", "Batches of lists that were ranked.", self.batcher.n_batches
         yield "bilinear_lists_total", "Lists that were ranked.", self.batcher.n_lists
 
@@ -211,9 +214,10 @@ class Server:
             answer.headers.append((b"allow", ", ".join(methods).encode()))
             return answer
         headers = [(b"etag", file.tag), (b"vary", b"accept-encoding"), _ASK_AGAIN]
-        if header(scope, b"if-none-match") == file.tag:
+        if header(scope, b"if-none-match", once=False) == file.tag:
             return Answer(304, b"", file.kind, headers)
-        if file.packed is not None and b"gzip" in (header(scope, b"accept-encoding") or b""):
+        accepted = header(scope, b"accept-encoding", once=False) or b""
+        if file.packed is not None and b"gzip" in accepted:
             return Answer(200, file.packed, file.kind, [*headers, (b"content-encoding", b"gzip")])
         return Answer(200, file.content, file.kind, headers)
 

@@ -55,6 +55,7 @@ class Service:
         self._folded: tuple[Engine, dict[str, tuple[Sequence[Change], Person]]] = (self.engine, {})
         self._swapping = threading.Lock()
         self._clock = threading.Lock()
+        self.n_swaps = 0
         self._last_time = 0.0
 
     # Recommending
@@ -370,7 +371,10 @@ class Service:
     def reload(self, _: m.Nothing) -> m.Swapped:
         """Opens the model folder again; what cannot be opened is refused and the old one stays."""
         with self._swap():
-            return self._go_live(Engine(*self.models.load()))
+            engine, old = Engine(*self.models.load()), self.engine
+            if engine.version != old.version:
+                self.models.keep(old.model, old.version)
+            return self._go_live(engine)
 
     def rollback(self, _: m.Nothing) -> m.Swapped:
         """Goes back to the model that was live before, which leaves the history."""
@@ -381,9 +385,8 @@ class Service:
             earlier = self.models.newest(before)
             model, _version = self.models.load_from(earlier)
             engine = Engine(model, self.models.publish(model))
-            self.engine = engine
             shutil.rmtree(earlier, ignore_errors=True)
-            return m.Swapped(engine.version, before)
+            return self._go_live(engine)
 
     def adopt(self, folder: Any) -> m.Swapped:
         """Makes the model of another folder live, and the model folder's own."""
@@ -392,15 +395,13 @@ class Service:
             engine, old = Engine(model, version), self.engine
             self.models.keep(old.model, old.version)
             self.models.publish(model)
-            self.engine = engine
-            return m.Swapped(engine.version, old.version)
+            return self._go_live(engine)
 
     def _go_live(self, engine: Engine) -> m.Swapped:
-        old = self.engine
-        if engine.version != old.version:
-            self.models.keep(old.model, old.version)
-        self.engine = engine
-        return m.Swapped(engine.version, old.version)
+        """The swap: requests that began keep the engine that they took, later ones take this."""
+        before, self.engine = self.engine.version, engine
+        self.n_swaps += 1
+        return m.Swapped(engine.version, before)
 
     def _swap(self) -> _Busy:
         return _Busy(self._swapping)

@@ -26,6 +26,7 @@ class Writer:
     def __init__(self, store: FeedbackStore) -> None:
         self._store = store
         self._jobs: queue.Queue[Job | None] = queue.Queue(_WAITING)
+        self.n_rows = self.n_syncs = 0
         self._thread = threading.Thread(target=self._run, name="bilinear-writer", daemon=True)
         self._thread.start()
 
@@ -70,6 +71,7 @@ class Writer:
             for _, future in jobs:
                 future.set_exception(error)
             return
+        self.n_rows, self.n_syncs = self.n_rows + len(rows), self.n_syncs + 1
         at = 0
         for some, future in jobs:
             future.set_result(stored[at : at + len(some)])
