@@ -52,6 +52,12 @@ def test_every_public_name_is_there_and_documented(name):
         assert value.__module__.startswith("bilinear.")
 
 
+def test_the_lab_is_there_without_an_import_of_its_own():
+    code = "import bilinear; assert 'lab' in dir(bilinear); print(bilinear.lab.report.__module__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "bilinear.lab.report"
+
+
 def test_type_checkers_see_the_names_that_run():
     source = inspect.getsource(bilinear)
     typed = source.partition("if TYPE_CHECKING:\n")[2].partition("\n\n")[0]

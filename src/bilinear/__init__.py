@@ -252,6 +252,8 @@ __all__ = ["__version__", *sorted(_HOME_OF)]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "lab":
+        return import_module("bilinear.lab")
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'bilinear' has no attribute {name!r}")
@@ -261,4 +263,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(_HOME_OF))
+    return sorted(set(globals()) | set(_HOME_OF) | {"lab"})
