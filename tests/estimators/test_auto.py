@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from bilinear.estimators.auto import AutoRanker
 from bilinear.estimators.auto_table import AutoTable
 from bilinear.estimators.blend import Blend
 from bilinear.estimators.ease import EASE
+from bilinear.estimators.implicit_als import ImplicitALS
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
 from bilinear.estimators.ranking import rows_of
@@ -192,6 +194,18 @@ def test_ctrl_c_keeps_the_best_so_far():
     model = AutoRanker(n_trials=N_TRIALS, rng=0).fit(TRAIN, progress=spoken)
     assert model.search_.ended == "interrupted"
     assert len(model.search_.trials) == 3
+    assert len(model.recommend(TRAIN.user_vocabulary[5], 3)) == 3
+
+
+def test_ctrl_c_in_a_model_that_would_keep_what_it_has_ends_the_search_too(monkeypatch):
+    def fit(self, interactions, **_):
+        self.history_ = SimpleNamespace(ended="interrupted")
+        return self
+
+    monkeypatch.setattr(ImplicitALS, "fit", fit)
+    model = AutoRanker(n_trials=N_TRIALS, rng=0).fit(TRAIN)
+    assert model.search_.ended == "interrupted"
+    assert "ImplicitALS" not in {trial.kind for trial in model.search_.trials}
     assert len(model.recommend(TRAIN.user_vocabulary[5], 3)) == 3
 
 

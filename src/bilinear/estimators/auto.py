@@ -18,7 +18,7 @@ from bilinear.estimators.baselines import draw_seed
 from bilinear.estimators.blend import Blend
 from bilinear.estimators.history_model import Confidence
 from bilinear.estimators.mixture import Metric
-from bilinear.estimators.nested import copied, nested_state, restore_nested
+from bilinear.estimators.nested import copied, fitted_whole, nested_state, restore_nested
 from bilinear.estimators.ranking import RankingModel
 from bilinear.estimators.ranking_space import KINDS, Kind
 from bilinear.estimators.recommender import TensorReader
@@ -103,7 +103,7 @@ class AutoRanker(_Learned):
         fitted, weights = [], []
         for model, weight in parts:
             tell.note(f"trained on everything: {model!r}")
-            fitted.append(model.fit(interactions))
+            fitted.append(fitted_whole(model, interactions))
             weights.append(weight)
         chosen = fitted[0] if len(fitted) == 1 else Blend.of(fitted, weights)
         self.search_ = AutoTable.from_dict(table.to_dict() | {"seconds": search.elapsed()})

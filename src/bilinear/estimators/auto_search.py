@@ -13,6 +13,7 @@ from bilinear.data.interactions import Interactions
 from bilinear.errors import DivergenceError, ParameterValueError
 from bilinear.estimators.auto_table import AutoTable, AutoTrial
 from bilinear.estimators.mixture import MOST_JUDGES, Candidates, Judges, Metric, choose_weights, inner_split
+from bilinear.estimators.nested import fitted_whole
 from bilinear.estimators.ranking import RankingModel
 from bilinear.estimators.ranking_space import Choice, Kind, Pace, Sizes
 from bilinear.evaluation.ranking import RankingProtocol, evaluate_ranking
@@ -168,7 +169,7 @@ class Search:
             return None
         began = perf_counter()
         try:
-            model.fit(table)
+            fitted_whole(model, table)
             fitted = perf_counter()
             protocol = RankingProtocol((self.metric.k,))
             value = evaluate_ranking(model, judges.test, protocol, n_threads=self.n_threads)[str(self.metric)]

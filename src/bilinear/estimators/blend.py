@@ -14,7 +14,7 @@ from bilinear.data.interactions import Grouped, Interactions
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.baselines import draw_seed
 from bilinear.estimators.mixture import Candidates, Judges, Metric, choose_weights, inner_split
-from bilinear.estimators.nested import checked_alike, copied, nested_state, restore_nested
+from bilinear.estimators.nested import checked_alike, copied, fitted_whole, nested_state, restore_nested
 from bilinear.estimators.ranking import RankingModel
 from bilinear.estimators.recommender import TensorReader
 from bilinear.kernels.mixture import add_standardised
@@ -73,6 +73,7 @@ class Blend(_Learned):
     def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
         """Chooses the weights, if none are given, and fits the models on everything; returns self.
 
+        Ctrl-C leaves the blend as it was.
         Raises: EmptyDataError: nothing is left to validate on. Others: as the models' own.
         """
         if progress is True:
@@ -90,7 +91,7 @@ class Blend(_Learned):
             inner = []
             for model in self.models:
                 tell.note(f"Blend: {model!r} on the inner training part")
-                inner.append(copied(model).fit(split.train))
+                inner.append(fitted_whole(copied(model), split.train))
             candidates = Candidates.of(inner, judges)
             del inner
             weights, found = choose_weights(len(self.models), lambda w: candidates.value(w, metric))
@@ -99,7 +100,7 @@ class Blend(_Learned):
         for model, weight in zip(self.models, weights, strict=True):
             if weight:
                 tell.note(f"Blend: {weight:.3f} of {model!r}")
-                fitted.append(copied(model).fit(interactions))
+                fitted.append(fitted_whole(copied(model), interactions))
         self._mix(tuple(fitted), tuple(weight for weight in weights if weight))
         self.seed_, self.validation_ = seed, found
         return self

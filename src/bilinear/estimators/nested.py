@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bilinear.data.interactions import Interactions
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.parts import decode_part, encode_part
 from bilinear.estimators.recommender import Recommender, TensorReader
@@ -19,6 +20,18 @@ _MARK = "model"
 def copied(model: Recommender) -> Any:
     """An unfitted model with the same arguments."""
     return type(model)(**model.get_params(deep=False))
+
+
+def fitted_whole(model: Any, interactions: Interactions) -> Any:
+    """The model, fitted to its end.
+
+    Raises: KeyboardInterrupt: also where the model alone would keep what it has after Ctrl-C; who runs
+        several wants to end them all.
+    """
+    model.fit(interactions)
+    if getattr(vars(model).get("history_"), "ended", "") == "interrupted":
+        raise KeyboardInterrupt
+    return model
 
 
 def encode_argument(value: Any) -> Any:

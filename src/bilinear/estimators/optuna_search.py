@@ -17,6 +17,7 @@ from bilinear.errors import DivergenceError, MissingDependencyError, ParameterVa
 from bilinear.estimators.auto_table import AutoTable, AutoTrial
 from bilinear.estimators.history_model import Confidence
 from bilinear.estimators.mixture import Judges, Metric, inner_split
+from bilinear.estimators.nested import fitted_whole
 from bilinear.estimators.ranking import RankingModel
 from bilinear.estimators.ranking_space import KINDS, Kind, Sizes
 from bilinear.evaluation.ranking import RankingProtocol, evaluate_ranking
@@ -132,7 +133,7 @@ def search_with_optuna(
         model = kind.make(_choice(kind, trial), shared)
         start = perf_counter()
         try:
-            model.fit(split.train)
+            fitted_whole(model, split.train)
             fitted = perf_counter()
             protocol = RankingProtocol((wanted_metric.k,))
             value = evaluate_ranking(model, judges.test, protocol, n_threads=n_threads)[str(wanted_metric)]
