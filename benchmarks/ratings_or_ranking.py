@@ -36,7 +36,7 @@ K = 20
 
 def main() -> None:
     parser = common.arguments(__doc__)
-    parser.add_argument("--trials", type=int, default=12, help="of AutoRanker")
+    parser.add_argument("--trials", type=int, default=12, help="of AutoRanker; 0 leaves it out")
     options = parser.parse_args()
     path = common.rating_file("ml-latest-small", options.data)
     if path is None:
@@ -87,18 +87,21 @@ def main() -> None:
 
 
 def _models(n_trials: int) -> Mapping[str, Any]:
-    return {
+    models: dict[str, Any] = {
         "GlobalMean": bilinear.GlobalMean(),
         "BiasModel": bilinear.BiasModel(rng=0),
         "MatrixFactorization": bilinear.MatrixFactorization(rng=0),
         "Popularity": bilinear.Popularity(),
         "RandomWalk": bilinear.RandomWalk(),
+        "RandomWalk, threshold 4": bilinear.RandomWalk(threshold=LIKED),
         "EASE": bilinear.EASE(),
         "EASE, threshold 4": bilinear.EASE(threshold=LIKED),
         "EASE, confidence log": bilinear.EASE(confidence="log"),
-        "AutoRanker": bilinear.AutoRanker(n_trials=n_trials, rng=0),
-        "AutoRanker, threshold 4": bilinear.AutoRanker(n_trials=n_trials, threshold=LIKED, rng=0),
     }
+    if n_trials:
+        models["AutoRanker"] = bilinear.AutoRanker(n_trials=n_trials, rng=0)
+        models["AutoRanker, threshold 4"] = bilinear.AutoRanker(n_trials=n_trials, threshold=LIKED, rng=0)
+    return models
 
 
 def ordered_pairs(model: Any, split: Split) -> Interval:
