@@ -99,12 +99,15 @@ def convexity(problem: Problem, at: Vector, *, n_chords: int = 20, seed: int = 0
     flipped = problem.join(*parts[:3], -parts.user_factors, -parts.item_factors)
     without = problem.join(*parts[:3], 0 * parts.user_factors, 0 * parts.item_factors)
     rng = np.random.default_rng(seed)
-    n_above = sum(_above(problem, at, _direction(problem, at, rng)) for _ in range(n_chords))
+    value = problem.value(at)
+    n_above = sum(_above(problem, at, value, _direction(problem, at, rng)) for _ in range(n_chords))
     half_above = sum(
-        _above(problem, at, _direction(problem, at, rng, side)) for _ in range(n_chords) for side in (0, 1)
+        _above(problem, at, value, _direction(problem, at, rng, side))
+        for _ in range(n_chords)
+        for side in (0, 1)
     )
     return Convexity(
-        problem.value(at),
+        value,
         problem.value(flipped),
         problem.value(without),
         problem.convex_in_score,
@@ -206,6 +209,6 @@ def _direction(problem: Problem, at: Vector, rng: np.random.Generator, fixed: in
     return out
 
 
-def _above(problem: Problem, at: Vector, direction: Vector) -> bool:
-    ends = problem.value(at), problem.value(at + direction)
+def _above(problem: Problem, at: Vector, value: float, direction: Vector) -> bool:
+    ends = value, problem.value(at + direction)
     return problem.value(at + direction / 2) > sum(ends) / 2 + _ROUNDING * sum(map(abs, ends))

@@ -152,7 +152,7 @@ def report(
     ended = where_did_it_end(parameters, problem, max_products=max_products, seed=seed)
     tell("linearity and convexity")
     lines = linearity(parameters, model.link_, table, seed=seed)
-    bends = convexity(problem, at, seed=seed)
+    bends = convexity(problem, at, n_chords=10, seed=seed)
     runs, shuffled, studied = None, None, None
     if n_seeds:
         tell(f"{n_seeds} other starts")
