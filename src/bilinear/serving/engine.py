@@ -20,7 +20,7 @@ from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.ranking import best_rows
 from bilinear.estimators.recommender import Recommender
 from bilinear.model.parameters import Array, Parameters
-from bilinear.serving.folding import HistoryFolding, Weights, folding_of
+from bilinear.serving.folding import Weights, folding_of
 from bilinear.serving.problems import Conflict, NotFound
 from bilinear.serving.retrieval import DotRetrieval, Ranked, Rows, Wish
 from bilinear.serving.titles import TitleIndex
@@ -60,9 +60,8 @@ class Engine:
         parameters = model.dot_product()
         self.folding = folding_of(model)
         self._cards: dict[int, tuple[str, str, list[str]]] = {}
-        self.retrieval = None if parameters is None else DotRetrieval(parameters)
-        if isinstance(self.folding, HistoryFolding):
-            self.retrieval = None  # its users cannot be folded into weights
+        by_weights = parameters is not None and self.folding.has_weights
+        self.retrieval = DotRetrieval(parameters) if parameters is not None and by_weights else None
         self.n_items, self.n_users = len(model.item_vocabulary_), len(model.user_vocabulary_)
         self.item_counts = np.bincount(model.seen_.others, minlength=self.n_items)
         self.titles = TitleIndex([self.title(row) for row in range(self.n_items)], self.item_counts)

@@ -11,6 +11,8 @@ from bilinear.data.interactions import Grouped
 from bilinear.estimators.base import RatingModel
 from bilinear.estimators.history_model import HistoryModel
 from bilinear.estimators.implicit_als import ImplicitALS
+from bilinear.estimators.popularity import Popularity
+from bilinear.estimators.ranking_factorization import RankingFactorization
 from bilinear.estimators.recommender import Recommender
 from bilinear.model.parameters import Array
 from bilinear.objective.fold_in import fold_in
@@ -28,12 +30,18 @@ class Weights(NamedTuple):
 class Folding(Protocol):
     """Folds ratings (rows of items, ascending, and their values) into one model."""
 
+    has_weights: bool
+    """Whether a folded user ranks by weights; else the model scores the history."""
+
+    beyond_bias: bool
+    """Whether contributions come on top of the item's bias, or hold all of the score."""
+
     def weights(self, items: NDArray[np.int32], ratings: NDArray[np.float32]) -> Weights: ...
 
     def contributions(
         self, items: NDArray[np.int32], ratings: NDArray[np.float32], item: int
     ) -> NDArray[np.float64]:
-        """(n,) what each rating adds to the score of `item`, beyond mean and item bias."""
+        """(n,) what each rating adds to the score of `item`."""
         ...
 
     def usable(self, ratings: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -43,6 +51,8 @@ class Folding(Protocol):
 
 class RatingFolding:
     """Of models of ratings: the exact minimum over one user's weights (docs/theory/fold_in.md)."""
+
+    has_weights = beyond_bias = True
 
     def __init__(self, model: RatingModel) -> None:
         self.model = model
@@ -87,10 +97,12 @@ class RatingFolding:
         return clipped
 
 
-class ALSFolding:
-    """Of `ImplicitALS`: one half-step of it."""
+class FactorFolding:
+    """Of ranking models with user factors of their own making; the mean user is the one without history."""
 
-    def __init__(self, model: ImplicitALS) -> None:
+    has_weights = beyond_bias = True
+
+    def __init__(self, model: ImplicitALS | RankingFactorization) -> None:
         self.model = model
 
     def weights(self, items: NDArray[np.int32], ratings: NDArray[np.float32]) -> Weights:
@@ -100,10 +112,26 @@ class ALSFolding:
     def contributions(
         self, items: NDArray[np.int32], ratings: NDArray[np.float32], item: int
     ) -> NDArray[np.float64]:
-        """By the linear system that gives the user's factors, less the mean user's share of the score.
+        """What a user with this one rating would get beyond the mean user."""
+        return _one_by_one(self.model, items, ratings, item) - float(self.model.parameters_.item_biases[item])
 
-        The mean user's score is the item's bias here. Ratings below the threshold add nothing.
-        """
+    def usable(self, ratings: NDArray[np.float32]) -> NDArray[np.float32]:
+        return _positive_if_weights(self.model, ratings)
+
+
+class ALSFolding(FactorFolding):
+    """Of `ImplicitALS`: one half-step of it, which is a linear system."""
+
+    beyond_bias = False
+
+    def __init__(self, model: ImplicitALS) -> None:
+        super().__init__(model)
+        self.model: ImplicitALS = model
+
+    def contributions(
+        self, items: NDArray[np.int32], ratings: NDArray[np.float32], item: int
+    ) -> NDArray[np.float64]:
+        """By the linear system that gives the user's factors; ratings below the threshold add nothing."""
         model = self.model
         weighted = model._weighted(_one(items, ratings), None, model.item_vocabulary_, "ratings")
         added = np.zeros(len(items))
@@ -119,12 +147,11 @@ class ALSFolding:
         added[np.searchsorted(items, weighted.others)] = weights * reach
         return added
 
-    def usable(self, ratings: NDArray[np.float32]) -> NDArray[np.float32]:
-        return _positive_if_weights(self.model, ratings)
-
 
 class HistoryFolding:
     """Of models that score a history at once, without weights of the user."""
+
+    has_weights = beyond_bias = False
 
     def __init__(self, model: Recommender) -> None:
         self.model = model
@@ -136,14 +163,9 @@ class HistoryFolding:
         self, items: NDArray[np.int32], ratings: NDArray[np.float32], item: int
     ) -> NDArray[np.float64]:
         """What a user with this one rating would get; adds up where the model is linear in histories."""
-        n_items = len(self.model.item_vocabulary_)
-        added = np.zeros(len(items))
-        step = max(1, _AT_ONCE // max(1, n_items))
-        for start in range(0, len(items), step):
-            part = slice(start, start + step)
-            ones = Grouped(np.arange(len(items[part]) + 1), items[part], ratings[part])
-            added[part] = self.model.score_histories(ones)[:, item]
-        return added
+        if isinstance(self.model, Popularity):  # one list for all, whatever a user rated
+            return np.zeros(len(items))
+        return _one_by_one(self.model, items, ratings, item)
 
     def usable(self, ratings: NDArray[np.float32]) -> NDArray[np.float32]:
         return _positive_if_weights(self.model, ratings)
@@ -153,7 +175,22 @@ def folding_of(model: Recommender) -> Folding:
     """How this model folds in."""
     if isinstance(model, RatingModel):
         return RatingFolding(model)
-    return ALSFolding(model) if isinstance(model, ImplicitALS) else HistoryFolding(model)
+    if isinstance(model, ImplicitALS):
+        return ALSFolding(model)
+    return FactorFolding(model) if isinstance(model, RankingFactorization) else HistoryFolding(model)
+
+
+def _one_by_one(
+    model: Recommender, items: NDArray[np.int32], ratings: NDArray[np.float32], item: int
+) -> NDArray[np.float64]:
+    """(n,) scores of one item for users with one rating each."""
+    scores = np.zeros(len(items))
+    step = max(1, _AT_ONCE // max(1, len(model.item_vocabulary_)))
+    for start in range(0, len(items), step):
+        part = slice(start, start + step)
+        ones = Grouped(np.arange(len(items[part]) + 1), items[part], ratings[part])
+        scores[part] = model.score_histories(ones)[:, item]
+    return scores
 
 
 def _positive_if_weights(model: Recommender, ratings: NDArray[np.float32]) -> NDArray[np.float32]:

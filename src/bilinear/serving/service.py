@@ -260,6 +260,7 @@ class Service:
         if person.basis != "non-personal":
             items, values = engine.usable(person.rated, person.ratings)
             added = engine.folding.contributions(items, values, row)
+            bias = bias if engine.folding.beyond_bias else 0.0
         elif engine.retrieval is None:
             mean = float(scores[0])  # the list for all is not personal, and that is all there is
         order = np.argsort(-np.abs(added), kind="stable")
