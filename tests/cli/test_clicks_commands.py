@@ -177,6 +177,8 @@ def test_ratings_train_a_ranking_with_a_threshold(run: Run, ratings_file: Path, 
     assert "relevant from a rating of 3.5" in result["scores"]["RandomWalk"]["protocol"]
     model = bilinear.load(tmp_path / "m")
     assert (model.threshold, model.confidence) == (3.5, "log")
+    evaluated = ok(run("evaluate", tmp_path / "m", ratings_file, "--include-seen")).out
+    assert "relevant from a rating of 3.5" in evaluated  # as it was trained
     assert model.seen_.counts.sum() == 900
     assert len(model.positives_.others) < 900
 

@@ -66,7 +66,8 @@ def command(
         )
     protocol = None
     if task == "ranking":
-        protocol = options.ranking_protocol(cutoffs, relevant_from, seed, negatives, include_seen)
+        relevant = getattr(fitted, "threshold", None) if relevant_from is None else relevant_from
+        protocol = options.ranking_protocol(cutoffs, relevant, seed, negatives, include_seen)
     elif cutoffs or relevant_from is not None or negatives or include_seen:
         raise ParameterValueError(
             "--cutoffs, --relevant-from, --negatives and --include-seen are for rankings: add --task ranking"

@@ -46,7 +46,7 @@ Confidence = Annotated[
 ]
 RelevantFrom = Annotated[
     float | None,
-    typer.Option(help="Ranking: least rating of a test item that is a hit; else --threshold, or all are."),
+    typer.Option(help="Ranking: least rating of a test item that is a hit; else the threshold, or all are."),
 ]
 Cutoffs = Annotated[
     str | None, typer.Option(help="Ranking: lengths of lists, with commas between; else 5,10,20,50.")
