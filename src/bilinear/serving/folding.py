@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.data.interactions import Grouped
+from bilinear.estimators.auto import AutoRanker
 from bilinear.estimators.base import RatingModel
 from bilinear.estimators.history_model import HistoryModel
 from bilinear.estimators.implicit_als import ImplicitALS
@@ -173,6 +174,8 @@ class HistoryFolding:
 
 def folding_of(model: Recommender) -> Folding:
     """How this model folds in."""
+    if isinstance(model, AutoRanker):
+        return folding_of(model.model_)
     if isinstance(model, RatingModel):
         return RatingFolding(model)
     if isinstance(model, ImplicitALS):

@@ -171,9 +171,10 @@ def carry_out(order: Mapping[str, Any]) -> dict[str, Any]:
 
 def _again(old: Recommender, table: Interactions) -> Recommender:
     """A model of the same settings on another table; numbers that were searched are kept."""
-    if isinstance(old, RatingModel):
-        return deepcopy(old).retrain(table)
-    return type(old)(**old.get_params(deep=False)).fit(table)  # nothing was searched, or it is again
+    if hasattr(old, "retrain"):
+        again: Recommender = deepcopy(old).retrain(table)
+        return again
+    return type(old)(**old.get_params(deep=False)).fit(table)  # nothing was searched
 
 
 def _measured(old: Recommender, name: str, split: Split, seed: int) -> Measurement:
