@@ -139,7 +139,7 @@ def race(
                 check=False,
             )
             if done.returncode:
-                print(f"{name} left out: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
+                print(f"{name} left out: {done.stderr.strip()[-500:]}", file=sys.stderr)
                 continue
             times = json.loads(done.stdout.splitlines()[-1])
             found[name]["seconds"].append(statistics.median(times["seconds"]))
@@ -288,7 +288,6 @@ def _irspack(starts: Any, items: Any, n_items: int, solver: str, n_factors: int,
             solver_type={"cg": "CG", "cholesky": "CHOLESKY", "blocks": "IALSPP"}[solver],
             max_cg_steps=3,
             ialspp_subspace_dimension=32,
-            ialspp_iteration=1,
             loss_type="IALSPP",
             n_threads=n_threads,
             random_seed=0,
