@@ -147,6 +147,7 @@ def test_a_saved_model_answers_with_the_same_bits(name, tmp_path):
     model.save(tmp_path / "model")
     again = bilinear.load(tmp_path / "model")
     assert type(again) is type(model)
+    assert (model.has_ratings_, again.has_ratings_) == (False, False)
     assert again.get_params(deep=False).keys() == model.get_params(deep=False).keys()
     assert scores(again).tobytes() == scores(model).tobytes()
     assert list(again.recommend("u02", 5)) == list(model.recommend("u02", 5))

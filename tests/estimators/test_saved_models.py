@@ -228,6 +228,7 @@ DAMAGE = {
     "search that is text": put("search", "table"),
     "search without trials": put("search", {}),
     "report that is a number": put("report", 5),
+    "ratings that are perhaps there": put("has_ratings", "perhaps"),
     "texts that are a number": put("item_texts", 5),
     "texts that are not there": put("item_texts", ["title"]),
     "NaN in factors": tensor("user_factors", poked((3, 1), np.nan)),
@@ -251,7 +252,8 @@ DAMAGE = {
     "ratings of another type": tensor("seen.ratings", lambda array: array.astype(np.int64)),
 }
 REQUIRED = [
-    *("arguments", "estimator", "global_mean", "history", "item_texts", "link", "loss", "n_factors"),
+    *("arguments", "estimator", "global_mean", "has_ratings", "history", "item_texts", "link", "loss"),
+    "n_factors",
     *("n_items", "n_ratings", "n_users", "penalty", "report", "search", "seed", "solver", "source"),
     *("item_biases", "item_factors", "items.blob", "items.offsets", "seen.others", "seen.ratings"),
     *("epochs", "seen.starts", "user_biases", "user_factors", "users.integers"),

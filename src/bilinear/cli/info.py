@@ -27,8 +27,7 @@ def command(model: options.Model, json: options.Json = False) -> None:
         artifact = read_artifact(model, verify=False)
         say_json(artifact.manifest | {"libraries": artifact.libraries})
         return
-    noun = fitted.report_.get("data", {}).get("has_ratings", True)
-    rows = "ratings" if noun else "interactions"
+    rows = "ratings" if fitted.has_ratings_ else "interactions"
     factors = f", {fitted.parameters_.n_factors} factors" if hasattr(fitted, "parameters_") else ""
     say(repr(fitted))
     if hasattr(fitted, "model_"):

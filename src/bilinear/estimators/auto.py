@@ -45,7 +45,8 @@ class AutoRanker(_Learned):
     Args:
         time_budget: seconds for search and last training together. How many trials that allows depends
             on the machine and on what else it does, so two runs may choose differently.
-        n_trials: so many trials instead, whatever they take: the same seed then gives the same model.
+        n_trials: so many trials instead, whatever they take: the same seed then gives the same model. Kinds
+            that need more memory than there is, or by estimate ten minutes of a core a trial, are left out.
         kinds: names of models to try, such as ("RandomWalk", "EASE"); None tries all.
         metric: what decides: "ndcg@20", "recall@10" and the like.
         validation: share of each user's interactions that is held out for it.
@@ -142,6 +143,7 @@ class AutoRanker(_Learned):
         self.model_, self.seed_ = model, seed
         self.user_vocabulary_, self.item_vocabulary_ = model.user_vocabulary_, model.item_vocabulary_
         self.seen_, self.source_ = model.seen_, model.source_
+        self.has_ratings_ = model.has_ratings_
         self.item_texts_, self.report_ = {}, {}
 
     def _check(self, interactions: Interactions) -> tuple[Kind, ...]:

@@ -141,6 +141,7 @@ class Blend(_Learned):
         self.models_, self.weights_ = fitted, weights
         self.user_vocabulary_, self.item_vocabulary_ = first.user_vocabulary_, first.item_vocabulary_
         self.seen_, self.source_ = first.seen_, first.source_
+        self.has_ratings_ = first.has_ratings_
         self.item_texts_, self.report_ = {}, {}
         self.seed_, self.validation_ = None, None
 

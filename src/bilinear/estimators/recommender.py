@@ -31,6 +31,7 @@ class Recommender(Configurable):
     Learned attributes:
         user_vocabulary_, item_vocabulary_: external ids of the rows.
         seen_: the training table grouped by user.
+        has_ratings_: whether that table had ratings; else `seen_.ratings` are counts.
         seed_: int or None.
         source_: what it was trained on, for people.
         item_texts_: titles and other text columns of the items by name, each in row order.
@@ -40,6 +41,7 @@ class Recommender(Configurable):
     user_vocabulary_: Vocabulary
     item_vocabulary_: Vocabulary
     seen_: Grouped
+    has_ratings_: bool = True
     seed_: int | None
     source_: str
     item_texts_: dict[str, PackedText]
@@ -190,7 +192,7 @@ class Recommender(Configurable):
         """Stores what every model keeps of its training table."""
         self.user_vocabulary_ = interactions.user_vocabulary
         self.item_vocabulary_ = interactions.item_vocabulary
-        self.seen_ = interactions.by_user
+        self.seen_, self.has_ratings_ = interactions.by_user, interactions.has_ratings
         self.source_ = interactions.source
         self.item_texts_, self.report_ = {}, {}
 

@@ -66,6 +66,7 @@ def save(model: Recommender, path: Path) -> None:
         "n_ratings": len(model.seen_.ratings),
         "item_texts": list(model.item_texts_),
         "seed": model.seed_,
+        "has_ratings": model.has_ratings_,
         "source": model.source_,
         "report": model.report_,
     }
@@ -131,6 +132,9 @@ def _build(manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> 
             raise ValueError(f"item_texts.{name}: {fault}")
         model.item_texts_[name] = texts
     model.seed_, model.source_ = manifest["seed"], str(manifest["source"])
+    if not isinstance(manifest["has_ratings"], bool):
+        raise ValueError(f"has_ratings is {manifest['has_ratings']!r}")  # noqa: TRY004 - a fault of the file
+    model.has_ratings_ = manifest["has_ratings"]
     model.report_ = dict(manifest["report"])
     model._restore(manifest, tensor)
     return model
