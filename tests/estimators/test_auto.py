@@ -180,6 +180,8 @@ def test_a_trial_that_cannot_be_afforded_is_not_made():
     assert pace.fit_seconds(dense, huge, EASE()) > 1e6
     assert not dense.fits(huge)
     assert dense.fits(sizes)
+    assert dense.bearable(replace(sizes, n_items=15_000))
+    assert not dense.bearable(replace(sizes, n_items=30_000))
     pace.measured(dense, sizes, EASE(), 10, 50.0, 1.0)
     assert pace.fit_seconds(dense, sizes, EASE()) == pytest.approx(50)
     pace.measured(dense, sizes, EASE(), 10, 2.0, 1.0)  # the first had to compile
@@ -231,6 +233,17 @@ def test_a_model_that_fails_is_told_and_the_others_go_on(monkeypatch):
     assert failed
     assert all(trial.note == "failed: of no use here" for trial in failed)
     assert len(model.recommend(TRAIN.user_vocabulary[5], 3)) == 3
+
+
+def test_where_no_model_could_be_tried_the_error_says_why(monkeypatch):
+    def fail(self, interactions, **_):
+        raise ParameterValueError("of no use here")
+
+    monkeypatch.setattr(EASE, "fit", fail)
+    with pytest.raises(
+        ParameterValueError, match="none of the models could be tried .failed: of no use here"
+    ):
+        AutoRanker(n_trials=2, kinds=("EASE",), rng=0).fit(TRAIN)
 
 
 def test_moves_in_the_grid_stay_in_it_and_always_move():

@@ -93,6 +93,9 @@ class Search:
             if not self._best:
                 raise
             ended = "interrupted"
+        if not self._best:
+            why = "; ".join(trial.note for trial in self.trials) or "too little memory, or too long a trial"
+            raise ParameterValueError(f"none of the models could be tried ({why}); allow other kinds")
         parts, value = self._mixture() if ended != "interrupted" else self._single()
         for made, weight in parts:
             note = f"weight {weight:.2f}" if len(parts) > 1 else "chosen"
@@ -122,7 +125,9 @@ class Search:
         while not few and self._split.train.n_ratings * shares[0] / _ETA >= _LEAST_PAIRS:
             shares.insert(0, shares[0] / _ETA)
         pool: list[tuple[Kind, Choice]] = [
-            (kind, kind.default) for kind in self.kinds if kind.fits(self._full)
+            (kind, kind.default)
+            for kind in self.kinds
+            if (kind.fits(self._full) if self.n_trials is None else kind.bearable(self._full))
         ]
         for rung, share in enumerate(shares):
             table, judges = self._part(share, rung, len(shares))
@@ -165,7 +170,7 @@ class Search:
         if self.budget is not None and self.n_made and not self._affordable(cost, kind, refit):
             if not quiet:
                 note = f"not tried: about {cost:.0f} s, and {refit:.0f} s on everything"
-                self.trials.append(AutoTrial(repr(model), kind.name, share, None, note=note))
+                self.trials.append(AutoTrial(kind.describe(choice), kind.name, share, None, note=note))
             return None
         began = perf_counter()
         try:
@@ -175,13 +180,15 @@ class Search:
             value = evaluate_ranking(model, judges.test, protocol, n_threads=self.n_threads)[str(self.metric)]
         except (DivergenceError, MemoryError, ParameterValueError) as error:
             self.n_made += 1
-            self.trials.append(AutoTrial(repr(model), kind.name, share, None, note=f"failed: {error}"))
+            self.trials.append(
+                AutoTrial(kind.describe(choice), kind.name, share, None, note=f"failed: {error}")
+            )
             return None
         took = fitted - began, perf_counter() - fitted
         self.n_made += 1
         self._pace.measured(kind, sizes, model, len(judges.rows), *took)
-        self.trials.append(AutoTrial(repr(model), kind.name, share, value, *took))
-        self._say(share, model, value)
+        self.trials.append(AutoTrial(kind.describe(choice), kind.name, share, value, *took))
+        self._say(share, kind.describe(choice), value)
         made = Made(kind, choice, value, model, len(self.trials) - 1)
         if rung > self._rung:
             self._rung, self._best = rung, {}
@@ -299,7 +306,7 @@ class Search:
         model: RankingModel = kind.make(choice, self.shared)
         return model
 
-    def _say(self, share: float, model: RankingModel, value: float) -> None:
+    def _say(self, share: float, model: str, value: float) -> None:
         of = f"{self.n_made:3d} of {self.n_trials}" if self.n_trials else f"{self.elapsed():4.0f} s"
         users = "" if share > 0.999 else f" ({share:.0%} of the users)"
-        self.tell.note(f"{of}  {self.metric} {value:.4f}  {model!r}{users}")
+        self.tell.note(f"{of}  {self.metric} {value:.4f}  {model}{users}")

@@ -12,7 +12,7 @@ class AutoTrial:
     """One model that was tried.
 
     Attributes:
-        model: how it was made, in words. kind: its class.
+        model: its class and the arguments that were searched, where they are not the usual. kind: its class.
         share: of the users that it was trained on (of the inner training part).
         value: the metric on the inner validation part; None for a trial that was not made.
         fit_seconds, score_seconds: what it took.

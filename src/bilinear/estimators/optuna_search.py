@@ -102,7 +102,9 @@ def search_with_optuna(
     split = inner_split(interactions, validation, rng)
     judges = Judges.of(split, threshold, rng)
     sizes = Sizes.of(interactions)
-    usable = tuple(name for name in wanted if by_name[name].fits(sizes))
+    usable = tuple(name for name in wanted if by_name[name].bearable(sizes))
+    if not usable:
+        raise ParameterValueError(f"kinds={kinds!r}: none of them fits in memory and ten minutes a trial")
     rules = _rules(interactions, wanted_metric, validation, threshold, confidence, rng, usable)
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # what failed is in the table

@@ -28,6 +28,7 @@ Choice = Mapping[str, int]
 """A place in each argument's grid."""
 
 _MOST_MEMORY = 0.6  # of what is free
+_LONGEST = 600.0  # seconds of one core a trial where nobody set a budget
 _SCORE_RATE = 2.5e8  # multiply-adds a second and thread, before one was measured
 
 
@@ -87,10 +88,22 @@ class Kind:
             **self.fixed, **chosen, **{name: value for name, value in shared.items() if name in known}
         )
 
+    def describe(self, choice: Choice) -> str:
+        """A place of the grid in words, without what all trials have in common."""
+        return repr(self.model(**{name: values[choice[name]] for name, values in self.grid.items()}))
+
     def fits(self, sizes: Sizes) -> bool:
         """Whether memory allows it."""
         free = free_memory()
         return free is None or self.memory(sizes) <= _MOST_MEMORY * free
+
+    def bearable(self, sizes: Sizes) -> bool:
+        """Whether memory allows it, and a trial would take about ten minutes of one core at most.
+
+        By the guess alone, never by the clock: for searches that count trials.
+        """
+        work = self.fit_work(sizes, self.make(self.default, {}))
+        return self.fits(sizes) and work <= _LONGEST * self.rate
 
     def neighbour(self, choice: Choice, rng: np.random.Generator) -> Choice:
         """A place near by: one or two arguments moved by one or two steps."""
