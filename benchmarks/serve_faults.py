@@ -40,6 +40,7 @@ class Written:
 def main() -> None:
     parser = common.arguments(__doc__)
     parser.add_argument("--kills", type=int, default=100, help="of each store")
+    parser.add_argument("--store", choices=["SQLite", "PostgreSQL"], help="only this one")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     rows: list[list[str]] = []
@@ -54,6 +55,8 @@ def main() -> None:
             else:
                 urls["PostgreSQL"] = postgres.address
             for store, url in urls.items():
+                if given.store not in (None, store):
+                    continue
                 found = killed(folder, url, given.kills, random.Random(given.seed))
                 numbers[f"kill -9, {store}"] = found
                 rows.append([f"kill -9, {store}", *(f"{found[name]:,}" for name in _COUNTS)])

@@ -455,6 +455,23 @@ def test_retraining_of_a_ranking_model(table: Interactions, tmp_path: Path) -> N
     assert trained_on(bilinear.load(tmp_path / "out")).n_ratings == table.n_ratings
 
 
+def test_a_model_of_clicks_takes_counts(table: Interactions, tmp_path: Path) -> None:
+    users, items = table.user_vocabulary.decode(table.users), table.item_vocabulary.decode(table.items)
+    RandomWalk(n_neighbours=20).fit(Interactions.from_columns(users, items)).save(tmp_path / "model")
+    url = f"sqlite:///{tmp_path / 'f.db'}"
+    service = Service(ModelFolder(tmp_path / "model"), open_store(url))
+    assert service.info(m.Nothing()).has_ratings is False
+    rate(service, "new", i3=2.0)
+    with pytest.raises(Conflict, match="positive"):
+        service.feedback_row("new", "item/4 ü", 0.0, None)
+    order = {"model": str(tmp_path / "model"), "store": url, "out": str(tmp_path / "out")}
+    assert carry_out(order | {"max_worse": 0.0, "bound": 0.0})["good_enough"]
+    made = bilinear.load(tmp_path / "out")
+    assert made.has_ratings_ is False
+    assert made.seen_.ratings.sum() == table.n_ratings + 2
+    service.store.close()
+
+
 def test_items_of_another_file_take_the_place_of_titles(model_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "items.csv").write_text("item,title,genres\nitem/3 ü,Other title,Noir|Sea\n")
     model, _ = ModelFolder(model_folder, items=tmp_path / "items.csv").load()

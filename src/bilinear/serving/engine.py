@@ -176,7 +176,7 @@ class Engine:
         if isinstance(self.model, RatingModel):
             message = f"rating {rating:g} lies outside the model's range [{low:g}, {high:g}]"
         else:
-            message = f"rating {rating:g}: this model weighs by ratings, which must be positive"
+            message = f"rating {rating:g}: this model takes it as a count or a weight, which is positive"
         raise Conflict(message, code="rating_out_of_range")
 
     @cached_property
@@ -184,7 +184,7 @@ class Engine:
         if isinstance(self.model, RatingModel):
             return self.model.link_.bounds
         weighs = isinstance(self.model, HistoryModel) and self.model.confidence != "equal"
-        return (1e-30 if weighs else -np.inf), np.inf
+        return (1e-30 if weighs or not self.model.has_ratings_ else -np.inf), np.inf
 
     def history(self, row: int) -> dict[int, float]:
         if row < 0:

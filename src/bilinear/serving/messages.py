@@ -330,6 +330,7 @@ class ModelInfo(Struct, frozen=True):
     n_ratings: int
     n_factors: int | None
     rating_range: list[float] | None
+    has_ratings: Annotated[bool, Meta(description="False for a model of clicks: a rating is a count there.")]
     source: str
     held_out: Annotated[dict[str, float] | None, Meta(description="Score when it was measured.")]
     loaded_at: float

@@ -105,7 +105,16 @@ def trained_on(model: Recommender) -> Interactions:
     seen = model.seen_
     users = np.repeat(np.arange(len(seen.starts) - 1, dtype=np.int32), seen.counts)
     vocabularies = model.user_vocabulary_, model.item_vocabulary_
-    return Interactions.from_rows(users, seen.others, seen.ratings, None, *vocabularies, source=model.source_)
+    return Interactions.from_rows(
+        users,
+        seen.others,
+        seen.ratings,
+        None,
+        *vocabularies,
+        source=model.source_,
+        has_ratings=model.has_ratings_,
+        duplicates="last" if model.has_ratings_ else "sum",
+    )
 
 
 def retrained(

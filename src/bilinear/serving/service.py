@@ -348,6 +348,7 @@ class Service:
             len(model.seen_.ratings),
             None if parameters is None else parameters.n_factors,
             bounds,
+            model.has_ratings_,
             model.source_,
             held_out(model),
             engine.loaded_at,
