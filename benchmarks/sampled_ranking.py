@@ -37,7 +37,7 @@ MODELS: dict[str, Callable[[], RankingModel]] = {
     "Popularity": Popularity,
     "RandomWalk": RandomWalk,
     "RankingFactorization, defaults": lambda: RankingFactorization(rng=0),
-    "softmax, 256 factors, whole users": lambda: by_users(256, SampledSoftmax(0.15), 60),
+    "softmax, 256 factors, whole users": lambda: by_users(256, SampledSoftmax(0.1), 60),
     "cosine contrastive, 64 factors, whole users": lambda: by_users(64, CosineContrastive(), 60),
     "cosine contrastive, 64 factors": lambda: RankingFactorization(64, CosineContrastive(), rng=0),
 }
@@ -52,7 +52,7 @@ SPEED: dict[str, tuple[RankingLoss, int]] = {
 def by_users(n_factors: int, loss: RankingLoss, n_epochs: int) -> RankingFactorization:
     """Whole users as batches: cheap epochs, more of them."""
     solver = MiniBatch(Adam(), batch_size=8192, n_epochs=n_epochs, learning_rate=0.01, schedule=Cosine())
-    return RankingFactorization(n_factors, loss, solver, n_negatives=512, order="users", rng=0)
+    return RankingFactorization(n_factors, loss, solver, n_negatives=256, order="users", rng=0)
 
 
 def main() -> None:
