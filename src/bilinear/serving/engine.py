@@ -60,6 +60,7 @@ class Engine:
         parameters = model.dot_product()
         self.folding = folding_of(model)
         self._cards: dict[int, tuple[str, str, list[str]]] = {}
+        self._names_by_text: dict[str, list[str]] = {}
         by_weights = parameters is not None and self.folding.has_weights
         self.retrieval = DotRetrieval(parameters) if parameters is not None and by_weights else None
         self.n_items, self.n_users = len(model.item_vocabulary_), len(model.user_vocabulary_)
@@ -82,7 +83,13 @@ class Engine:
 
     def categories(self, row: int) -> list[str]:
         genres = self.model.item_texts_.get("genres")
-        return [] if genres is None else [name for name in genres[row].split("|") if name]
+        if genres is None:
+            return []
+        text = genres[row]
+        names = self._names_by_text.get(text)  # few texts for many items, so that their lists are shared
+        if names is None:
+            names = self._names_by_text[text] = [name for name in text.split("|") if name]
+        return names
 
     def item_rows(self, items: Sequence[str]) -> NDArray[np.int32]:
         """Rows of items, -1 where unknown; a few microseconds each at most, also for a few at a time."""
