@@ -117,7 +117,7 @@ def _generator(vectors: int) -> Any:
 _add_tile_1, _add_tile_2 = _tile_of(1), _tile_of(2)
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _add_strip(left, a, b, right, c, n, keep, sign, out, i, first):  # type: ignore[no-untyped-def]
     """As a tile, for all columns of `out` from `first`, a multiple of `LINE`."""
     lanes, last = _VECTOR_BYTES // right.itemsize, out.shape[1]
@@ -130,7 +130,7 @@ def _add_strip(left, a, b, right, c, n, keep, sign, out, i, first):  # type: ign
         j += lanes
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def add_products(rows, n, out):  # type: ignore[no-untyped-def]
     """The upper triangle of out += rows[:n].T @ rows[:n].
 
@@ -142,7 +142,7 @@ def add_products(rows, n, out):  # type: ignore[no-untyped-def]
         _add_strip(rows, 0, i, rows, 0, n, one, one, out, i, i // LINE * LINE)
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _factor_block(system, i, inverses):  # type: ignore[no-untyped-def]
     """inverses[i : i + TILE] = the inverse of U, where the block of `system` at (i, i) is U^T U."""
     zero, one = system.dtype.type(0), system.dtype.type(1)
@@ -166,7 +166,7 @@ def _factor_block(system, i, inverses):  # type: ignore[no-untyped-def]
         inverse[c, c] = scale
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def factor(system, inverses):  # type: ignore[no-untyped-def]
     """Factors 1 + system = U^T U in place by the upper triangle of `system`.
 
@@ -186,7 +186,7 @@ def factor(system, inverses):  # type: ignore[no-untyped-def]
         _add_strip(inverses, i, 0, system, i, TILE, zero, one, system, i, first)
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def solve(upper, inverses, x):  # type: ignore[no-untyped-def]
     """x = (U^T U)^-1 x with what `factor` left. Cost: O(width^2)."""
     width = len(upper)

@@ -16,6 +16,9 @@ from bilinear.kernels.sgd import loss_and_slope
 # Sums may be reordered into vector lanes; NaN and infinity keep their meaning.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
 
+# Functions are inlined by force: one that is called by its name is, in the process that compiles the
+# kernel, another copy of it than in the kernel that later processes load, and rounds differently.
+
 PLAIN, MOMENTUM, NESTEROV, ADAGRAD, ROW_ADAGRAD, RMSPROP, ADAM, RADAM, LAMB, LARS = range(10)
 
 Side = namedtuple(
@@ -170,7 +173,7 @@ def _over_rows(step: Any) -> Any:
     """A step of the first `used` touched rows. One loop a rule, as views that are taken inside a
     choice between rules would each be counted by an atomic instruction."""
 
-    @njit(nogil=True, fastmath=_FAST, error_model="numpy")
+    @njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
     def rows_step(  # type: ignore[no-untyped-def]
         rows, gradients, states, touched, used, rate, momentum, t, left, right, decay, epsilon
     ):
@@ -242,7 +245,7 @@ def _slot(side, n, used):  # type: ignore[no-untyped-def]
     return slot, used
 
 
-@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _finish_rows(rows, gradients, touched, pulls, used, l2, largest):  # type: ignore[no-untyped-def]
     """Adds the L2, cuts every entry to [-largest, largest]; returns the sum of squares."""
     width, squares = rows.shape[1], 0.0
@@ -259,7 +262,7 @@ def _finish_rows(rows, gradients, touched, pulls, used, l2, largest):  # type: i
     return squares
 
 
-@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _step_rows(  # type: ignore[no-untyped-def]
     rows, gradients, states, touched, used, rule, rate, momentum, t, decay, epsilon, scale, weight_decay
 ):
@@ -279,7 +282,7 @@ def _step_rows(  # type: ignore[no-untyped-def]
     _step(rule, rows, gradients, states, touched, used, rate, momentum, t, left, right, decay, epsilon)
 
 
-@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _draw_near(row, other, share):  # type: ignore[no-untyped-def]
     """row += share * (other - row)."""
     share = row.dtype.type(share)
@@ -287,7 +290,7 @@ def _draw_near(row, other, share):  # type: ignore[no-untyped-def]
         row[f] += share * (other[f] - row[f])
 
 
-@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _catch_up(side, used, t, memory):  # type: ignore[no-untyped-def]
     """Brings the running means of the touched rows, which are about to move, to step t - 1."""
     for slot in range(used):
@@ -299,7 +302,7 @@ def _catch_up(side, used, t, memory):  # type: ignore[no-untyped-def]
         side.seen[n] = t
 
 
-@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _look_ahead(side, used, every, pull_back):  # type: ignore[no-untyped-def]
     """Counts a step of the touched rows; those whose turn it is go back to their slow copies."""
     for slot in range(used):
@@ -312,7 +315,7 @@ def _look_ahead(side, used, every, pull_back):  # type: ignore[no-untyped-def]
             side.factors[n] = side.slow_factors[n]
 
 
-@njit(nogil=True, fastmath=_FAST, error_model="numpy")
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _take_steps(  # type: ignore[no-untyped-def]
     side, used, dense, rule, rate, momentum, t, decay, epsilon, scale,
     weight_decay_factors, weight_decay_biases, every, pull_back, memory,

@@ -1,0 +1,41 @@
+"""The process that compiles a kernel and those that load it later compute the same bits."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+FIT = """
+import hashlib, sys
+import bilinear
+table = bilinear.synthetic_ratings(120, 60, 2500, 3, noise=0.3, rng=1)
+numbers = {"n_factors": 8, "l2": 0.2, "l2_biases": 0.2, "validation_fraction": 0, "rng": 0}
+models = {
+    "adam": lambda: bilinear.MatrixFactorization(**numbers, solver=bilinear.MiniBatch(bilinear.Adam(), n_epochs=3)),
+    "sgd": lambda: bilinear.MatrixFactorization(**numbers, solver=bilinear.SGD(n_epochs=3)),
+    "als": lambda: bilinear.MatrixFactorization(**numbers, solver=bilinear.ALS(n_epochs=3)),
+    "implicit": lambda: bilinear.ImplicitALS(n_factors=8, n_epochs=3, rng=0),
+    "bpr": lambda: bilinear.RankingFactorization(n_factors=8, rng=0),
+}
+model = models[sys.argv[1]]().fit(table)
+digest = hashlib.sha256()
+for array in model.dot_product().arrays().values():
+    digest.update(array.tobytes())
+print(digest.hexdigest())
+"""
+
+
+@pytest.mark.parametrize("model", ["adam", "sgd", "als", "implicit", "bpr"])
+def test_the_bits_do_not_depend_on_who_compiled(model, tmp_path):
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    compiled, loaded = (
+        subprocess.run(
+            [sys.executable, "-c", FIT, model], env=environment, capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    )
+    assert any(tmp_path.rglob("*.nbc"))
+    assert compiled == loaded
