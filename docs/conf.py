@@ -47,6 +47,10 @@ LAB = {
     "generalisation": "l2_curve Curve CurvePoint permuted_control Permuted effective_rank factor_curve",
     "polish": "polish Polished",
     "problem": "Problem",
+    "races": "race Race Runner Finish Trial",
+    "racers": "racers",
+    "paired": "Difference",
+    "held_out": "study Study Errors",
 }
 
 

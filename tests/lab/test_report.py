@@ -87,6 +87,15 @@ def test_the_global_optimum_is_not_the_best_model() -> None:
         l2_curve(objective, test, (), 3)
 
 
+def test_columns_of_rounding_size_count_in_no_rank() -> None:
+    train, test = planted()
+    objective = Objective(SquaredError(), Identity(-99.0, 99.0), L2(1.0, 1e9, 0.0), train)
+    much, planted_size = l2_curve(objective, test, (300, 6), 10).points
+    assert much.ratio < 1
+    assert much.rank == 0
+    assert planted_size.rank == 3
+
+
 def test_shuffled_ratings_show_memorising(model: MatrixFactorization, ratings: Interactions) -> None:
     found = permuted_control(model, ratings, ratings)
     assert found.train_rmse < found.permuted_train_rmse < found.mean_train_rmse

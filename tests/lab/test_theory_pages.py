@@ -15,7 +15,6 @@ from bilinear.lab.curvature import imbalance, smallest_curvature
 from bilinear.lab.hessian import Hessian
 from bilinear.lab.polish import polish
 from bilinear.lab.problem import Problem
-from bilinear.lab.stationarity import where_did_it_end
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.training.biases import solve_biases
@@ -48,17 +47,6 @@ def test_docstrings_cite_pages_that_are_there() -> None:
     for file in (ROOT / "src").rglob("*.py"):
         for cited in re.findall(r"docs/theory/\w+\.md", file.read_text(encoding="utf-8")):
             assert (ROOT / cited).exists(), f"{file.name} cites {cited}"
-
-
-def test_the_three_cell_problem_has_a_fourth_minimum() -> None:
-    problem = plain([[1, HIDDEN, 2], [HIDDEN, 2, HIDDEN], [2, -2, HIDDEN]], 0.1)
-    start = np.array([0.46, -3.04, -0.91, -1.19, -0.42, 2.95])
-    found = where_did_it_end(problem.unpack(polish(problem, start).at), problem)
-    assert found.verdict == "rank-limited"
-    assert found.polished.loss == pytest.approx(5.95223, abs=1e-5)
-    assert found.certificate.ratio == pytest.approx(27.1625, rel=1e-4)
-    assert found.curvature is not None
-    assert found.curvature.smallest == pytest.approx(0.2, abs=1e-8)
 
 
 def test_every_stationary_point_of_full_rank_is_optimal_where_factors_suffice() -> None:

@@ -13,15 +13,15 @@ from bilinear.data.interactions import Interactions
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.base import RatingModel
 from bilinear.lab.certificate import certificate
-from bilinear.lab.curvature import balanced, principal_axes
+from bilinear.lab.curvature import principal_axes
 from bilinear.lab.descend import descend
 from bilinear.lab.problem import Problem, Vector
-from bilinear.model.link import Link
+from bilinear.model.link import Identity, Link
 from bilinear.model.parameters import Parameters
 from bilinear.model.scoring import score_rows
 from bilinear.objective.objective import Objective
 
-_USED = 1e-6  # of the largest singular value: what counts in a rank
+_USED = 1e-4  # of the deviation of the targets: what a factor must add to the scores to count in a rank
 
 
 @dataclass(frozen=True)
@@ -183,6 +183,7 @@ def l2_curve(
         raise ParameterValueError("no l2 to try; give some, such as (10, 3, 1, 0.3)")
     table, link = objective.interactions, objective.link
     mean = link.score(float(table.ratings.mean(dtype=np.float64)))
+    deviation = float(table.ratings.std(dtype=np.float64)) if isinstance(link, Identity) else 1.0
     rng = np.random.default_rng(seed)
     at: Vector | None = None
     points = []
@@ -195,7 +196,7 @@ def l2_curve(
         start = at + 1e-3 * rng.standard_normal(len(at))
         at = descend(problem, start, tolerance=tolerance, max_products=max_products).at
         found, parameters = certificate(problem, at), problem.unpack(at)
-        sizes = (problem.parts(balanced(problem, at)).user_factors ** 2).sum(axis=0)
+        added = singular_values(parameters) / np.sqrt(table.n_users * table.n_items)  # RMS over all pairs
         points.append(
             CurvePoint(
                 float(l2),
@@ -203,7 +204,7 @@ def l2_curve(
                 found.loss,
                 found.relative_gap,
                 found.ratio,
-                int((sizes > _USED * sizes.max(initial=0)).sum()) if sizes.any() else 0,
+                int((added > _USED * deviation).sum()),
                 rmse(parameters, link, table),
                 rmse(parameters, link, test),
                 None if later is None else rmse(parameters, link, later),
