@@ -18,7 +18,7 @@ from bilinear.estimators.random_walk import RandomWalk
 from bilinear.estimators.ranking import RankingModel
 from bilinear.estimators.ranking_factorization import RankingFactorization
 from bilinear.model.blocks import checked_threads
-from bilinear.objective.ranking_losses import CosineContrastive
+from bilinear.objective.ranking_losses import CosineContrastive, SampledSoftmax
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import Adam
 from bilinear.training.schedules import Cosine
@@ -244,7 +244,10 @@ KINDS: tuple[Kind, ...] = (
         RankingFactorization,
         {
             "n_factors": (32, 64, 128, 256),
-            "loss": tuple(CosineContrastive(margin) for margin in (0.1, 0.25, 0.4, 0.55, 0.7, 0.85)),
+            "loss": (
+                *(SampledSoftmax(temperature) for temperature in (0.07, 0.1, 0.15, 0.25)),
+                CosineContrastive(0.4, 10.0),
+            ),
         },
         {"n_factors": 1, "loss": 2},
         _sampled_work,
@@ -252,6 +255,7 @@ KINDS: tuple[Kind, ...] = (
         rate=1e9,
         fixed={
             "solver": MiniBatch(Adam(), batch_size=8192, n_epochs=30, learning_rate=0.01, schedule=Cosine()),
+            "order": "users",
             "validation_fraction": 0.0,
         },
     ),
