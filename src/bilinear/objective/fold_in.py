@@ -75,7 +75,10 @@ def fold_in(
     while np.linalg.norm(slope) > _TOLERANCE * start and steps < _MAX_STEPS:
         bend = loss.curvature(offset + design @ at, targets, link)
         hessian = design.T @ (bend[:, None] * design) + np.diag(ridge)
-        step = np.linalg.lstsq(hessian, slope, rcond=None)[0]  # the shortest where l2 is zero
+        if (ridge > 0).all():
+            step = np.linalg.solve(hessian, slope)
+        else:  # perhaps singular: the shortest of its steps
+            step = np.linalg.lstsq(hessian, slope, rcond=None)[0]
         before, size = value(at), 1.0
         while value(at - size * step) > before - 1e-4 * size * float(slope @ step) and size > 1e-8:
             size /= 2
