@@ -1,7 +1,7 @@
 """Millions of ratings a second in an epoch of SGD: bilinear's grid against LIBMF, in one run.
 
 Synthetic ratings (138,000 users x 27,000 items, popularity skewed, low rank plus noise). bilinear
-fits mean, biases and factors; LIBMF factors alone. LIBMF's time an epoch is that of six epochs less
+fits mean, biases and factors; LIBMF factors alone. LIBMF's time an epoch is that of four epochs less
 that of one, over five, so that its preprocessing does not count; bilinear's is that of its epochs
 after the first. Also: a limit of the machine, the rate of random read-modify-writes of factor rows
 from a table as large as the cells of the grid, two rows a rating.
@@ -24,7 +24,7 @@ from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.training.grid import _CACHE
 from bilinear.training.sgd import SGD
 
-EPOCHS = 6
+EPOCHS = 4
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -91,8 +91,8 @@ def main() -> None:
             mine, theirs = [], []
             for _ in range(options.repeats):
                 mine.append(ours(k, threads))
-                six, one = libmf(k, threads, EPOCHS), libmf(k, threads, 1)
-                theirs.append(tuple((a - b) / (EPOCHS - 1) for a, b in zip(six, one, strict=True)))
+                long, one = libmf(k, threads, EPOCHS), libmf(k, threads, 1)
+                theirs.append(tuple((a - b) / (EPOCHS - 1) for a, b in zip(long, one, strict=True)))
             (wall, cpu), (peer_wall, peer_cpu) = (
                 [statistics.median(n / 1e6 / run[c] for run in runs) for c in (0, 1)]
                 for runs in (mine, theirs)
