@@ -58,4 +58,4 @@ class Lines(Quiet):
 
 if __name__ == "__main__":
     folder, case = sys.argv[1:]
-    print(digest(model(case).fit(TABLE, checkpoint=Checkpoint(folder, minutes=1e-3), progress=Lines())))
+    print(digest(model(case).fit(TABLE, checkpoint=Checkpoint(folder, minutes=1e-5), progress=Lines())))
