@@ -53,8 +53,9 @@ export function Stars({ scale, value, title, onRate, loud }: {
   const rounded = (rating: number) => Math.min(top, Math.max(low, low + Math.round((rating - low) / step) * step));
   const at = (event: MouseEvent) => {
     const box = (event.currentTarget as HTMLElement).getBoundingClientRect();
-    const share = (event.clientX - box.left) / box.width;
-    return rounded(Math.max(low, top * Math.ceil(share * top / step) * step / top));
+    // A finger gives whole stars.
+    const share = (event.clientX - box.left) / box.width, fine = (event as PointerEvent).pointerType === "touch" ? Math.max(step, top / stars) : step;
+    return rounded(Math.max(low, Math.ceil(share * top / fine) * fine));
   };
   const commit = (rating: number | null) => { clearTimeout(timer.current); setDraft(null); setHover(null); onRate(rating); };
   const soon = (rating: number) => {
@@ -149,7 +150,8 @@ export function Finder({ label, placeholder, find, onChoose, nothing }: {
         aria-activedescendant={shown && active >= 0 ? `${id}-${active}` : undefined}
         value={words} onInput={(event) => { setWords(event.currentTarget.value); setOpen(true); }}
         onFocus={() => setOpen(true)} onKeyDown={onKey} />
-      <ul id={`${id}-list`} role="listbox" aria-label={label} hidden={!shown}>
+      <ul id={`${id}-list`} role="listbox" aria-label={label} hidden={!shown}
+        onMouseDown={(event) => event.preventDefault() /* the field keeps the focus, so the list stays until the click */}>
         {shown && found.map((choice, n) => (
           <li key={choice.id} id={`${id}-${n}`} role="option" aria-selected={n === active} onClick={() => choose(choice)}
             onPointerMove={() => setActive(n)}>

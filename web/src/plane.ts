@@ -81,7 +81,9 @@ export class Plane {
 
   flyTo(item: number): void {
     const scale = Math.max(this.view.scale, this.whole.scale * 4);
-    this.fly({ x: this.points.x[item], y: this.points.y[item], scale });
+    // Beside the panel, or above it on a phone.
+    const wide = this.width > 640, right = wide ? 170 / scale : 0, down = wide ? 0 : 0.22 * this.height / scale;
+    this.fly({ x: this.points.x[item] + right, y: this.points.y[item] - down, scale });
   }
   showAll(): void { this.fly({ ...this.whole }); }
   zoom(factor: number): void { this.fly({ ...this.view, scale: this.view.scale * factor }); }
@@ -242,6 +244,8 @@ export class Plane {
   /** Names of what is chosen or marked and of the most rated items in sight, each where it covers no other. */
   private drawNames(ink: string, paper: string, ring: (item: number, colour: string, thick: number) => void): void {
     const { pen, width, height } = this, taken: number[][] = [];
+    const panel = this.canvas.parentElement?.querySelector<HTMLElement>(".map-panel");
+    if (panel) taken.push([panel.offsetLeft, panel.offsetTop, panel.offsetLeft + panel.offsetWidth, panel.offsetTop + panel.offsetHeight]);
     const wanted = this.chosen >= 0 ? [this.chosen, ...this.near] : [...this.marks.recommended];
     const most = wanted.length + Math.max(8, Math.min(34, Math.round(width * height / 26000)));
     pen.textAlign = "left"; pen.textBaseline = "middle"; pen.lineJoin = "round";
