@@ -114,6 +114,8 @@ function Data({ data }: { data: Loose }) {
   return <Part head="Data"><dl class="tiles">{tiles.map(([name, value, form]) => <div key={name}><dd>{form(value!)}</dd><dt>{name}</dt></div>)}</dl></Part>;
 }
 
+const STATES: Record<string, string> = { running: "Training", live: "A new model is live", refused: "The new model was refused", failed: "Training failed" };
+
 function NewModels({ served, onChange }: { served: Served; onChange: () => Promise<void> }) {
   const [state, setState] = useState<RetrainState | null>(null), [said, setSaid] = useState<string | null>(null);
   const [asked, setAsked] = useState(0);
@@ -151,7 +153,7 @@ function NewModels({ served, onChange }: { served: Served; onChange: () => Promi
         <button type="button" onClick={() => void act(api.reload, "The folder was opened again.")}>Reload the folder</button>
       </p>
       <p class="faint" role="status">
-        {said ?? (now && now.state !== "never" ? <>{now.message}{now.ended_at !== null && ` (${when(now.ended_at)})`}{now.score !== null && `; ${now.metric} ${now.score.toFixed(4)}, bound ${now.bound?.toFixed(4) ?? "none"}`}</> : `Live since ${when(served.info.loaded_at)}; feedback goes to ${served.info.feedback}.`)}
+        {said ?? (now && now.state !== "never" ? `${STATES[now.state]}${now.ended_at === null ? "" : `, ${when(now.ended_at)}`}: ${now.message}.` : `Live since ${when(served.info.loaded_at)}; feedback goes to ${served.info.feedback}.`)}
       </p>
     </Part>
   );

@@ -26,7 +26,7 @@ export function RecommendView({ served }: { served: Served }) {
   return (
     <div class="halves">
       <section class="you" aria-label="You">
-        <Who />
+        <Who likes={scale.kind === "like"} />
         <h2>{scale.kind === "like" ? "What do you like?" : "What have you seen?"}</h2>
         <Finder label="Find an item by its title" placeholder="Find a title" find={findItems}
           nothing={(words) => `no title with “${words}”`}
@@ -41,8 +41,8 @@ export function RecommendView({ served }: { served: Served }) {
   );
 }
 
-function Who() {
-  const session = useSession();
+function Who({ likes }: { likes: boolean }) {
+  const session = useSession(), given = likes ? "likes" : "ratings";
   const [asking, setAsking] = useState(false);
   const isUser = session.user !== null;
   return (
@@ -58,8 +58,8 @@ function Who() {
           onChoose={({ id }) => { setAsking(false); void become(id); }} />
       )}
       <p class="faint">
-        {isUser ? <>Ratings are stored by the server. <a href={`#/user?id=${encodeURIComponent(session.user!)}`}>All about this user</a></>
-          : "Nothing is stored by the server; your ratings stay in this browser."}
+        {isUser ? <>The server stores {given === "likes" ? "what they like" : "their ratings"}. <a href={`#/user?id=${encodeURIComponent(session.user!)}`}>All about this user</a></>
+          : `The server stores nothing; your ${given} stay in this browser.`}
       </p>
     </div>
   );

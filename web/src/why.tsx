@@ -61,6 +61,6 @@ function linesOf(found: Explained, n: number | null, scale: Scale, whose: string
   }
   const others = n === null ? 0 : n - found.contributions.length, noun = scale.kind === "like" ? "like" : "rating";
   if (Math.abs(found.others) > 5e-4) lines.push({ what: others > 0 ? `${whose} ${plural(others, `other ${noun}`)}` : `${whose} other ${noun}s`, value: found.others, kind: "own" });
-  if (found.basis !== "non-personal" && Math.abs(found.rest) > 5e-3) lines.push({ what: "what training found beyond these", value: found.rest, kind: "rest" });
+  if (found.basis !== "non-personal" && Math.abs(found.rest) > 5e-3) lines.push({ what: found.basis === "training" ? "what training found beyond these" : "what these do together, beyond one by one", value: found.rest, kind: "rest" });
   return lines;
 }
