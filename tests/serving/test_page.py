@@ -52,16 +52,15 @@ def address(
     command = [sys.executable, "-c", "from bilinear.cli import main; main()", "serve", str(folder / "model")]
     command += ["--store", f"sqlite:///{folder / 'f.db'}", "--port", "0"]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    with (folder / "log").open("w+") as log:
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=folder)
-        assert process.stderr is not None
-        said = process.stderr.readline()
-        assert said.startswith("http://"), said + process.stderr.read()
-        yield said.split()[0]
-        process.send_signal(signal.SIGTERM)
-        log.write(process.stderr.read())
-        process.wait()
-        process.stderr.close()
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=folder)
+    assert process.stderr is not None
+    said = process.stderr.readline()
+    assert said.startswith("http://"), said + process.stderr.read()
+    yield said.split()[0]
+    process.send_signal(signal.SIGTERM)
+    process.stderr.read()
+    process.wait()
+    process.stderr.close()
 
 
 class Watched:
@@ -200,6 +199,39 @@ def test_the_map_by_keys(watched: Watched) -> None:
     page.locator(".sight li").first.wait_for()
     assert page.locator(".map-stage canvas").first.get_attribute("data-kind") == "webgl"
     assert watched.fits()
+
+
+def test_rating_in_the_list_by_keys_goes_on_to_the_next(watched: Watched) -> None:
+    page = watched.page
+    watched.open()
+    page.get_by_role("heading", name="Best for everyone").wait_for()
+    first = watched.titles()[0]
+    page.get_by_role("slider", name=f"Rating of {first}").press("End")
+    page.keyboard.press("Enter")
+    watched.known(1)
+    second = watched.titles()[0]
+    assert second != first
+    page.get_by_role("slider", name=f"Rating of {second}", exact=True).and_(page.locator(":focus")).wait_for()
+
+
+def test_the_labs_verdict_where_there_is_one(watched: Watched) -> None:
+    page = watched.page
+
+    def with_verdict(route: Any) -> None:
+        answer = route.fetch()
+        found = answer.json()
+        found["report"]["lab"] = {
+            "headline": "Training arrived at a minimum.",
+            "sections": [{"question": "Is it <b>linear</b>?", "answer": "No.", "facts": [["share", "4 %"]]}],
+        }
+        route.fulfill(response=answer, json=found)
+
+    page.route("**/v1/model/report", with_verdict)
+    watched.open("#/model")
+    page.get_by_text("Training arrived at a minimum.").wait_for()
+    page.get_by_role("heading", name="Is it <b>linear</b>?").wait_for()  # shown as text, whatever it holds
+    page.get_by_text("The numbers").click()
+    page.get_by_text("4 %", exact=True).wait_for()
 
 
 def test_the_model_and_a_user_as_trained(watched: Watched) -> None:

@@ -121,6 +121,13 @@ function List({ served, onOpen }: { served: Served; onOpen: (item: string) => vo
   const before = useBefore(value, `${session.user} ${category}`);
   const rows = useRef<HTMLOListElement>(null);
   useMoves(rows, value);
+  // A rated item leaves the list: the focus goes on to what takes its place.
+  const focused = useRef<number | null>(null);
+  useLayoutEffect(() => {
+    if (focused.current === null) return;
+    rows.current?.children[focused.current]?.querySelector<HTMLElement>(".stars, .like")?.focus({ preventScroll: true });
+    focused.current = null;
+  }, [value]);
   const change = value && before ? value.items.filter((one) => !before.has(one.item)).length : 0;
   return (
     <section class="list" aria-label="Recommendations" aria-busy={waiting}>
@@ -153,7 +160,8 @@ function List({ served, onOpen }: { served: Served; onOpen: (item: string) => vo
                 <StarRow stars={1} share={1} />{one.prediction.toFixed(1)}
               </span>
             )}
-            <Stars scale={served.scale} value={null} title={one.title} onRate={(rating) => void rate(one.item, one.title, rating)} />
+            <Stars scale={served.scale} value={null} title={one.title}
+              onRate={(rating) => { focused.current = at; void rate(one.item, one.title, rating); }} />
             {why === one.item && <Why item={one.item} scale={served.scale} />}
           </li>
         ))}
