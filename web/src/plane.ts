@@ -133,11 +133,13 @@ export class Plane {
     const left = x - this.width / 2, up = y - this.height / 2, { view } = this;
     const at = [left / view.scale + view.x, view.y - up / view.scale];
     const next = this.clamp({ ...view, scale: view.scale * factor });
+    this.flight++; // a hand on the map ends a flight
     this.view = { x: at[0] - left / next.scale, y: at[1] + up / next.scale, scale: next.scale };
     this.redraw();
   }
 
   private pan(dx: number, dy: number): void {
+    this.flight++;
     this.view.x -= dx / this.view.scale;
     this.view.y += dy / this.view.scale;
     this.redraw();
@@ -159,8 +161,8 @@ export class Plane {
     requestAnimationFrame(step);
   }
 
+  /** Draws soon, and lets a flight go on. */
   private redraw(): void {
-    this.flight++;
     if (!this.drawing) this.drawing = requestAnimationFrame(() => { this.drawing = 0; this.draw(); this.heard.onView(); });
   }
 

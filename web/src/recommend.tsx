@@ -1,6 +1,6 @@
 // Search, rate, and watch the list change.
 
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { api, type Recommended } from "./api";
 import { ItemDrawer } from "./item";
 import { Failed, Finder, Stars, StarRow, useAnswer, type Choice } from "./parts";
@@ -70,7 +70,7 @@ function Chosen({ item, title, served, onOpen, onDone }: {
 }) {
   const session = useSession(), box = useRef<HTMLDivElement>(null);
   const mine = session.ratings.find((one) => one.item === item)?.rating ?? null;
-  useEffect(() => box.current?.querySelector<HTMLElement>(".stars, .like")?.focus(), []);
+  useLayoutEffect(() => box.current?.querySelector<HTMLElement>(".stars, .like")?.focus(), []); // before the next key
   return (
     <div class="chosen" ref={box}>
       <button type="button" class="title" onClick={onOpen}><bdi>{title}</bdi></button>
