@@ -209,7 +209,7 @@ def test_early_stopping_gives_back_the_weights_of_the_best_epoch(n_epochs, early
 
 def test_auto_gives_small_tables_more_passes_as_documented():
     epochs = {n: SGD().resolved(n).n_epochs for n in (1, 500, 10_000, 80_000, 10**6, 20 * 10**6, 10**9)}
-    assert list(epochs.values()) == [170, 170, 50, 17, 9, 5, 5]
+    assert list(epochs.values()) == [170, 170, 50, 17, 9, 8, 8]
     assert SGD().resolved(80_000) == SGD(n_epochs=17, patience=5)
     assert SGD(n_epochs=7).resolved(100) == SGD(n_epochs=7, patience=5)
     assert SGD(n_epochs=7, patience=2).resolved(10**9) == SGD(n_epochs=7, patience=2)

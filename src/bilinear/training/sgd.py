@@ -39,7 +39,7 @@ class SGD(Solver):
 
     Args:
         n_epochs: passes over the ratings; the schedules span all of them. "auto" is 17 for 80,000
-            ratings, less for more (9 for a million, 5 from 10 million on) and more for less, so that
+            ratings, less for more (9 for a million, 8 from 2 million on) and more for less, so that
             factors have half a million steps to grow from their small start (170 passes at most).
             A smaller learning_rate needs more in proportion.
         learning_rate: the largest step, for ratings of standard deviation one; it is converted
@@ -94,7 +94,7 @@ class SGD(Solver):
         if n_epochs == "auto":
             n_ratings = max(n_ratings, 1)
             n_epochs = round(
-                np.clip(max(17 * (80_000 / n_ratings) ** 0.25, _FEWEST_STEPS / n_ratings), 5, 170)
+                np.clip(max(17 * (80_000 / n_ratings) ** 0.25, _FEWEST_STEPS / n_ratings), 8, 170)
             )
         assert n_epochs != "auto"
         patience = max(5, n_epochs // 5) if self.patience == "auto" else self.patience
