@@ -52,6 +52,23 @@ def test_report_from_the_verdict_down(run: Run, model: Path, ratings_file: Path,
     assert bytes_of(model) == before
 
 
+def test_a_report_is_kept_with_the_model_when_asked(
+    run: Run, model: Path, ratings_file: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    shutil.copytree(model, mine)
+    before = load(mine)
+    ran = run("lab", mine, ratings_file, "--keep", "--quiet", "--products", 50)
+    assert ran.code == 0, ran.err
+    after = load(mine)
+    assert after.report_["lab"]["verdict"] == "not converged"
+    assert {name: after.report_[name] for name in before.report_} == before.report_
+    for old, new in zip(
+        before.parameters_.arrays().values(), after.parameters_.arrays().values(), strict=True
+    ):
+        assert (old == new).all()
+
+
 def test_report_as_json(run: Run, model: Path, ratings_file: Path) -> None:
     ran = run("lab", "report", model, ratings_file, "--json", "--quiet", "--products", 50)
     assert ran.code == 0, ran.err

@@ -70,6 +70,9 @@ def report(
         int | None,
         typer.Option(help="Budget of polishing, in Hessian products; else some 15 seconds.", min=1),
     ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the report with the model, for the page of `bilinear serve`.")
+    ] = False,
     user: options.User = None,
     item: options.Item = None,
     rating: options.Rating = None,
@@ -106,6 +109,10 @@ def report(
     if html is not None:
         found.to_html(html)
         tell(f"report written to {html}")
+    if keep:
+        fitted.report_ = {**fitted.report_, "lab": found.to_dict()}
+        fitted.save(model)
+        tell(f"kept with {model}")
     if json:
         say_json(found.to_dict())
     else:
