@@ -25,7 +25,10 @@ docs: .venv/.documented
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 bench: .venv/.benched
-	for name in accuracy train_cost reading epoch_speed; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	failed=; for name in accuracy train_cost reading epoch_speed small_epochs time_to_rmse scaling memory explicit_als \
+	    ease recommend_everyone ratings_or_ranking sampled_ranking gowalla lab serve_load serve_faults; \
+	do $(BIN)/python benchmarks/$$name.py || failed="$$failed $$name"; done; \
+	test -z "$$failed" || { echo "not run to the end:$$failed"; exit 1; }
 
 .venv/.created:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bilinear needs Python 3.11 or newer: make PYTHON=python3.x")'
