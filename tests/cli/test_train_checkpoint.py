@@ -22,8 +22,8 @@ SCRIPT = "import sys; from bilinear.cli import main; sys.argv[0] = 'bilinear'; m
 def wait_for_a_new_file(path: Path, child: subprocess.Popen[bytes], before: set[int]) -> None:
     """Until `path` is another file than those, as a writer puts a new one in place of the old."""
     while child.poll() is None:
-        if path.exists() and path.stat().st_ino not in before:
-            before.add(path.stat().st_ino)
+        if path.exists() and path.stat().st_mtime_ns not in before:
+            before.add(path.stat().st_mtime_ns)
             return
         time.sleep(0.005)
 
