@@ -14,12 +14,8 @@ from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.baselines import draw_seed
-from bilinear.estimators.history_model import HistoryModel
-from bilinear.estimators.parts import checked_size
+from bilinear.estimators.factor_ranking import MOST_FACTORS, FactorRanking
 from bilinear.estimators.recommender import TensorReader
-from bilinear.model.blocks import score_block
-from bilinear.model.parameters import Array, Parameters
-from bilinear.recommend.lists import similar_rows
 from bilinear.training.implicit_als import (
     ALSSolver,
     AlternatingLeastSquares,
@@ -33,12 +29,8 @@ from bilinear.training.implicit_als import (
 from bilinear.training.progress import Bar, Progress
 from bilinear.training.workers import workers
 
-_MOST_FACTORS = 4096
 
-
-class _Learned(HistoryModel):
-    parameters_: Parameters
-    mean_user_: Array
+class _Learned(FactorRanking):
     history_: SweepHistory
     _system: NDArray[np.float64] | None = None
 
@@ -65,11 +57,8 @@ class ImplicitALS(_Learned):
         rng: seed of the start; None draws one, kept in `seed_`.
         threshold, confidence: see `HistoryModel`.
 
-    Learned attributes, beyond those of `HistoryModel`:
-        parameters_: Parameters whose scores are the model's. An item's bias is its score for the
-            mean user, and a user's factors are kept less the mean user's: so a user without
-            interactions, whose factors are zero, is the mean user.
-        mean_user_: (n_factors,). user_factors_: (n_users, n_factors) with it.
+    Learned attributes, beyond those of `FactorRanking` (columns of `item_factors_` are orthogonal, the
+    longest first):
         history_: SweepHistory, the objective by epoch.
 
     Cost: see the solvers; (n_users + n_items) * n_factors^2 more an epoch.
@@ -108,24 +97,11 @@ class ImplicitALS(_Learned):
             history = minimise(als, self.solver, self.n_epochs, self.tolerance, progress or None)
         users = np.ascontiguousarray(als.user_factors[:, : self.n_factors])
         items = np.ascontiguousarray(als.item_factors[:, : self.n_factors])
-        trained = table.by_user.counts > 0
-        mean = users[trained].mean(axis=0, dtype=np.float64).astype(np.float32)
-        users[trained] -= mean
-        self.parameters_ = Parameters(0.0, np.zeros(len(users), np.float32), items @ mean, users, items)
-        self.mean_user_, self.history_, self.seed_, self._system = mean, history, seed, None
+        no_biases = np.zeros(len(items), np.float32)
+        self._keep_factors(users, items, no_biases, table.by_user.counts > 0)
+        self.history_, self.seed_, self._system = history, seed, None
         self._learn_positives(interactions, table.by_user)
         return self
-
-    @property
-    def user_factors_(self) -> Array:
-        """(n_users, n_factors), new; a user without interactions has the mean user's."""
-        factors: Array = self.parameters_.user_factors + self.mean_user_
-        return factors
-
-    @property
-    def item_factors_(self) -> Array:
-        """(n_items, n_factors), orthogonal columns, the longest first."""
-        return self.parameters_.item_factors
 
     def fold_in_factors(self, histories: Grouped) -> NDArray[np.float64]:
         """The minimum of the objective over the factors of new users, the items held fixed.
@@ -135,31 +111,9 @@ class ImplicitALS(_Learned):
             user's interactions give that user's factors.
         Cost: O(n_interactions * n_factors^2 + n_factors^3) a user.
         """
-        return self._solved(self._weighted(histories, None, self.item_vocabulary_, "histories"))
+        return self._folded(self._weighted(histories, None, self.item_vocabulary_, "histories"))
 
-    def score_block(self, user_rows: NDArray[Any]) -> Array:
-        """(n, n_items) scores, see `Recommender.score_block`."""
-        return score_block(self.parameters_, user_rows)
-
-    def dot_product(self) -> Parameters:
-        """The parameters."""
-        return self.parameters_
-
-    def item_vectors(self) -> Array:
-        """The item factors."""
-        return self.parameters_.item_factors
-
-    def _scores_of(self, weighted: Grouped) -> Array:
-        return self._scores_or_list_for_all(weighted)
-
-    def _scores_or_list_for_all(self, weighted: Grouped) -> Array:
-        factors = (self._solved(weighted) - self.mean_user_).astype(np.float32)
-        old = self.parameters_
-        zeros = np.zeros(len(factors), np.float32)
-        new = Parameters(0.0, zeros, old.item_biases, factors, old.item_factors)
-        return score_block(new, np.arange(len(factors)))
-
-    def _solved(self, weighted: Grouped) -> NDArray[np.float64]:
+    def _folded(self, weighted: Grouped) -> NDArray[np.float64]:
         factors = self.parameters_.item_factors
         if self._system is None:
             wide = factors.astype(np.float64)
@@ -177,16 +131,12 @@ class ImplicitALS(_Learned):
             solved[row] = np.linalg.solve(system, weights @ taken)
         return solved
 
-    def _alike(self, item_row: int, n: int, allowed: NDArray[np.bool_]) -> tuple[NDArray[np.int32], Array]:
-        """By the cosine of the item factors."""
-        return similar_rows(self.parameters_, item_row, n, allowed)
-
     def _objective(self, by_user: Grouped, by_item: Grouped) -> ImplicitObjective:
         return ImplicitObjective(by_user, by_item, self.unobserved_weight, self.l2, self.l2_exponent)
 
     def _check(self) -> None:
-        if not (is_whole(self.n_factors) and 1 <= self.n_factors <= _MOST_FACTORS):
-            raise ParameterValueError(f"n_factors={self.n_factors!r}; a whole number, 1 to {_MOST_FACTORS}")
+        if not (is_whole(self.n_factors) and 1 <= self.n_factors <= MOST_FACTORS):
+            raise ParameterValueError(f"n_factors={self.n_factors!r}; a whole number, 1 to {MOST_FACTORS}")
         if not (is_whole(self.n_epochs) and self.n_epochs >= 1):
             raise ParameterValueError(f"n_epochs={self.n_epochs!r}; a whole number of epochs, at least one")
         if not (is_real(self.tolerance) and self.tolerance >= 0):
@@ -197,31 +147,12 @@ class ImplicitALS(_Learned):
             raise ParameterValueError(f"solver={self.solver!r}; Cholesky(), ConjugateGradient() or Blocks()")
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        parameters = self.parameters_
-        tensors = {
-            "item_biases": parameters.item_biases,
-            "user_factors": parameters.user_factors,
-            "item_factors": parameters.item_factors,
-            "mean_user": self.mean_user_,
-        }
-        return {"n_factors": parameters.n_factors, "history": self.history_.to_dict()}, tensors
+        manifest, tensors = super()._state()
+        return manifest | {"history": self.history_.to_dict()}, tensors
 
     def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
         super()._restore(manifest, tensor)
         self._check()
         self._objective(self.positives_, self.positives_)
-        n_users, n_items = len(self.user_vocabulary_), len(self.item_vocabulary_)
-        n_factors = checked_size(manifest, "n_factors")
-        self.parameters_ = Parameters(
-            0.0,
-            np.zeros(n_users, np.float32),
-            tensor("item_biases", np.float32, n_items),
-            tensor("user_factors", np.float32, n_users, n_factors),
-            tensor("item_factors", np.float32, n_items, n_factors),
-        )
-        self.mean_user_ = tensor("mean_user", np.float32, n_factors)
-        for name, array in (self.parameters_.arrays() | {"mean_user": self.mean_user_}).items():
-            if not np.isfinite(array).all():
-                raise ValueError(f"{name} has values that are not finite")
         self.history_ = SweepHistory.from_dict(manifest["history"])
         self._system = None

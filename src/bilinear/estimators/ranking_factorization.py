@@ -15,17 +15,15 @@ from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.errors import EmptyDataError, ParameterValueError
 from bilinear.estimators.baselines import check_fraction, draw_seed
-from bilinear.estimators.history_model import HistoryModel
+from bilinear.estimators.factor_ranking import MOST_FACTORS, FactorRanking
 from bilinear.estimators.mixture import inner_split
-from bilinear.estimators.parts import checked_number, checked_size
+from bilinear.estimators.parts import checked_number
 from bilinear.estimators.ranking_fold_in import FoldIn
 from bilinear.estimators.ranking_validation import HeldOut, Metric, check_metric
 from bilinear.estimators.recommender import TensorReader
-from bilinear.model.blocks import score_block
 from bilinear.model.parameters import Array, Parameters
 from bilinear.objective.penalties import L2
 from bilinear.objective.ranking_losses import CosineContrastive, RankingLoss, SampledSoftmax
-from bilinear.recommend.lists import similar_rows
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import Adam
 from bilinear.training.progress import Bar, Progress, Quiet
@@ -34,7 +32,6 @@ from bilinear.training.sampled import SampledObjective, SampledRun
 from bilinear.training.schedules import Cosine
 from bilinear.training.workers import Workers, workers
 
-_MOST_FACTORS = 4096
 _MOST_VALIDATION_USERS = 6000
 
 
@@ -42,9 +39,7 @@ def _default_solver() -> MiniBatch:
     return MiniBatch(Adam(), batch_size=2048, n_epochs=20, learning_rate=0.01, schedule=Cosine())
 
 
-class _Learned(HistoryModel):
-    parameters_: Parameters
-    mean_user_: Array
+class _Learned(FactorRanking):
     longest_user_: float
     history_: RankingHistory
     _fold_in: FoldIn | None = None
@@ -155,17 +150,6 @@ class RankingFactorization(_Learned):
         self._learn_positives(interactions, table.by_user)
         return self
 
-    @property
-    def user_factors_(self) -> Array:
-        """(n_users, n_factors), new; a user without interactions has the mean user's."""
-        factors: Array = self.parameters_.user_factors + self.mean_user_
-        return factors
-
-    @property
-    def item_factors_(self) -> Array:
-        """(n_items, n_factors)."""
-        return self.parameters_.item_factors
-
     def fold_in_factors(self, histories: Grouped) -> NDArray[np.float32]:
         """New users' factors: the least loss against all items, the items held fixed.
 
@@ -178,32 +162,9 @@ class RankingFactorization(_Learned):
         Returns: (n, n_factors); the mean user's where a history is empty.
         Cost: some 60 times O(n_items * n_factors) a user.
         """
-        return self._folded(histories)
+        return self._folded(self._weighted(histories, None, self.item_vocabulary_, "histories"))
 
-    def score_block(self, user_rows: NDArray[Any]) -> Array:
-        """(n, n_items) scores, see `Recommender.score_block`."""
-        return score_block(self.parameters_, user_rows)
-
-    def score_histories(self, histories: Grouped) -> Array:
-        """(n, n_items) scores of users from what they have seen, see `Recommender.score_histories`."""
-        factors = self._folded(histories) - self.mean_user_
-        old, zeros = self.parameters_, np.zeros(len(factors), np.float32)
-        new = Parameters(0.0, zeros, old.item_biases, factors, old.item_factors)
-        return score_block(new, np.arange(len(factors)))
-
-    def dot_product(self) -> Parameters:
-        """The parameters."""
-        return self.parameters_
-
-    def item_vectors(self) -> Array:
-        """The item factors."""
-        return self.parameters_.item_factors
-
-    def _alike(self, item_row: int, n: int, allowed: NDArray[np.bool_]) -> tuple[NDArray[np.int32], Array]:
-        """By the cosine of the item factors."""
-        return similar_rows(self.parameters_, item_row, n, allowed)
-
-    def _folded(self, histories: Grouped) -> NDArray[np.float32]:
+    def _folded(self, weighted: Grouped) -> NDArray[np.float32]:
         if self._fold_in is None:
             self._fold_in = FoldIn(
                 self.loss,
@@ -214,7 +175,7 @@ class RankingFactorization(_Learned):
                 1.0 if self.cosine else self.longest_user_,
                 self.mean_user_,
             )
-        return self._fold_in.solve(self._weighted(histories, None, self.item_vocabulary_, "histories"))
+        return self._fold_in.solve(weighted)
 
     def _own_biases(self) -> Array:
         """(n_items,) item biases without the score for the mean user."""
@@ -285,18 +246,12 @@ class RankingFactorization(_Learned):
         """Stores the weights, users less the mean user."""
         ranking = self._ranking(found)
         users, items = ranking.user_factors.copy(), ranking.item_factors.copy()
-        trained = table.by_user.counts > 0
         self.longest_user_ = float(np.linalg.norm(users, axis=1).max())
-        mean = users[trained].mean(axis=0, dtype=np.float64).astype(np.float32)
-        users[trained] -= mean
-        users[~trained] = 0
-        biases = (ranking.item_biases + items @ mean).astype(np.float32)
-        self.parameters_ = Parameters(0.0, np.zeros(len(users), np.float32), biases, users, items)
-        self.mean_user_ = mean
+        self._keep_factors(users, items, ranking.item_biases, table.by_user.counts > 0)
 
     def _check(self) -> None:
-        if not (is_whole(self.n_factors) and 1 <= self.n_factors <= _MOST_FACTORS):
-            raise ParameterValueError(f"n_factors={self.n_factors!r}; a whole number, 1 to {_MOST_FACTORS}")
+        if not (is_whole(self.n_factors) and 1 <= self.n_factors <= MOST_FACTORS):
+            raise ParameterValueError(f"n_factors={self.n_factors!r}; a whole number, 1 to {MOST_FACTORS}")
         if not isinstance(self.loss, RankingLoss):
             raise ParameterValueError(f"loss={self.loss!r}; an object such as CosineContrastive() or BPR()")
         if not isinstance(self.solver, MiniBatch):
@@ -329,32 +284,12 @@ class RankingFactorization(_Learned):
             check_fraction(self.validation_fraction)
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        parameters = self.parameters_
-        tensors = {
-            "item_biases": parameters.item_biases,
-            "user_factors": parameters.user_factors,
-            "item_factors": parameters.item_factors,
-            "mean_user": self.mean_user_,
-        }
-        manifest = {"longest_user": self.longest_user_, "history": self.history_.to_dict()}
-        return manifest | {"n_factors": parameters.n_factors}, tensors
+        manifest, tensors = super()._state()
+        return manifest | {"longest_user": self.longest_user_, "history": self.history_.to_dict()}, tensors
 
     def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
         super()._restore(manifest, tensor)
         self._check()
-        n_users, n_items = len(self.user_vocabulary_), len(self.item_vocabulary_)
-        n_factors = checked_size(manifest, "n_factors")
-        self.parameters_ = Parameters(
-            0.0,
-            np.zeros(n_users, np.float32),
-            tensor("item_biases", np.float32, n_items),
-            tensor("user_factors", np.float32, n_users, n_factors),
-            tensor("item_factors", np.float32, n_items, n_factors),
-        )
-        self.mean_user_ = tensor("mean_user", np.float32, n_factors)
-        for name, array in (self.parameters_.arrays() | {"mean_user": self.mean_user_}).items():
-            if not np.isfinite(array).all():
-                raise ValueError(f"{name} has values that are not finite")
         self.longest_user_ = checked_number(manifest["longest_user"])
         self.history_ = RankingHistory.from_dict(manifest["history"])
         self._fold_in = None

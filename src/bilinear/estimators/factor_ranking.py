@@ -1,0 +1,110 @@
+"""What ranking models share whose score is a dot product of factors, users counted from the mean user."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.data.interactions import Grouped
+from bilinear.estimators.history_model import HistoryModel
+from bilinear.estimators.parts import checked_size
+from bilinear.estimators.recommender import TensorReader
+from bilinear.model.blocks import score_block
+from bilinear.model.parameters import Array, Parameters
+from bilinear.recommend.lists import similar_rows
+
+MOST_FACTORS = 4096
+
+
+class FactorRanking(HistoryModel):
+    """Keeps, folds in and stores factors; a subclass trains them and folds in (`_folded`).
+
+    Learned attributes, beyond those of `HistoryModel`:
+        parameters_: Parameters whose scores are the model's. An item's bias holds its score for the
+            mean user, and a user's factors are kept less the mean user's: so a user without
+            interactions, whose factors are zero, is the mean user.
+        mean_user_: (n_factors,).
+    """
+
+    parameters_: Parameters
+    mean_user_: Array
+
+    @property
+    def user_factors_(self) -> Array:
+        """(n_users, n_factors), new; a user without interactions has the mean user's."""
+        factors: Array = self.parameters_.user_factors + self.mean_user_
+        return factors
+
+    @property
+    def item_factors_(self) -> Array:
+        """(n_items, n_factors)."""
+        return self.parameters_.item_factors
+
+    def score_block(self, user_rows: NDArray[Any]) -> Array:
+        """(n, n_items) scores, see `Recommender.score_block`."""
+        return score_block(self.parameters_, user_rows)
+
+    def dot_product(self) -> Parameters:
+        """The parameters."""
+        return self.parameters_
+
+    def item_vectors(self) -> Array:
+        """The item factors."""
+        return self.parameters_.item_factors
+
+    def _folded(self, weighted: Grouped) -> NDArray[Any]:
+        """(n, n_factors) factors of weighted histories; the mean user's where one is empty."""
+        raise NotImplementedError
+
+    def _scores_of(self, weighted: Grouped) -> Array:
+        return self._scores_or_list_for_all(weighted)
+
+    def _scores_or_list_for_all(self, weighted: Grouped) -> Array:
+        factors = (self._folded(weighted) - self.mean_user_).astype(np.float32)
+        old, zeros = self.parameters_, np.zeros(len(factors), np.float32)
+        new = Parameters(0.0, zeros, old.item_biases, factors, old.item_factors)
+        return score_block(new, np.arange(len(factors)))
+
+    def _alike(self, item_row: int, n: int, allowed: NDArray[np.bool_]) -> tuple[NDArray[np.int32], Array]:
+        """By the cosine of the item factors."""
+        return similar_rows(self.parameters_, item_row, n, allowed)
+
+    def _keep_factors(
+        self, users: Array, items: Array, item_biases: Array, trained: NDArray[np.bool_]
+    ) -> None:
+        """Stores the factors; `users` is changed. `trained`: (n_users,) who has interactions."""
+        mean = users[trained].mean(axis=0, dtype=np.float64).astype(np.float32)
+        users[trained] -= mean
+        users[~trained] = 0
+        biases = (item_biases + items @ mean).astype(np.float32)
+        self.parameters_ = Parameters(0.0, np.zeros(len(users), np.float32), biases, users, items)
+        self.mean_user_ = mean
+
+    def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        parameters = self.parameters_
+        tensors = {
+            "item_biases": parameters.item_biases,
+            "user_factors": parameters.user_factors,
+            "item_factors": parameters.item_factors,
+            "mean_user": self.mean_user_,
+        }
+        return {"n_factors": parameters.n_factors}, tensors
+
+    def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
+        super()._restore(manifest, tensor)
+        n_users, n_items = len(self.user_vocabulary_), len(self.item_vocabulary_)
+        n_factors = checked_size(manifest, "n_factors")
+        self.parameters_ = Parameters(
+            0.0,
+            np.zeros(n_users, np.float32),
+            tensor("item_biases", np.float32, n_items),
+            tensor("user_factors", np.float32, n_users, n_factors),
+            tensor("item_factors", np.float32, n_items, n_factors),
+        )
+        self.mean_user_ = tensor("mean_user", np.float32, n_factors)
+        for name, array in (self.parameters_.arrays() | {"mean_user": self.mean_user_}).items():
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} has values that are not finite")
