@@ -78,24 +78,54 @@ class Lists:
         return len(self.subjects)
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class ItemPanels:
+    """Items as `top_k_block` reads them, those that reach far first; `reach_*` (n_panels,) float64.
+
+    Attributes:
+        tiles, biases, rows: factors, biases and rows of `TILE_ITEMS` items a panel.
+        reach_lengths, reach_biases: no vector and no bias is larger from a panel on.
+        user_lengths: (n_users,) of the user factors.
+    """
+
+    tiles: Array
+    biases: Array
+    rows: Rows
+    reach_lengths: NDArray[np.float64]
+    reach_biases: NDArray[np.float64]
+    user_lengths: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, parameters: Parameters, allowed: NDArray[np.bool_] | None = None) -> ItemPanels:
+        """A copy of the factors of the items that are `allowed`, None being all."""
+        lengths, user_lengths = (
+            vector_lengths(parameters.item_factors),
+            vector_lengths(parameters.user_factors),
+        )
+        biases = parameters.item_biases.astype(np.float32)
+        order = np.arange(len(biases)) if allowed is None else np.flatnonzero(allowed)
+        # By the most an item can score for a user of middling length, so that floors rise early.
+        middling = float(np.median(user_lengths)) if len(user_lengths) else 0.0
+        order = order[np.argsort(-(biases[order] + middling * lengths[order]), kind="stable")]
+        panel_biases = in_tiles(biases[order], TILE_ITEMS, -np.inf)
+        return cls(
+            packed_rows(parameters.item_factors, order, TILE_ITEMS),
+            panel_biases,
+            in_tiles(order.astype(np.int32), TILE_ITEMS, -1),
+            _most_from_here(in_tiles(lengths[order], TILE_ITEMS)),
+            _most_from_here(panel_biases.astype(np.float64)),
+            user_lengths,
+        )
+
+
 def dot_product_maker(
     parameters: Parameters, seen: Grouped, allowed: NDArray[np.bool_], k: int
 ) -> Callable[[Rows], Lists]:
     """Makes lists from tiles of scores; what blocks share is prepared here, once."""
     _check_finite(parameters)
-    lengths = _lengths(parameters.item_factors)
-    biases = parameters.item_biases.astype(np.float32)
-    order = np.flatnonzero(allowed)
-    # By the most an item can score for a user of middling length, so that floors rise early.
-    user_lengths = _lengths(parameters.user_factors)
-    middling = float(np.median(user_lengths)) if len(user_lengths) else 0.0
-    order = order[np.argsort(-(biases[order] + middling * lengths[order]), kind="stable")]
-    tiles = packed_rows(parameters.item_factors, order, TILE_ITEMS)
-    item_rows = in_tiles(order.astype(np.int32), TILE_ITEMS, -1)
-    panel_biases = in_tiles(biases[order], TILE_ITEMS, -np.inf)
-    reach_lengths = _most_from_here(in_tiles(lengths[order], TILE_ITEMS))
-    reach_biases = _most_from_here(panel_biases.astype(np.float64))
-    starts, others = _read_only(seen.starts), _read_only(seen.others)
+    panels = ItemPanels.of(parameters, allowed)
+    user_lengths = panels.user_lengths
+    starts, others = read_only(seen.starts), read_only(seen.others)
 
     def make(user_rows: Rows) -> Lists:
         lists = Lists.empty(user_rows, k)
@@ -104,11 +134,11 @@ def dot_product_maker(
             packed_rows(parameters.user_factors, user_rows, TILE_USERS),
             in_tiles(user_offsets(parameters, user_rows), TILE_USERS),
             in_tiles(np.broadcast_to(own_lengths, len(user_rows)), TILE_USERS),
-            tiles,
-            panel_biases,
-            item_rows,
-            reach_lengths,
-            reach_biases,
+            panels.tiles,
+            panels.biases,
+            panels.rows,
+            panels.reach_lengths,
+            panels.reach_biases,
             user_rows,
             starts,
             others,
@@ -123,7 +153,7 @@ def dot_product_maker(
 
 
 def score_maker(model: Model, seen: Grouped, allowed: NDArray[np.bool_], k: int) -> Maker:
-    starts, others = _read_only(seen.starts), _read_only(seen.others)
+    starts, others = read_only(seen.starts), read_only(seen.others)
 
     def make(user_rows: Rows) -> Lists:
         scores = model.score_block(user_rows)
@@ -145,7 +175,7 @@ def score_maker(model: Model, seen: Grouped, allowed: NDArray[np.bool_], k: int)
 def cosine_maker(
     vectors: Array, trained: NDArray[np.bool_], allowed: NDArray[np.bool_], k: int
 ) -> Callable[[Rows], Lists]:
-    lengths = _lengths(vectors)
+    lengths = vector_lengths(vectors)
     has_direction = lengths > 0
     unit = (vectors / np.where(has_direction, lengths, 1)[:, None]).astype(np.float32)
     nothing = np.zeros(len(unit), np.float32)
@@ -184,7 +214,8 @@ def _check_finite(parameters: Parameters) -> None:
             raise ParameterValueError(f"{name} has values that are not finite; train again")
 
 
-def _lengths(vectors: Array) -> NDArray[np.float64]:
+def vector_lengths(vectors: Array) -> NDArray[np.float64]:
+    """(n,) in float64."""
     lengths: NDArray[np.float64] = np.sqrt(np.einsum("nf,nf->n", vectors, vectors, dtype=np.float64))
     return lengths
 
@@ -195,7 +226,7 @@ def _most_from_here(panels: NDArray[np.float64]) -> NDArray[np.float64]:
     return most
 
 
-def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
     """A view; kernels are compiled once for all tables, in memory or on disk."""
     view = np.asarray(array).view()
     view.setflags(write=False)

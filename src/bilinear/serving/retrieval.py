@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.kernels.tile import TILE_ITEMS, TILE_USERS
+from bilinear.kernels.tile import TILE_USERS
 from bilinear.kernels.top_k import top_k_rows
 from bilinear.kernels.top_k_blocks import packed_rows, top_k_block
 from bilinear.model.blocks import in_tiles
 from bilinear.model.parameters import Array, Parameters
+from bilinear.recommend.makers import ItemPanels, read_only, vector_lengths
 
 Rows = NDArray[np.int32]
 Ranked = tuple[Rows, NDArray[np.float32]]
@@ -51,15 +51,7 @@ class DotRetrieval:
 
     def __init__(self, parameters: Parameters) -> None:
         self.parameters = parameters
-        lengths, user_lengths = _lengths(parameters.item_factors), _lengths(parameters.user_factors)
-        biases = parameters.item_biases.astype(np.float32)
-        middling = float(np.median(user_lengths)) if len(user_lengths) else 0.0
-        order = np.argsort(-(biases + middling * lengths), kind="stable")
-        self._tiles = packed_rows(parameters.item_factors, order, TILE_ITEMS)
-        self._item_rows = in_tiles(order.astype(np.int32), TILE_ITEMS, -1)
-        self._biases = in_tiles(biases[order], TILE_ITEMS, -np.inf)
-        self._reach_lengths = _most_from_here(in_tiles(lengths[order], TILE_ITEMS))
-        self._reach_biases = _most_from_here(self._biases.astype(np.float64))
+        self._panels = ItemPanels.of(parameters)
 
     def lists(self, wishes: Sequence[Wish]) -> list[Ranked]:
         """Rows and scores of each list, best first; ties by row."""
@@ -74,7 +66,7 @@ class DotRetrieval:
         return [made for made in ranked if made is not None]
 
     def _together(self, wishes: Sequence[Wish]) -> list[Ranked]:
-        n_wishes = len(wishes)
+        n_wishes, panels = len(wishes), self._panels
         k = min(max(wish.n for wish in wishes), self.parameters.n_items)
         vectors = np.empty((n_wishes, self.parameters.n_factors), np.float32)
         offsets, starts = np.empty(n_wishes, np.float32), np.zeros(n_wishes + 1, np.int64)
@@ -88,15 +80,15 @@ class DotRetrieval:
         top_k_block(
             packed_rows(vectors, users, TILE_USERS),
             in_tiles(offsets, TILE_USERS),
-            in_tiles(_lengths(vectors), TILE_USERS),
-            self._tiles,
-            self._biases,
-            self._item_rows,
-            self._reach_lengths,
-            self._reach_biases,
+            in_tiles(vector_lengths(vectors), TILE_USERS),
+            panels.tiles,
+            panels.biases,
+            panels.rows,
+            panels.reach_lengths,
+            panels.reach_biases,
             users,
-            _read_only(starts),
-            _read_only(hidden),
+            read_only(starts),
+            read_only(hidden),
             k,
             rows,
             scores,
@@ -122,8 +114,8 @@ class DotRetrieval:
         found = top_k_rows(
             vector,
             float(wish.offset),
-            _read_only(factors),
-            _read_only(biases),
+            read_only(factors),
+            read_only(biases),
             allowed,
             nothing,
             -1,
@@ -132,21 +124,3 @@ class DotRetrieval:
             scores,
         )
         return (only[rows[:found]] if few else rows[:found]), scores[:found]
-
-
-def _lengths(vectors: Array) -> NDArray[np.float64]:
-    lengths: NDArray[np.float64] = np.sqrt(np.einsum("nf,nf->n", vectors, vectors, dtype=np.float64))
-    return lengths
-
-
-def _most_from_here(panels: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n_panels,) the largest value in each panel and all after it."""
-    most: NDArray[np.float64] = np.maximum.accumulate(panels.max(axis=1)[::-1])[::-1].copy()
-    return most
-
-
-def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """As tables mapped from disk are, so that a kernel is compiled once."""
-    view = array.view()
-    view.setflags(write=False)
-    return view
