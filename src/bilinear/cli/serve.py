@@ -10,7 +10,8 @@ import typer
 
 from bilinear.cli import options
 from bilinear.cli.output import tell
-from bilinear.errors import MissingDependencyError, ParameterValueError
+from bilinear.errors import ParameterValueError
+from bilinear.extras import extra
 
 NAME = "serve"
 HELP = "Serve a model: recommendations, search, feedback and a page to see it all."
@@ -51,14 +52,12 @@ def command(
     ] = 0.02,
     access_log: Annotated[bool, typer.Option("--access-log", help="A log line for every request.")] = False,
 ) -> None:
-    try:
+    with extra("serve"):
         import uvicorn
 
         from bilinear.serving.app import create_app
         from bilinear.serving.guard import is_loopback, names_of
         from bilinear.serving.protocol import LimitedProtocol
-    except ImportError:
-        raise MissingDependencyError("serving needs more packages: pip install 'bilinear[serve]'") from None
     if token_file is None and not is_loopback(host):
         raise ParameterValueError(
             f"--host {host} can be reached by others: give --token-file, or listen on 127.0.0.1"

@@ -15,7 +15,8 @@ from bilinear.data.columns import PAIRS, RATINGS, Column, Role, find_columns, re
 from bilinear.data.interactions import Duplicates, Interactions, check_duplicates
 from bilinear.data.sources import Given
 from bilinear.data.tables import BATCH, Batch
-from bilinear.errors import BilinearError, DataError, MissingDependencyError, ParameterValueError
+from bilinear.errors import BilinearError, DataError, ParameterValueError
+from bilinear.extras import extra
 
 _LABEL = "SQL query"
 
@@ -147,12 +148,8 @@ def _connected(connection: Any) -> Iterator[Any]:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
             yield database
     elif scheme in ("postgresql", "postgres"):
-        try:
+        with extra("postgres"):
             import psycopg
-        except ImportError:
-            raise MissingDependencyError(
-                "PostgreSQL needs the psycopg package: pip install 'bilinear[postgres]'"
-            ) from None
         with closing(psycopg.connect(connection)) as database:
             database.read_only = True
             yield database

@@ -13,7 +13,7 @@ import numpy as np
 
 from bilinear.arguments import is_whole
 from bilinear.data.interactions import Interactions
-from bilinear.errors import DivergenceError, MissingDependencyError, ParameterValueError
+from bilinear.errors import DivergenceError, ParameterValueError
 from bilinear.estimators.auto_table import AutoTable, AutoTrial
 from bilinear.estimators.history_model import Confidence
 from bilinear.estimators.mixture import Judges, Metric, inner_split
@@ -21,6 +21,7 @@ from bilinear.estimators.nested import fitted_whole
 from bilinear.estimators.ranking import RankingModel
 from bilinear.estimators.ranking_space import KINDS, Kind, Sizes
 from bilinear.evaluation.ranking import RankingProtocol, evaluate_ranking
+from bilinear.extras import extra
 from bilinear.training.progress import Bar, Progress, Quiet
 
 _STUDY = "bilinear"
@@ -81,12 +82,8 @@ def search_with_optuna(
         with Bar() as bar:
             arguments = {key: value for key, value in locals().items() if key not in ("bar", "interactions")}
             return search_with_optuna(interactions, **arguments | {"progress": bar})
-    try:
+    with extra("optuna"):
         optuna = import_module("optuna")
-    except ImportError as error:
-        raise MissingDependencyError(
-            "search_with_optuna needs Optuna: pip install 'bilinear[optuna]'"
-        ) from error
     by_name = {kind.name: kind for kind in KINDS}
     wanted = tuple(by_name) if kinds is None else kinds
     if not isinstance(wanted, tuple) or not wanted or not all(name in by_name for name in wanted):

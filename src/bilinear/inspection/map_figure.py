@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.errors import MissingDependencyError, ParameterValueError
+from bilinear.errors import ParameterValueError
+from bilinear.extras import extra
 from bilinear.files import atomic_write
 from bilinear.inspection.items import at_least, shown
 from bilinear.inspection.palette import BIAS_LIGHT, GENRES_LIGHT, OTHER_LIGHT, coloured
@@ -28,11 +29,9 @@ _LONGEST_LABEL = 30
 
 def draw(items: ItemMap, n_labels: int) -> Figure:
     """See `ItemMap.figure`."""
-    try:
+    with extra("plot"):
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
-    except ImportError as error:
-        raise MissingDependencyError("figures need matplotlib: pip install 'bilinear[plot]'") from error
     places, sizes = items.coordinates[:, :2], _sizes(items.n_ratings)
     wide, high = np.ptp(places, axis=0)
     height = float(np.clip(_WIDTH * 0.85 * high / max(wide, 1e-300) + 1.6, 6.5, 11))

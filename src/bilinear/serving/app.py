@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bilinear import __version__
-from bilinear.errors import MissingDependencyError
+from bilinear.extras import extra
 
 MOST_JSON = 4 << 20
 MOST_IMPORT = 64 << 20
@@ -47,11 +47,9 @@ def create_app(
         StoreUnavailable: the store cannot be opened.
         ParameterValueError: an argument that cannot be used.
     """
-    try:
+    with extra("serve"):
         import msgspec  # noqa: F401
         from threadpoolctl import threadpool_limits
-    except ImportError:
-        raise MissingDependencyError("serving needs more packages: pip install 'bilinear[serve]'") from None
     from bilinear.serving.guard import Guard, RateLimit, Tokens
     from bilinear.serving.logs import Log
     from bilinear.serving.models import ModelFolder

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from bilinear.errors import MissingDependencyError
+from bilinear.extras import extra
 from bilinear.serving.problems import StoreUnavailable
 from bilinear.serving.store import BATCH, Counts, Feedback, last_of_each_pair
 
@@ -38,12 +38,8 @@ class PostgresStore:
     is_local = False
 
     def __init__(self, url: str) -> None:
-        try:
+        with extra("postgres"):
             import psycopg
-        except ImportError:
-            raise MissingDependencyError(
-                "PostgreSQL needs the psycopg package: pip install 'bilinear[postgres]'"
-            ) from None
         self._psycopg, self._url = psycopg, url
         self.address = _without_password(url)
         self._local = threading.local()

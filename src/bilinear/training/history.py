@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.errors import MissingDependencyError
+from bilinear.extras import extra
 
 Ended = Literal["all epochs done", "stopped early", "interrupted", "closed form"]
 _MOST_LINES = 60  # of a printed history
@@ -120,10 +120,8 @@ class History:
         Args: path: where to write it as well, by its suffix (PNG, SVG, PDF).
         Raises: MissingDependencyError: matplotlib is not installed.
         """
-        try:
+        with extra("plot"):
             from matplotlib.figure import Figure
-        except ImportError as error:
-            raise MissingDependencyError("plots need matplotlib: pip install 'bilinear[plot]'") from error
         figure = Figure(figsize=(7, 7.5), layout="constrained")
         top, middle, bottom = figure.subplots(3, sharex=True, height_ratios=(3, 2, 2))
         numbers = [epoch.number for epoch in self.epochs]

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.arguments import is_real, is_whole
-from bilinear.errors import MissingDependencyError, ParameterValueError
+from bilinear.errors import ParameterValueError
+from bilinear.extras import extra
 from bilinear.model.parameters import Parameters
 from bilinear.objective.objective import Objective
 from bilinear.training.descent import random_order
@@ -55,10 +56,8 @@ class RangeTest:
         Args: path: where to write it as well, by its suffix (PNG, SVG, PDF).
         Raises: MissingDependencyError: matplotlib is not installed.
         """
-        try:
+        with extra("plot"):
             from matplotlib.figure import Figure
-        except ImportError as error:
-            raise MissingDependencyError("plots need matplotlib: pip install 'bilinear[plot]'") from error
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes = figure.subplots()
         axes.plot(self.learning_rates, self.raw_losses, color="#cbd5e1", linewidth=0.8)

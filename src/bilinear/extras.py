@@ -1,0 +1,22 @@
+"""Optional packages: what to install for a call whose packages are missing."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bilinear.errors import MissingDependencyError
+
+_NEEDS = {
+    "optuna": "search_with_optuna needs Optuna",
+    "plot": "plots need matplotlib",
+    "postgres": "PostgreSQL needs the psycopg package",
+    "serve": "serving needs more packages",
+}
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Around the imports of an extra of bilinear: one that fails is a `MissingDependencyError`."""
+    try:
+        yield
+    except ImportError as error:
+        raise MissingDependencyError(f"{_NEEDS[name]}: pip install 'bilinear[{name}]'") from error
