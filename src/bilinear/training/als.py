@@ -13,12 +13,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.arguments import is_whole
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.errors import DivergenceError, ParameterValueError
 from bilinear.kernels.explicit_als import improve_rows
@@ -68,27 +67,18 @@ class ALS(Solver):
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        def refuse(name: str, wanted: str) -> NoReturn:
-            raise ParameterValueError(f"{name}={getattr(self, name)!r}; {wanted}")
-
-        for name in ("n_epochs", "patience"):
-            value = getattr(self, name)
-            if value != "auto" and not (is_whole(value) and value >= 1):
-                refuse(name, "'auto' or a whole number of epochs, at least one")
+        self.check_counts("n_epochs", "patience")
         if not isinstance(self.row_solver, (Cholesky, ConjugateGradient)):
-            refuse("row_solver", "Cholesky() or ConjugateGradient()")
+            self.refuse("row_solver", "Cholesky() or ConjugateGradient()")
         if not callable(self.l2_schedule):
-            refuse("l2_schedule", "Constant() or another schedule")
+            self.refuse("l2_schedule", "Constant() or another schedule")
         if isinstance(self.l2_schedule, ReduceOnPlateau):
-            refuse("l2_schedule", "ReduceOnPlateau is for learning rates")
-        if self.threads is not None and not (is_whole(self.threads) and self.threads >= 1):
-            refuse("threads", "None or a whole number, at least one")
+            self.refuse("l2_schedule", "ReduceOnPlateau is for learning rates")
 
     def resolved(self, n_ratings: int) -> ALS:
         """This solver with numbers for what is "auto"; they are the same for any table."""
         n_epochs = 15 if self.n_epochs == "auto" else self.n_epochs
-        patience = max(5, n_epochs // 5) if self.patience == "auto" else self.patience
-        return replace(self, n_epochs=n_epochs, patience=patience)
+        return replace(self, n_epochs=n_epochs, patience=self.patience_in(n_epochs))
 
     def minimise(
         self,

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Literal, Protocol, Self, runtime_checkable
+from typing import Any, Literal, NoReturn, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bilinear.arguments import is_whole
 from bilinear.data.interactions import Interactions
-from bilinear.errors import DivergenceError
+from bilinear.errors import DivergenceError, ParameterValueError
 from bilinear.kernels.norms import sum_of_squares
 from bilinear.model.link import Link
 from bilinear.model.parameters import Array, Parameters
@@ -41,6 +42,25 @@ class Solver:
     def resolved(self, n_ratings: int) -> Self:
         """This solver with numbers for what is "auto", for a table of so many ratings."""
         raise NotImplementedError
+
+    def patience_in(self, n_epochs: int) -> int:
+        """The patience of so many epochs: "auto" is a fifth of them, at least 5."""
+        return max(5, n_epochs // 5) if self.patience == "auto" else self.patience
+
+    def refuse(self, name: str, wanted: str) -> NoReturn:
+        """Raises ParameterValueError for the argument of that name."""
+        raise ParameterValueError(f"{name}={getattr(self, name)!r}; {wanted}")
+
+    def check_counts(self, *auto: str) -> None:
+        """Refuses epochs, patience and threads that are none; "auto" is for the arguments named so."""
+        for name in ("n_epochs", "patience"):
+            value = getattr(self, name)
+            if not (value == "auto" and name in auto) and not (is_whole(value) and value >= 1):
+                wanted = "a whole number of epochs, at least one"
+                self.refuse(name, f"'auto' or {wanted}" if name in auto else wanted)
+        threads = getattr(self, "threads", None)
+        if threads is not None and not (is_whole(threads) and threads >= 1):
+            self.refuse("threads", "None or a whole number, at least one")
 
     def check(self, loss: Loss, link: Link) -> None:
         """Raises ParameterValueError where it cannot descend on this loss with this link."""

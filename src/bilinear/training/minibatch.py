@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,18 +87,12 @@ class MiniBatch(Solver):
 
     def __post_init__(self) -> None:
         given: dict[str, Any] = {part.name: getattr(self, part.name) for part in fields(self)}
-
-        def refuse(name: str, wanted: str) -> NoReturn:
-            raise ParameterValueError(f"{name}={given[name]!r}; {wanted}")
-
+        refuse = self.refuse
         if not isinstance(given["optimizer"], (Optimizer, Lookahead)):
             refuse("optimizer", "a rule such as Adam()")
         if self.batch_size != "all" and not (is_whole(self.batch_size) and self.batch_size >= 1):
             refuse("batch_size", "'all' or a whole number of ratings, at least one")
-        if not (is_whole(self.n_epochs) and self.n_epochs >= 1):
-            refuse("n_epochs", "a whole number of epochs, at least one")
-        if self.patience != "auto" and not (is_whole(self.patience) and self.patience >= 1):
-            refuse("patience", "'auto' or a whole number of epochs, at least one")
+        self.check_counts("patience")
         if not (is_real(self.learning_rate) and self.learning_rate > 0):
             refuse("learning_rate", "a positive number")
         for name in ("schedule", "momentum_schedule", "l2_schedule"):
@@ -133,8 +127,7 @@ class MiniBatch(Solver):
 
     def resolved(self, n_ratings: int) -> MiniBatch:
         """This solver with a number for a patience of "auto"."""
-        patience = max(5, self.n_epochs // 5) if self.patience == "auto" else self.patience
-        return replace(self, patience=patience)
+        return replace(self, patience=self.patience_in(self.n_epochs))
 
     def minimise(
         self,

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.arguments import is_real, is_whole
+from bilinear.arguments import is_real
 from bilinear.data.interactions import Interactions
-from bilinear.errors import DivergenceError, ParameterValueError
+from bilinear.errors import DivergenceError
 from bilinear.kernels.grid import sgd_cells
 from bilinear.kernels.sgd import momentum_block, sgd_block
 from bilinear.model.parameters import Array, Parameters
@@ -72,21 +72,14 @@ class SGD(Solver):
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("n_epochs", "patience"):
-            value = getattr(self, name)
-            if value != "auto" and not (is_whole(value) and value >= 1):
-                raise ParameterValueError(
-                    f"{name}={value!r}; 'auto' or a whole number of epochs, at least one"
-                )
+        self.check_counts("n_epochs", "patience")
         if not (is_real(self.learning_rate) and self.learning_rate > 0):
-            raise ParameterValueError(f"learning_rate={self.learning_rate!r}; a positive number")
+            self.refuse("learning_rate", "a positive number")
         if not (is_real(self.momentum) and 0 <= self.momentum < 1):
-            raise ParameterValueError(f"momentum={self.momentum!r}; zero or more, below one")
-        if self.threads is not None and not (is_whole(self.threads) and self.threads >= 1):
-            raise ParameterValueError(f"threads={self.threads!r}; None or a whole number, at least one")
+            self.refuse("momentum", "zero or more, below one")
         for name in ("schedule", "l2_schedule"):
             if not callable(getattr(self, name)):
-                raise ParameterValueError(f"{name}={getattr(self, name)!r}; Constant() or another schedule")
+                self.refuse(name, "Constant() or another schedule")
 
     def resolved(self, n_ratings: int) -> SGD:
         """This solver with numbers for what is "auto", for a table of so many ratings."""
@@ -97,8 +90,7 @@ class SGD(Solver):
                 np.clip(max(17 * (80_000 / n_ratings) ** 0.25, _FEWEST_STEPS / n_ratings), 8, 170)
             )
         assert n_epochs != "auto"
-        patience = max(5, n_epochs // 5) if self.patience == "auto" else self.patience
-        return replace(self, n_epochs=n_epochs, patience=patience)
+        return replace(self, n_epochs=n_epochs, patience=self.patience_in(n_epochs))
 
     def minimise(
         self,
