@@ -7,6 +7,7 @@ import pytest
 from listeners import CtrlC, Recorder
 from problems import planted_table, same_bits
 
+from bilinear.data.interactions import Interactions
 from bilinear.data.splits import split_random
 from bilinear.model.link import Identity, Sigmoid
 from bilinear.objective.losses import CrossEntropy, SquaredError
@@ -119,6 +120,20 @@ def test_the_bias_penalty_is_the_best_of_the_grid_by_the_closed_form():
     assert table.l2_biases == BIAS_GRID[int(np.argmin(expected))]
     assert [trial.kept for trial in table.trials].index(True) == int(np.argmin(expected))
     assert sum(trial.kept for trial in table.trials) == 1
+
+
+def test_a_bias_penalty_that_the_steps_cannot_follow_is_not_chosen():
+    rng = np.random.default_rng(0)
+    pairs = [(user, item) for user in range(40) for item in rng.permutation(5)[: 1 + user % 4]]
+    users, items = np.array(pairs).T
+    noise = Interactions.from_columns(users, items, rng.integers(1, 31, len(pairs)))
+    split = split_random(noise, 0.1)
+    link = Identity(1, 30)
+    assert choose_bias_penalty(split.train, split.test, link, 0.5).l2_biases == 51.2
+    assert choose_bias_penalty(split.train, split.test, link, 0.5, 26).l2_biases == 25.6
+    chosen = run(split=split, link=link, solver=SGD())  # diverged where 0.06 * 51.2 was tried
+    assert chosen.table.l2_biases <= 2 / SGD().learning_rate
+    assert chosen.history.best_validation_rmse < 30
 
 
 @pytest.mark.parametrize(

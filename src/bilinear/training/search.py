@@ -22,7 +22,7 @@ from bilinear.training.descent import Solver
 from bilinear.training.history import History
 from bilinear.training.progress import Progress, Quiet
 from bilinear.training.schedules import Constant
-from bilinear.training.sgd import rmse
+from bilinear.training.sgd import SGD, rmse
 from bilinear.training.start import Scale, random_start
 
 BIAS_GRID = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2)
@@ -104,7 +104,7 @@ def search(
 ) -> SearchResult:
     """Chooses whatever of n_factors, l2 and l2_biases is None by the validation RMSE.
 
-    1. l2_biases by the closed-form bias model.
+    1. l2_biases by the closed-form bias model; with SGD at most what its longest step can follow.
     2. l2 from large to small with 32 factors, each trial going on from the weights of the one
        before for a quarter of a full run; ends after two trials that were 0.2 % worse.
     3. l2_biases downwards, then l2 and then n_factors upwards, each trial a full run from its own random
@@ -147,15 +147,16 @@ def first_choice(scale: Scale) -> SearchTable:
 
 
 def choose_bias_penalty(
-    train: Interactions, validation: Interactions, link: Link, exponent: float
+    train: Interactions, validation: Interactions, link: Link, exponent: float, largest: float = np.inf
 ) -> SearchTable:
-    """The best of `BIAS_GRID` for the closed-form bias model, by validation RMSE."""
+    """The best of `BIAS_GRID` up to `largest` for the closed-form bias model, by validation RMSE."""
     trials = []
     for l2_biases in BIAS_GRID:
         began = perf_counter()
         found = rmse(solve_biases(train, L2(0, l2_biases, exponent)), link, validation)
         trials.append(Trial("biases", 0, 0.0, l2_biases, found, perf_counter() - began))
-    best = min(range(len(trials)), key=lambda n: trials[n].validation_rmse)
+    allowed = [n for n, l2_biases in enumerate(BIAS_GRID) if l2_biases <= largest] or [0]
+    best = min(allowed, key=lambda n: trials[n].validation_rmse)
     trials[best] = replace(trials[best], kept=True)
     return SearchTable(tuple(trials), 0, 0.0, trials[best].l2_biases)
 
@@ -187,7 +188,9 @@ class _Search:
     def choose_l2_biases(self) -> None:
         """By the closed-form bias model on the bare ratings."""
         identity = Identity(*self.link.bounds)
-        choose = partial(choose_bias_penalty, self.train, self.validation, identity, self.exponent)
+        # a step multiplies the bias of a row with one rating by 1 - rate * penalty: beyond two it grows
+        largest = 2 / self.solver.learning_rate if isinstance(self.solver, SGD) else np.inf
+        choose = partial(choose_bias_penalty, self.train, self.validation, identity, self.exponent, largest)
         table = SearchTable.from_dict(once(lambda: choose().to_dict()))
         self.l2_biases = table.l2_biases * self.scale.l2_biases
         unit = self.scale.l2_biases
