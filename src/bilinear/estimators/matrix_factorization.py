@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from bilinear.estimators.base import RatingModel, check_table, resolve_link
 from bilinear.estimators.baselines import check_fraction, draw_seed
 from bilinear.estimators.parts import decode_part, encode_part, without_threads
 from bilinear.estimators.recommender import TensorReader
+from bilinear.estimators.refit import trained_again
 from bilinear.memory import require
 from bilinear.model.link import Identity, Link
 from bilinear.model.parameters import Parameters
@@ -38,6 +38,7 @@ from bilinear.training.start import NormalStart, Scale, random_start
 
 _MOST_FACTORS = 4096
 _FEWEST_FACTORS = 32  # that a search tries
+_LAST_STAGE = "on all ratings"
 _SUCH_AS = {"loss": "SquaredError()", "link": "Identity()", "solver": "SGD()"}
 
 
@@ -159,7 +160,8 @@ class MatrixFactorization(RatingModel):
         again = inner is not None and self.refit and history.ended != "interrupted"
         del inner  # its memory is for what follows
         if again:
-            parameters, history = _trained_again(descend, interactions, parameters, history)
+            descend = partial(descend, interactions, stage=_LAST_STAGE)
+            parameters, history = trained_again(descend, parameters, history)
         if history.ended == "interrupted":
             abandoned()
         self.loss_, self.link_, self.penalty_ = self.loss, link, penalty
@@ -177,9 +179,10 @@ class MatrixFactorization(RatingModel):
         link = resolve_link(self.link, self.rating_range, interactions)
         assert self.seed_ is not None
         settings = self.solver_, link, self.penalty_, before.n_factors, self.seed_
-        descend = partial(self._descend, *settings, progress or Quiet())
-        parameters, history = _trained_again(descend, interactions, before, self.history_)
+        descend = partial(self._descend, *settings, progress or Quiet(), interactions, stage=_LAST_STAGE)
+        parameters, history = trained_again(descend, before, self.history_)
         if parameters is before:
+            abandoned()
             self.history_ = history
         else:
             self.link_ = link
@@ -319,18 +322,3 @@ class MatrixFactorization(RatingModel):
                 "validation_fraction=0 leaves nothing to search on: give numbers for n_factors, l2 and "
                 "l2_biases, or a share such as 0.1"
             )
-
-
-def _trained_again(
-    descend: Callable[..., tuple[Parameters, History]],
-    interactions: Interactions,
-    parameters: Parameters,
-    history: History,
-) -> tuple[Parameters, History]:
-    """Parameters trained for as many epochs as were best; after Ctrl-C the ones given."""
-    with suppress(KeyboardInterrupt):
-        again, ran = descend(interactions, n_epochs=history.best_epoch, stage="on all ratings")
-        if ran.ended != "interrupted":
-            return again, history
-    abandoned()
-    return parameters, replace(history, ended="interrupted")

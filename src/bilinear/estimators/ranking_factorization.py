@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, Self
@@ -21,6 +20,7 @@ from bilinear.estimators.parts import checked_number
 from bilinear.estimators.ranking_fold_in import FoldIn
 from bilinear.estimators.ranking_validation import HeldOut, Metric, check_metric
 from bilinear.estimators.recommender import TensorReader
+from bilinear.estimators.refit import trained_again
 from bilinear.model.parameters import Array, Parameters
 from bilinear.objective.penalties import L2
 from bilinear.objective.ranking_losses import CosineContrastive, RankingLoss, SampledSoftmax
@@ -144,7 +144,8 @@ class RankingFactorization(_Learned):
                 held_out = HeldOut(split, self.metric, _MOST_VALIDATION_USERS, rng)
                 parameters, history = descend(split.train, held_out)
                 if self.refit and history.ended != "interrupted":
-                    parameters, history = _trained_again(partial(descend, table), parameters, history)
+                    descend = partial(descend, table, stage="on all interactions")
+                    parameters, history = trained_again(descend, parameters, history)
         self._keep(parameters, table)
         self.history_, self.seed_, self._fold_in = history, seed, None
         self._learn_positives(interactions, table.by_user)
@@ -293,19 +294,6 @@ class RankingFactorization(_Learned):
         self.longest_user_ = checked_number(manifest["longest_user"])
         self.history_ = RankingHistory.from_dict(manifest["history"])
         self._fold_in = None
-
-
-def _trained_again(
-    descend: Callable[..., tuple[Parameters, RankingHistory]],
-    parameters: Parameters,
-    history: RankingHistory,
-) -> tuple[Parameters, RankingHistory]:
-    """Weights trained on all for as many epochs as were best; after Ctrl-C the ones given."""
-    with suppress(KeyboardInterrupt):
-        again, ran = descend(n_epochs=history.best_epoch, stage="on all interactions")
-        if ran.ended != "interrupted":
-            return again, history
-    return parameters, replace(history, ended="interrupted")
 
 
 def _unit(rows: Array) -> Array:
