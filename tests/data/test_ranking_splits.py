@@ -108,7 +108,7 @@ def test_shares_and_sizes_that_cannot_be_are_refused():
         with pytest.raises(ParameterValueError, match="history="):
             split_users(table_of(), 0.2, share)
     lonely = Interactions.from_columns(["a", "b"], [1, 2], [1, 1])
-    with pytest.raises(DataError, match="0 users with two ratings or more are too few"):
+    with pytest.raises(DataError, match="users with two ratings or more: 0, too few"):
         split_users(lonely)
     pair = Interactions.from_columns(["a", "a"], [1, 2], [1, 1])
     with pytest.raises(DataError, match="too few"):  # nobody would be left to train on

@@ -144,6 +144,14 @@ def test_too_few_ratings_to_split_are_refused(split, n_ratings, test):
         split(table_of().take(np.arange(n_ratings)), test)
 
 
+@pytest.mark.parametrize(("test", "shown"), [(0.2, "20%"), (0.125, "12.5%"), (0.004, "0.4%"), (0.29, "29%")])
+def test_a_split_names_the_share_that_was_asked_for(test, shown):
+    table = Interactions.from_columns(np.repeat(range(3), 250), np.tile(range(250), 3), np.ones(750))
+    assert split_random(table, test, 1).how == f"random {shown}, seed 1"
+    with pytest.raises(DataError, match=f"hold out {shown} of them"):
+        split_random(table.take(np.arange(1)), test)
+
+
 @given(st.integers(2, 30), st.floats(0.001, 0.999))
 def test_an_inner_validation_part_leaves_something_on_both_sides(n_ratings, share):
     parts = split_validation(table_of().take(np.arange(n_ratings)), share, np.random.default_rng(0))

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from bilinear.cli import options
-from bilinear.errors import ParameterValueError
+from bilinear.errors import EmptyDataError, ParameterValueError
 
 HOW = ("random", "per-user", "temporal", "leave-last-out", "users", "file")
 
@@ -49,7 +49,16 @@ def held_out(table: Any, how: str, test: str | None, seed: int, reading: Mapping
         "leave-last-out": lambda: splits.split_leave_last_out(table, _whole(share), seed),
         "users": lambda: splits.split_users(table, share, rng=seed),
     }
-    return by_name[how]()
+    split = by_name[how]()
+    try:
+        split.train.check_trainable()
+    except EmptyDataError:  # whose words are about a whole file
+        raise EmptyDataError(
+            f"{table.source}: after {split.how} is held out, {split.train.n_ratings:,} of its "
+            f"{table.n_ratings:,} {table.noun}s are left to train on, of one user or one item: too few. Hold "
+            "out less with --test, or bring more data"
+        ) from None
+    return split
 
 
 def _number(test: str) -> float:
@@ -62,6 +71,6 @@ def _number(test: str) -> float:
 
 
 def _whole(share: float) -> int:
-    if share != int(share):
+    if not share.is_integer():
         raise ParameterValueError(f"--test {share:g}: leave-last-out takes a whole number of rows a user")
     return int(share)

@@ -41,7 +41,7 @@ def split_random(interactions: Interactions, test: float = 0.2, rng: int = 0) ->
     n_test = _n_test(interactions, test)
     mask = np.zeros(interactions.n_ratings, bool)
     mask[np.random.default_rng(rng).permutation(interactions.n_ratings)[:n_test]] = True
-    return _split(interactions, mask, f"random {test:.0%}, seed {rng}")
+    return _split(interactions, mask, f"random {_percent(test)}, seed {rng}")
 
 
 def split_per_user(interactions: Interactions, test: float = 0.2, rng: int = 0) -> Split:
@@ -52,9 +52,9 @@ def split_per_user(interactions: Interactions, test: float = 0.2, rng: int = 0) 
     if not mask.any():
         raise DataError(
             f"{interactions.source}: no user has the {int(np.ceil(1 / test))} {interactions.noun}s of which "
-            f"{test:.0%} is one; hold out a larger share, or split at random"
+            f"{_percent(test)} is one; hold out a larger share, or split at random"
         )
-    return _split(interactions, mask, f"{test:.0%} of each user, seed {rng}")
+    return _split(interactions, mask, f"{_percent(test)} of each user, seed {rng}")
 
 
 def split_temporal(interactions: Interactions, test: float = 0.2) -> Split:
@@ -120,8 +120,8 @@ def split_users(interactions: Interactions, test: float = 0.1, history: float = 
     n_test = round(test * len(eligible))
     if not 0 < n_test < rated:
         raise DataError(
-            f"{interactions.source}: {len(eligible)} users with two {interactions.noun}s or more are too few "
-            f"to hold out {test:.0%} of them"
+            f"{interactions.source}: users with two {interactions.noun}s or more: {len(eligible)}, too few "
+            f"to hold out {_percent(test)} of them"
         )
     held_out = np.zeros(interactions.n_users, bool)
     held_out[draws.permutation(eligible)[:n_test]] = True
@@ -134,7 +134,7 @@ def split_users(interactions: Interactions, test: float = 0.1, history: float = 
     return Split(
         interactions.take(~of_held_out),
         interactions.take(of_held_out & ~shown),
-        f"{test:.0%} of the users held out, shown {history:.0%} of their ratings, seed {rng}",
+        f"{_percent(test)} of the users held out, shown {_percent(history)} of their ratings, seed {rng}",
         interactions.take(of_held_out & shown),
     )
 
@@ -197,7 +197,7 @@ def split_validation(
     n_test = min(max(1, round(share * interactions.n_ratings)), interactions.n_ratings - 1)
     mask = np.zeros(interactions.n_ratings, bool)
     mask[rng.permutation(interactions.n_ratings)[:n_test]] = True
-    how = f"inner validation {share:.0%}"
+    how = f"inner validation {_percent(share)}"
     if not lazy:
         return _split(interactions, mask, how)
     test = interactions.take(mask)
@@ -230,9 +230,14 @@ def _n_test(interactions: Interactions, test: float) -> int:
     if not 0 < n_test < interactions.n_ratings:
         raise DataError(
             f"{interactions.source}: {interactions.n_ratings} {interactions.noun}s are too few to hold out "
-            f"{test:.0%} of them"
+            f"{_percent(test)} of them"
         )
     return n_test
+
+
+def _percent(share: float) -> str:
+    """Of a share below 1 % as well, and of 12.5 %."""
+    return f"{100 * share:.4g}%"
 
 
 def _split(interactions: Interactions, mask: NDArray[np.bool_], how: str) -> Split:

@@ -1,0 +1,38 @@
+"""What a hurried user does to the commands: tiny tables, odd numbers, odd files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command_line import Run
+
+
+@pytest.mark.parametrize(
+    ("rows", "split"),
+    [
+        ("1,1,3,1\n1,2,4,2\n2,1,5,3\n", "temporal"),  # the other user is the one held out
+        ("1,1,3,1\n1,2,4,2\n2,1,5,3\n2,2,1,4\n", "leave-last-out"),  # and here the other item
+    ],
+)
+def test_a_table_that_its_split_uses_up_is_refused_in_words_about_the_split(
+    run: Run, tmp_path: Path, rows: str, split: str
+) -> None:
+    file = tmp_path / "tiny.csv"
+    file.write_text("user,item,rating,time\n" + rows)
+    ran = run("train", file, "--split", split, "--out", tmp_path / "m", "-q")
+    assert ran.code == 2
+    assert "is held out" in ran.err
+    assert "--test" in ran.err
+    assert "column the right one" not in ran.err
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("test", ["nan", "inf", "-inf", "1.5", "0"])
+def test_how_many_to_leave_out_is_a_whole_number(
+    run: Run, ratings_file: Path, tmp_path: Path, test: str
+) -> None:
+    ran = run("train", ratings_file, "--split", "leave-last-out", f"--test={test}", "--out", tmp_path / "m")
+    assert ran.code == 2
+    assert "whole number" in ran.err or "one or more" in ran.err
+    assert not (tmp_path / "m").exists()
