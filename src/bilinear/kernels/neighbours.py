@@ -3,43 +3,30 @@
 import numpy as np
 from numba import njit
 
+from bilinear.kernels.heap import comes_before, rise, sift_down
+
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
-@njit(cache=True, nogil=True)
-def _keep(values, rows, found, k, value, row):  # type: ignore[no-untyped-def]
-    """Offers a pair to a bounded heap with the worst kept pair on top; returns how many it holds.
+@njit(inline="always")
+def _gather(  # type: ignore[no-untyped-def]
+    row, starts, others, weights, other_starts, ends, end_weights, sums, touched, is_touched
+):
+    """Adds to `sums` what flows from a row through its others to their ends; returns how many it reached.
 
-    Larger values are better, then lower rows.
+    `touched` lists them; whoever reads the sums puts them and `is_touched` back to zero.
     """
-    if found < k:
-        at = found
-        while at > 0:
-            parent = (at - 1) // 2
-            if values[parent] < value or (values[parent] == value and rows[parent] > row):
-                break
-            values[at], rows[at] = values[parent], rows[parent]
-            at = parent
-        values[at], rows[at] = value, row
-        return found + 1
-    if values[0] > value or (values[0] == value and rows[0] < row):
-        return found
-    at = 0
-    while True:
-        child = 2 * at + 1
-        if child >= k:
-            break
-        right = child + 1
-        if right < k and (
-            values[right] < values[child] or (values[right] == values[child] and rows[right] > rows[child])
-        ):
-            child = right
-        if values[child] > value or (values[child] == value and rows[child] < row):
-            break
-        values[at], rows[at] = values[child], rows[child]
-        at = child
-    values[at], rows[at] = value, row
-    return found
+    n = 0
+    for s in range(starts[row], starts[row + 1]):
+        other, weight = others[s], weights[s]
+        for t in range(other_starts[other], other_starts[other + 1]):
+            end = ends[t]
+            if not is_touched[end]:
+                is_touched[end] = True
+                touched[n] = end
+                n += 1
+            sums[end] += weight * end_weights[t]
+    return n
 
 
 @njit(cache=True, nogil=True)
@@ -58,23 +45,21 @@ def nearest_items(  # type: ignore[no-untyped-def]
     touched = np.empty(n_items, np.int32)
     is_touched = np.zeros(n_items, np.bool_)
     for i in range(first, last):
-        n = 0
-        for s in range(item_starts[i], item_starts[i + 1]):
-            u, weight = item_users[s], item_weights[s]
-            for t in range(user_starts[u], user_starts[u + 1]):
-                j = user_items[t]
-                if not is_touched[j]:
-                    is_touched[j] = True
-                    touched[n] = j
-                    n += 1
-                shared[j] += weight * user_weights[t]
+        n = _gather(
+            i, item_starts, item_users, item_weights, user_starts, user_items, user_weights,
+            shared, touched, is_touched,
+        )  # fmt: skip
         found = 0
         best_values, best_rows = values[i], rows[i]
         for t in range(n):
             j = touched[t]
             if j != i and shared[j] > 0:
                 value = shared[j] / (left[i] * right[j] + shrinkage)
-                found = _keep(best_values, best_rows, found, k, value, j)
+                if found < k:
+                    rise(best_values, best_rows, found, value, j)
+                    found += 1
+                elif comes_before(value, j, best_values[0], best_rows[0]):
+                    sift_down(best_values, best_rows, k, value, j)
             shared[j] = 0
             is_touched[j] = False
         order = np.argsort(best_rows[:found])
@@ -112,27 +97,23 @@ def add_two_steps(  # type: ignore[no-untyped-def]
     is_touched = np.zeros(n_users, np.bool_)
     best_values, best_rows = np.empty(k, scores.dtype), np.empty(k, np.int32)
     for n in range(len(starts) - 1):
-        found = 0
-        for s in range(starts[n], starts[n + 1]):
-            weight, i = weights[s], items[s]
-            for t in range(item_starts[i], item_starts[i + 1]):
-                u = item_users[t]
-                if not is_touched[u]:
-                    is_touched[u] = True
-                    touched[found] = u
-                    found += 1
-                reached[u] += weight * item_weights[t]
+        found = _gather(
+            n, starts, items, weights, item_starts, item_users, item_weights, reached, touched, is_touched
+        )
         kept = 0
         for t in range(found):
             u = touched[t]
             value = reached[u] * user_scales[u]
             reached[u] = 0
             is_touched[u] = False
-            if found > k:
-                kept = _keep(best_values, best_rows, kept, k, value, u)
-            else:
+            if found <= k:
                 best_values[t], best_rows[t] = value, u
                 kept = found
+            elif kept < k:
+                rise(best_values, best_rows, kept, value, u)
+                kept += 1
+            elif comes_before(value, u, best_values[0], best_rows[0]):
+                sift_down(best_values, best_rows, k, value, u)
         mine = scores[n]
         for t in range(kept):
             weight, u = best_values[t], best_rows[t]

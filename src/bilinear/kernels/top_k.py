@@ -3,13 +3,9 @@
 import numpy as np
 from numba import njit
 
+from bilinear.kernels.heap import comes_before, rise, sift_down, sort_heap
+
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
-
-
-@njit(inline="always")
-def _comes_before(score, item, other_score, other_item):  # type: ignore[no-untyped-def]
-    """Whether a pair ranks before another: by score, then by row."""
-    return score > other_score or (score == other_score and item < other_item)
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
@@ -33,39 +29,12 @@ def top_k_rows(  # type: ignore[no-untyped-def]
         for f in range(n_factors):
             score += vector[f] * q[f]
         if n < k:
-            at = n
+            rise(scores, rows, n, score, i)
             n += 1
-            while at > 0:
-                parent = (at - 1) // 2
-                if not _comes_before(scores[parent], rows[parent], score, i):
-                    break
-                scores[at], rows[at] = scores[parent], rows[parent]
-                at = parent
-            scores[at], rows[at] = score, i
-        elif _comes_before(score, i, scores[0], rows[0]):
-            _sift_down(scores, rows, n, score, i)
-    for last in range(n - 1, 0, -1):
-        score, row = scores[last], rows[last]
-        scores[last], rows[last] = scores[0], rows[0]
-        _sift_down(scores, rows, last, score, row)
+        elif comes_before(score, i, scores[0], rows[0]):
+            sift_down(scores, rows, n, score, i)
+    sort_heap(scores, rows, n)
     return n
-
-
-@njit(cache=True, nogil=True)
-def _sift_down(scores, rows, n, score, row):  # type: ignore[no-untyped-def]
-    """Puts a pair at the top of the heap of the first n and lets it sink."""
-    at = 0
-    while True:
-        child = 2 * at + 1
-        if child >= n:
-            break
-        if child + 1 < n and _comes_before(scores[child], rows[child], scores[child + 1], rows[child + 1]):
-            child += 1
-        if _comes_before(scores[child], rows[child], score, row):
-            break
-        scores[at], rows[at] = scores[child], rows[child]
-        at = child
-    scores[at], rows[at] = score, row
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")

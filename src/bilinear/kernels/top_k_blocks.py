@@ -9,8 +9,8 @@ in a Matrix Product, SIGMOD 2015.
 import numpy as np
 from numba import njit
 
+from bilinear.kernels.heap import offer, sort_heap
 from bilinear.kernels.tile import TILE_ITEMS, TILE_USERS, lowest_bit, score_tile
-from bilinear.kernels.top_k import _comes_before, _sift_down
 
 _CHUNK = 64
 _FLOATS_IN_CACHE = 1 << 16
@@ -112,7 +112,7 @@ def top_k_block(  # type: ignore[no-untyped-def]
         if not kept:
             break
     for n in range(n_users):
-        _sort_heap(scores[n], rows[n], counts[n])
+        sort_heap(scores[n], rows[n], counts[n])
     return n_multiplied
 
 
@@ -142,7 +142,7 @@ def _keep(  # type: ignore[no-untyped-def]
             continue
         if user >= 0 and _contains(seen_items, seen_starts[user], seen_starts[user + 1], row):
             continue
-        counts[n] = _offer(rows, scores, counts[n], k, row, score)
+        counts[n] = offer(scores, rows, counts[n], k, score, row)
         if counts[n] == k:
             floor = scores[0]
     return floor
@@ -160,33 +160,6 @@ def _contains(ascending, low, high, value):  # type: ignore[no-untyped-def]
         else:
             return True
     return False
-
-
-@njit(cache=True, nogil=True)
-def _offer(rows, scores, n, k, row, score):  # type: ignore[no-untyped-def]
-    """Offers a pair to a heap of at most k with the worst on top; returns how many it holds."""
-    if n == k:
-        if _comes_before(score, row, scores[0], rows[0]):
-            _sift_down(scores, rows, n, score, row)
-        return n
-    at = n
-    while at > 0:
-        parent = (at - 1) // 2
-        if not _comes_before(scores[parent], rows[parent], score, row):
-            break
-        scores[at], rows[at] = scores[parent], rows[parent]
-        at = parent
-    scores[at], rows[at] = score, row
-    return n + 1
-
-
-@njit(cache=True, nogil=True)
-def _sort_heap(scores, rows, n):  # type: ignore[no-untyped-def]
-    """Turns a heap of n with the worst on top into a list, best first."""
-    for last in range(n - 1, 0, -1):
-        score, row = scores[last], rows[last]
-        scores[last], rows[last] = scores[0], rows[0]
-        _sift_down(scores, rows, last, score, row)
 
 
 @njit(cache=True, nogil=True)
@@ -235,8 +208,8 @@ def top_k_scores(all_scores, allowed, k, rows, scores, counts):  # type: ignore[
             for i in range(len(chunk)):
                 # once the list is full only a higher score can enter: rows ascend, and ties go by row
                 if (chunk[i] > scores[n, 0] if full else chunk[i] == chunk[i]) and allowed[start + i]:
-                    found = _offer(rows[n], scores[n], found, k, start + i, chunk[i])
+                    found = offer(scores[n], rows[n], found, k, chunk[i], start + i)
                     full = found == k
-        _sort_heap(scores[n], rows[n], found)
+        sort_heap(scores[n], rows[n], found)
         counts[n] = found
     return 0
