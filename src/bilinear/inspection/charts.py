@@ -2,65 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import ceil, floor, log10
 
 from bilinear.inspection.page import text
 
-_WIDTH, _HEIGHT = 420, 230
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 14, 34
+WIDTH, HEIGHT = 420, 230
+LEFT, RIGHT, TOP, BOTTOM = 58, 12, 14, 34
 
 
 def curve(values: Sequence[float], marked: int | None, what: str, label: str) -> str:
     """A value an epoch as a line, with one epoch marked (its place, from 0)."""
-    ticks = _ticks(min(values), max(values))
-    low, high = min(ticks[0], *values), max(ticks[-1], *values)
+    y, parts = levels(values)
 
     def x(at: float) -> float:
-        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * at / max(1, len(values) - 1)
+        return across(at, max(1, len(values) - 1))
 
-    def y(value: float) -> float:
-        return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * (value - low) / (high - low)
-
-    parts = []
-    for tick in ticks:
-        level = f"{y(tick):.1f}"
-        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{level}" y2="{level}"/>')
-        parts.append(_words(_LEFT - 8, y(tick) + 4, f"{tick:.6g}", "end"))
     last = len(values) - 1
     parts += [
-        _words(x(place), _HEIGHT - 16, str(place + 1), "end" if place and place == last else "middle")
+        words(x(place), HEIGHT - 16, str(place + 1), "end" if place and place == last else "middle")
         for place in sorted({0, last // 2, last})
     ]
     points = " ".join(f"{x(at):.1f},{y(value):.1f}" for at, value in enumerate(values))
     parts.append(f'<polyline class="line" points="{points}"/>')
     if marked is not None and 0 <= marked < len(values):
         parts.append(f'<circle class="mark" r="5" cx="{x(marked):.1f}" cy="{y(values[marked]):.1f}"/>')
-    parts.append(_words((_LEFT + _WIDTH) / 2, _HEIGHT - 2, "epoch"))
-    return _figure("".join(parts), what, label)
+    parts.append(words((LEFT + WIDTH) / 2, HEIGHT - 2, "epoch"))
+    return figure("".join(parts), what, label)
 
 
 def bars(labels: Sequence[str], values: Sequence[float], what: str, label: str, form: str = "{:g}") -> str:
     """One upright bar a value, its number above it; labels are thinned out where they would touch."""
     highest = max([*values, 0.0]) or 1.0
-    room = (_WIDTH - 2 * _RIGHT) / max(1, len(values))
+    room = (WIDTH - 2 * RIGHT) / max(1, len(values))
     numbers = [form.format(value) for value in values]
     every, every_number = (
         -(-7 * max(map(len, names), default=1) // int(room)) for names in (labels, numbers)
     )
     parts = []
     for at, (name, value) in enumerate(zip(labels, values, strict=True)):
-        height = (_HEIGHT - 2 * _TOP - _BOTTOM) * max(value, 0.0) / highest
-        x, y = _RIGHT + at * room, _HEIGHT - _BOTTOM - height
+        height = (HEIGHT - 2 * TOP - BOTTOM) * max(value, 0.0) / highest
+        x, y = RIGHT + at * room, HEIGHT - BOTTOM - height
         parts.append(
             f'<rect class="bar" x="{x + 0.1 * room:.1f}" y="{y:.1f}" width="{0.8 * room:.1f}" '
             f'height="{height:.1f}"><title>{text(name)}: {numbers[at]}</title></rect>'
         )
         if every_number == 1:
-            parts.append(_words(x + room / 2, y - 5, numbers[at]))
+            parts.append(words(x + room / 2, y - 5, numbers[at]))
         if at % every == 0:
-            parts.append(_words(x + room / 2, _HEIGHT - 16, name))
-    return _figure("".join(parts), what, label)
+            parts.append(words(x + room / 2, HEIGHT - 16, name))
+    return figure("".join(parts), what, label)
+
+
+def across(distance: float, whole: float) -> float:
+    """Where a place lies that is so far along a scale of that length."""
+    return LEFT + (WIDTH - LEFT - RIGHT) * distance / whole
+
+
+def levels(values: Sequence[float]) -> tuple[Callable[[float], float], list[str]]:
+    """(where a value is drawn, grid and numbers of round levels that span the values)."""
+    marks = _ticks(min(values), max(values))
+    low, high = min(marks[0], *values), max(marks[-1], *values)
+
+    def y(value: float) -> float:
+        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - low) / (high - low)
+
+    parts = []
+    for mark in marks:
+        level = f"{y(mark):.1f}"
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{level}" y2="{level}"/>')
+        parts.append(words(LEFT - 8, y(mark) + 4, f"{mark:.6g}", "end"))
+    return y, parts
 
 
 def interval(value: float, low: float, high: float, left: float, right: float) -> str:
@@ -75,8 +87,9 @@ def interval(value: float, low: float, high: float, left: float, right: float) -
     )
 
 
-def _words(x: float, y: float, words: str, anchor: str = "middle") -> str:
-    return f'<text class="tick" text-anchor="{anchor}" x="{x:.1f}" y="{y:.1f}">{text(words)}</text>'
+def words(x: float, y: float, what: str, anchor: str = "middle") -> str:
+    """Small text beside what is drawn."""
+    return f'<text class="tick" text-anchor="{anchor}" x="{x:.1f}" y="{y:.1f}">{text(what)}</text>'
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -88,8 +101,9 @@ def _ticks(low: float, high: float) -> list[float]:
     return [n * step for n in range(first, max(last, first + 1) + 1)]
 
 
-def _figure(drawn: str, what: str, label: str) -> str:
+def figure(drawn: str, what: str, label: str, height: int = HEIGHT) -> str:
+    """A drawing with its caption; `label` is what a reader without the picture hears."""
     return (
         f'<figure class="chart"><figcaption>{text(what)}</figcaption>'
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{text(label)}">{drawn}</svg></figure>'
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{text(label)}">{drawn}</svg></figure>'
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,22 +78,13 @@ def _ended(report: LabReport) -> str:
             "Length of the weights, look by look",
             "look, each further on",
         )
-    labels, values = ["this model"], [ended.polished.loss_before]
+    losses = {"this model": ended.polished.loss_before}
     if ended.polished.loss < ended.polished.loss_before * (1 - 1e-9):
-        labels.append("polished")
-        values.append(ended.polished.loss)
+        losses["polished"] = ended.polished.loss
     if ended.escape is not None:
-        labels += ["past the saddle"]
-        values += [ended.escape.loss_after_descent]
-    labels.append("untrained")
-    values.append(ended.certificate.untrained)
-    return charts.bars(
-        labels,
-        values,
-        "Training loss, penalty included",
-        "; ".join(f"{label}: {value:.6g}" for label, value in zip(labels, values, strict=True)),
-        form="{:,.5g}",
-    )
+        losses["past the saddle"] = ended.escape.loss_after_descent
+    losses["untrained"] = ended.certificate.untrained
+    return _bars(losses, "Training loss, penalty included", "{:,.5g}", "{:.6g}")
 
 
 def _optimum(report: LabReport) -> str:
@@ -100,15 +92,12 @@ def _optimum(report: LabReport) -> str:
     if ended is None or ended.certificate.refusal:
         return ""
     found, after = ended.certificate, ended.polished_certificate
-    labels = ["none is below", "this model", "untrained"]
-    values = [max(found.lower_bound, after.lower_bound), found.loss, found.untrained]
-    return charts.bars(
-        labels,
-        values,
-        "Training loss against the proved lower bound",
-        "; ".join(f"{label}: {value:.6g}" for label, value in zip(labels, values, strict=True)),
-        form="{:,.5g}",
-    )
+    losses = {
+        "none is below": max(found.lower_bound, after.lower_bound),
+        "this model": found.loss,
+        "untrained": found.untrained,
+    }
+    return _bars(losses, "Training loss against the proved lower bound", "{:,.5g}", "{:.6g}")
 
 
 def _held_out(report: LabReport) -> str:
@@ -156,17 +145,16 @@ def _held_out(report: LabReport) -> str:
             )
     if report.permuted is not None:
         found = report.permuted
-        labels = ["own ratings", "shuffled"]
-        values = [100 * (1 - (found.train_rmse / found.mean_train_rmse) ** 2), 100 * found.memorised]
+        shares = {
+            "own ratings": 100 * (1 - (found.train_rmse / found.mean_train_rmse) ** 2),
+            "shuffled": 100 * found.memorised,
+        }
         if found.learned is not None:
-            labels.append("new ratings")
-            values.append(max(100 * found.learned, 0.0))
-        drawn += charts.bars(
-            labels,
-            values,
+            shares["new ratings"] = max(100 * found.learned, 0.0)
+        drawn += _bars(
+            shares,
             "Share of the ratings' variance that the model explains: on shuffled ratings, all is memorised",
-            "; ".join(f"{label}: {value:.0f} %" for label, value in zip(labels, values, strict=True)),
-            form="{:.0f} %",
+            "{:.0f} %",
         )
     return drawn
 
@@ -175,14 +163,11 @@ def _starts(report: LabReport) -> str:
     runs = report.seeds
     if runs is None:
         return ""
-    labels = ["as they are", "rotated"]
-    values = [runs.barrier, runs.barrier_aligned]
-    return charts.bars(
-        labels,
-        values,
+    return _bars(
+        {"as they are": runs.barrier, "rotated": runs.barrier_aligned},
         "Height of the hill on the straight line between two runs, before and after rotating the factors",
-        "; ".join(f"{label}: {value:.4g}" for label, value in zip(labels, values, strict=True)),
-        form="{:,.4g}",
+        "{:,.4g}",
+        "{:.4g}",
     )
 
 
@@ -211,17 +196,21 @@ def _parts(report: LabReport) -> str:
     found = report.linearity
     if found is None:
         return ""
-    labels = ["scores", "predictions", "biases alone", "same, predicted"]
-    values = [
-        100 * found.share_before_link,
-        100 * found.share_after_link,
-        100 * found.bias_share_before_link,
-        100 * found.bias_share_after_link,
-    ]
-    return charts.bars(
-        labels,
-        values,
+    shares = {
+        "scores": 100 * found.share_before_link,
+        "predictions": 100 * found.share_after_link,
+        "biases alone": 100 * found.bias_share_before_link,
+        "same, predicted": 100 * found.bias_share_after_link,
+    }
+    return _bars(
+        shares,
         "Interaction: the share of the variation that no sum of a user's and an item's number can give",
-        "; ".join(f"{label}: {value:.2f} %" for label, value in zip(labels, values, strict=True)),
-        form="{:.1f} %",
+        "{:.1f} %",
+        "{:.2f} %",
     )
+
+
+def _bars(values: Mapping[str, float], what: str, form: str, said: str | None = None) -> str:
+    """Bars with their numbers as `form`; the words for who does not see them have them as `said`."""
+    label = "; ".join(f"{name}: {(said or form).format(value)}" for name, value in values.items())
+    return charts.bars(list(values), list(values.values()), what, label, form=form)

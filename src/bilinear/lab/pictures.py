@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from bilinear.inspection.charts import _figure, _ticks, _words
+from bilinear.inspection.charts import BOTTOM, HEIGHT, LEFT, TOP, WIDTH, across, figure, levels, words
 from bilinear.inspection.page import text
 
 Points = Sequence[tuple[float, float]]
 
-_WIDTH, _HEIGHT = 420, 230
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 14, 34
 _STROKES = (
     ("var(--bar)", ""),
     ("var(--accent)", "6 4"),
@@ -44,33 +42,23 @@ def lines(
     if not drawn:
         return ""
     xs = sorted({x for points in drawn.values() for x, _ in points})
-    ys = [y for points in drawn.values() for _, y in points]
-    ticks = _ticks(min(ys), max(ys))
-    low, high = min(ticks[0], *ys), max(ticks[-1], *ys)
     scale = log10 if log_x else float
     left, right = scale(xs[0]), scale(xs[-1])
+    up, parts = levels([y for points in drawn.values() for _, y in points])
 
     def at(x: float) -> float:
-        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * (scale(x) - left) / ((right - left) or 1.0)
+        return across(scale(x) - left, (right - left) or 1.0)
 
-    def up(y: float) -> float:
-        return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * (y - low) / (high - low)
-
-    parts = []
-    for tick in ticks:
-        level = f"{up(tick):.1f}"
-        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{level}" y2="{level}"/>')
-        parts.append(_words(_LEFT - 8, up(tick) + 4, f"{tick:.6g}", "end"))
     shown = xs if len(xs) <= 6 else [xs[0], xs[len(xs) // 2], xs[-1]]
     parts += [
-        _words(at(x), _HEIGHT - 16, f"{x:.3g}", "end" if x == xs[-1] and len(xs) > 1 else "middle")
+        words(at(x), HEIGHT - 16, f"{x:.3g}", "end" if x == xs[-1] and len(xs) > 1 else "middle")
         for x in shown
     ]
     if marked is not None and xs[0] <= marked <= xs[-1]:
         place = f"{at(marked):.1f}"
         parts.append(
             f'<line stroke="var(--faint)" stroke-dasharray="2 3" x1="{place}" x2="{place}" '
-            f'y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>'
+            f'y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
         )
     for (stroke, dashes), points in zip(_STROKES, drawn.values(), strict=False):
         path = " ".join(f"{at(x):.1f},{up(y):.1f}" for x, y in points)
@@ -78,9 +66,9 @@ def lines(
             f'<polyline fill="none" stroke="{stroke}" stroke-width="2.2" stroke-dasharray="{dashes}" '
             f'points="{path}"/>'
         )
-    parts.append(_words((_LEFT + _WIDTH) / 2, _HEIGHT - 2, x_label))
-    figure = _figure("".join(parts), what, label)
-    return f"<div>{figure}{_legend(list(drawn))}</div>" if len(drawn) > 1 else figure
+    parts.append(words((LEFT + WIDTH) / 2, HEIGHT - 2, x_label))
+    picture = figure("".join(parts), what, label)
+    return f"<div>{picture}{_legend(list(drawn))}</div>" if len(drawn) > 1 else picture
 
 
 def plane(values: Any, reach: float, what: str, label: str, marks: Sequence[tuple[float, float, str]]) -> str:
@@ -107,11 +95,14 @@ def plane(values: Any, reach: float, what: str, label: str, marks: Sequence[tupl
             f'<text fill="var(--ink)" font-size="12" text-anchor="middle" x="{x:.1f}" y="{y - 8:.1f}">'
             f"{text(name)}</text>"
         )
-    words = _words(left + side / 2, top + side + 16, "user factors times this")
-    words += _words(left - 10, top + side / 2, "item factors", "end")
-    words += _words(left - 10, top + side / 2 + 14, "times this", "end")
-    words += _words(left, top + side + 16, f"{-reach:g}") + _words(left + side, top + side + 16, f"{reach:g}")
-    return _figure(cells + frame + points + words, what, label)
+    axes = (
+        words(left + side / 2, top + side + 16, "user factors times this"),
+        words(left - 10, top + side / 2, "item factors", "end"),
+        words(left - 10, top + side / 2 + 14, "times this", "end"),
+        words(left, top + side + 16, f"{-reach:g}"),
+        words(left + side, top + side + 16, f"{reach:g}"),
+    )
+    return figure(cells + frame + points + "".join(axes), what, label)
 
 
 def dots(rows: Mapping[str, Sequence[float]], what: str, label: str, *, log: bool = False) -> str:
@@ -124,7 +115,7 @@ def dots(rows: Mapping[str, Sequence[float]], what: str, label: str, *, log: boo
         return ""
     scale = log10 if log else float
     low, high = scale(min(everything)), scale(max(everything))
-    left, right, step = 150, _WIDTH - 14, 24
+    left, right, step = 150, WIDTH - 14, 24
     bottom = 14 + step * len(inside)
 
     def at(value: float) -> float:
@@ -134,7 +125,7 @@ def dots(rows: Mapping[str, Sequence[float]], what: str, label: str, *, log: boo
     for row, (name, values) in enumerate(inside.items()):
         y = 18 + row * step
         parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y}" y2="{y}"/>')
-        parts.append(_words(left - 10, y + 4, name if len(name) <= 22 else name[:21] + "…", "end"))
+        parts.append(words(left - 10, y + 4, name if len(name) <= 22 else name[:21] + "…", "end"))
         parts += [
             f'<circle fill="var(--bar)" fill-opacity="0.55" r="4" cx="{at(value):.1f}" cy="{y}"/>'
             for value in values
@@ -146,9 +137,8 @@ def dots(rows: Mapping[str, Sequence[float]], what: str, label: str, *, log: boo
                 f'y1="{y - 8}" y2="{y + 8}"/>'
             )
     for value, anchor in ((min(everything), "start"), (max(everything), "end")):
-        parts.append(_words(at(value), bottom + 14, f"{value:.4g}", anchor))
-    drawn = _figure("".join(parts), what, label)
-    return drawn.replace(f'viewBox="0 0 {_WIDTH} {_HEIGHT}"', f'viewBox="0 0 {_WIDTH} {bottom + 20}"')
+        parts.append(words(at(value), bottom + 14, f"{value:.4g}", anchor))
+    return figure("".join(parts), what, label, bottom + 20)
 
 
 def _legend(names: Sequence[str]) -> str:
