@@ -73,10 +73,7 @@ def command(
             f"--model {folders[0]} is a saved model and others are not: what it was trained on is not known "
             "to be the same; give saved models only, or names only"
         )
-    reading: dict[str, Any] = {
-        "user": user, "item": item, "rating": rating, "time": time, "count": count, "layout": layout,
-        "duplicates": duplicates, "encoding": encoding, "memory_limit": memory_limit,
-    }  # fmt: skip
+    reading = options.reading(locals())
     weighing = {
         name: value
         for name, value in (("threshold", threshold), ("confidence", confidence))

@@ -31,10 +31,7 @@ def describe(
     memory_limit: options.MemoryLimit = None,
     json: options.Json = False,
 ) -> None:
-    table = options.read_table(
-        ratings, user=user, item=item, rating=rating, time=time, count=count, layout=layout, query=query,
-        duplicates=duplicates, encoding=encoding, memory_limit=memory_limit,
-    )  # fmt: skip
+    table = options.read_table(ratings, query=query, **options.reading(locals()))
     description = table.describe()
     if json:
         say_json(description.to_dict())

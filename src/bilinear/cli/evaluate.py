@@ -73,10 +73,11 @@ def command(
             "--cutoffs, --relevant-from, --negatives and --include-seen are for rankings: add --task ranking"
         )
     table = options.read_table(
-        ratings, user=user, item=item, rating=rating, time=time, count=count, layout=layout, query=query,
-        duplicates=duplicates, encoding=encoding, memory_limit=memory_limit,
+        ratings,
+        query=query,
         has_ratings=True if task == "ratings" else None,
-    )  # fmt: skip
+        **options.reading(locals()),
+    )
     n_trained = fitted.count_trained_pairs(table)
     scores: Any
     if task == "ranking":

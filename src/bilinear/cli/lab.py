@@ -90,10 +90,7 @@ def report(
 
     check_page(html)
     fitted = load(model)
-    reading: dict[str, Any] = {
-        "user": user, "item": item, "rating": rating, "time": time,
-        "duplicates": duplicates, "encoding": encoding, "memory_limit": memory_limit,
-    }  # fmt: skip
+    reading = options.reading(locals())
     table = options.read_table(ratings, query=query, **reading)
     found = lab_report(
         fitted,
@@ -154,10 +151,7 @@ def certify(
         raise ParameterValueError(f"--proof {place} is the folder of the model; choose another")
     check_out(out)
     check_out(place)
-    table = options.read_table(
-        ratings, user=user, item=item, rating=rating, time=time, query=query,
-        duplicates=duplicates, encoding=encoding, memory_limit=memory_limit,
-    )  # fmt: skip
+    table = options.read_table(ratings, query=query, **options.reading(locals()))
     table.check_trainable()
     chosen, penalty = objective_parts(table, loss, l2, l2_biases, l2_exponent, seed, quiet)
     found = lab_certify(
@@ -203,10 +197,7 @@ def verify(
     from bilinear.lab.proof import verify as lab_verify
 
     loaded = load_proof(proof)
-    table = options.read_table(
-        ratings, user=user, item=item, rating=rating, time=time, query=query,
-        duplicates=duplicates, encoding=encoding, memory_limit=memory_limit,
-    )  # fmt: skip
+    table = options.read_table(ratings, query=query, **options.reading(locals()))
     found = lab_verify(loaded, table)
     if json:
         say_json(found.to_dict())
@@ -264,10 +255,7 @@ def race(
     if tune not in ("objective", "validation"):
         raise ParameterValueError(f"--tune {tune}: choose objective or validation")
     methods = racers(*racer or (), n_epochs=n_epochs, batch_size=batch_size)
-    reading: dict[str, Any] = {
-        "user": user, "item": item, "rating": rating, "time": time,
-        "duplicates": duplicates, "encoding": encoding, "memory_limit": memory_limit,
-    }  # fmt: skip
+    reading = options.reading(locals())
     table = options.read_table(ratings, query=query, **reading)
     table.check_trainable()
     parts = (

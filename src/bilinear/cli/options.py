@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,6 +75,14 @@ Query = Annotated[
 Candidates = Annotated[
     str | None, typer.Option(help="Only these items: ids with commas between, or @FILE with one a line.")
 ]
+
+
+_READING = ("user", "item", "rating", "time", "count", "layout", "duplicates", "encoding", "memory_limit")
+
+
+def reading(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a command's arguments (its `locals()`) says how to read a table; --query is apart."""
+    return {name: given[name] for name in _READING if name in given}
 
 
 def read_table(

@@ -140,10 +140,7 @@ def command(
         "confidence": confidence, "relevant_from": relevant_from, "cutoffs": cutoffs,
         "time_budget": time_budget,
     }  # fmt: skip
-    reading: dict[str, Any] = {
-        "user": user, "item": item, "rating": rating, "time": time, "count": count, "layout": layout,
-        "duplicates": duplicates, "encoding": encoding, "memory_limit": memory_limit,
-    }  # fmt: skip
+    reading = options.reading(locals())
     planned = partial(plan_of, model=model, settings=set_, given=given, seed=seed)
     chosen: Any = implied_task(task, model, given)
     read = partial(_read, ratings, store, query=query, **reading)
