@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,18 @@ def test_how_many_to_leave_out_is_a_whole_number(
     assert ran.code == 2
     assert "whole number" in ran.err or "one or more" in ran.err
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json"])
+def test_with_a_file_to_write_the_json_says_what_was_written(
+    run: Run, model: Path, ratings_file: Path, tmp_path: Path, suffix: str
+) -> None:
+    out = tmp_path / f"out.{suffix}"
+    told = json.loads(run("predict", model, ratings_file, "--out", out, "--json").out)
+    assert told == {"path": str(out), "n_pairs": 900, "n_unknown_users": 0, "n_unknown_items": 0}
+    told = json.loads(run("recommend", model, "--all", "-n", 3, "--out", out, "--json").out)
+    assert told["path"] == str(out)
+    assert (told["n_lists"], told["n_places"]) == (60, 180)
+    if suffix == "csv":
+        told = json.loads(run("similar", model, "--all", "-n", 3, "--out", out, "--json").out)
+        assert (told["path"], told["n_lists"], told["n_places"]) == (str(out), 40, 120)

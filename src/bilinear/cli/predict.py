@@ -55,14 +55,17 @@ def command(
         "known_user": (~found.unknown_user).tolist(),
         "known_item": (~found.unknown_item).tolist(),
     }
+    unknown_users, unknown_items = int(found.unknown_user.sum()), int(found.unknown_item.sum())
     if out is not None:
         write_table(out, columns)
+        if json:
+            counts = {"n_unknown_users": unknown_users, "n_unknown_items": unknown_items}
+            say_json({"path": str(out), "n_pairs": len(found)} | counts)
     elif json:
         say_json([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
     else:
         say_table(columns, right=["prediction"])
     tell(
-        f"{len(found):,} pairs; {int(found.unknown_user.sum()):,} with a user and "
-        f"{int(found.unknown_item.sum()):,} with an item that had no training ratings"
-        + (f"; written to {out}" if out else "")
+        f"{len(found):,} pairs; {unknown_users:,} with a user and {unknown_items:,} with an item that had no "
+        "training ratings" + (f"; written to {out}" if out else "")
     )

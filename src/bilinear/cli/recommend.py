@@ -51,6 +51,8 @@ def command(
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
+    from dataclasses import asdict
+
     from bilinear.estimators.storage import load
     from bilinear.recommend.parquet import write_everyone
 
@@ -65,6 +67,8 @@ def command(
             fitted, out, n, exclude_seen=not include_seen, candidates=only, n_threads=threads
         )
         tell(str(written))
+        if json:
+            say_json(asdict(written) | {"path": str(out)})
         return
     asked = None if everyone else [user] if user is not None else options.id_list(users)
     lists: Any = fitted.recommend(asked, n, exclude_seen=not include_seen, candidates=only, unknown=unknown)
@@ -73,6 +77,8 @@ def command(
         columns["title"] = [fitted.title(item) for item in columns["item"]]
         write_table(out, columns)
         tell(f"{len(columns['item']):,} places for {len(lists):,} users written to {out}")
+        if json:
+            say_json({"path": str(out), "n_lists": len(lists), "n_places": len(columns["item"])})
     elif json:
         say_json(
             [

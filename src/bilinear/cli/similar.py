@@ -38,6 +38,8 @@ def command(
     ] = None,
     json: options.Json = False,
 ) -> None:
+    from dataclasses import asdict
+
     from bilinear.estimators.storage import load
     from bilinear.recommend.parquet import write_similar
 
@@ -49,7 +51,10 @@ def command(
         check_table_path(out)
         if out.suffix.lower() not in (".parquet", ".csv", ".tsv"):
             raise ParameterValueError(f"--out {out}: end it in .parquet, .csv or .tsv")
-        tell(str(write_similar(load(model), out, n, candidates=options.id_list(candidates))))
+        written = write_similar(load(model), out, n, candidates=options.id_list(candidates))
+        tell(str(written))
+        if json:
+            say_json(asdict(written) | {"path": str(out)})
         return
     fitted = load(model)
     wanted: Any = find_title(fitted, title) if title is not None else known_id(fitted, item)
