@@ -22,7 +22,7 @@ def as_rst(lines: list[str]) -> list[str]:
         if name is None:
             out += _prose(body)
             continue
-        out += [f"**{_escaped(name)}**", ""]
+        out += [f"**{_escaped(name.replace('`', ''))}**", ""]
         entries = list(_entries(body))
         out += [f"   {line}" for entry in entries for line in entry]
     return out
@@ -97,6 +97,6 @@ def _bullet(line: str) -> str:
 def _escaped(line: str) -> str:
     parts = _CODE.split(line)
     return "".join(
-        f"``{part.strip('`')}``" if number % 2 else re.sub(r"([\\*|_`])", r"\\\1", part)
+        f"``{part.strip('`')}``" if number % 2 else re.sub(r"([\\*|_`@])", r"\\\1", part)
         for number, part in enumerate(parts)
     )

@@ -52,7 +52,7 @@ def test_docstrings_keep_formulas_sections_and_entries() -> None:
     as_rst = loaded("docstrings").as_rst
     lines = as_rst(
         [
-            "Norms |U|^2 of `factors_`, a_b and x*y.",
+            "Norms |U|^2 of `factors_`, a_b and x*y, recall@10.",
             "",
             "    L = |x|",
             "      + 1",
@@ -64,11 +64,13 @@ def test_docstrings_keep_formulas_sections_and_entries() -> None:
             "",
             "    A paragraph.",
             "Cost: O(n).",
+            "Learned attributes, beyond those of `Other`:",
+            "    model_: a model.",
             "",
             "Last words.",
         ]
     )
-    assert lines[0] == r"Norms \|U\|^2 of ``factors_``, a\_b and x\*y."
+    assert lines[0] == r"Norms \|U\|^2 of ``factors_``, a\_b and x\*y, recall\@10."
     assert lines[2:6] == ["::", "", "   L = |x|", "     + 1"]
     assert "**Args**" in lines
     at = lines.index("   ``at, direction``")
@@ -76,4 +78,5 @@ def test_docstrings_keep_formulas_sections_and_entries() -> None:
     assert "   ``seed``" in lines
     assert "   A paragraph." in lines
     assert lines[lines.index("**Cost**") + 2] == "   O(n)."
+    assert "**Learned attributes, beyond those of Other**" in lines
     assert lines[-2] == "Last words."
