@@ -9,7 +9,7 @@ from math import inf, nan
 import pytest
 
 from bilinear.errors import ParameterValueError
-from bilinear.kernels import optimizers as kernels
+from bilinear.kernels import rules
 from bilinear.training.optimizers import (
     LAMB,
     LARS,
@@ -35,7 +35,7 @@ RULES = [Plain, Momentum, Nesterov, AdaGrad, RowAdaGrad, RMSProp, Adam, RAdam, L
 def test_every_rule_of_the_kernel_has_one_class_and_adamw_is_adam():
     assert sorted(rule.rule for rule in RULES) == list(range(len(RULES)))
     assert all(issubclass(rule, Optimizer) for rule in RULES)
-    assert AdamW.rule == kernels.ADAM
+    assert AdamW.rule == rules.ADAM
     assert len({rule() for rule in RULES}) == len(RULES)
 
 
