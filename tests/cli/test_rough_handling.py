@@ -52,3 +52,22 @@ def test_with_a_file_to_write_the_json_says_what_was_written(
     if suffix == "csv":
         told = json.loads(run("similar", model, "--all", "-n", 3, "--out", out, "--json").out)
         assert (told["path"], told["n_lists"], told["n_places"]) == (str(out), 40, 120)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
+def test_lists_of_a_ranking_model_are_written_with_their_scores(
+    run: Run, ratings_file: Path, tmp_path: Path, suffix: str
+) -> None:
+    folder, out = tmp_path / "m", tmp_path / f"lists.{suffix}"
+    assert run("train", ratings_file, "--task", "ranking", "--model", "popularity", "--out", folder).code == 0
+    assert run("recommend", folder, "--users", "000,001", "-n", 2, "--out", out).code == 0
+    if suffix == "csv":
+        header, *rows = out.read_text().splitlines()
+        assert header == "user,rank,item,score,known_user,title"
+        assert [row.split(",")[:2] for row in rows] == [
+            ["000", "1"],
+            ["000", "2"],
+            ["001", "1"],
+            ["001", "2"],
+        ]
+        assert all(float(row.split(",")[3]) > 0 for row in rows)

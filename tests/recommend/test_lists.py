@@ -131,3 +131,20 @@ def test_places_and_columns_for_tables():
         "known_user": [True, True, True, True],
     }
     assert (len(lists), lists[1], list(lists)) == (3, none, [ranked, none, ranked])
+
+
+def test_lists_print_short_and_as_a_table():
+    ranked = RankedItems(np.arange(7), np.linspace(1, 0, 7), np.linspace(5, 4, 7))
+    assert repr(ranked) == "RankedItems(7 items: 0, 1, 2, 3, 4, ...)"
+    lines = str(ranked).splitlines()
+    assert len(lines) == 8
+    assert lines[:2] == ["rank  prediction  item", "   1       5.000  0"]
+    similar = RankedItems(np.array(["a", "b"]), np.array([0.5, 0.25]))
+    assert repr(similar) == "RankedItems(2 items: 'a', 'b')"
+    assert str(similar).splitlines()[1:] == ["   1       0.500  a", "   2       0.250  b"]
+    assert repr(RankedItems(np.array([]), np.array([]))) == "RankedItems(no items)"
+    several = Recommendations(tuple("abcdefg"), np.array([True] * 6 + [False]), (similar,) * 7)
+    assert repr(several) == "Recommendations(14 items for 7 users, 1 of them not personal)"
+    assert str(several).count("User ") == 5
+    assert str(several).endswith("... and 2 more users")
+    assert several.to_columns()["score"] == [0.5, 0.25] * 7

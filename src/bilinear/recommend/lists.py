@@ -16,6 +16,8 @@ from bilinear.kernels.top_k import top_k_rows, top_k_users
 from bilinear.model.link import Link
 from bilinear.model.parameters import Array, Parameters
 
+_SHOWN = 5  # items of a list, lists of several, before the rest is counted
+
 
 @dataclass(frozen=True, eq=False)
 class RankedItems:
@@ -36,6 +38,23 @@ class RankedItems:
 
     def __iter__(self) -> Iterator[Id]:
         return iter(self.items.tolist())
+
+    def __repr__(self) -> str:
+        shown = [repr(item) for item in self.items[:_SHOWN].tolist()]
+        if len(self) > _SHOWN:
+            shown.append("...")
+        return f"RankedItems({len(self):,} items: {', '.join(shown)})" if shown else "RankedItems(no items)"
+
+    def __str__(self) -> str:
+        name, values = (
+            ("score", self.scores) if self.predictions is None else ("prediction", self.predictions)
+        )
+        lines = [f"rank  {name:>10}  item"]
+        lines += [
+            f"{rank:4d}  {value:10.3f}  {item}"
+            for rank, (value, item) in enumerate(zip(values.tolist(), self, strict=True), 1)
+        ]
+        return "\n".join(lines)
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """One dictionary a place: rank, item, score and, where there is one, prediction."""
@@ -72,17 +91,30 @@ class Recommendations:
     def __iter__(self) -> Iterator[RankedItems]:
         return iter(self.lists)
 
+    def __repr__(self) -> str:
+        unknown = int((~self.known).sum())
+        n_places = sum(map(len, self.lists))
+        not_personal = f", {unknown:,} of them not personal" if unknown else ""
+        return f"Recommendations({n_places:,} items for {len(self):,} users{not_personal})"
+
+    def __str__(self) -> str:
+        """The first lists, and how many more there are."""
+        parts = [
+            f"User {user}\n{ranked}" for user, ranked in zip(self.users, self.lists[:_SHOWN], strict=False)
+        ]
+        more = len(self) - len(parts)
+        return "\n\n".join([*parts, f"... and {more:,} more users"] if more else parts)
+
     def to_columns(self) -> dict[str, list[Any]]:
-        """Long form for a table: user, rank, item, prediction, known_user."""
-        columns: dict[str, list[Any]] = {
-            name: [] for name in ("user", "rank", "item", "prediction", "known_user")
-        }
+        """Long form for a table: user, rank, item, prediction (score, of a ranking model), known_user."""
+        value = "score" if any(ranked.predictions is None for ranked in self.lists) else "prediction"
+        columns: dict[str, list[Any]] = {name: [] for name in ("user", "rank", "item", value, "known_user")}
         for user, known, ranked in zip(self.users, self.known.tolist(), self.lists, strict=True):
             n = len(ranked)
             columns["user"] += [user] * n
             columns["rank"] += range(1, n + 1)
             columns["item"] += ranked.items.tolist()
-            columns["prediction"] += ranked.predictions.tolist() if ranked.predictions is not None else []
+            columns[value] += (ranked.scores if ranked.predictions is None else ranked.predictions).tolist()
             columns["known_user"] += [known] * n
         return columns
 
