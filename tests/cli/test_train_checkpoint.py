@@ -13,7 +13,7 @@ from command_line import Run
 from problems import same_bits
 
 import bilinear
-from bilinear.training.checkpoint import FILE
+from bilinear.training.journal import FILE
 
 FIXED = ["--n-factors", "4", "--l2", "0.2", "--l2-biases", "0.2", "--n-epochs", "1000", "--quiet"]
 SCRIPT = "import sys; from bilinear.cli import main; sys.argv[0] = 'bilinear'; main()"

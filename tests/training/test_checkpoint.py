@@ -21,11 +21,12 @@ from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import CheckpointError, DivergenceError, ParameterValueError
 from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.model.tensors import read_tensors, write_tensors
-from bilinear.training import checkpoint as module
 from bilinear.training import grid, sgd
+from bilinear.training import journal as module
 from bilinear.training.als import ALS
-from bilinear.training.checkpoint import FILE, Checkpoint, Journal, journal, keeping, once
+from bilinear.training.checkpoint import Checkpoint, journal, keeping, once
 from bilinear.training.implicit_als import Cholesky, ConjugateGradient
+from bilinear.training.journal import FILE, Journal
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import (
     LAMB,

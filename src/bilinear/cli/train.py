@@ -210,7 +210,7 @@ def command(
 def _identity(plan: Any, parts: Any, table: Any, refit: bool) -> dict[str, Any]:
     """What a checkpoint knows this command by: models and the data of both trainings."""
     from bilinear.estimators.parts import encode_part, without_threads
-    from bilinear.training.checkpoint import table_identity
+    from bilinear.training.identity import table_identity
 
     models = {
         name: {"type": type(model).__name__}

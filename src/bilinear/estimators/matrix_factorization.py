@@ -27,9 +27,10 @@ from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import Loss, SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
-from bilinear.training.checkpoint import Checkpoint, abandoned, keeping, once, table_identity
+from bilinear.training.checkpoint import Checkpoint, abandoned, keeping, once
 from bilinear.training.descent import Solver
 from bilinear.training.history import History
+from bilinear.training.identity import table_identity
 from bilinear.training.lr_find import RangeTest, lr_find
 from bilinear.training.progress import Bar, Progress, Quiet
 from bilinear.training.search import SearchTable, first_choice, search

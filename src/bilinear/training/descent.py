@@ -19,8 +19,9 @@ from bilinear.model.parameters import Array, Parameters
 from bilinear.model.scoring import score_rows
 from bilinear.objective.losses import Loss
 from bilinear.objective.objective import Objective
-from bilinear.training.checkpoint import Journal, Saved, journal
+from bilinear.training.checkpoint import journal
 from bilinear.training.history import Epoch, History
+from bilinear.training.journal import Journal, Saved
 from bilinear.training.progress import Progress, Quiet
 from bilinear.training.schedules import Schedule
 
