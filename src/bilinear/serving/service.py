@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from time import time
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 import bilinear.serving.messages as m
 from bilinear.estimators.base import RatingModel
 from bilinear.serving.engine import Engine, Person
+from bilinear.serving.explaining import explained, user_bias
 from bilinear.serving.models import ModelFolder, held_out
 from bilinear.serving.problems import Conflict, NotFound
 from bilinear.serving.retrieval import Ranked, Rows
@@ -195,7 +196,7 @@ class Service:
             query.user,
             person.row >= 0,
             person.basis,
-            self._user_bias(engine, person),
+            user_bias(engine, person),
             len(ratings),
             len(engine.history(person.row)),
             n_feedback,
@@ -238,61 +239,14 @@ class Service:
         """Why this item for this user: the score taken apart."""
         engine = self.engine
         person = self.person(engine, query.user, self.store.of_user(query.user))
-        return self._explained(engine, person, query.user, query.item, query.n)
+        return explained(engine, person, query.user, query.item, query.n)
 
     def explain_session(self, body: m.ExplainSessionBody) -> m.Explained:
         engine = self.engine
         for rating in body.ratings:
             engine.check_rating(rating.rating)
         person, _ = engine.session([(rating.item, rating.rating) for rating in body.ratings])
-        return self._explained(engine, person, None, body.item, int(body.n))
-
-    def _explained(self, engine: Engine, person: Person, user: str | None, item: str, n: int) -> m.Explained:
-        row = engine.item_row(item)
-        scores = engine.score(person, np.array([row]))
-        mean, bias, user_bias = 0.0, 0.0, 0.0
-        if engine.retrieval is not None:
-            assert person.weights is not None
-            mean, bias = engine.retrieval.parameters.global_mean, float(engine.item_bias(row) or 0.0)
-            user_bias = person.weights.offset - mean
-        items, values = person.rated[:0], person.ratings[:0]
-        added = np.empty(0)
-        if person.basis != "non-personal":
-            items, values = engine.usable(person.rated, person.ratings)
-            added = engine.folding.contributions(items, values, row)
-            bias = bias if engine.folding.beyond_bias else 0.0
-        elif engine.retrieval is None:
-            mean = float(scores[0])  # the list for all is not personal, and that is all there is
-        order = np.argsort(-np.abs(added), kind="stable")
-        largest = [
-            m.Contribution(
-                engine.item_id(int(items[at])),
-                engine.title(int(items[at])),
-                float(values[at]),
-                float(added[at]),
-            )
-            for at in order[:n].tolist()
-        ]
-        return m.Explained(
-            user,
-            engine.item_id(row),
-            engine.title(row),
-            engine.version,
-            person.basis,
-            float(scores[0]),
-            engine.predictions(scores)[0],
-            mean,
-            bias,
-            user_bias,
-            largest,
-            float(added[order[n:]].sum()),
-            float(scores[0] - mean - bias - added.sum()),
-        )
-
-    def _user_bias(self, engine: Engine, person: Person) -> float | None:
-        if engine.retrieval is None or person.weights is None:
-            return None
-        return person.weights.offset - engine.retrieval.parameters.global_mean
+        return explained(engine, person, None, body.item, int(body.n))
 
     # Feedback
 
@@ -405,19 +359,12 @@ class Service:
         self.n_swaps += 1
         return m.Swapped(engine.version, before)
 
-    def _swap(self) -> _Busy:
-        return _Busy(self._swapping)
-
-
-class _Busy:
-    """One change of the model at a time; a second is refused, not queued."""
-
-    def __init__(self, lock: threading.Lock) -> None:
-        self._lock = lock
-
-    def __enter__(self) -> None:
-        if not self._lock.acquire(blocking=False):
+    @contextmanager
+    def _swap(self) -> Iterator[None]:
+        """One change of the model at a time; a second is refused, not queued."""
+        if not self._swapping.acquire(blocking=False):
             raise Conflict("the model is being changed by another request; try again", code="busy")
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        try:
+            yield
+        finally:
+            self._swapping.release()
