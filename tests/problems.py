@@ -44,6 +44,22 @@ def planted_table(
     return Interactions.from_columns(100 + users, names, ratings[users, items], source="planted")
 
 
+def clustered_table(
+    seed: int = 0,
+    n_users: int = 70,
+    n_items: int = 40,
+    n_groups: int = 4,
+    within: float = 0.6,
+    across: float = 0.05,
+) -> Interactions:
+    """Users and items in groups that mostly keep to themselves, by the chance of a pair; ratings 1 to 5."""
+    rng = np.random.default_rng(seed)
+    same = rng.integers(n_groups, size=n_users)[:, None] == rng.integers(n_groups, size=n_items)
+    users, items = np.nonzero(rng.random((n_users, n_items)) < np.where(same, within, across))
+    names = [f"i{item:02d}" for item in items]
+    return Interactions.from_columns(100 + users, names, rng.integers(1, 6, len(users)), source="clusters")
+
+
 def with_strangers(table: Interactions) -> Interactions:
     """The same ratings, with the first and last user and item of the vocabularies unrated."""
     users = Vocabulary.from_sorted(np.array([-1, *table.user_vocabulary, 10**6]))

@@ -7,9 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from problems import same_bits, with_strangers
+from problems import clustered_table, same_bits, with_strangers
 
-from bilinear.data.interactions import Interactions
 from bilinear.data.splits import split_random
 from bilinear.errors import EmptyDataError, ModelFileError, NotFittedError, ParameterValueError
 from bilinear.estimators import auto_search
@@ -29,15 +28,7 @@ from bilinear.model.artifact import read_artifact, write_artifact
 N_TRIALS = 16
 
 
-def clusters(seed=0, n_users=120, n_items=60) -> Interactions:
-    rng = np.random.default_rng(seed)
-    same = rng.integers(5, size=n_users)[:, None] == rng.integers(5, size=n_items)
-    users, items = np.nonzero(rng.random((n_users, n_items)) < np.where(same, 0.5, 0.04))
-    names = [f"i{item:02d}" for item in items]
-    return Interactions.from_columns(100 + users, names, rng.integers(1, 6, len(users)), source="clusters")
-
-
-SPLIT = split_random(clusters(), 0.2)
+SPLIT = split_random(clustered_table(0, 120, 60, n_groups=5, within=0.5, across=0.04), 0.2)
 TRAIN = with_strangers(SPLIT.train)
 USERS = np.arange(TRAIN.n_users, dtype=np.int32)
 

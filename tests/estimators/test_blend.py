@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from problems import same_bits, with_strangers
+from problems import clustered_table, same_bits, with_strangers
 
 from bilinear.data.interactions import Interactions
 from bilinear.data.splits import split_random
@@ -31,16 +31,7 @@ from bilinear.kernels.mixture import add_standardised
 from bilinear.model.artifact import read_artifact, write_artifact
 from bilinear.recommend.everyone import recommend_everyone, similar_everyone
 
-
-def clusters(seed=0, n_users=90, n_items=50) -> Interactions:
-    rng = np.random.default_rng(seed)
-    same = rng.integers(4, size=n_users)[:, None] == rng.integers(4, size=n_items)
-    users, items = np.nonzero(rng.random((n_users, n_items)) < np.where(same, 0.6, 0.05))
-    names = [f"i{item:02d}" for item in items]
-    return Interactions.from_columns(100 + users, names, rng.integers(1, 6, len(users)), source="clusters")
-
-
-SPLIT = split_random(clusters(), 0.2)
+SPLIT = split_random(clustered_table(0, 90, 50), 0.2)
 TRAIN = with_strangers(SPLIT.train)
 USERS = np.arange(TRAIN.n_users, dtype=np.int32)
 PARTS = (RandomWalk(9), ImplicitALS(6, n_epochs=3, rng=0), Popularity())

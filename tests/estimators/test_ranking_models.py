@@ -7,9 +7,9 @@ from functools import cache
 
 import numpy as np
 import pytest
-from problems import same_bits, with_strangers
+from problems import clustered_table, same_bits, with_strangers
 
-from bilinear.data.interactions import Grouped, Interactions
+from bilinear.data.interactions import Grouped
 from bilinear.data.splits import split_random
 from bilinear.errors import (
     EmptyDataError,
@@ -55,15 +55,6 @@ MAKE = {
 }
 NEEDS_RATINGS = [name for name in MAKE if MAKE[name]().needs_ratings()]
 every_model = pytest.mark.parametrize("name", MAKE)
-
-
-def clustered_table(seed=0, n_users=70, n_items=40) -> Interactions:
-    """Users and items in four groups that mostly keep to themselves; ratings 1 to 5."""
-    rng = np.random.default_rng(seed)
-    same = rng.integers(4, size=n_users)[:, None] == rng.integers(4, size=n_items)
-    users, items = np.nonzero(rng.random((n_users, n_items)) < np.where(same, 0.6, 0.05))
-    names = [f"i{item:02d}" for item in items]
-    return Interactions.from_columns(100 + users, names, rng.integers(1, 6, len(users)), source="clusters")
 
 
 SPLIT = split_random(clustered_table(), 0.2)

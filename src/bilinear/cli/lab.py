@@ -9,6 +9,7 @@ import typer
 
 from bilinear.cli import options
 from bilinear.cli.output import say, say_json, tell
+from bilinear.cli.plans import auto_or, one_of
 from bilinear.errors import ParameterValueError
 
 NAME = "lab"
@@ -310,23 +311,13 @@ def objective_parts(
         "squared": {"loss": SquaredError(), "link": Identity()},
         "cross-entropy": {"loss": CrossEntropy(), "link": Sigmoid()},
     }
-    if loss not in choices:
-        raise ParameterValueError(f"--loss {loss}: choose {' or '.join(choices)}")
-    factors, biases = _auto_or_number("--l2", l2), _auto_or_number("--l2-biases", l2_biases)
+    chosen = one_of(choices, "--loss", loss)
+    factors, biases = auto_or(float, "--l2", l2), auto_or(float, "--l2-biases", l2_biases)
     if "auto" in (factors, biases):
         if not quiet:
             tell("searching for the penalty on an inner validation part")
         model = MatrixFactorization(
-            l2=factors, l2_biases=biases, l2_exponent=exponent, rng=seed, refit=False, **choices[loss]
+            l2=factors, l2_biases=biases, l2_exponent=exponent, rng=seed, refit=False, **chosen
         ).fit(table)
-        return choices[loss], model.penalty_
-    return choices[loss], L2(factors, biases, exponent)
-
-
-def _auto_or_number(option: str, given: str) -> Any:
-    if given == "auto":
-        return "auto"
-    try:
-        return float(given)
-    except ValueError:
-        raise ParameterValueError(f"{option} {given}: a number, or auto") from None
+        return chosen, model.penalty_
+    return chosen, L2(factors, biases, exponent)

@@ -123,9 +123,9 @@ def _matrix_factorization(given: Mapping[str, Any], seed: int, threads: int | No
     from bilinear.estimators.matrix_factorization import MatrixFactorization
 
     return MatrixFactorization(
-        n_factors=_auto_or(int, "--n-factors", given.get("n_factors", "auto")),
-        l2=_auto_or(float, "--l2", given.get("l2", "auto")),
-        l2_biases=_auto_or(float, "--l2-biases", given.get("l2_biases", "auto")),
+        n_factors=auto_or(int, "--n-factors", given.get("n_factors", "auto")),
+        l2=auto_or(float, "--l2", given.get("l2", "auto")),
+        l2_biases=auto_or(float, "--l2-biases", given.get("l2_biases", "auto")),
         **_link_and_loss(given.get("link", "identity"), given.get("loss", "squared")),
         rating_range=given.get("rating_range"),
         solver=one_of({"sgd": _sgd, "als": _als}, "--solver", given.get("solver", "sgd"))(given, threads),
@@ -139,7 +139,7 @@ def _als(given: Mapping[str, Any], threads: int | None) -> Any:
     steps = {"learning_rate", "momentum", "schedule"} & set(given)
     if steps:
         raise ParameterValueError(f"{_options(steps)}: for --solver sgd; als takes no steps, it solves")
-    return ALS(_auto_or(int, "--n-epochs", given.get("n_epochs", "auto")), threads=threads)
+    return ALS(auto_or(int, "--n-epochs", given.get("n_epochs", "auto")), threads=threads)
 
 
 def _sgd(given: Mapping[str, Any], threads: int | None) -> Any:
@@ -148,7 +148,7 @@ def _sgd(given: Mapping[str, Any], threads: int | None) -> Any:
 
     schedules = {"one-cycle": OneCycle(), "constant": Constant()}
     return SGD(
-        _auto_or(int, "--n-epochs", given.get("n_epochs", "auto")),
+        auto_or(int, "--n-epochs", given.get("n_epochs", "auto")),
         given.get("learning_rate", SGD.learning_rate),
         given.get("momentum", 0.0),
         one_of(schedules, "--schedule", given.get("schedule", "one-cycle")),
@@ -176,7 +176,8 @@ def one_of(choices: Mapping[str, Any], option: str, given: str) -> Any:
     return choices[given]
 
 
-def _auto_or(kind: type, option: str, given: str) -> Any:
+def auto_or(kind: type, option: str, given: str) -> Any:
+    """ "auto", or the number that was given, or ParameterValueError."""
     if given == "auto":
         return "auto"
     try:
