@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from problems import planted_table, same_bits
@@ -29,20 +31,25 @@ def found_with(solver, **options):
     return lr_find(solver, OBJECTIVE, START, np.random.default_rng(1), **options)
 
 
-@pytest.mark.parametrize("optimizer", [Adam(), Plain()])
-def test_the_careful_suggestions_train_and_a_hundredth_of_it_hardly(optimizer):
-    solver = MiniBatch(optimizer, batch_size=64, n_epochs=3)
-    found = found_with(solver, highest=1000)
+def check_suggestions(found, solver, n_first):
+    """Trained at a careful suggestion the loss is well below the first ones; at a hundredth it is higher."""
     assert set(found.suggestions) == {"valley", "steepest", "minimum"}
 
     def loss(rate):
-        made = MiniBatch(optimizer, batch_size=64, n_epochs=3, learning_rate=rate)
+        made = replace(solver, learning_rate=rate)
         return made.minimise(OBJECTIVE, START, np.random.default_rng(2))[1].epochs[-1].loss
 
     for name in ("valley", "minimum"):
         rate = found.suggestions[name]
-        assert loss(rate) < 0.6 * found.raw_losses[:20].mean(), name
+        assert loss(rate) < 0.6 * found.raw_losses[:n_first].mean(), name
         assert loss(rate / 100) > loss(rate), name
+
+
+@pytest.mark.parametrize("optimizer", [Adam(), Plain()])
+def test_the_careful_suggestions_train_and_a_hundredth_of_it_hardly(optimizer):
+    solver = MiniBatch(optimizer, batch_size=64, n_epochs=3)
+    found = found_with(solver, highest=1000)
+    check_suggestions(found, solver, n_first=20)
 
 
 def test_nothing_is_changed_and_the_seed_decides():
@@ -112,17 +119,8 @@ def test_a_solver_without_a_rate_is_refused():
 
 def test_sgd_tries_batches_of_its_own_and_trains_at_the_careful_suggestions():
     found = found_with(SGD(), n_steps=100)
-    assert set(found.suggestions) == {"valley", "steepest", "minimum"}
     assert len(found.learning_rates) < 100  # it exploded before the highest
-
-    def loss(rate):
-        solver = SGD(n_epochs=10, learning_rate=rate)
-        return solver.minimise(OBJECTIVE, START, np.random.default_rng(2))[1].epochs[-1].loss
-
-    for name in ("valley", "minimum"):
-        rate = found.suggestions[name]
-        assert loss(rate) < 0.6 * found.raw_losses[:10].mean(), name
-        assert loss(rate / 100) > loss(rate), name
+    check_suggestions(found, SGD(n_epochs=10), n_first=10)
 
 
 def test_its_first_loss_is_that_of_the_start_and_a_tiny_rate_changes_nothing():
