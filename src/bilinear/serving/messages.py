@@ -131,6 +131,21 @@ class RatingBody(Strict, frozen=True):
     time: Time | None = None
 
 
+class DeleteQuery(Strict, frozen=True):
+    user: Id
+    item: Id
+    time: Time = -1.0
+
+
+class FeedbackLine(Strict, frozen=True):
+    """One line of an import; a rating of null deletes."""
+
+    user: Id
+    item: Id
+    rating: Value | None
+    time: Time | None = None
+
+
 class ExportQuery(Strict, frozen=True):
     format: Literal["ndjson", "csv"] = "ndjson"
     deleted: Annotated[bool, Meta(description="Deletions as well, with an empty rating.")] = False
@@ -308,15 +323,6 @@ class FeedbackPage(Struct, frozen=True):
     feedback: list[FeedbackRecord]
 
 
-class FeedbackLine(Strict, frozen=True):
-    """One line of an import; a rating of null deletes."""
-
-    user: Id
-    item: Id
-    rating: Value | None
-    time: Time | None = None
-
-
 class Imported(Struct, frozen=True):
     n_rows: int
 
@@ -371,12 +377,6 @@ class Problem(Struct, frozen=True):
 
 class ProblemAnswer(Struct, frozen=True):
     error: Problem
-
-
-class DeleteQuery(Strict, frozen=True):
-    user: Id
-    item: Id
-    time: Time = -1.0
 
 
 class ItemMap(Struct, frozen=True):
