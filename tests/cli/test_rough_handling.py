@@ -71,3 +71,43 @@ def test_lists_of_a_ranking_model_are_written_with_their_scores(
             ["001", "2"],
         ]
         assert all(float(row.split(",")[3]) > 0 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"\xff\xfe\x00", "not valid UTF-8"), (None, "ids.txt: No such file")],
+    ids=["binary", "absent"],
+)
+def test_a_list_of_ids_that_cannot_be_read_is_named(
+    run: Run, model: Path, tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    ids = tmp_path / "ids.txt"
+    if content is not None:
+        ids.write_bytes(content)
+    ran = run("recommend", model, "--users", f"@{ids}")
+    assert ran.code == 2
+    assert message in ran.err
+    assert "ids.txt" in ran.err
+    assert "Errno" not in ran.err
+
+
+def test_feedback_is_never_read_from_a_store_that_is_not_there(
+    run: Run, ratings_file: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "mistyped.db"
+    ran = run("train", ratings_file, "--store", f"sqlite:///{store}", "--out", tmp_path / "m", "-q")
+    assert ran.code == 2
+    assert "mistyped.db: there is no such file" in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_address_of_the_web_is_told_from_a_database(run: Run, tmp_path: Path) -> None:
+    ran = run("train", "https://example.org/ratings.csv", "--out", tmp_path / "m")
+    assert ran.code == 2
+    assert "fetch it first" in ran.err
+
+
+def test_the_demo_is_not_written_into_a_file(run: Run, ratings_file: Path) -> None:
+    ran = run("demo", "--out", ratings_file)
+    assert ran.code == 2
+    assert "is a file; --out names a folder" in ran.err

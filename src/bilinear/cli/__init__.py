@@ -28,5 +28,6 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
-        tell(f"bilinear: {error}")
+        where = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error
+        tell(f"bilinear: {where}")
         sys.exit(2)

@@ -10,7 +10,7 @@ import typer
 
 from bilinear.cli import inspect, recommend, similar, train
 from bilinear.cli.output import say
-from bilinear.errors import BilinearError
+from bilinear.errors import BilinearError, ParameterValueError
 
 NAME = "demo"
 HELP = "Run the main job once: train, measure, recommend, draw a map of the items."
@@ -33,6 +33,8 @@ def command(
     from bilinear.estimators.base import RatingModel
     from bilinear.estimators.storage import load
 
+    if out.exists() and not out.is_dir():
+        raise ParameterValueError(f"{out} is a file; --out names a folder")
     out.mkdir(parents=True, exist_ok=True)
     if data is None:
         say("No data given, so this uses a SYNTHETIC catalogue: invented titles, planted tastes.")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bilinear.errors import ParameterValueError
+from bilinear.errors import FileFormatError, ParameterValueError
 
 Model = Annotated[Path, typer.Argument(help="A model folder made by `bilinear train`.")]
 Ratings = Annotated[
@@ -110,6 +110,8 @@ def read_table(
         raise ParameterValueError("--rating and --count: a table has ratings or counts, name one of them")
     columns: dict[str, Any] = {"user": user, "item": item, "rating": rating, "time": time, "count": count}
     columns |= {"duplicates": duplicates, "layout": layout, "has_ratings": has_ratings}
+    if source.startswith(("http://", "https://")):
+        raise ParameterValueError(f"{source}: files are read from disk; fetch it first, then give its name")
     if "://" in source:
         if query is None:
             raise ParameterValueError(
@@ -151,6 +153,12 @@ def id_list(given: str | None) -> list[str] | None:
     if given is None:
         return None
     if given.startswith("@"):
-        lines = Path(given[1:]).read_text("utf-8-sig").splitlines()
+        try:
+            lines = Path(given[1:]).read_text("utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise FileFormatError(
+                f"{given[1:]}: byte {error.object[error.start]:#04x} is not valid UTF-8; a list of ids is a "
+                "text file with one id a line"
+            ) from None
         return [line for line in lines if line]
     return [part for part in given.split(",") if part]

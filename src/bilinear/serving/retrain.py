@@ -59,7 +59,7 @@ class Verdict:
 
 def with_feedback(base: Interactions | None, url: str) -> Interactions:
     """As `table_with_feedback`, of a store by its address."""
-    store = open_store(url)
+    store = open_store(url, create=False)
     try:
         return table_with_feedback(base, store)
     finally:

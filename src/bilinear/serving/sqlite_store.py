@@ -44,9 +44,12 @@ class SQLiteStore:
             pass
 
     @classmethod
-    def at(cls, rest: str) -> SQLiteStore:
+    def at(cls, rest: str, *, create: bool = True) -> SQLiteStore:
         """By what follows `sqlite:///` in an address."""
-        return cls(Path(unquote(rest)))
+        path = Path(unquote(rest))
+        if not create and not path.is_file():
+            raise StoreUnavailable(f"feedback store {path}: there is no such file")
+        return cls(path)
 
     def of_user(self, user: str) -> list[tuple[str, float | None, float]]:
         with self._connection() as connection:

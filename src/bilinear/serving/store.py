@@ -69,10 +69,12 @@ class FeedbackStore(Protocol):
     def close(self) -> None: ...
 
 
-def open_store(url: str) -> FeedbackStore:
+def open_store(url: str, *, create: bool = True) -> FeedbackStore:
     """A store by its address; what is missing is made.
 
-    Args: url: "sqlite:///file.db" (an absolute path has four slashes) or "postgresql://user@host/database".
+    Args:
+        url: "sqlite:///file.db" (an absolute path has four slashes) or "postgresql://user@host/database".
+        create: False refuses a file that is not there: who only reads has mistyped its name.
     Raises:
         ParameterValueError: the address is of another kind.
         MissingDependencyError: PostgreSQL needs the psycopg package.
@@ -82,7 +84,7 @@ def open_store(url: str) -> FeedbackStore:
     if separator and scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
         from bilinear.serving.sqlite_store import SQLiteStore
 
-        return SQLiteStore.at(rest[1:])
+        return SQLiteStore.at(rest[1:], create=create)
     if separator and scheme in ("postgresql", "postgres"):
         from bilinear.serving.postgres_store import PostgresStore
 
