@@ -95,4 +95,6 @@ def test_the_estimate_counts_what_each_solver_keeps():
     weights = 4 * 65 * sum(TABLE.shape)
     assert estimate(SGD(momentum=0.5)) - estimate(SGD()) == weights
     assert estimate(MiniBatch(Adam())) - estimate(MiniBatch(Momentum())) == weights
-    assert estimate(SGD()) - estimate(SGD(), validation_fraction=0) == 12 * TABLE.n_ratings
+    assert estimate(SGD()) - estimate(SGD(), validation_fraction=0) == 3 * TABLE.n_ratings
+    adam = MiniBatch(Adam())
+    assert estimate(adam) - estimate(adam, validation_fraction=0) == 12 * TABLE.n_ratings

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bilinear.kernels.grid import INTERLEAVED, cut_into_blocks, fill_cells, interleave_cells, sgd_cells
-from bilinear.kernels.sgd import sgd_block
+from bilinear.kernels.grid import INTERLEAVED, cut_into_blocks, fill_cells, interleave_cells
 
 N_USERS, N_ITEMS, N = 23, 17, 260
 
@@ -133,39 +132,3 @@ def test_a_users_order_in_a_cell_puts_every_rating_first_equally_often():
         first[items[0]] += 1
     # chi square with 4 degrees of freedom: 18.5 is the 0.1 % point
     assert ((first - 800) ** 2 / 800).sum() < 18.5
-
-
-@pytest.mark.parametrize(("link", "loss"), [(0, 0), (1, 0), (1, 1)])
-@pytest.mark.parametrize("n_factors", [0, 1, 7, 32])
-def test_cells_descend_like_the_plain_kernel_in_the_same_order(link, loss, n_factors):
-    """In float64 the two kernels differ by rounding alone; `sgd_block` has a NumPy twin of its own."""
-    _, _, (users, items, ratings), starts = filled()
-    rng = np.random.default_rng(3)
-    if link:
-        ratings = 1 / (1 + np.exp(-ratings))
-
-    def weights():
-        rng = np.random.default_rng(4)
-        sizes = ((N_USERS,), (N_ITEMS,), (N_USERS, n_factors), (N_ITEMS, n_factors))
-        return [0.3 * rng.normal(size=size) for size in sizes]
-
-    shares = rng.random(N_USERS), rng.random(N_ITEMS)
-    cells = np.array([5, 0, 11, 2, 7])
-    order = np.concatenate([np.arange(starts[c], starts[c + 1]) for c in cells])
-    mine, plain, losses = weights(), weights(), np.zeros(12)
-    problem = (link, loss, 0.0, 1.0, *shares, 0.3, 0.2)
-    assert sgd_cells(cells, starts, users, items, ratings, 0.1, *mine, *problem, 0.05, 0.04, losses)
-    rates = np.full(2, 0.05), np.full(2, 0.04)
-    total, _ = sgd_block(order, users, items, ratings, 0.1, *plain, *problem, *rates)
-    for one, other in zip(mine, plain, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-13)
-    assert losses.sum() == pytest.approx(total, rel=1e-12)
-    assert (losses[[1, 3, 4]] == 0).all()
-
-
-def test_a_loss_that_is_no_finite_number_is_told():
-    _, _, (users, items, ratings), starts = filled()
-    weights = [np.full(size, 1e30, np.float32) for size in (N_USERS, N_ITEMS, (N_USERS, 2), (N_ITEMS, 2))]
-    shares = np.zeros(N_USERS, np.float32), np.zeros(N_ITEMS, np.float32)
-    problem = (0, 0, 0.0, 1.0, *shares, 0.0, 0.0, 0.1, 0.1, np.zeros(12))
-    assert not sgd_cells(np.arange(12), starts, users, items, ratings, 0.0, *weights, *problem)

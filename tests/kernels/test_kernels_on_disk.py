@@ -18,6 +18,7 @@ def factorization(solver):
     return bilinear.MatrixFactorization(**numbers, solver=solver)
 
 models = {
+    "sgd": lambda: factorization(bilinear.SGD(n_epochs=3)),
     "adam": lambda: factorization(bilinear.MiniBatch(bilinear.Adam(), n_epochs=3)),
     "als": lambda: factorization(bilinear.ALS(n_epochs=3)),
     "implicit": lambda: bilinear.ImplicitALS(n_factors=8, n_epochs=3, rng=0),
@@ -31,7 +32,7 @@ print(digest.hexdigest())
 """
 
 
-@pytest.mark.parametrize("model", ["adam", "als", "implicit", "bpr"])
+@pytest.mark.parametrize("model", ["sgd", "adam", "als", "implicit", "bpr"])
 def test_the_bits_do_not_depend_on_who_compiled(model, tmp_path):
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     compiled, loaded = (

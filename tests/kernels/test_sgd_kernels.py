@@ -9,19 +9,22 @@ from hypothesis import strategies as st
 from numba import njit
 from problems import PAIRS, random_parameters, random_table, same_bits
 
-from bilinear.kernels.sgd import CROSS_ENTROPY, IDENTITY, SIGMOID, SQUARED_ERROR, momentum_block, sgd_block
+from bilinear.kernels.sgd import CROSS_ENTROPY, IDENTITY, SGD_CELLS, SIGMOID, SPEED, SQUARED_ERROR
 from bilinear.kernels.sgd import loss_and_slope as inlined
 from bilinear.model.link import Identity, Sigmoid
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import CrossEntropy, SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
+from bilinear.training.grid import Rows
 from bilinear.training.sgd import weights_per_rating
 
 every_pair = pytest.mark.parametrize(
     ("loss", "link"), PAIRS, ids=["squared", "sigmoid squared", "cross-entropy"]
 )
-RATES = (np.array([0.02, 0.05]), np.array([0.03, 0.01]))  # of factors and of biases: first, last
+CUTS = np.array([0, 11, 11, 30])  # of 30 ratings into cells; the second is empty
+RATES = np.array([[0.02, 0.03], [1.0, 1.0], [0.05, 0.01]])  # of factors and of biases, of each cell
+MOMENTA = np.array([0.5, 0.0, 0.9])
 
 
 @njit
@@ -38,36 +41,82 @@ def problem(loss, link, exponent, n_factors, dtype=np.float64, seed=0):
     return Objective(loss, link, L2(0.3, 0.2, exponent), table), parameters, rng.permutation(table.n_ratings)
 
 
-def arguments(objective, parameters, order):
-    """The kernel's arguments up to the arrays it updates, and those after."""
-    table, (low, high), dtype = (
-        objective.interactions,
-        objective.link.bounds,
-        parameters.user_biases.dtype.type,
+def descended(objective, parameters, order, rates=RATES, momenta=None, cuts=CUTS, cells=None, plain=False):
+    """What the kernel makes of the ratings listed in `order`, cut into cells.
+
+    Returns (parameters, speeds, losses of the cells, whether they are finite).
+    """
+    table, (low, high) = objective.interactions, objective.link.bounds
+    dtype, moving = parameters.user_biases.dtype.type, momenta is not None
+    shares = [
+        weights_per_rating(objective.penalty, c, dtype)
+        for c in (objective.user_counts, objective.item_counts)
+    ]
+    users, items = (
+        Rows.of(biases, share, factors, np.arange(len(biases)), moving)
+        for biases, share, factors in (
+            (parameters.user_biases, shares[0], parameters.user_factors),
+            (parameters.item_biases, shares[1], parameters.item_factors),
+        )
     )
-    data = (order, table.users, table.items, table.ratings, np.float64(parameters.global_mean))
+    cells, losses = np.arange(len(cuts) - 1) if cells is None else cells, np.zeros(len(cuts) - 1)
+    rates = np.broadcast_to(rates, (len(cuts) - 1, 2))[cells]
+    numbers = np.ascontiguousarray(rates.T), np.zeros(len(cells)) if momenta is None else momenta[cells]
+    data = (
+        cuts,
+        table.users[order],
+        table.items[order],
+        table.ratings[order],
+        np.float64(parameters.global_mean),
+    )
     weights = (
-        weights_per_rating(objective.penalty, objective.user_counts, dtype),
-        weights_per_rating(objective.penalty, objective.item_counts, dtype),
+        users.terms,
+        items.terms,
+        users.factors,
+        items.factors,
+        users.speeds,
+        items.speeds,
+        users.shape,
     )
     codes = (objective.link.code, objective.loss.code, low, high - low)
-    return data, (*codes, *weights, objective.penalty.factors, objective.penalty.biases)
+    kernel = SGD_CELLS[objective.link.code == IDENTITY and not plain, moving]
+    fine = kernel(
+        cells,
+        *numbers[0],
+        numbers[1],
+        *data,
+        *weights,
+        *codes,
+        objective.penalty.factors,
+        objective.penalty.biases,
+        losses,
+    )
+    if fine:
+        k = parameters.n_factors
+        assert not users.factors[:, k:].any()
+        assert not items.factors[:, k:].any()
+    moved = Parameters(parameters.global_mean, users.biases, items.biases, users.weights, items.weights)
+    speeds = None
+    if moving:
+        k = parameters.n_factors
+        speeds = Parameters(
+            0.0, users.terms[:, SPEED], items.terms[:, SPEED], users.speeds[:, :k], items.speeds[:, :k]
+        )
+    return moved, speeds, losses, fine
 
 
-def plain_steps(objective, parameters, order, rates, momentum=None):
-    """The twin: float64 steps on a copy, one rating at a time, all gradients before all updates.
-
-    `momentum` None is plain descent; else the (first, last) momentum, and the speeds come back.
-    """
+def plain_steps(objective, parameters, order, rates=RATES, momenta=None, cuts=CUTS):
+    """The twin: float64 steps on a copy, one rating at a time, all gradients before all updates."""
     table, l2 = objective.interactions, objective.penalty
     at = parameters.astype(np.float64)
     speed = Parameters.zeros(table.shape, at.n_factors, dtype=np.float64)
-    total = 0.0
+    losses = np.zeros(len(cuts) - 1)
     for n, row in enumerate(order):
+        cell = int(np.searchsorted(cuts, n, side="right")) - 1
         u, i, rating = table.users[row], table.items[row], float(table.ratings[row])
         p, q = at.user_factors[u].copy(), at.item_factors[i].copy()
         score = np.array([at.global_mean + at.user_biases[u] + at.item_biases[i] + p @ q])
-        total += float(objective.loss.value(score, rating, objective.link)[0])
+        losses[cell] += float(objective.loss.value(score, rating, objective.link)[0])
         slope = float(objective.loss.gradient(score, rating, objective.link)[0])
         # a row's penalty n^exponent, spread over its n ratings
         w_u = float(objective.user_counts[u]) ** (l2.exponent - 1)
@@ -78,13 +127,10 @@ def plain_steps(objective, parameters, order, rates, momentum=None):
             (at.user_factors, speed.user_factors, u, slope * q + l2.factors * w_u * p, 0),
             (at.item_factors, speed.item_factors, i, slope * p + l2.factors * w_i * q, 0),
         )
-        share = n / len(order)
         for array, speeds, place, gradient, kind in pulls:
-            rate = (1 - share) * rates[kind][0] + share * rates[kind][1]
-            keep = 0 if momentum is None else (1 - share) * momentum[0] + share * momentum[1]
-            speeds[place] = keep * speeds[place] + gradient
-            array[place] -= rate * speeds[place]
-    return at, speed, total
+            speeds[place] = (0 if momenta is None else momenta[cell]) * speeds[place] + gradient
+            array[place] -= rates[cell][kind] * speeds[place]
+    return at, speed, losses
 
 
 def assert_close(found, expected, tolerance):
@@ -110,45 +156,60 @@ def test_loss_and_slope_equal_those_of_the_objects(loss, link, score, rating):
     assert slope == pytest.approx(float(loss.gradient(at, rating, link)[0]), rel=1e-12, abs=1e-12)
 
 
+precisions = pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 2e-5)])
+# less than a register, one, several, as many as are taken at once, pieces
+widths = pytest.mark.parametrize("n_factors", [0, 5, 16, 50, 128, 200])
+
+
 @every_pair
 @pytest.mark.parametrize("exponent", [0, 0.5, 1])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 2e-5)])
-@pytest.mark.parametrize("n_factors", [0, 5])
-def test_a_pass_equals_plain_steps(loss, link, exponent, dtype, tolerance, n_factors):
-    objective, parameters, order = problem(loss, link, exponent, n_factors, dtype)
-    expected, _, expected_loss = plain_steps(objective, parameters, order, RATES)
-    data, numbers = arguments(objective, parameters, order)
-    total, done = sgd_block(*data, *parameters.arrays().values(), *numbers, *RATES)
-    assert done == len(order)
-    assert total == pytest.approx(expected_loss, rel=tolerance)
-    assert_close(parameters, expected, tolerance)
+@precisions
+def test_a_pass_equals_plain_steps(loss, link, exponent, dtype, tolerance):
+    objective, parameters, order = problem(loss, link, exponent, 5, dtype)
+    expected, _, expected_losses = plain_steps(objective, parameters, order)
+    found, _, losses, fine = descended(objective, parameters, order)
+    assert fine
+    np.testing.assert_allclose(losses, expected_losses, rtol=tolerance)
+    assert_close(found, expected, tolerance)
+
+
+@widths
+@precisions
+@pytest.mark.parametrize("momenta", [None, MOMENTA])
+def test_so_does_one_of_any_width(n_factors, dtype, tolerance, momenta):
+    objective, parameters, order = problem(*PAIRS[0], 0.5, n_factors, dtype)
+    for factors in (parameters.user_factors, parameters.item_factors):
+        factors /= dtype(max(1, n_factors) ** 0.5)
+    expected, _, expected_losses = plain_steps(objective, parameters, order, momenta=momenta)
+    found, _, losses, _ = descended(objective, parameters, order, momenta=momenta)
+    np.testing.assert_allclose(losses, expected_losses, rtol=tolerance)
+    assert_close(found, expected, tolerance)
 
 
 @every_pair
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 2e-5)])
+@precisions
 def test_a_pass_with_momentum_equals_plain_steps_with_momentum(loss, link, dtype, tolerance):
     objective, parameters, order = problem(loss, link, 0.5, 5, dtype)
-    momenta = np.array([0.5, 0.9])
-    expected, expected_speed, expected_loss = plain_steps(objective, parameters, order, RATES, momenta)
-    speed = Parameters.zeros((9, 7), 5, 0, dtype)
-    data, numbers = arguments(objective, parameters, order)
-    total, done = momentum_block(
-        *data, *parameters.arrays().values(), *speed.arrays().values(), *numbers, *RATES, momenta
-    )
-    assert (done, total) == (len(order), pytest.approx(expected_loss, rel=tolerance))
-    assert_close(parameters, expected, tolerance)
+    expected, expected_speed, expected_losses = plain_steps(objective, parameters, order, momenta=MOMENTA)
+    found, speed, losses, fine = descended(objective, parameters, order, momenta=MOMENTA)
+    assert fine
+    np.testing.assert_allclose(losses, expected_losses, rtol=tolerance)
+    assert_close(found, expected, tolerance)
     assert_close(speed, expected_speed, tolerance)
 
 
 def test_no_momentum_is_plain_descent():
     objective, parameters, order = problem(*PAIRS[0], 0.5, 5)
-    plain, speed = parameters.copy(), Parameters.zeros((9, 7), 5, 0, np.float64)
-    data, numbers = arguments(objective, parameters, order)
-    sgd_block(*data, *plain.arrays().values(), *numbers, *RATES)
-    momentum_block(
-        *data, *parameters.arrays().values(), *speed.arrays().values(), *numbers, *RATES, np.zeros(2)
-    )
-    assert_close(parameters, plain, 1e-13)
+    plain, moving = (descended(objective, parameters, order, momenta=m)[0] for m in (None, np.zeros(3)))
+    assert_close(moving, plain, 1e-13)
+
+
+@pytest.mark.parametrize("momenta", [None, MOMENTA])
+def test_the_kernel_for_the_identity_does_what_the_one_for_all_links_does(momenta):
+    objective, parameters, order = problem(*PAIRS[0], 0.5, 5)
+    found = [descended(objective, parameters, order, momenta=momenta, plain=plain) for plain in (False, True)]
+    assert_close(found[0][0], found[1][0], 1e-13)
+    np.testing.assert_allclose(found[0][2], found[1][2], rtol=1e-13)
 
 
 @every_pair
@@ -156,9 +217,8 @@ def test_no_momentum_is_plain_descent():
 def test_as_the_rate_goes_to_zero_a_pass_is_one_step_down_the_full_gradient(loss, link, exponent):
     """The sum of the steps of all ratings is the gradient, penalty included: nothing twice, nothing lost."""
     objective, parameters, order = problem(loss, link, exponent, 4)
-    rate, moved = 1e-7, parameters.copy()
-    data, numbers = arguments(objective, parameters, order)
-    sgd_block(*data, *moved.arrays().values(), *numbers, np.full(2, rate), np.full(2, rate))
+    rate = 1e-7
+    moved, *_ = descended(objective, parameters, order, np.full(2, rate))
     gradient = objective.gradient(parameters)
     for name, before in parameters.arrays().items():
         steps = (before - moved.arrays()[name]) / rate
@@ -173,30 +233,26 @@ def test_shares_of_a_penalty_add_up_to_the_row_weight_and_unrated_rows_have_none
     assert shares[0] == 0
 
 
-def test_rows_outside_the_block_do_not_move():
-    objective, parameters, _ = problem(*PAIRS[0], 0.5, 3)
-    table, before = objective.interactions, parameters.copy()
-    order = np.flatnonzero(table.users == 4)
-    data, numbers = arguments(objective, parameters, order)
-    sgd_block(*data, *parameters.arrays().values(), *numbers, *RATES)
-    moved = (parameters.user_factors != before.user_factors).any(axis=1)
-    assert np.flatnonzero(moved).tolist() == [4]
-    moved = (parameters.item_factors != before.item_factors).any(axis=1)
-    assert np.flatnonzero(moved).tolist() == table.items[order].tolist()
+def test_cells_that_are_not_listed_are_not_met():
+    objective, parameters, order = problem(*PAIRS[0], 0.5, 3)
+    moved, _, losses, _ = descended(objective, parameters, order, cells=np.array([1, 0]))
+    expected, _, expected_losses = plain_steps(objective, parameters, order[:11], cuts=np.array([0, 11]))
+    assert_close(moved, expected, 1e-13)
+    np.testing.assert_allclose(losses, [expected_losses[0], 0, 0], rtol=1e-13)
+    untouched = np.setdiff1d(np.arange(9), objective.interactions.users[order[:11]])
+    assert len(untouched)
+    assert same_bits(moved.user_factors[untouched], parameters.user_factors[untouched])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("kernel", [sgd_block, momentum_block])
-def test_a_pass_stops_at_the_first_loss_that_is_not_finite(kernel, dtype):
+@pytest.mark.parametrize("momenta", [None, MOMENTA])
+def test_a_pass_ends_with_the_first_cell_whose_loss_is_not_finite(momenta, dtype):
     objective, parameters, order = problem(*PAIRS[0], 0.5, 3, dtype)
-    broken = objective.interactions.items[order[7]]
-    parameters.item_biases[broken] = np.nan
-    first = int(np.argmax(objective.interactions.items[order] == broken))
-    untouched = np.setdiff1d(np.arange(9), objective.interactions.users[order[:first]])
-    before = parameters.copy()
-    data, numbers = arguments(objective, parameters, order)
-    speed, momenta = Parameters.zeros((9, 7), 3, 0, dtype), np.zeros(2)
-    extra = (speed.arrays().values(), (momenta,)) if kernel is momentum_block else ((), ())
-    total, done = kernel(*data, *parameters.arrays().values(), *extra[0], *numbers, *RATES, *extra[1])
-    assert (done, np.isnan(total)) == (first, True)
-    assert same_bits(parameters.user_factors[untouched], before.user_factors[untouched])
+    table = objective.interactions
+    parameters.item_biases[table.items[order[7]]] = np.nan
+    moved, _, losses, fine = descended(objective, parameters, order, momenta=momenta)
+    assert not fine
+    assert np.isnan(losses[0])
+    assert losses[2] == 0
+    untouched = np.setdiff1d(np.arange(9), table.users[order[:11]])
+    assert same_bits(moved.user_factors[untouched], parameters.user_factors[untouched])

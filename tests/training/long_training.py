@@ -24,7 +24,7 @@ NUMBERS = {"n_factors": 8, "l2": 0.2, "l2_biases": 0.2}
 
 def model(case: str) -> MatrixFactorization:
     if case == "grid":
-        sgd._ON_GRID, grid._CACHE = 0, 2000
+        sgd._SHARED, grid._CACHE = 0, 2000
     solvers: dict[str, Any] = {
         "search": SGD(n_epochs=40, threads=1),
         "grid": SGD(n_epochs=300, threads=2),

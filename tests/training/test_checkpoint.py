@@ -137,8 +137,7 @@ def test_so_do_alternating_least_squares(row_solver, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_so_does_one_on_the_grid(threads, monkeypatch, tmp_path):
-    monkeypatch.setattr(sgd, "_ON_GRID", 0)
-    monkeypatch.setattr(sgd, "_TOLD", 5)
+    monkeypatch.setattr(sgd, "_SHARED", 0)
     monkeypatch.setattr(grid, "_CACHE", 300)
     model = MatrixFactorization(**NUMBERS, solver=SGD(n_epochs=8, threads=threads))
     whole = replace(model, solver=SGD(n_epochs=8, threads=2)).fit(TABLE)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import numpy as np
 import pytest
-from problems import random_parameters
+from problems import random_parameters, same_bits
 
 from bilinear.data.part import Part
 from bilinear.data.splits import split_random
@@ -13,17 +15,21 @@ from bilinear.errors import DivergenceError
 from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.model.link import Identity
 from bilinear.model.parameters import Parameters
+from bilinear.objective.losses import SquaredError
+from bilinear.objective.objective import Objective
+from bilinear.objective.penalties import L2
 from bilinear.training import grid as module
 from bilinear.training import sgd
-from bilinear.training.grid import Grid, pool
-from bilinear.training.sgd import SGD
+from bilinear.training.grid import Grid, Rows
+from bilinear.training.sgd import SGD, SGDRun
+from bilinear.training.workers import Workers
 
 TABLE = synthetic_ratings(300, 120, 6000, 3, rng=1)
 
 
 def build(threads=1, seed=0):
-    with pool(threads) as threads_pool:
-        return Grid.of(TABLE, 4 * 8, np.random.default_rng(seed), threads_pool)
+    with closing(Workers(threads)) as workers:
+        return Grid.of(TABLE, 4 * 8, np.random.default_rng(seed), workers)
 
 
 @pytest.mark.parametrize("cache", [module._CACHE, 600, 5000])
@@ -42,10 +48,9 @@ def test_strata_meet_every_cell_once_and_share_no_row(cache, monkeypatch):
 def test_more_items_than_users_is_as_good(monkeypatch):
     monkeypatch.setattr(module, "_CACHE", 600)
     table = synthetic_ratings(40, 900, 6000, 3, rng=1)
-    with pool(1) as one:
-        grid = Grid.of(table, 32, np.random.default_rng(0), one)
+    grid = Grid.of(table, 32, np.random.default_rng(0), Workers(1))
     assert grid.item_side.n_blocks > grid.user_side.n_blocks
-    met = np.concatenate(list(grid.strata(np.random.default_rng(0))))
+    met = grid.strata(np.random.default_rng(0)).reshape(-1)
     assert sorted(met) == list(range(len(grid.starts) - 1))
 
 
@@ -68,34 +73,44 @@ def test_ratings_are_those_of_the_table():
     assert (grid.ratings[rows] == TABLE.ratings).all()
 
 
-def test_renumbering_is_undone():
-    rng = np.random.default_rng(0)
-    parameters = Parameters(
-        1.5, rng.normal(size=300), rng.normal(size=120), rng.normal(size=(300, 4)), rng.normal(size=(120, 4))
-    )
-    grid = build()
-    there = grid.renumbered(parameters)
-    assert not (there.user_biases == parameters.user_biases).all()
-    back = grid.restored(there)
-    for name, array in parameters.arrays().items():
-        assert (back.arrays()[name] == array).all()
-    place = grid.user_side.labels[7]
-    assert (there.user_factors[place] == parameters.user_factors[7]).all()
+@pytest.mark.parametrize("n_factors", [4, 16, 130])
+@pytest.mark.parametrize("moving", [False, True])
+def test_rows_are_in_the_order_of_the_grid_and_come_back(n_factors, moving):
+    parameters = random_parameters(TABLE.shape, n_factors, np.random.default_rng(0), np.float32)
+    grid, sides = build(), []
+    for side, biases, factors in (
+        (grid.user_side, parameters.user_biases, parameters.user_factors),
+        (grid.item_side, parameters.item_biases, parameters.item_factors),
+    ):
+        rows = Rows.of(biases, np.arange(len(biases), dtype=np.float32), factors, side.order, moving)
+        assert rows.factors.ctypes.data % 64 == 0
+        assert rows.factors.strides[0] % 64 == 0
+        assert rows.factors.flags["C_CONTIGUOUS"]
+        assert not rows.factors[:, n_factors:].any()
+        assert (rows.terms[:, 1] == side.order).all()
+        assert rows.speeds.shape == ((len(biases) if moving else 0), rows.factors.shape[1])
+        assert not rows.speeds.any()
+        place = side.labels[7]
+        assert (rows.weights[place] == factors[7]).all()
+        sides.append(rows)
+    users, items = sides
+    there = Parameters(parameters.global_mean, users.biases, items.biases, users.weights, items.weights)
+    assert same_bits(grid.restored(there), parameters)
 
 
 SPLIT = split_random(synthetic_ratings(400, 200, 16_000, 4, noise=0.3, rng=2), 0.2)
 FIXED = {"n_factors": 8, "l2": 0.2, "l2_biases": 0.2, "rng": 0, "refit": False}
 
 
-def fitted(monkeypatch, *, on_grid, **solver):
-    monkeypatch.setattr(sgd, "_ON_GRID", 0 if on_grid else 10**9)
+def fitted(monkeypatch, **solver):
     monkeypatch.setattr(sgd, "_SHARED", 0)
     monkeypatch.setattr(module, "_CACHE", 2000)
     return MatrixFactorization(**FIXED, solver=SGD(n_epochs=40, **solver)).fit(SPLIT.train)
 
 
-def test_the_same_bits_for_any_number_of_threads(monkeypatch):
-    one, two, five = (fitted(monkeypatch, on_grid=True, threads=n) for n in (1, 2, 5))
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_the_same_bits_for_any_number_of_threads(monkeypatch, momentum):
+    one, two, five = (fitted(monkeypatch, momentum=momentum, threads=n) for n in (1, 2, 5))
     for other in (two, five):
         for a, b in zip(one.parameters_.arrays().values(), other.parameters_.arrays().values(), strict=True):
             assert (a == b).all()
@@ -104,19 +119,30 @@ def test_the_same_bits_for_any_number_of_threads(monkeypatch):
         ]
 
 
+class Shuffled(Grid):
+    """One cell with all ratings, in a new order every epoch."""
+
+    def strata(self, rng):
+        order = rng.permutation(len(self.users))
+        for column in (self.users, self.items, self.ratings):
+            column[:] = column[order]
+        return np.array([[0]])
+
+
 def test_the_grid_is_as_good_as_shuffled_ratings(monkeypatch):
     """The order of the steps is another, so the bits are; the error is the same within its noise."""
-    errors = {}
-    for on_grid in (True, False):
-        model = fitted(monkeypatch, on_grid=on_grid)
-        errors[on_grid] = model.evaluate(SPLIT.test).rmse.value
-        assert model.history_.epochs[-1].loss < 0.4 * model.history_.epochs[0].loss
-    assert errors[True] == pytest.approx(errors[False], rel=0.02)
-    assert errors[True] != errors[False]
+    model = fitted(monkeypatch)
+    assert model.history_.epochs[-1].loss < 0.4 * model.history_.epochs[0].loss
+    monkeypatch.setattr(sgd, "Grid", Shuffled)
+    monkeypatch.setattr(module, "_n_blocks", lambda *_: 1)
+    shuffled = MatrixFactorization(**FIXED, solver=SGD(n_epochs=40)).fit(SPLIT.train)
+    mine, other = (m.evaluate(SPLIT.test).rmse.value for m in (model, shuffled))
+    assert mine == pytest.approx(other, rel=0.02)
+    assert mine != other
 
 
 def test_the_kept_weights_are_those_of_the_best_epoch_in_the_order_of_the_table(monkeypatch):
-    model = fitted(monkeypatch, on_grid=True, learning_rate=0.1)
+    model = fitted(monkeypatch, learning_rate=0.1)
     history = model.history_
     measured = [epoch.validation_rmse for epoch in history.epochs]
     assert history.best_epoch == 1 + int(np.argmin(measured))
@@ -126,25 +152,26 @@ def test_the_kept_weights_are_those_of_the_best_epoch_in_the_order_of_the_table(
     assert np.sqrt(np.mean(errors**2)) < min(measured)
 
 
-def test_steps_that_are_too_long_say_what_to_lower_on_the_grid_too(monkeypatch):
+def test_steps_that_are_too_long_say_what_to_lower(monkeypatch):
     with pytest.raises(DivergenceError, match="learning_rate"):
-        fitted(monkeypatch, on_grid=True, learning_rate=1e6)
+        fitted(monkeypatch, learning_rate=1e6)
 
 
 def test_a_part_of_a_table_makes_the_grid_of_its_copy(monkeypatch):
     """Bit by bit, without the copy: the part is asked for columns to count, and for nothing else."""
     monkeypatch.setattr(module, "_CACHE", 600)
     part = Part(TABLE, np.random.default_rng(0).random(TABLE.n_ratings) < 0.7)
-    with pool(2) as threads:
+    with closing(Workers(2)) as threads:
         lazy, copied = (Grid.of(t, 32, np.random.default_rng(0), threads) for t in (part, part.gathered()))
     for name in ("users", "items", "ratings", "starts"):
         assert (getattr(lazy, name) == getattr(copied, name)).all(), name
 
 
 def test_measuring_in_the_order_of_the_grid_gives_the_bits_of_measuring_the_table():
-    grid, rng = build(), np.random.default_rng(5)
-    parameters = random_parameters(TABLE.shape, 4, rng, np.float32)
+    rng = np.random.default_rng(5)
+    start = random_parameters(TABLE.shape, 4, rng, np.float32)
     part = TABLE.take(rng.random(TABLE.n_ratings) < 0.2)
-    link = Identity(1.0, 5.0)
-    renumbered = grid.renumbered(parameters)
-    assert sgd.rmse(renumbered, link, grid.relabelled(part)) == sgd.rmse(parameters, link, part)
+    objective = Objective(SquaredError(), Identity(1.0, 5.0), L2(0.1, 0.1), TABLE)
+    run = SGDRun.of(SGD(n_epochs=1), objective, start, rng, Workers(1))
+    assert run.measure(part) == sgd.rmse(run.current(), objective.link, part)
+    assert same_bits(run.current(), start)

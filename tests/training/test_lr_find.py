@@ -19,8 +19,9 @@ from bilinear.training.descent import Solver
 from bilinear.training.lr_find import lr_find, suggest
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import Adam, Plain, RunningMean
-from bilinear.training.sgd import SGD
+from bilinear.training.sgd import SGD, SGDRun
 from bilinear.training.start import Scale, random_start
+from bilinear.training.workers import Workers
 
 TABLE = planted_table(200, 100)
 OBJECTIVE = Objective(SquaredError(), Identity(0.0, 6.0), L2(0.1, 0.1), TABLE)
@@ -125,11 +126,17 @@ def test_sgd_tries_batches_of_its_own_and_trains_at_the_careful_suggestions():
 
 def test_its_first_loss_is_that_of_the_start_and_a_tiny_rate_changes_nothing():
     found = found_with(SGD(momentum=0.5), lowest=1e-12, highest=1e-11, n_steps=10)
-    order = np.random.default_rng(1).permutation(TABLE.n_ratings)
-    size = min(max(TABLE.n_ratings // 10, 64), 1 << 14)
-    scores = score_rows(START, TABLE.users, TABLE.items)
-    losses = OBJECTIVE.loss.value(scores, TABLE.ratings, OBJECTIVE.link)[order]
-    expected = [losses[n * size : (n + 1) * size].mean() for n in range(10)]
+    rng = np.random.default_rng(1)
+    grid = SGDRun.of(SGD().resolved(TABLE.n_ratings), OBJECTIVE, START, rng, Workers(1)).grid
+    users, items = grid.user_side.order[grid.users], grid.item_side.order[grid.items]
+    losses = OBJECTIVE.loss.value(score_rows(START, users, items), grid.ratings, OBJECTIVE.link)
+    size, expected, batch = TABLE.n_ratings // 10, [], []
+    for cell in np.concatenate([*grid.strata(rng), [-1], *grid.strata(rng)]):
+        batch += [] if cell < 0 else list(losses[grid.starts[cell] : grid.starts[cell + 1]])
+        if len(batch) >= size or (cell < 0 and batch):
+            expected.append(np.mean(batch))
+            batch = []
+    expected = expected[:10]
     np.testing.assert_allclose(found.raw_losses, expected, rtol=1e-4)
 
 

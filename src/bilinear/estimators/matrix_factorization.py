@@ -129,7 +129,7 @@ class MatrixFactorization(RatingModel):
         if self.validation_fraction:
             chance = np.random.default_rng([seed, 0])
             inner = split_validation(interactions, self.validation_fraction, chance, lazy=True)
-            if isinstance(inner.train, Part) and not solver.on_grid(inner.train.n_ratings):
+            if isinstance(inner.train, Part) and not solver.copies_ratings:
                 inner = replace(inner, train=inner.train.gathered())
             if "auto" in (n_factors, l2, l2_biases):
                 found = search(
@@ -270,8 +270,8 @@ class MatrixFactorization(RatingModel):
         n_factors = _FEWEST_FACTORS if self.n_factors == "auto" else self.n_factors
         weights = 4 * rows * (n_factors + 1)
         # start, run, best and result; a grid or a shuffled order; mask and validation part, or a copy
-        held = 12 if self.solver.on_grid(n_ratings) else 4
-        apart = 0 if not self.validation_fraction else 3 if self.solver.on_grid(n_ratings) else 12
+        held = 12 if self.solver.copies_ratings else 4
+        apart = 0 if not self.validation_fraction else 3 if self.solver.copies_ratings else 12
         return (4 + self.solver.n_states) * weights + (held + apart) * n_ratings
 
     def _identity(self, interactions: Interactions) -> dict[str, Any]:

@@ -1,11 +1,7 @@
-"""Gradient descent in cells: ratings grouped so that the rows they touch stay in cache."""
+"""Ratings grouped into cells, so that the rows which a cell touches stay in cache."""
 
 import numpy as np
 from numba import njit
-
-from bilinear.kernels.sgd import loss_and_slope
-
-_FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 INTERLEAVED = 16  # users; enough that the processor has work while it waits for one's row
 
@@ -147,50 +143,3 @@ def _end_of_run(values, start, size):  # type: ignore[no-untyped-def]
     while place < size and values[place] == values[start]:
         place += 1
     return place
-
-
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
-def sgd_cells(  # type: ignore[no-untyped-def]
-    cells, starts, users, items, ratings,
-    global_mean, user_biases, item_biases, user_factors, item_factors,
-    link, loss, low, span,
-    user_weights, item_weights, l2_factors, l2_biases,
-    factor_rate, bias_rate, losses,
-):  # fmt: skip
-    """`sgd_block` over the listed cells in their order, at constant rates.
-
-    losses[cell] becomes the summed loss before each step. Returns False as soon as that of a cell
-    is no finite number.
-    """
-    n_factors = user_factors.shape[1]
-    real = user_factors.dtype.type
-    one, mean = real(1), real(global_mean)
-    rate, slow = real(factor_rate), real(bias_rate)
-    factor_pull, bias_pull = real(factor_rate * l2_factors), real(bias_rate * l2_biases)
-    for c in range(len(cells)):
-        in_cell = real(0)
-        for n in range(starts[cells[c]], starts[cells[c] + 1]):
-            u, i = users[n], items[n]
-            p, q = user_factors[u], item_factors[i]
-            score = real(0)
-            for f in range(n_factors):
-                score += p[f] * q[f]
-            user_bias, item_bias = user_biases[u], item_biases[i]
-            user_weight, item_weight = user_weights[u], item_weights[i]
-            value, slope = loss_and_slope(
-                mean + user_bias + item_bias + score, ratings[n], link, loss, low, span
-            )
-            in_cell += real(value)
-            slope = real(slope)
-            user_biases[u] = user_bias - slow * slope - bias_pull * user_weight * user_bias
-            item_biases[i] = item_bias - slow * slope - bias_pull * item_weight * item_bias
-            user_keep, item_keep = one - factor_pull * user_weight, one - factor_pull * item_weight
-            step = rate * slope
-            for f in range(n_factors):
-                p_f, q_f = p[f], q[f]  # both gradients use the old values
-                p[f] = user_keep * p_f - step * q_f
-                q[f] = item_keep * q_f - step * p_f
-        losses[cells[c]] = in_cell
-        if not np.isfinite(in_cell):
-            return False
-    return True

@@ -1,13 +1,23 @@
-"""Stochastic gradient descent on the dot-product model, one rating at a time."""
+"""Stochastic gradient descent on the dot-product model, one rating at a time, cell by cell."""
 
 import numpy as np
 from numba import njit
+
+from bilinear.kernels.lanes import fetch, load, spread, store, total
 
 # Sums may be reordered into vector lanes; NaN and infinity keep their meaning.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 IDENTITY, SIGMOID = 0, 1
 SQUARED_ERROR, CROSS_ENTROPY = 0, 1
+
+# Columns of a row's terms, which one step reads together. The last is there with momentum alone.
+BIAS = 0
+SHARE = 1  # of the row's penalty that falls on one rating
+SPEED = 2  # of the bias
+
+_USERS_AHEAD = 32  # ratings: a user's row comes from memory,
+_ITEMS_AHEAD = 16  # an item's from the second-level cache
 
 
 @njit(inline="always")
@@ -25,101 +35,98 @@ def loss_and_slope(score, rating, link, loss, low, span):  # type: ignore[no-unt
     return np.log1p(decay) + max(score, 0.0) - fraction * score, share - fraction
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
-def sgd_block(  # type: ignore[no-untyped-def]
-    order, users, items, ratings,
-    global_mean, user_biases, item_biases, user_factors, item_factors,
-    link, loss, low, span,
-    user_weights, item_weights, l2_factors, l2_biases,
-    factor_rates, bias_rates,
-):  # fmt: skip
-    """One step for each rating listed in `order`, updating in place.
+def _cells(identity: bool, moving: bool):  # type: ignore[no-untyped-def]
+    """The kernel without the branches that a descent never takes."""
 
-    Row r's penalty is spread over its ratings: a step adds l2 * weights[r] * row, where
-    weights[r] = n_r^(exponent - 1). Rates go linearly from [0] to [1] over the block.
-    Returns (summed loss before each step, steps done): fewer than len(order) when a score
-    stopped being a finite number.
-    """
-    n_factors = user_factors.shape[1]
-    real = user_factors.dtype.type  # all arithmetic of a step in the type of the factors
-    total = 0.0
-    n_steps = len(order)
-    for n in range(n_steps):
-        row = order[n]
-        u, i = users[row], items[row]
-        p, q = user_factors[u], item_factors[i]
-        score = real(global_mean) + user_biases[u] + item_biases[i]
-        for f in range(n_factors):
-            score += p[f] * q[f]
-        value, slope = loss_and_slope(score, ratings[row], link, loss, low, span)
-        if not np.isfinite(value):
-            return np.nan, n
-        total += value
-        progress = n / n_steps
-        rate = real(factor_rates[0] + progress * (factor_rates[1] - factor_rates[0]))
-        bias_rate = real(bias_rates[0] + progress * (bias_rates[1] - bias_rates[0]))
-        slope = real(slope)
-        user_weight, item_weight = user_weights[u], item_weights[i]
-        user_biases[u] -= bias_rate * (slope + real(l2_biases) * user_weight * user_biases[u])
-        item_biases[i] -= bias_rate * (slope + real(l2_biases) * item_weight * item_biases[i])
-        user_keep = real(1) - rate * real(l2_factors) * user_weight
-        item_keep = real(1) - rate * real(l2_factors) * item_weight
-        step = rate * slope
-        for f in range(n_factors):
-            p_f, q_f = p[f], q[f]  # both gradients use the old values
-            p[f] = user_keep * p_f - step * q_f
-            q[f] = item_keep * q_f - step * p_f
-    return total, n_steps
+    @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
+    def sgd_cells(  # type: ignore[no-untyped-def]
+        cells, factor_rates, bias_rates, momenta, starts, users, items, ratings,
+        global_mean, user_terms, item_terms, user_factors, item_factors, user_speeds, item_speeds,
+        shape, link, loss, low, span, l2_factors, l2_biases, losses,
+    ):  # fmt: skip
+        """One step for each rating of the listed cells, in their order, updating in place.
+
+        A cell's rates and momentum are those at its place in `cells`. Row r's penalty is spread over its
+        ratings: a step adds l2 * terms[r, SHARE] * row. With momentum: speed = momentum * speed + gradient;
+        row -= rate * speed, row-sparse: only the two rows of a rating move, so that a row's speed decays
+        once a rating of it.
+        Args: starts: of the cells in users, items, ratings; terms (n_rows, 2 or more), factors and speeds
+            (n_rows, columns): see `lanes.columns_of`, `lanes.shape_of`. Without momentum speeds have no rows.
+        losses[cell] becomes the summed loss before each step. Returns False as soon as that of a cell
+        is no finite number.
+        """
+        width, more = shape
+        pieces = 1 + len(more)
+        real = user_factors.dtype.type  # all arithmetic of a step in the type of the factors
+        one, mean = real(1), real(global_mean)
+        pull, bias_pull = real(l2_factors), real(l2_biases)
+        for c in range(len(cells)):
+            begin, end = starts[cells[c]], starts[cells[c] + 1]
+            cell_users, cell_items, cell_ratings = users[begin:end], items[begin:end], ratings[begin:end]
+            rate, bias_rate, momentum = real(factor_rates[c]), real(bias_rates[c]), real(momenta[c])
+            last = len(cell_users) - 1
+            summed = 0.0
+            for n in range(len(cell_users)):
+                next_user = cell_users[min(n + _USERS_AHEAD, last)]
+                next_item = cell_items[min(n + _ITEMS_AHEAD, last)]
+                for piece in range(pieces):
+                    fetch(user_factors, next_user, piece, width)
+                    fetch(item_factors, next_item, piece, width)
+                    if moving:
+                        fetch(user_speeds, next_user, piece, width)
+                        fetch(item_speeds, next_item, piece, width)
+                u, i = cell_users[n], cell_items[n]
+                score = real(0)
+                for piece in range(pieces):
+                    p, q = load(user_factors, u, piece, width), load(item_factors, i, piece, width)
+                    score += total(p * q)
+                user_bias, item_bias = user_terms[u, BIAS], item_terms[i, BIAS]
+                user_share, item_share = user_terms[u, SHARE], item_terms[i, SHARE]
+                score += mean + user_bias + item_bias
+                rating = cell_ratings[n]
+                value, slope = loss_and_slope(score, rating, IDENTITY if identity else link, loss, low, span)
+                summed += value
+                slope = real(slope)
+                user_step = slope + bias_pull * user_share * user_bias
+                item_step = slope + bias_pull * item_share * item_bias
+                if moving:
+                    user_step += momentum * user_terms[u, SPEED]
+                    item_step += momentum * item_terms[i, SPEED]
+                    user_terms[u, SPEED], item_terms[i, SPEED] = user_step, item_step
+                user_terms[u, BIAS] = user_bias - bias_rate * user_step
+                item_terms[i, BIAS] = item_bias - bias_rate * item_step
+                if moving:
+                    user_pull, item_pull = pull * user_share, pull * item_share
+                    for piece in range(pieces):
+                        p, q = (
+                            load(user_factors, u, piece, width),
+                            load(item_factors, i, piece, width),
+                        )
+                        p_speed = spread(momentum, width) * load(user_speeds, u, piece, width)
+                        q_speed = spread(momentum, width) * load(item_speeds, i, piece, width)
+                        p_speed = p_speed + spread(slope, width) * q + spread(user_pull, width) * p
+                        q_speed = q_speed + spread(slope, width) * p + spread(item_pull, width) * q
+                        store(user_speeds, u, piece, p_speed)
+                        store(item_speeds, i, piece, q_speed)
+                        store(user_factors, u, piece, p - spread(rate, width) * p_speed)
+                        store(item_factors, i, piece, q - spread(rate, width) * q_speed)
+                else:
+                    user_keep, item_keep = one - rate * pull * user_share, one - rate * pull * item_share
+                    step = spread(rate * slope, width)
+                    for piece in range(pieces):  # both with the old values
+                        p, q = (
+                            load(user_factors, u, piece, width),
+                            load(item_factors, i, piece, width),
+                        )
+                        store(user_factors, u, piece, spread(user_keep, width) * p - step * q)
+                        store(item_factors, i, piece, spread(item_keep, width) * q - step * p)
+            losses[cells[c]] = summed
+            if not np.isfinite(summed):
+                return False
+        return True
+
+    return sgd_cells
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
-def momentum_block(  # type: ignore[no-untyped-def]
-    order, users, items, ratings,
-    global_mean, user_biases, item_biases, user_factors, item_factors,
-    user_bias_speed, item_bias_speed, user_speed, item_speed,
-    link, loss, low, span,
-    user_weights, item_weights, l2_factors, l2_biases,
-    factor_rates, bias_rates, momenta,
-):  # fmt: skip
-    """`sgd_block` with heavy-ball momentum: speed = momentum * speed + gradient; row -= rate * speed.
-
-    Row-sparse: only the two rows of a rating move, so a row's speed decays once a rating of it.
-    """
-    n_factors = user_factors.shape[1]
-    real = user_factors.dtype.type  # all arithmetic of a step in the type of the factors
-    total = 0.0
-    n_steps = len(order)
-    for n in range(n_steps):
-        row = order[n]
-        u, i = users[row], items[row]
-        p, q = user_factors[u], item_factors[i]
-        score = real(global_mean) + user_biases[u] + item_biases[i]
-        for f in range(n_factors):
-            score += p[f] * q[f]
-        value, slope = loss_and_slope(score, ratings[row], link, loss, low, span)
-        if not np.isfinite(value):
-            return np.nan, n
-        total += value
-        progress = n / n_steps
-        rate = real(factor_rates[0] + progress * (factor_rates[1] - factor_rates[0]))
-        bias_rate = real(bias_rates[0] + progress * (bias_rates[1] - bias_rates[0]))
-        momentum = real(momenta[0] + progress * (momenta[1] - momenta[0]))
-        slope = real(slope)
-        user_weight, item_weight = user_weights[u], item_weights[i]
-        user_bias_speed[u] = (
-            momentum * user_bias_speed[u] + slope + real(l2_biases) * user_weight * user_biases[u]
-        )
-        item_bias_speed[i] = (
-            momentum * item_bias_speed[i] + slope + real(l2_biases) * item_weight * item_biases[i]
-        )
-        user_biases[u] -= bias_rate * user_bias_speed[u]
-        item_biases[i] -= bias_rate * item_bias_speed[i]
-        p_speed, q_speed = user_speed[u], item_speed[i]
-        user_pull, item_pull = real(l2_factors) * user_weight, real(l2_factors) * item_weight
-        for f in range(n_factors):
-            p_f, q_f = p[f], q[f]
-            p_speed[f] = momentum * p_speed[f] + slope * q_f + user_pull * p_f
-            q_speed[f] = momentum * q_speed[f] + slope * p_f + item_pull * q_f
-            p[f] = p_f - rate * p_speed[f]
-            q[f] = q_f - rate * q_speed[f]
-    return total, n_steps
+# by (whether the link is the identity, whether there is momentum)
+SGD_CELLS = {(plain, moving): _cells(plain, moving) for plain in (True, False) for moving in (True, False)}

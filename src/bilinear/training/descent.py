@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Literal, NoReturn, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Literal, NoReturn, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,8 @@ class Solver:
     n_epochs: int | Literal["auto"]
     patience: int | Literal["auto"]
     l2_schedule: Schedule
+    copies_ratings: ClassVar[bool] = False
+    """Whether it copies the ratings in an order of its own, and reads those of the table no more."""
 
     @property
     def n_states(self) -> int:
@@ -65,10 +67,6 @@ class Solver:
 
     def check(self, loss: Loss, link: Link) -> None:
         """Raises ParameterValueError where it cannot descend on this loss with this link."""
-
-    def on_grid(self, n_ratings: int) -> bool:
-        """Whether it copies so many ratings in an order of its own, and reads those of the table no more."""
-        return False
 
     def minimise(
         self,

@@ -10,12 +10,7 @@ bits (Gemulla, Nijkamp, Haas and Sismanis 2011; Zhuang, Chin, Juan and Lin 2013)
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +18,10 @@ from numpy.typing import NDArray
 from bilinear.data.interactions import Interactions
 from bilinear.data.part import Part
 from bilinear.kernels.grid import cut_into_blocks, fill_cells, interleave_cells
+from bilinear.kernels.lanes import Shape, columns_of, shape_of
+from bilinear.kernels.sgd import BIAS, SHARE
 from bilinear.model.parameters import Array, Parameters
+from bilinear.training.workers import Workers, aligned
 
 _CACHE = 700 * 1024  # bytes of a cell's item rows; fixed, so that bits do not depend on the machine
 _FEWEST_BLOCKS = 16
@@ -74,7 +72,7 @@ class Grid:
     item_side: Side
 
     @classmethod
-    def of(cls, table: Interactions, row_bytes: int, rng: np.random.Generator, pool: Pool) -> Grid:
+    def of(cls, table: Interactions, row_bytes: int, rng: np.random.Generator, workers: Workers) -> Grid:
         """Cuts `table` so that the rows of a cell's items, of `row_bytes` each, fit the cache."""
         whole, kept = (table.table, table.kept) if isinstance(table, Part) else (table, np.empty(0, bool))
         by_user = whole.by_user
@@ -93,9 +91,9 @@ class Grid:
         starts[:: item_side.n_blocks] = ratings_before[user_side.starts]
         item_block, seed = item_side.blocks, int(rng.integers(2**63))
 
-        def fill(blocks: NDArray[np.int64]) -> None:
+        def fill(first: int, end: int) -> None:
             fill_cells(
-                blocks,
+                np.arange(first, end),
                 user_side.starts,
                 user_side.order,
                 by_user.starts,
@@ -108,28 +106,44 @@ class Grid:
                 starts,
             )
 
-        pool.run(fill, np.arange(user_side.n_blocks))
-        pool.run(lambda cells: interleave_cells(*columns, starts, cells, seed), np.arange(n_cells))
+        def interleave(first: int, end: int) -> None:
+            interleave_cells(*columns, starts, np.arange(first, end), seed)
+
+        workers.run(fill, workers.evenly(user_side.n_blocks))
+        workers.run(interleave, workers.evenly(n_cells))
         return cls(*columns, starts, user_side, item_side)
 
-    def strata(self, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-        """All cells once, as sets that share no row; which cells meet in a stratum, `rng` draws."""
+    def strata(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """(n_strata, n): all cells once, a row being cells that share no row of users or items.
+
+        Which cells meet in a stratum, `rng` draws.
+        """
         wide, narrow = self.user_side.n_blocks, self.item_side.n_blocks
         users, items = rng.permutation(wide), rng.permutation(narrow)
+        fewer = np.arange(min(wide, narrow))
+        shifted = np.arange(max(wide, narrow))[:, None] + fewer
+        cells: NDArray[np.int64]
         if wide >= narrow:
-            for shift in range(wide):
-                yield users[(np.arange(narrow) + shift) % wide] * narrow + items
+            cells = users[shifted % wide] * narrow + items
         else:
-            for shift in range(narrow):
-                yield users * narrow + items[(np.arange(wide) + shift) % narrow]
+            cells = users * narrow + items[shifted % narrow]
+        return cells
 
-    def renumbered(self, parameters: Parameters) -> Parameters:
-        """Copies of the parameters in the order of the grid."""
-        return _reordered(parameters, self.user_side.order, self.item_side.order)
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """(n_cells,) ratings of each cell."""
+        return np.diff(self.starts)
 
     def restored(self, parameters: Parameters) -> Parameters:
-        """The inverse of `renumbered`."""
-        return _reordered(parameters, self.user_side.labels, self.item_side.labels)
+        """Copies of parameters that are in the order of the grid, in that of the table."""
+        users, items = self.user_side.labels, self.item_side.labels
+        return Parameters(
+            parameters.global_mean,
+            parameters.user_biases[users],
+            parameters.item_biases[items],
+            parameters.user_factors[users],
+            parameters.item_factors[items],
+        )
 
     def relabelled(self, table: Interactions) -> Interactions:
         """Another table of the same rows, in the numbers of the grid. Memory: 8 bytes a rating."""
@@ -137,46 +151,48 @@ class Grid:
         return replace(table, users=users, items=items)
 
 
-class Pool:
-    """Threads that share out cells; results do not depend on how many there are."""
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The weights of one side in the order of the grid: what a step reads together lies together.
 
-    def __init__(self, executor: ThreadPoolExecutor | None, n_threads: int) -> None:
-        self._executor, self._n_threads = executor, n_threads
+    Attributes: terms (n, 2), with momentum (n, 4): see `kernels.sgd`; factors (n, columns): n_factors,
+        then zeros up to a whole number of cache lines; speeds: as factors, without momentum (0, columns).
+    """
 
-    def run(self, work: Any, cells: NDArray[np.int64]) -> list[Any]:
-        """work(part) for parts that make up `cells`, at once; the results in order."""
-        if self._executor is None:
-            return [work(cells)]
-        return list(self._executor.map(work, np.array_split(cells, self._n_threads)))
+    terms: Array
+    factors: Array
+    speeds: Array
+    n_factors: int
 
+    @classmethod
+    def of(cls, biases: Array, shares: Array, factors: Array, order: NDArray[np.int64], moving: bool) -> Rows:
+        n, n_factors = factors.shape
+        dtype, columns = factors.dtype, columns_of(n_factors, factors.itemsize)
+        terms, rows = (aligned(n, width, dtype=dtype) for width in (4 if moving else 2, columns))
+        speeds = aligned(n if moving else 0, columns, dtype=dtype)
+        terms[:, BIAS], terms[:, SHARE] = biases[order], shares[order]
+        rows[:, :n_factors] = factors[order]
+        terms[:, SHARE + 1 :], rows[:, n_factors:], speeds[:] = 0, 0, 0
+        return cls(terms, rows, speeds, n_factors)
 
-@contextmanager
-def pool(n_threads: int | None) -> Iterator[Pool]:
-    """A pool of `n_threads`, None being one a core."""
-    n_threads = n_threads or len(
-        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    )
-    if n_threads == 1:
-        yield Pool(None, 1)
-        return
-    with ThreadPoolExecutor(n_threads) as executor:
-        yield Pool(executor, n_threads)
+    @property
+    def shape(self) -> Shape:
+        return shape_of(self.factors)
+
+    @property
+    def biases(self) -> Array:
+        """(n,) a view."""
+        return self.terms[:, BIAS]
+
+    @property
+    def weights(self) -> Array:
+        """(n, n_factors) a view."""
+        return self.factors[:, : self.n_factors]
+
+    def arrays(self) -> dict[str, Array]:
+        return {"terms": self.terms, "factors": self.factors, "speeds": self.speeds}
 
 
 def _n_blocks(n_rows: int, rows_a_block: int) -> int:
     n_blocks = max(_FEWEST_BLOCKS, -(-n_rows // max(1, rows_a_block)))
     return min(n_rows, -(-n_blocks // _EVEN) * _EVEN)
-
-
-def _reordered(parameters: Parameters, users: NDArray[Any], items: NDArray[Any]) -> Parameters:
-    def take(array: Array, rows: NDArray[Any]) -> Array:
-        taken: Array = array[rows]
-        return taken
-
-    return Parameters(
-        parameters.global_mean,
-        take(parameters.user_biases, users),
-        take(parameters.item_biases, items),
-        take(parameters.user_factors, users),
-        take(parameters.item_factors, items),
-    )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from math import inf, log
+from math import inf, log, nan
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from bilinear.objective.objective import Objective
 from bilinear.training.descent import random_order
 from bilinear.training.minibatch import MiniBatch, MiniBatchRun
 from bilinear.training.sgd import SGD, SGDRun
+from bilinear.training.workers import Workers
 
 _FEWEST, _MOST = 64, 1 << 14  # ratings of a batch of `SGD`
 _SMOOTHING = 0.9  # of the running mean of the losses
@@ -89,8 +90,8 @@ def lr_find(
 
     `start` is not changed: the run works on a copy, so weights need no putting back. The solver's own
     learning_rate, schedule and number of epochs play no part; its momentum stays as it is. `SGD` makes
-    a step a rating, so a batch is as many ratings as tell their mean loss: an n_steps-th of all, from 64
-    to 16,384.
+    a step a rating, so a batch is as many cells of its grid as tell their mean loss: an n_steps-th of all
+    ratings, from 64 to 16,384, or one cell that has more.
 
     Args: rng: shuffles the ratings; they are gone through again when they are used up.
     Raises: ParameterValueError: rates out of order, or fewer than ten steps; a solver without a rate.
@@ -104,22 +105,16 @@ def lr_find(
         raise ParameterValueError(f"lowest={lowest!r}, highest={highest!r}; two positive rates, in order")
     if not (is_whole(n_steps) and n_steps >= 10):
         raise ParameterValueError(f"n_steps={n_steps!r}; a whole number, at least 10")
-    n_ratings = objective.interactions.n_ratings
-    size, step_at = _stepper(solver, objective, start, n_steps)
-    order, used = random_order(n_ratings, rng), 0
+    step_at = _stepper(solver, objective, start, rng, n_steps)
     raw: list[float] = []
     smooth: list[float] = []
     mean, best = 0.0, inf
     rates = np.geomspace(lowest, highest, n_steps)
     for step, rate in enumerate(rates):
-        if used >= n_ratings:
-            order, used = random_order(n_ratings, rng), 0
-        batch = order[used : used + size]
-        used += size
-        loss, done = step_at(batch, float(rate))
-        if done < len(batch) or not np.isfinite(loss):
+        loss = step_at(float(rate))
+        if not np.isfinite(loss):
             break
-        raw.append(loss / len(batch))
+        raw.append(loss)
         mean = _SMOOTHING * mean + (1 - _SMOOTHING) * raw[-1]
         smooth.append(mean / (1 - _SMOOTHING ** (step + 1)))
         if step > n_steps // 10 and smooth[-1] > _MARGIN * best:
@@ -134,17 +129,53 @@ def lr_find(
 
 
 def _stepper(
-    solver: SGD | MiniBatch, objective: Objective, start: Parameters, n_steps: int
-) -> tuple[int, Callable[[NDArray[Any], float], tuple[float, int]]]:
-    """(ratings a batch, what takes a batch at a rate and returns its summed loss and ratings done)."""
+    solver: SGD | MiniBatch,
+    objective: Objective,
+    start: Parameters,
+    rng: np.random.Generator,
+    n_steps: int,
+) -> Callable[[float], float]:
+    """What takes the next batch at a rate and returns its mean loss, NaN or infinity where it diverged."""
     l2, n_ratings = objective.penalty.factors, objective.interactions.n_ratings
     if isinstance(solver, SGD):
-        descent = SGDRun.of(solver.resolved(n_ratings), objective, start)
-        size = min(max(n_ratings // n_steps, _FEWEST), _MOST)
-        return size, lambda batch, rate: descent.step(batch, np.array([rate, rate]), l2)
+        descent = SGDRun.of(solver.resolved(n_ratings), objective, start, rng, Workers(1))
+        batches = _cells(descent, rng, min(max(n_ratings // n_steps, _FEWEST), _MOST))
+
+        def of_cells(rate: float) -> float:
+            cells, n = next(batches)
+            fine = descent.step(cells, np.full(len(cells), rate), l2)
+            return float(descent.losses[cells].sum()) / n if fine else nan
+
+        return of_cells
     run = MiniBatchRun(replace(solver, average=None), objective, start)
     momenta = np.array([getattr(solver.rule, "momentum", 0.0)])
-    return run.batch_size, lambda batch, rate: run.step(batch, np.array([rate]), momenta, l2)
+    orders = _slices(n_ratings, rng, run.batch_size)
+
+    def of_rows(rate: float) -> float:
+        batch = next(orders)
+        loss, done = run.step(batch, np.array([rate]), momenta, l2)
+        return loss / len(batch) if done == len(batch) else nan
+
+    return of_rows
+
+
+def _slices(n_ratings: int, rng: np.random.Generator, size: int) -> Iterator[NDArray[Any]]:
+    """Batches of rows, over and over; all are met before one comes again."""
+    while True:
+        order = random_order(n_ratings, rng)
+        yield from (order[first : first + size] for first in range(0, n_ratings, size))
+
+
+def _cells(descent: SGDRun, rng: np.random.Generator, size: int) -> Iterator[tuple[NDArray[np.int64], int]]:
+    """Likewise cells that hold `size` ratings or more, or all that were left, and how many they hold."""
+    while True:
+        cells = descent.grid.strata(rng).reshape(-1)
+        held = np.cumsum(descent.grid.sizes[cells])
+        first = before = 0
+        while before < held[-1]:
+            end = min(int(np.searchsorted(held, before + size)) + 1, len(held))
+            yield cells[first:end], int(held[end - 1]) - before
+            first, before = end, int(held[end - 1])
 
 
 def suggest(rates: NDArray[np.float64], losses: NDArray[np.float64]) -> dict[str, float]:

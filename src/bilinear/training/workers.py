@@ -58,6 +58,10 @@ class Workers:
         inner = np.searchsorted(total, np.linspace(0, total[-1], n_shares + 1)[1:-1])
         return np.unique(np.concatenate([[0], inner, [len(costs)]])).astype(np.int64)
 
+    def evenly(self, n: int) -> NDArray[np.int64]:
+        """Cuts through 0..n, one share a thread."""
+        return np.linspace(0, n, self.n_threads + 1).astype(np.int64)
+
     def close(self) -> None:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,173 @@
+"""Whole rows of factors as one value inside a kernel: vector registers, as many as the compiler is told.
+
+A loop over a row of unknown length costs as much in counting as a short row does in arithmetic, and
+two rows that might overlap are read again after every write. `load` reads 64 bytes for each register
+of a shape, and +, -, * and `total` become vector instructions; LLVM splits them where the processor's
+registers are narrower.
+"""
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba.core import cgutils, types
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
+from numpy.typing import NDArray
+
+REGISTER = 64  # bytes; also a cache line
+_AT_ONCE = 8  # registers of a row in one piece: two such rows are as many as the largest processors have
+_PIECE = 4  # registers of each piece of a longer row
+
+Shape = tuple[tuple[int, ...], tuple[int, ...]]
+_INT = ir.IntType(32)
+
+
+def columns_of(n_factors: int, itemsize: int) -> int:
+    """Columns of rows that have a shape: n_factors, filled up with zeros to a whole piece."""
+    registers = max(1, -(-n_factors * itemsize // REGISTER))
+    if registers > _AT_ONCE:
+        registers = -(-registers // _PIECE) * _PIECE
+    return registers * REGISTER // itemsize
+
+
+def shape_of(rows: NDArray[Any]) -> Shape:
+    """(registers of a piece, pieces after the first), as lengths of tuples: compilers know a tuple's length.
+
+    Args: rows: (n, columns_of(...)).
+    """
+    registers = rows.shape[1] * rows.itemsize // REGISTER
+    if registers <= _AT_ONCE:
+        return (0,) * registers, ()
+    return (0,) * _PIECE, (0,) * (registers // _PIECE - 1)
+
+
+class Lanes(types.Type):
+    """The type of `count` numbers in vector registers."""
+
+    def __init__(self, element: Any, count: int) -> None:
+        self.element, self.count = element, count
+        super().__init__(f"Lanes({element} x {count})")
+
+
+@register_model(Lanes)
+class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, lanes: Lanes) -> None:
+        element = manager.lookup(lanes.element).get_value_type()
+        super().__init__(manager, lanes, ir.VectorType(element, lanes.count))
+
+
+@intrinsic
+def load(context: Any, rows: Any, row: Any, piece: Any, registers: Any) -> Any:
+    """A piece of rows[row], as long as there are registers."""
+    lanes = Lanes(rows.dtype, len(registers) * _width(rows.dtype))
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = context.get_value_type(lanes).as_pointer()
+        loaded = builder.load(builder.bitcast(_place(context, builder, sig, args, lanes.count), pointer))
+        loaded.align = rows.dtype.bitwidth // 8
+        return loaded
+
+    return lanes(rows, row, piece, registers), generate
+
+
+@intrinsic
+def store(context: Any, rows: Any, row: Any, piece: Any, value: Any) -> Any:
+    """Writes a piece of rows[row]."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = _place(context, builder, sig, args, value.count)
+        builder.store(args[3], builder.bitcast(place, args[3].type.as_pointer())).align = (
+            rows.dtype.bitwidth // 8
+        )
+        return context.get_dummy_value()
+
+    return types.void(rows, row, piece, value), generate
+
+
+@intrinsic
+def fetch(context: Any, rows: Any, row: Any, piece: Any, registers: Any) -> Any:
+    """Asks memory for a piece of rows[row] that a later step will read; changes nothing."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        byte = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, _INT, _INT, _INT])
+        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        count = len(registers) * _width(rows.dtype)
+        place = builder.bitcast(_place(context, builder, sig, args, count), byte)
+        for register in range(len(registers)):
+            line = builder.gep(place, [_INT(register * REGISTER)])
+            builder.call(prefetch, [line, _INT(0), _INT(3), _INT(1)])  # read, all caches, data
+        return context.get_dummy_value()
+
+    return types.void(rows, row, piece, registers), generate
+
+
+@intrinsic
+def spread(context: Any, value: Any, registers: Any) -> Any:
+    """`value` in every lane."""
+    lanes = Lanes(value, len(registers) * _width(value))
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        empty = ir.Constant(ir.VectorType(args[0].type, lanes.count), ir.Undefined)
+        return _chosen(builder, builder.insert_element(empty, args[0], _INT(0)), [0] * lanes.count)
+
+    return lanes(value, registers), generate
+
+
+@intrinsic
+def total(context: Any, lanes: Any) -> Any:
+    """The sum over all lanes: register by register, then halves; always in this order."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        width = _width(lanes.element)
+        summed = _chosen(builder, args[0], range(width))
+        for start in range(width, lanes.count, width):
+            summed = builder.fadd(summed, _chosen(builder, args[0], range(start, start + width)))
+        while width > 1:
+            width //= 2
+            lower = _chosen(builder, summed, range(width))
+            summed = builder.fadd(lower, _chosen(builder, summed, range(width, 2 * width)))
+        return builder.extract_element(summed, _INT(0))
+
+    return lanes.element(lanes), generate
+
+
+def _arithmetic(operation: Any, instruction: str) -> None:
+    @infer_global(operation)
+    class _OfLanes(AbstractTemplate):  # type: ignore[misc]
+        def generic(self, args: Any, kws: Any) -> Any:
+            alike = len(args) == 2 and isinstance(args[0], Lanes) and args[0] == args[1]
+            return signature(args[0], *args) if alike else None
+
+    @lower_builtin(operation, Lanes, Lanes)
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return getattr(builder, instruction)(*args)
+
+
+_arithmetic(operator.add, "fadd")
+_arithmetic(operator.sub, "fsub")
+_arithmetic(operator.mul, "fmul")
+
+
+def _width(element: Any) -> int:
+    """Numbers of one register."""
+    return int(REGISTER * 8 // element.bitwidth)
+
+
+def _place(context: Any, builder: Any, sig: Any, args: Any, count: int) -> Any:
+    """Where a piece of `count` numbers begins; like all kernels, it checks no bounds."""
+    array = context.make_array(sig.args[0])(context, builder, args[0])
+    row, piece = (
+        context.cast(builder, value, kind, types.intp)
+        for value, kind in zip(args[1:3], sig.args[1:3], strict=True)
+    )
+    column = builder.mul(piece, ir.Constant(piece.type, count))
+    return cgutils.get_item_pointer(context, builder, sig.args[0], array, [row, column], wraparound=False)
+
+
+def _chosen(builder: Any, vector: Any, lanes: Sequence[int]) -> Any:
+    """A vector of the listed lanes of another."""
+    places = ir.Constant(ir.VectorType(_INT, len(lanes)), list(lanes))
+    return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), places)
