@@ -111,3 +111,17 @@ def test_the_demo_is_not_written_into_a_file(run: Run, ratings_file: Path) -> No
     ran = run("demo", "--out", ratings_file)
     assert ran.code == 2
     assert "is a file; --out names a folder" in ran.err
+
+
+@pytest.mark.parametrize("where", ["bilinear.cli.options.read_table", "bilinear.cli.app.app"])
+def test_ctrl_c_says_so_and_ends_with_130(
+    run: Run, ratings_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, stopped)
+    ran = run("train", ratings_file, "--out", tmp_path / "m")
+    assert ran.code == 130
+    assert ran.err == "bilinear: stopped before it was done; no file was left half written\n"
+    assert not (tmp_path / "m").exists()

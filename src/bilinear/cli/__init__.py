@@ -5,29 +5,35 @@ from __future__ import annotations
 import os
 import sys
 
-from bilinear.cli.output import tell
 from bilinear.errors import BilinearError, UnknownIdError
+
+_CTRL_C = 130
+_STOPPED = "stopped before it was done; no file was left half written"
 
 
 def main() -> None:
-    """Runs the command line. Exit codes: 0 done, 1 the answer is no, 2 the input is wrong."""
-    from bilinear.cli.app import app
-
+    """Runs the command line. Exit codes: 0 done, 1 the answer is no, 2 the input is wrong, 130 Ctrl-C."""
     try:
+        from bilinear.cli.app import app  # takes a moment, in which Ctrl-C may come as well
+
         app()
     except UnknownIdError as error:
-        tell(f"bilinear: {error}")
-        sys.exit(1)
+        _end(error, 1)
     except BilinearError as error:
-        tell(f"bilinear: {error}")
-        sys.exit(2)
+        _end(error, 2)
     except KeyboardInterrupt:
-        tell("bilinear: stopped; nothing was written")
-        sys.exit(130)
+        _end(_STOPPED, _CTRL_C)
+    except SystemExit as stop:  # Typer makes this of Ctrl-C, and says nothing
+        if stop.code != _CTRL_C:
+            raise
+        _end(_STOPPED, _CTRL_C)
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
-        where = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error
-        tell(f"bilinear: {where}")
-        sys.exit(2)
+        _end(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error, 2)
+
+
+def _end(message: object, code: int) -> None:
+    sys.stderr.write(f"bilinear: {message}\n")
+    sys.exit(code)
