@@ -157,8 +157,8 @@ def test_loss_and_slope_equal_those_of_the_objects(loss, link, score, rating):
 
 
 precisions = pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 2e-5)])
-# less than a register, one, several, as many as are taken at once, pieces
-widths = pytest.mark.parametrize("n_factors", [0, 5, 16, 50, 128, 200])
+# less than a register, one, several, pieces
+widths = pytest.mark.parametrize("n_factors", [0, 5, 16, 50, 112, 200])
 
 
 @every_pair

@@ -17,7 +17,7 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 from numpy.typing import NDArray
 
 REGISTER = 64  # bytes; also a cache line
-_AT_ONCE = 8  # registers of a row in one piece: two such rows are as many as the largest processors have
+_AT_ONCE = 7  # registers of a row in one piece: with more, the largest processors run out of them
 _PIECE = 4  # registers of each piece of a longer row
 
 Shape = tuple[tuple[int, ...], tuple[int, ...]]

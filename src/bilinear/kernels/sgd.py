@@ -16,8 +16,8 @@ BIAS = 0
 SHARE = 1  # of the row's penalty that falls on one rating
 SPEED = 2  # of the bias
 
-_USERS_AHEAD = 32  # ratings: a user's row comes from memory,
-_ITEMS_AHEAD = 16  # an item's from the second-level cache
+_USERS_AHEAD = 48  # ratings: a user's row comes from memory,
+_ITEMS_AHEAD = 24  # an item's from the second-level cache
 
 
 @njit(inline="always")
