@@ -42,7 +42,17 @@ def test_what_cannot_be_served_is_refused(model_folder: Path, tmp_path: Path) ->
     assert isinstance(run(model_folder, "--token-file", tmp_path / "none"), FileNotFoundError)
 
 
-def test_it_serves_and_ends_when_told(model_folder: Path, tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_named(model_folder: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        refused = run(model_folder, "--store", f"sqlite:///{tmp_path / 'f.db'}", "--port", port)
+    assert isinstance(refused, ParameterValueError)
+    assert f"port {port}" in str(refused)
+    assert "choose another --port" in str(refused)
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_and_ends_when_told(model_folder: Path, tmp_path: Path, stop: signal.Signals) -> None:
     command = [sys.executable, "-c", "from bilinear.cli import main; main()", "serve", str(model_folder)]
     command += ["--store", f"sqlite:///{tmp_path / 'f.db'}", "--port", "0"]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
@@ -55,9 +65,9 @@ def test_it_serves_and_ends_when_told(model_folder: Path, tmp_path: Path) -> Non
     assert sent_until_closed(port, b"GET / HTTP/1.1\r\n", b"x: y\r\n" * 100) < 1 << 20
     with urllib.request.urlopen(f"{address}v1/recommendations?user=nobody") as answer:
         assert json.load(answer)["personal"] is False
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(stop)
     rest = process.stderr.read()
-    assert process.wait() in (0, -signal.SIGTERM)
+    assert process.wait() in ((0,) if stop == signal.SIGINT else (0, -signal.SIGTERM))
     assert json.loads(rest.splitlines()[-1])["event"] == "stop"
     process.stderr.close()
 

@@ -33,6 +33,6 @@ export function Lab({ report, canPredict, source }: { report: Loose; canPredict:
     </>;
   }
   return <p class="hint">{canPredict
-    ? <>None is stored with this model. Is it linear, is its loss convex, is it at the optimum, does it generalise? Measure it: <code>bilinear lab MODEL {source || "RATINGS"} --html lab.html</code></>
-    : <>None is stored with this model. Which of the lab's questions a ranking model has: <code>bilinear lab MODEL {source || "RATINGS"}</code></>}</p>;
+    ? <>None is stored with this model. Is it linear, is its loss convex, is it at the optimum, does it generalise? Measure it: <code>bilinear lab MODEL {source || "RATINGS"} --keep</code>, then reload the folder below.</>
+    : <>None is stored with this model. Which of the lab's questions a ranking model has: <code>bilinear lab MODEL {source || "RATINGS"} --keep</code>, then reload the folder below.</>}</p>;
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -76,7 +77,12 @@ def command(
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
+        try:
+            listening.bind((host, port))
+        except OSError as error:
+            raise ParameterValueError(
+                f"cannot listen on {host}, port {port}: {error.strerror}; choose another --port or --host"
+            ) from None
         listening.listen(2048)
         port = listening.getsockname()[1]
         tell(f"http://{f'[{host}]' if ':' in host else host}:{port}/  (API: /docs; stop with Ctrl-C)")
@@ -92,4 +98,5 @@ def command(
             timeout_graceful_shutdown=10,
             ws="none",
         )
-        uvicorn.Server(config).run([listening])
+        with suppress(KeyboardInterrupt):  # raised after all requests are answered: the way to end it
+            uvicorn.Server(config).run([listening])
