@@ -7,7 +7,8 @@ from itertools import pairwise
 import numpy as np
 from problems import planted_table
 
-from bilinear.kernels import sampled as kernels
+from bilinear.kernels.negatives import draw_negatives
+from bilinear.kernels.sampled import SET
 from bilinear.model.parameters import Parameters
 from bilinear.objective.penalties import L2
 from bilinear.objective.ranking_losses import BPR, WARP, CosineContrastive, SampledSoftmax
@@ -71,12 +72,12 @@ def batches(a_run, epoch, rng):
         pairs = order[a:b]
         users = list(dict.fromkeys(table.users[pairs].tolist()))
         drawn = {}
-        for first in range(0, len(users), kernels.SET):
+        for first in range(0, len(users), SET):
             items = np.empty(a_run.n_negatives, np.int32)
             log_weights = np.empty(a_run.n_negatives, np.float32)
-            kernels.draw_negatives(sampler, number, items, log_weights)
+            draw_negatives(sampler, number, items, log_weights)
             number += 1
-            for user in users[first : first + kernels.SET]:
+            for user in users[first : first + SET]:
                 own = table.items[table.users == user]
                 kept = ~np.isin(items, own)
                 drawn[user] = items[kept], log_weights[kept].astype(float)

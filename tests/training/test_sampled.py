@@ -11,7 +11,7 @@ import sampled_cases as cases
 from problems import same_bits
 
 from bilinear.errors import DivergenceError, ParameterValueError
-from bilinear.kernels import sampled as kernels
+from bilinear.kernels.negatives import draw_negatives, hide, mark, no_marks
 from bilinear.objective.ranking_losses import BPR, WARP, CosineContrastive, SampledSoftmax
 from bilinear.training import sampled
 from bilinear.training.optimizers import Adam, Averaged, Lookahead, Plain, RunningMean, WeightDecay
@@ -125,7 +125,7 @@ def draws(n_negatives, exponent, n_sets=4000, seed=0):
     items, log_weights = np.empty(n_negatives, np.int32), np.empty(n_negatives, np.float32)
     counts = np.zeros(cases.TABLE.n_items)
     for number in range(n_sets):
-        kernels.draw_negatives(sampler, number, items, log_weights)
+        draw_negatives(sampler, number, items, log_weights)
         assert (np.diff(items) >= 0).all()
         counts += np.bincount(items, minlength=len(counts))
     return counts / n_sets, items, log_weights
@@ -152,15 +152,24 @@ def test_other_seeds_and_epochs_draw_other_negatives():
     first = draws(6, 0.0, 1)[1]
     assert not np.array_equal(first, draws(6, 0.0, 1, seed=1)[1])
     later = np.empty(6, np.int32)
-    kernels.draw_negatives(cases.objective(exponent=0.0).sampler(0, 2), 0, later, np.empty(6, np.float32))
+    draw_negatives(cases.objective(exponent=0.0).sampler(0, 2), 0, later, np.empty(6, np.float32))
     assert not np.array_equal(first, later)
 
 
-def test_what_was_seen_is_hidden_and_the_rest_counted():
-    scores = np.zeros(6, np.float32)
+@pytest.mark.parametrize("seen", [[0, 3, 7, 8], [1, 9, 65, 67], [], [2, 64 + 7], [1, 3, 4, 7, 9, 71]])
+def test_what_was_seen_is_hidden_and_the_rest_counted(seen):
+    """71 and 64 + 7 have the mark of 7; only equal items are hidden."""
     negatives = np.array([1, 3, 3, 4, 7, 9], np.int32)
-    assert kernels.hide(scores, negatives, np.array([0, 3, 7, 8], np.int32)) == 3
-    assert np.isinf(scores).tolist() == [False, True, True, False, True, False]
+    marks = no_marks(4)
+    assert len(marks) == 64
+    mark(marks, negatives, True)
+    scores = np.zeros((2, 6), np.float32)
+    items = np.array([-1, *seen, 3], np.int32)  # the ends are others' items
+    hidden = np.isin(negatives, seen)
+    assert hide(scores, 1, negatives, marks, items, 1, len(items) - 1) == 6 - hidden.sum()
+    np.testing.assert_array_equal(np.isinf(scores), [[False] * 6, hidden])
+    mark(marks, negatives, False)
+    assert not marks.any()
 
 
 # -- epochs ---------------------------------------------------------------------------------------

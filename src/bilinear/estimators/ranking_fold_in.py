@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from bilinear.data.interactions import Grouped
 from bilinear.estimators.ranking import rows_of
-from bilinear.kernels.sampled import SET, fold_in_users
+from bilinear.kernels.ranking_fold_in import fold_in_users
+from bilinear.kernels.sampled import SET
 from bilinear.kernels.tile import TILE_ITEMS
 from bilinear.kernels.top_k_blocks import packed_rows
 from bilinear.model.blocks import in_tiles

@@ -44,17 +44,6 @@ def _new_slot(n, slot, slots, touched, bias_gradient, factor_gradient, pulls):  
         factor_gradient[slot, f] = 0
 
 
-@njit(inline="always")
-def _slot(side, n, used):  # type: ignore[no-untyped-def]
-    """(row of the gradient for row n of the side, rows in use), a new one if it has none yet."""
-    slot = side.slots[n]
-    if slot < 0:
-        slot = used
-        _new_slot(n, slot, side.slots, side.touched, side.bias_gradient, side.factor_gradient, side.pulls)
-        used += 1
-    return slot, used
-
-
 @njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _finish_rows(rows, gradients, touched, pulls, used, l2, largest):  # type: ignore[no-untyped-def]
     """Adds the L2, cuts every entry to [-largest, largest]; returns the sum of squares."""

@@ -7,6 +7,8 @@ in objective.ranking_losses. Training and fold-in call the same function.
 import numpy as np
 from numba import njit
 
+from bilinear.kernels import elementary
+
 # Sums may be reordered into vector lanes; NaN and infinity keep their meaning.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
 
@@ -25,15 +27,17 @@ def _bpr(positive, weights, negative, n, log_weights, a, b, up, down):  # type: 
     value = 0.0
     down[:] = 0
     for p in range(len(positive)):
-        share, pull = weights[p] / n, 0.0
+        own, total, pull = positive[p], 0.0, 0.0
+        share = np.float32(weights[p] / n)
         for k in range(len(negative)):
-            ahead = negative[k] - positive[p]
-            decay = np.exp(-abs(ahead))
-            value += share * (np.log1p(decay) + max(ahead, 0))
-            slope = share * (1.0 if ahead >= 0 else decay) / (1.0 + decay)
+            ahead = negative[k] - own
+            decay = elementary.exp(-abs(ahead))
+            slope = (np.float32(1) if ahead >= 0 else decay) / (np.float32(1) + decay)
+            total += elementary.log1p(decay) + max(ahead, np.float32(0))
             pull += slope
-            down[k] += slope
-        up[p] = -pull
+            down[k] += share * slope
+        value += share * total  # type: ignore[assignment]
+        up[p] = -share * pull
     return value
 
 
@@ -43,33 +47,42 @@ def _warp(positive, weights, negative, n, log_weights, margin, b, up, down):  # 
     down[:] = 0
     for p in range(len(positive)):
         bar = positive[p] - margin
-        rank, over, violators = 0.0, 0.0, 0
+        rank, over, violators = 0.0, 0.0, 0.0
         for k in range(len(negative)):
-            if negative[k] > bar:
-                rank += np.exp(log_weights[k])
-                over += negative[k] - bar
-                violators += 1
+            hit = negative[k] > bar
+            rank += elementary.exp(log_weights[k]) if hit else np.float32(0)  # type: ignore[assignment]
+            over += negative[k] - bar if hit else 0.0
+            violators += 1.0 if hit else 0.0
         up[p] = 0
         if violators > 0:
             share = weights[p] * np.log1p(rank) / violators
             value += share * over
+            step = np.float32(share)
             for k in range(len(negative)):
-                if negative[k] > bar:
-                    down[k] += share
+                down[k] += step if negative[k] > bar else np.float32(0)
             up[p] = -share * violators
     return value
 
 
+@njit(nogil=True, fastmath=_FAST | {"nnan"}, error_model="numpy", forceinline=True)
+def _largest_logit(negative, log_weights, sharpness, corrected):  # type: ignore[no-untyped-def]
+    """A NaN may be passed over here: the loss meets it again."""
+    largest = -np.inf
+    for k in range(len(negative)):
+        logit = negative[k] * sharpness + corrected * log_weights[k]
+        largest = logit if logit > largest else largest
+    return largest
+
+
 @njit(inline="always")
 def _softmax(positive, weights, negative, n, log_weights, temperature, corrected, up, down):  # type: ignore[no-untyped-def]
-    largest, sharpness = -np.inf, 1.0 / temperature
+    sharpness = 1.0 / temperature
+    largest = _largest_logit(negative, log_weights, sharpness, corrected)
     for p in range(len(positive)):
         largest = max(largest, positive[p] * sharpness)
-    for k in range(len(negative)):
-        largest = max(largest, negative[k] * sharpness + corrected * log_weights[k])
     others = 0.0
     for k in range(len(negative)):
-        share = np.exp(negative[k] * sharpness + corrected * log_weights[k] - largest)
+        share = elementary.exp(np.float32(negative[k] * sharpness + corrected * log_weights[k] - largest))
         down[k] = share
         others += share
     value, pull = 0.0, 0.0

@@ -10,8 +10,12 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from bilinear.kernels.rows import fetch_row
+
 # Sums may be reordered into vector lanes; NaN and infinity keep their meaning.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
+
+_AHEAD = 8  # rows that are on their way from memory
 
 PLAIN, MOMENTUM, NESTEROV, ADAGRAD, ROW_ADAGRAD, RMSPROP, ADAM, RADAM, LAMB, LARS = range(10)
 
@@ -158,6 +162,10 @@ def _over_rows(step: Any) -> Any:
         rows, gradients, states, touched, used, rate, momentum, t, left, right, decay, epsilon
     ):
         for slot in range(used):
+            if slot + _AHEAD < used:  # they are in no order: each would be waited for
+                ahead = touched[slot + _AHEAD]
+                fetch_row(rows, ahead)
+                fetch_row(states, ahead)
             n = touched[slot]
             step(rows[n], gradients[slot], states[n], rate, momentum, t, left, right, decay, epsilon)
 

@@ -1,4 +1,4 @@
-"""Steps on ranking losses with sampled negatives: scores in tiles, slopes, gradients, one optimiser step.
+"""Gradients of ranking losses with sampled negatives: scores in tiles, slopes, sums.
 
 A batch is some users, each with some of its positives. `SET` users after another share their
 negatives, so that the rows of these are fetched and packed once and scores come from tiles in
@@ -12,23 +12,23 @@ from collections import namedtuple
 import numpy as np
 from numba import njit
 
-from bilinear.kernels.optimizers import Side, _finish_rows, _slot, _take_steps
+from bilinear.kernels.negatives import draw_negatives, hide, mark, no_marks
+from bilinear.kernels.optimizers import _new_slot
 from bilinear.kernels.ranking_losses import ranking_loss
+from bilinear.kernels.rows import add_four_rows, add_row, fetch_row, inverse_length, pack_rows, scale_row
 from bilinear.kernels.tile import TILE_ITEMS, TILE_USERS
 from bilinear.kernels.top_k_blocks import block_scores, packed_rows
 
 # Sums may be reordered into vector lanes; NaN and infinity keep their meaning.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
 
+# Arrays come out of their tuples before a loop, and what runs in it takes tables and the number of a
+# row instead of rows: an array that is made in a loop is counted by atomic instructions each time.
+
 SET = 12
 """Users that share their negatives."""
 
-Sampler = namedtuple("Sampler", "catalogue cumulative guide log_chances key")
-"""Where negatives come from.
-
-catalogue (n,) rows of items, ascending; cumulative (n,) sums of their chances, the last is one;
-guide (m,) the first place whose sum is above g / m; log_chances (n,); key: uint64, of this epoch.
-"""
+_AHEAD = 12  # rows that are on their way from memory
 
 Positives = namedtuple("Positives", "users items weights starts")
 """Pairs sorted by user, then item, what each counts, and (n_users + 1,) where each user's begin."""
@@ -44,67 +44,70 @@ positives; directions (U, n_factors): users' factors, of length one where scores
 losses (U,) of sets; negatives (C, K), down (C, K, SET): items, and slopes of their scores.
 """
 
-Rule = namedtuple(
-    "Rule",
-    "rule decay epsilon every pull_back memory l2_factors l2_biases weight_decay largest longest dense",
-)
-"""Numbers of the step, see `minibatch_block` in kernels.optimizers."""
-
-
-@njit(inline="always")
-def _mixed(x):  # type: ignore[no-untyped-def]
-    """A bijection of 64-bit numbers that looks random (SplitMix64; Steele, Lea, Flood 2014)."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
 
 @njit(cache=True, nogil=True)
-def draw_negatives(sampler, number, items, log_weights):  # type: ignore[no-untyped-def]
-    """Fills items (K,), ascending, and log_weights (K,): -log of how often each is expected among them.
+def find_users(pairs, positives, work):  # type: ignore[no-untyped-def]
+    """Fills users and starts of a batch, whose positives are grouped by user; returns how many users."""
+    owners, users, starts = positives.users, work.users, work.starts
+    n_users = 0
+    for n in range(len(pairs)):
+        who = owners[pairs[n]]
+        if n == 0 or who != users[n_users - 1]:
+            users[n_users], starts[n_users] = who, n
+            n_users += 1
+    starts[n_users] = len(pairs)
+    return n_users
 
-    Stratified: one item from each of K equal shares of the chance, by numbers that are a function of
-    the key, the number of the set and k alone. As many as the catalogue, at equal chances, is all of it.
-    """
-    n = len(items)
-    start = _mixed(sampler.key + np.uint64(number) * np.uint64(0x9E3779B97F4A7C15))
-    scale = np.log(n)
+
+@njit(nogil=True, forceinline=True)
+def _fetch_negatives(item_factors, item_biases, negatives, cosine, rows, biases):  # type: ignore[no-untyped-def]
+    """Fills rows (K, n_factors), of length one for cosines, and biases in panels."""
+    n = len(negatives)
     for k in range(n):
-        bits = _mixed(start + np.uint64(k + 1) * np.uint64(0x9E3779B97F4A7C15))
-        share = (k + np.float64(bits >> np.uint64(32)) * 2.0**-32) / n
-        place = sampler.guide[int(share * len(sampler.guide))]
-        while sampler.cumulative[place] <= share:
-            place += 1
-        items[k] = sampler.catalogue[place]
-        log_weights[k] = -sampler.log_chances[place] - scale
+        if k + _AHEAD < n:
+            fetch_row(item_factors, negatives[k + _AHEAD])
+        item = negatives[k]
+        length = inverse_length(item_factors, item) if cosine else np.float32(1)
+        scale_row(rows, k, length, item_factors, item)
+        biases[k // TILE_ITEMS, k % TILE_ITEMS] = item_biases[item, 0]
 
 
-@njit(inline="always")
-def _inverse_length(row):  # type: ignore[no-untyped-def]
-    """One over the length of a row; zero for a row of zeros."""
-    square = row.dtype.type(0)
-    for f in range(len(row)):
-        square += row[f] * row[f]
-    return row.dtype.type(0) if square == 0 else row.dtype.type(1) / np.sqrt(square)
+@njit(nogil=True, forceinline=True)
+def _fetch_users(user_factors, users, begin, end, cosine, directions):  # type: ignore[no-untyped-def]
+    """Fills directions[begin:end] with users' factors, of length one for cosines."""
+    for u in range(begin, end):
+        fetch_row(user_factors, users[u])
+    for u in range(begin, end):
+        who = users[u]
+        length = inverse_length(user_factors, who) if cosine else np.float32(1)
+        scale_row(directions, u, length, user_factors, who)
 
 
-@njit(inline="always")
-def _add(out, slope, row):  # type: ignore[no-untyped-def]
-    for f in range(len(out)):
-        out[f] += slope * row[f]
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+def _score_of(directions, u, item_factors, item, cosine, units, n):  # type: ignore[no-untyped-def]
+    """Fills units[n] with the item's row, of length one for cosines; returns the score."""
+    length = inverse_length(item_factors, item) if cosine else np.float32(1)
+    score = np.float32(0)
+    for f in range(units.shape[1]):
+        units[n, f] = length * item_factors[item, f]
+        score += directions[u, f] * units[n, f]
+    return score
 
 
-@njit(cache=True, nogil=True)
-def hide(scores, negatives, items):  # type: ignore[no-untyped-def]
-    """Minus infinity for the negatives that are among items, both ascending; returns how many are left."""
-    left = len(negatives)
-    for n in range(len(items)):
-        at = np.searchsorted(negatives, items[n])
-        while at < len(negatives) and negatives[at] == items[n]:
-            scores[at] = -np.inf
-            left -= 1
-            at += 1
-    return left
+@njit(nogil=True, forceinline=True)
+def _pull_users(gradient, slots, slopes, width, rows):  # type: ignore[no-untyped-def]
+    """gradient[slots[u]] += sum over k of slopes[k, u] * rows[k], for u < width, in ascending order."""
+    n = len(rows)
+    whole = n - n % 4
+    for k in range(0, whole, 4):
+        for u in range(width):
+            a, b, c, d = slopes[k, u], slopes[k + 1, u], slopes[k + 2, u], slopes[k + 3, u]
+            if a != 0 or b != 0 or c != 0 or d != 0:
+                add_four_rows(gradient, slots[u], a, b, c, d, rows, k)
+    for k in range(whole, n):
+        for u in range(width):
+            if slopes[k, u] != 0:
+                add_row(gradient, slots[u], slopes[k, u], rows, k)
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
@@ -116,70 +119,97 @@ def score_sets(a, b, first, number, pairs, n_users, positives, sampler, model, u
     n_negatives, n_factors = work.negatives.shape[1], model.user_factors.shape[1]
     real = np.float32
     share = real(1.0 / len(pairs))
-    log_weights, lengths = np.empty(n_negatives, real), np.ones(n_negatives, real)
+    user_factors, item_factors, item_biases = model.user_factors, model.item_factors, model.item_biases
+    cosine, loss, loss_a, loss_b = model.cosine, model.loss, model.a, model.b
+    taken, all_weights, firsts = positives.items, positives.weights, positives.starts
+    users, starts, up, directions, losses = work.users, work.starts, work.up, work.directions, work.losses
+    all_negatives, all_slopes = work.negatives, work.down
+    gradient, touched, pulls, pull_shares = user.factor_gradient, user.touched, user.pulls, user.shares
+
+    most = 0  # positives of one user
+    for u in range(a * SET, min(b * SET, n_users)):
+        most = max(most, starts[u + 1] - starts[u])
+    own, weights, units = np.empty(most, real), np.empty(most, real), np.empty((most, n_factors), real)
+    log_weights, down = np.empty(n_negatives, real), np.empty(n_negatives, real)
     rows, scores = np.empty((n_negatives, n_factors), real), np.empty((SET, n_negatives), real)
-    biases = np.zeros(((n_negatives + TILE_ITEMS - 1) // TILE_ITEMS, TILE_ITEMS), real)
+    n_panels = (n_negatives + TILE_ITEMS - 1) // TILE_ITEMS
+    panels = np.zeros((n_panels, n_factors, TILE_ITEMS), real)
+    biases = np.zeros((n_panels, TILE_ITEMS), real)
     offsets = np.zeros(((SET + TILE_USERS - 1) // TILE_USERS, TILE_USERS), real)
-    down, every = np.empty(n_negatives, real), np.arange(max(n_negatives, SET))
+    every, slots = np.arange(SET), np.empty(SET, np.int64)
+    marks = no_marks(n_negatives)
     for s in range(a, b):
-        negatives, slopes = work.negatives[s - first], work.down[s - first]
+        negatives, slopes = all_negatives[s - first], all_slopes[s - first]
         draw_negatives(sampler, number + s, negatives, log_weights)
-        for k in range(n_negatives):
-            row = model.item_factors[negatives[k]]
-            if model.cosine:
-                lengths[k] = _inverse_length(row)
-            for f in range(n_factors):
-                rows[k, f] = lengths[k] * row[f]
-            biases[k // TILE_ITEMS, k % TILE_ITEMS] = model.item_biases[negatives[k], 0]
+        mark(marks, negatives, True)
+        _fetch_negatives(item_factors, item_biases, negatives, cosine, rows, biases)
+        pack_rows(rows, panels)
         begin, end = s * SET, min((s + 1) * SET, n_users)
         width = end - begin
-        for u in range(begin, end):
-            row = model.user_factors[work.users[u]]
-            length = _inverse_length(row) if model.cosine else real(1)
-            for f in range(n_factors):
-                work.directions[u, f] = length * row[f]
+        _fetch_users(user_factors, users, begin, end, cosine, directions)
         block_scores(
-            packed_rows(work.directions[begin:end], every[:width], TILE_USERS), offsets,
-            packed_rows(rows, every[:n_negatives], TILE_ITEMS), biases, scores[:width],
+            packed_rows(directions[begin:end], every[:width], TILE_USERS), offsets, panels, biases,
+            scores[:width],
         )  # fmt: skip
+        for n in range(starts[begin], min(starts[end], starts[begin] + 4 * SET)):
+            fetch_row(item_factors, taken[pairs[n]])
         total = 0.0
         for u in range(begin, end):
-            who, direction, mine = work.users[u], work.directions[u], scores[u - begin]
-            left = hide(mine, negatives, positives.items[positives.starts[who] : positives.starts[who + 1]])
-            start, stop = work.starts[u], work.starts[u + 1]
-            own, weights = np.empty(stop - start, real), np.empty(stop - start, real)
-            units = np.empty((stop - start, n_factors), real)
+            who, start, n_own = users[u], starts[u], starts[u + 1] - starts[u]
+            left = hide(scores, u - begin, negatives, marks, taken, firsts[who], firsts[who + 1])
             pull = 0.0
-            for n in range(start, stop):
-                item = positives.items[pairs[n]]
-                row = model.item_factors[item]
-                length = _inverse_length(row) if model.cosine else real(1)
-                score = real(0)
-                for f in range(n_factors):
-                    units[n - start, f] = length * row[f]
-                    score += direction[f] * units[n - start, f]
-                own[n - start] = score + model.item_biases[item, 0]
-                weights[n - start] = positives.weights[pairs[n]] * share
-                pull += weights[n - start]
+            for n in range(n_own):
+                pair = pairs[start + n]
+                item = taken[pair]
+                score = _score_of(directions, u, item_factors, item, cosine, units, n)
+                own[n] = score + item_biases[item, 0]
+                weights[n] = all_weights[pair] * share
+                pull += weights[n]
             total += ranking_loss(
-                model.loss, own, weights, mine, left, log_weights, model.a, model.b, work.up[start:stop], down
-            )
+                loss, own[:n_own], weights[:n_own], scores[u - begin], left, log_weights,
+                loss_a, loss_b, up[start : start + n_own], down,
+            )  # fmt: skip
             slot = who if dense else u
-            gradient = user.factor_gradient[slot]
-            gradient[:] = 0
+            slots[u - begin] = slot
+            for f in range(n_factors):
+                gradient[slot, f] = 0
             if not dense:
-                user.touched[u] = who
-                user.pulls[u] = user.shares[who] * real(pull)
-            for n in range(start, stop):
-                _add(gradient, work.up[n], units[n - start])
+                touched[u] = who
+                pulls[u] = pull_shares[who] * real(pull)
+            for n in range(n_own):
+                add_row(gradient, slot, up[start + n], units, n)
             for k in range(n_negatives):
                 slopes[k, u - begin] = down[k]
-                if down[k] != 0:
-                    _add(gradient, down[k], rows[k])
         for u in range(width, SET):
             slopes[:, u] = 0
-        work.losses[s] = total / share
+        _pull_users(gradient, slots, slopes, width, rows)
+        mark(marks, negatives, False)
+        losses[s] = total / share
     return 0
+
+
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+def _pull_item(gradient, bias_gradient, slot, slopes, k, directions, begin, end):  # type: ignore[no-untyped-def]
+    """Adds slopes[k, u - begin] * directions[u] to a row of the gradient, in the order of users."""
+    for u in range(begin, end):
+        bias_gradient[slot, 0] += slopes[k, u - begin]
+    whole = end - (end - begin) % 4
+    for u in range(begin, whole, 4):
+        n = u - begin
+        a, b, c, d = slopes[k, n], slopes[k, n + 1], slopes[k, n + 2], slopes[k, n + 3]
+        if a != 0 or b != 0 or c != 0 or d != 0:
+            add_four_rows(gradient, slot, a, b, c, d, directions, u)
+    for u in range(whole, end):
+        add_row(gradient, slot, slopes[k, u - begin], directions, u)
+
+
+@njit(nogil=True, forceinline=True)
+def _fetch_gradients(gradient, slots, negatives, low, high):  # type: ignore[no-untyped-def]
+    """Has the rows of the gradient on their way that negatives from low to high have."""
+    for k in range(np.searchsorted(negatives, low), np.searchsorted(negatives, high)):
+        slot = slots[negatives[k] - low]
+        if slot >= 0:
+            fetch_row(gradient, slot)
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
@@ -189,223 +219,48 @@ def gather_items(part, low, high, a, b, pairs, n_users, positives, dense, work, 
     part: the `Side` of these items alone; used: rows of the gradient in use. Returns how many now are.
     """
     share = np.float32(1.0 / len(pairs))
+    taken, all_weights = positives.items, positives.weights
+    starts, up, directions, all_negatives, all_slopes = (
+        work.starts, work.up, work.directions, work.negatives, work.down
+    )  # fmt: skip
+    slots, touched, pulls, shares = part.slots, part.touched, part.pulls, part.shares
+    bias_gradient, gradient = part.bias_gradient, part.factor_gradient
     for s in range(a, b):
-        negatives, slopes = work.negatives[s - a], work.down[s - a]
+        negatives, slopes = all_negatives[s - a], all_slopes[s - a]
         begin, end = s * SET, min((s + 1) * SET, n_users)
+        if s + 1 < b:
+            _fetch_gradients(gradient, slots, all_negatives[s + 1 - a], low, high)
+        for n in range(starts[begin], starts[end]):
+            item = taken[pairs[n]]
+            if low <= item < high and slots[item - low] >= 0:
+                fetch_row(gradient, slots[item - low])
         for k in range(np.searchsorted(negatives, low), np.searchsorted(negatives, high)):
-            item, slot = negatives[k] - low, -1
-            for u in range(begin, end):
-                slope = slopes[k, u - begin]
-                if slope != 0:
-                    if slot < 0:
-                        slot, used = _slot(part, item, used)
-                    part.bias_gradient[slot, 0] += slope
-                    _add(part.factor_gradient[slot], slope, work.directions[u])
+            any_slope = False
+            for n in range(end - begin):
+                any_slope |= slopes[k, n] != 0
+            if not any_slope:
+                continue
+            item = negatives[k] - low
+            slot = slots[item]
+            if slot < 0:
+                slot = used
+                used += 1
+                _new_slot(item, slot, slots, touched, bias_gradient, gradient, pulls)
+            _pull_item(gradient, bias_gradient, slot, slopes, k, directions, begin, end)
         for u in range(begin, end):
-            for n in range(work.starts[u], work.starts[u + 1]):
-                item = positives.items[pairs[n]] - low
+            for n in range(starts[u], starts[u + 1]):
+                item = taken[pairs[n]] - low
                 if item < 0:
                     continue
                 if item >= high - low:
                     break  # a user's positives ascend
-                slot, used = _slot(part, item, used)
-                part.bias_gradient[slot, 0] += work.up[n]
-                _add(part.factor_gradient[slot], work.up[n], work.directions[u])
+                slot = slots[item]
+                if slot < 0:
+                    slot = used
+                    used += 1
+                    _new_slot(item, slot, slots, touched, bias_gradient, gradient, pulls)
+                bias_gradient[slot, 0] += up[n]
+                add_row(gradient, slot, up[n], directions, u)
                 if not dense:
-                    part.pulls[slot] += part.shares[item] * positives.weights[pairs[n]] * share
+                    pulls[slot] += shares[item] * all_weights[pairs[n]] * share
     return used
-
-
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
-def finish_gradients(side, used, cosine, biased, rule):  # type: ignore[no-untyped-def]
-    """Through the division by the length where scores are cosines, plus L2, cut; the sum of squares."""
-    for slot in range(used if cosine else 0):
-        row, gradient = side.factors[side.touched[slot]], side.factor_gradient[slot]
-        length, along = _inverse_length(row), np.float32(0)
-        for f in range(len(row)):
-            along += gradient[f] * row[f]
-        along *= length * length
-        for f in range(len(row)):
-            gradient[f] = length * (gradient[f] - along * row[f])
-    if not biased:
-        side.bias_gradient[:used] = 0
-    if not (rule.l2_factors > 0 or rule.l2_biases > 0 or rule.largest < np.inf or rule.longest < np.inf):
-        return 0.0
-    cut = np.float32(rule.largest)
-    return _finish_rows(
-        side.biases, side.bias_gradient, side.touched, side.pulls, used, np.float32(rule.l2_biases), cut
-    ) + _finish_rows(
-        side.factors, side.factor_gradient, side.touched, side.pulls, used, np.float32(rule.l2_factors), cut
-    )
-
-
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
-def take_steps(side, used, rule, rate, momentum, t, scale):  # type: ignore[no-untyped-def]
-    """One step of every row with a gradient; its slot is free again."""
-    _take_steps(
-        side, used, rule.dense, rule.rule, rate, momentum, t, rule.decay, rule.epsilon, scale,
-        rule.weight_decay, rule.weight_decay, rule.every, rule.pull_back, rule.memory,
-    )  # fmt: skip
-    return 0
-
-
-@njit(cache=True, nogil=True)
-def part_of_users(user, n_rows, part, n_parts):  # type: ignore[no-untyped-def]
-    """One part of the first n_rows rows of the users' gradient, as a `Side`."""
-    a, b = n_rows * part // n_parts, n_rows * (part + 1) // n_parts
-    return Side(
-        user.biases, user.factors, user.bias_state, user.factor_state,
-        user.bias_gradient[a:b], user.factor_gradient[a:b],
-        user.slots, user.touched[a:b], user.pulls[a:b], user.shares,
-        user.steps, user.slow_biases, user.slow_factors, user.seen, user.mean_biases, user.mean_factors,
-    )  # fmt: skip
-
-
-@njit(cache=True, nogil=True)
-def find_users(pairs, positives, work):  # type: ignore[no-untyped-def]
-    """Fills users and starts of a batch, whose positives are grouped by user; returns how many users."""
-    n_users = 0
-    for n in range(len(pairs)):
-        who = positives.users[pairs[n]]
-        if n == 0 or who != work.users[n_users - 1]:
-            work.users[n_users], work.starts[n_users] = who, n
-            n_users += 1
-    work.starts[n_users] = len(pairs)
-    return n_users
-
-
-@njit(cache=True, nogil=True)
-def clipping(squares, longest):  # type: ignore[no-untyped-def]
-    """What gradients with these sums of squares are multiplied by; as torch's clip_grad_norm_."""
-    return min(1.0, longest / (np.sqrt(squares.sum()) + 1e-6)) if longest < np.inf else 1.0
-
-
-@njit(cache=True, nogil=True)
-def sampled_block(  # type: ignore[no-untyped-def]
-    order, cuts, number, positives, sampler, model, user, parts, part_cuts, biased, rule,
-    rates, momenta, t, work, used, squares,
-):  # fmt: skip
-    """All phases of the batches order[cuts[n]:cuts[n + 1]], one after another, on one thread.
-
-    Returns (summed loss before the steps, number of the next set): the loss is not finite where a
-    score was not; the batch that it is in has then taken no step.
-    """
-    total = 0.0
-    chunk = len(work.negatives)
-    for batch in range(len(cuts) - 1):
-        pairs = order[cuts[batch] : cuts[batch + 1]]
-        n_users = find_users(pairs, positives, work)
-        n_sets = (n_users + SET - 1) // SET
-        for p in range(len(parts)):
-            used[p] = len(parts[p].slots) if rule.dense else 0
-        for a in range(0, n_sets, chunk):
-            b = min(a + chunk, n_sets)
-            score_sets(a, b, a, number, pairs, n_users, positives, sampler, model, user, rule.dense, work)
-            for p in range(len(parts)):
-                used[p] = gather_items(
-                    parts[p], part_cuts[p], part_cuts[p + 1], a, b,
-                    pairs, n_users, positives, rule.dense, work, used[p],
-                )  # fmt: skip
-        loss = work.losses[:n_sets].sum()
-        if not np.isfinite(loss):
-            return np.nan, number
-        total += loss
-        number += n_sets
-        n_rows = len(user.slots) if rule.dense else n_users
-        for p in range(len(parts)):
-            squares[p] = finish_gradients(parts[p], used[p], model.cosine, biased, rule)
-            some = part_of_users(user, n_rows, p, len(parts))
-            squares[len(parts) + p] = finish_gradients(some, len(some.touched), model.cosine, False, rule)
-        scale = clipping(squares, rule.longest)
-        t += 1
-        for p in range(len(parts)):
-            take_steps(parts[p], used[p], rule, rates[batch], momenta[batch], t, scale)
-            some = part_of_users(user, n_rows, p, len(parts))
-            take_steps(some, len(some.touched), rule, rates[batch], momenta[batch], t, scale)
-    return total, number
-
-
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
-def _into_ball(row, radius):  # type: ignore[no-untyped-def]
-    """Shortens a row that is longer than the radius."""
-    square = row.dtype.type(0)
-    for f in range(len(row)):
-        square += row[f] * row[f]
-    if square > radius * radius:
-        row *= row.dtype.type(radius / np.sqrt(square))
-
-
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
-def fold_in_users(  # type: ignore[no-untyped-def]
-    starts, taken, weights, rows, panels, biases, log_weights,
-    loss, a, b, l2, radius, most, tolerance, users,
-):  # fmt: skip
-    """Descends users (n, n_factors) to the least loss against all items, at most `radius` long.
-
-    Args:
-        starts, taken, weights: by user (CSR), places of positives in `rows`, and what each counts.
-        rows (n_items, n_factors), and packed as panels, with biases; log_weights (n_items,).
-        l2 (n,): of a user's objective, the weighted mean of the loss over its positives.
-        most: evaluations at most; ends before when a step is shorter than tolerance * radius.
-    Projected gradient descent with steps after Barzilai and Borwein that never raise the objective.
-    """
-    real = np.float32
-    n_items, n_factors = rows.shape
-    tile = users.shape[0]
-    assert tile <= SET
-    offsets = np.zeros(((SET + TILE_USERS - 1) // TILE_USERS, TILE_USERS), real)
-    scores, down = np.empty((tile, n_items), real), np.empty(n_items, real)
-    tried, gradient = users.copy(), np.zeros(users.shape, real)
-    new = np.empty(n_factors, real)
-    values, steps, active = np.full(tile, np.inf), np.full(tile, 1.0), np.ones(tile, np.bool_)
-    every = np.arange(tile)
-    for u in range(tile):
-        active[u] = starts[u + 1] > starts[u]
-    for evaluation in range(most):
-        if not active.any():
-            break
-        block_scores(packed_rows(tried, every, TILE_USERS), offsets, panels, biases, scores)
-        for u in range(tile):
-            if not active[u]:
-                continue
-            mine, own = scores[u], taken[starts[u] : starts[u + 1]]
-            positive = mine[own]
-            shares = weights[starts[u] : starts[u + 1]] / weights[starts[u] : starts[u + 1]].sum()
-            mine[own] = -np.inf
-            up = np.empty(len(own), real)
-            left = n_items - len(own)
-            value = ranking_loss(loss, positive, shares, mine, left, log_weights, a, b, up, down)
-            new[:] = real(l2[u]) * tried[u]
-            for f in range(n_factors):
-                value += 0.5 * l2[u] * tried[u, f] * tried[u, f]
-            for n in range(len(own)):
-                _add(new, up[n], rows[own[n]])
-            for n in range(n_items):
-                if down[n] != 0:
-                    _add(new, down[n], rows[n])
-            if evaluation == 0:
-                length = np.sqrt((new * new).sum())
-                steps[u] = radius / length if length > 0 else 0.0
-            elif value <= values[u]:
-                square, bent = 0.0, 0.0
-                for f in range(n_factors):
-                    step = tried[u, f] - users[u, f]
-                    square += step * step
-                    bent += step * (new[f] - gradient[u, f])
-                if square < (tolerance * radius) ** 2:
-                    active[u] = False
-                steps[u] = min(10 * steps[u], square / bent) if bent > 0 else 2 * steps[u]
-            else:
-                steps[u] *= 0.25
-            if value <= values[u]:
-                values[u] = value
-                users[u], gradient[u] = tried[u], new
-            square = 0.0
-            for f in range(n_factors):
-                tried[u, f] = users[u, f] - real(steps[u]) * gradient[u, f]
-            _into_ball(tried[u], radius)
-            for f in range(n_factors):
-                square += (tried[u, f] - users[u, f]) ** 2
-            if square < (0.01 * tolerance * radius) ** 2:
-                active[u] = False
-    return 0

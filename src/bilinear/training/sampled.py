@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from bilinear.data.interactions import Interactions
 from bilinear.kernels import sampled as kernels
+from bilinear.kernels import sampled_steps as steps
+from bilinear.kernels.negatives import Sampler
 from bilinear.kernels.optimizers import Side
 from bilinear.model.parameters import Array, Parameters
 from bilinear.objective.penalties import L2
@@ -57,10 +59,11 @@ class SampledObjective:
             cumulative = np.arange(1, len(catalogue) + 1) / len(catalogue)
         cumulative[-1] = 1.0
         chances /= chances.sum()
-        guide = np.searchsorted(cumulative, np.arange(2 * len(catalogue)) / (2 * len(catalogue)), "right")
+        n_guides = 2 * len(catalogue) if self.popularity_exponent else 0
+        guide = np.searchsorted(cumulative, np.arange(n_guides) / max(n_guides, 1), "right")
         key = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]
         log_chances = np.log(chances).astype(np.float32)
-        return kernels.Sampler(catalogue, cumulative, guide, log_chances, key)
+        return Sampler(catalogue, cumulative, guide, log_chances, key)
 
 
 class SampledRun(Stepping):
@@ -166,7 +169,7 @@ class SampledRun(Stepping):
         share = (number - 0.5) / solver.n_epochs
         ahead = solver.optimizer if isinstance(solver.optimizer, Lookahead) else None
         decay = rule.weight_decay if isinstance(rule, AdamW) else solver.weight_decay.factors
-        return kernels.Rule(
+        return steps.Rule(
             rule.rule,
             float(getattr(rule, "decay", 0)),
             float(getattr(rule, "epsilon", 0)),
@@ -202,7 +205,7 @@ class SampledRun(Stepping):
                 if not np.isfinite(total):
                     break
             return total, set_number
-        loss, number = kernels.sampled_block(
+        loss, number = steps.sampled_block(
             order, cuts, set_number, self.positives, sampler, self.model, self.users, self.parts,
             self.part_cuts, self.objective.biased, rule, rates, momenta, self.n_steps, self.work,
             self.used, self.squares,
@@ -219,7 +222,7 @@ class SampledRun(Stepping):
         momentum: float,
         t: int,
     ) -> tuple[float, int]:
-        """As `kernels.sampled_block` for one batch, each phase by all threads."""
+        """As `steps.sampled_block` for one batch, each phase by all threads."""
         model, user, parts, work, used = self.model, self.users, self.parts, self.work, self.used
         n_users = kernels.find_users(pairs, self.positives, work)
         n_sets = -(-n_users // kernels.SET)
@@ -249,21 +252,21 @@ class SampledRun(Stepping):
         n_rows = len(user.slots) if rule.dense else n_users
 
         def finish(p: int, _: int) -> None:
-            some = kernels.part_of_users(user, n_rows, p, _PARTS)
-            self.squares[p] = kernels.finish_gradients(
+            some = steps.part_of_users(user, n_rows, p, _PARTS)
+            self.squares[p] = steps.finish_gradients(
                 parts[p], used[p], model.cosine, self.objective.biased, rule
             )
-            self.squares[_PARTS + p] = kernels.finish_gradients(
+            self.squares[_PARTS + p] = steps.finish_gradients(
                 some, len(some.touched), model.cosine, False, rule
             )
 
         def step(p: int, _: int) -> None:
-            some = kernels.part_of_users(user, n_rows, p, _PARTS)
-            kernels.take_steps(parts[p], used[p], rule, rate, momentum, t, scale)
-            kernels.take_steps(some, len(some.touched), rule, rate, momentum, t, scale)
+            some = steps.part_of_users(user, n_rows, p, _PARTS)
+            steps.take_steps(parts[p], used[p], rule, rate, momentum, t, scale)
+            steps.take_steps(some, len(some.touched), rule, rate, momentum, t, scale)
 
         self.pool.run(finish, _EACH_PART)
-        scale = kernels.clipping(self.squares, rule.longest)
+        scale = steps.clipping(self.squares, rule.longest)
         self.pool.run(step, _EACH_PART)
         return loss, set_number + n_sets
 
