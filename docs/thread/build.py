@@ -140,7 +140,8 @@ def fields(values: dict[str, Any]) -> dict[str, Any]:
         "floor": ends["constant"]["above"],
         "rest": ends["falling to zero"]["above"],
         "best_epochs": best["epochs"],
-        "best_schedule": best["schedule"],
+        "best_rate": "a constant rate" if best["schedule"] == "constant" else f"a rate {best['schedule']}",
+        "bias_interaction": f"{values['bias_share']:.0e}" if values["bias_share"] else "nothing",
         "best_above": best["above"],
         "luck": "No luck: stopping early is one more penalty."
         if values["stopped_high"] < 0
