@@ -24,8 +24,9 @@ from bilinear.model.link import Identity, Sigmoid
 from bilinear.objective.losses import CrossEntropy, SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
+from bilinear.training.descent import rmse
 from bilinear.training.schedules import Constant
-from bilinear.training.sgd import SGD, rmse
+from bilinear.training.sgd import SGD
 
 
 def inner_parts(model, table=TRAIN):

@@ -19,8 +19,9 @@ from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.training import sgd
 from bilinear.training.biases import solve_biases
+from bilinear.training.descent import rmse
 from bilinear.training.schedules import Constant
-from bilinear.training.sgd import SGD, rmse
+from bilinear.training.sgd import SGD
 from bilinear.training.start import Scale, random_start
 
 TABLE = planted_table()

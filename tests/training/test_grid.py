@@ -20,6 +20,7 @@ from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.training import grid as module
 from bilinear.training import sgd
+from bilinear.training.descent import rmse
 from bilinear.training.grid import Grid, Rows
 from bilinear.training.sgd import SGD, SGDRun
 from bilinear.training.workers import Workers
@@ -167,11 +168,13 @@ def test_a_part_of_a_table_makes_the_grid_of_its_copy(monkeypatch):
         assert (getattr(lazy, name) == getattr(copied, name)).all(), name
 
 
-def test_measuring_in_the_order_of_the_grid_gives_the_bits_of_measuring_the_table():
+@pytest.mark.parametrize("threads", [1, 3])
+def test_measuring_in_the_order_of_the_grid_gives_the_bits_of_measuring_the_table(threads):
     rng = np.random.default_rng(5)
     start = random_parameters(TABLE.shape, 4, rng, np.float32)
     part = TABLE.take(rng.random(TABLE.n_ratings) < 0.2)
     objective = Objective(SquaredError(), Identity(1.0, 5.0), L2(0.1, 0.1), TABLE)
-    run = SGDRun.of(SGD(n_epochs=1), objective, start, rng, Workers(1))
-    assert run.measure(part) == sgd.rmse(run.current(), objective.link, part)
+    with closing(Workers(threads)) as workers:
+        run = SGDRun.of(SGD(n_epochs=1), objective, start, rng, workers)
+        assert run.measure(part) == rmse(run.current(), objective.link, part)
     assert same_bits(run.current(), start)

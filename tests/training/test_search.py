@@ -13,6 +13,7 @@ from bilinear.model.link import Identity, Sigmoid
 from bilinear.objective.losses import CrossEntropy, SquaredError
 from bilinear.objective.penalties import L2
 from bilinear.training.biases import solve_biases
+from bilinear.training.descent import rmse
 from bilinear.training.search import (
     BIAS_GRID,
     FACTOR_PATH,
@@ -22,7 +23,7 @@ from bilinear.training.search import (
     choose_bias_penalty,
     search,
 )
-from bilinear.training.sgd import SGD, rmse
+from bilinear.training.sgd import SGD
 from bilinear.training.start import Scale
 
 TABLE = planted_table(150, 80, rank=3, density=0.3)

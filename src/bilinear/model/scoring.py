@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bilinear.kernels.scores import score_pairs
 from bilinear.model.parameters import Array, Parameters
-
-_BLOCK = 1 << 16
 
 
 def score_rows(parameters: Parameters, users: NDArray[Any], items: NDArray[Any]) -> Array:
@@ -18,19 +17,10 @@ def score_rows(parameters: Parameters, users: NDArray[Any], items: NDArray[Any])
     Args: users, items: (n,) integer rows.
     Returns: (n,) scores in the type of the parameters. An unknown user or item adds nothing:
         what is left is the other side's bias and the global mean.
-    Cost: O(n * n_factors) time, blocks of 65,536 pairs.
+    Cost: O(n * n_factors) time.
     """
-    out = np.empty(len(users), parameters.user_biases.dtype)
-    for start in range(0, len(users), _BLOCK):
-        u, i = users[start : start + _BLOCK], items[start : start + _BLOCK]
-        out[start : start + _BLOCK] = _combine(
-            parameters.global_mean,
-            _looked_up(parameters.user_biases, u),
-            _looked_up(parameters.item_biases, i),
-            _looked_up(parameters.user_factors, u),
-            _looked_up(parameters.item_factors, i),
-        )
-    return out
+    users, items = (np.ascontiguousarray(rows, np.int32) for rows in (users, items))
+    return _scores(parameters, users, items)
 
 
 def score_one_hot(parameters: Parameters, user_rows: Any, item_rows: Any) -> Array:
@@ -41,24 +31,19 @@ def score_one_hot(parameters: Parameters, user_rows: Any, item_rows: Any) -> Arr
     Returns: (n,) scores; for one-hot rows the very bits of `score_rows`.
     Cost: O(stored entries * n_factors).
     """
-    return _combine(
+    multiplied = Parameters(
         parameters.global_mean,
         user_rows @ parameters.user_biases,
         item_rows @ parameters.item_biases,
         user_rows @ parameters.user_factors,
         item_rows @ parameters.item_factors,
     )
+    pairs = np.arange(user_rows.shape[0], dtype=np.int32)
+    return _scores(multiplied, pairs, pairs)
 
 
-def _combine(mean: float, user_bias: Array, item_bias: Array, user: Array, item: Array) -> Array:
-    scores: Array = np.einsum("nf,nf->n", user, item)
-    scores += user_bias
-    scores += item_bias
-    scores += mean
+def _scores(parameters: Parameters, users: NDArray[np.int32], items: NDArray[np.int32]) -> Array:
+    scores = np.empty(len(users), parameters.user_biases.dtype)
+    arrays = (np.ascontiguousarray(array) for array in parameters.arrays().values())
+    score_pairs(parameters.global_mean, *arrays, parameters.n_factors, users, items, scores)
     return scores
-
-
-def _looked_up(table: Array, rows: NDArray[Any]) -> Array:
-    found: Array = table[rows]
-    found[rows < 0] = 0
-    return found

@@ -322,5 +322,9 @@ def random_order(n_ratings: int, rng: np.random.Generator) -> NDArray[Any]:
 
 def rmse(parameters: Parameters, link: Link, table: Interactions) -> float:
     """Root mean squared error of the predictions for a table with the same rows."""
-    errors = link.prediction(score_rows(parameters, table.users, table.items)) - table.ratings
+    return rmse_of(score_rows(parameters, table.users, table.items), link, table.ratings)
+
+
+def rmse_of(scores: Array, link: Link, ratings: Array) -> float:
+    errors = link.prediction(scores) - ratings
     return float(np.sqrt(np.mean(errors.astype(np.float64) ** 2)))

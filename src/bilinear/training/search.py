@@ -18,11 +18,11 @@ from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.training.biases import solve_biases
 from bilinear.training.checkpoint import once
-from bilinear.training.descent import Solver
+from bilinear.training.descent import Solver, rmse
 from bilinear.training.history import History
 from bilinear.training.progress import Progress, Quiet
 from bilinear.training.schedules import Constant
-from bilinear.training.sgd import SGD, rmse
+from bilinear.training.sgd import SGD
 from bilinear.training.start import Scale, random_start
 
 BIAS_GRID = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2)

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from bilinear.arguments import is_real
 from bilinear.data.interactions import Interactions
 from bilinear.errors import DivergenceError
+from bilinear.kernels.scores import score_pairs
 from bilinear.kernels.sgd import IDENTITY, SGD_CELLS
 from bilinear.model.parameters import Array, Parameters
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
-from bilinear.training.descent import Solver, descend
-from bilinear.training.descent import rmse as rmse
+from bilinear.training.descent import Solver, descend, rmse_of
 from bilinear.training.grid import Grid, Rows
 from bilinear.training.history import History
 from bilinear.training.progress import Progress
@@ -249,7 +249,16 @@ class SGDRun:
     def measure(self, validation: Interactions) -> float:
         if self.asked is None or self.asked[0] is not validation:
             self.asked = validation, self.grid.relabelled(validation)
-        return rmse(self._parameters(), self.objective.link, self.asked[1])
+        asked, users, items = self.asked[1], self.users, self.items
+        biases = np.ascontiguousarray(users.biases), np.ascontiguousarray(items.biases)
+        weights = (self.global_mean, *biases, users.factors, items.factors, users.n_factors)
+        scores = np.empty(asked.n_ratings, users.terms.dtype)
+
+        def score(first: int, end: int) -> None:
+            score_pairs(*weights, asked.users[first:end], asked.items[first:end], scores[first:end])
+
+        self.workers.run(score, self.workers.evenly(asked.n_ratings))
+        return rmse_of(scores, self.objective.link, asked.ratings)
 
     def state(self) -> dict[str, NDArray[Any]]:
         state = {"done": np.array([self.done]), "losses": self.losses}

@@ -1,0 +1,42 @@
+"""Scores of listed pairs of rows."""
+
+from numba import njit
+
+from bilinear.kernels.lanes import REGISTER, fetch
+
+# Sums may be reordered into vector lanes; NaN and infinity keep their meaning.
+_FAST = {"reassoc", "contract", "nsz", "arcp"}
+
+_AHEAD = 16  # pairs
+_LINE = (0,)  # one register, a cache line
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def score_pairs(  # type: ignore[no-untyped-def]
+    global_mean, user_biases, item_biases, user_factors, item_factors, n_factors, users, items, scores
+):  # fmt: skip
+    """scores[n] = mean + biases + product of the first n_factors columns, for users[n] and items[n].
+
+    A negative row is a stranger, who adds nothing. A pair's score depends on the two rows alone, and
+    not on other pairs. Rows are asked for ahead of their turn, as they may lie anywhere.
+    Cost: O(n * n_factors).
+    """
+    real = user_factors.dtype.type
+    mean = real(global_mean)
+    n_lines = -(-n_factors * user_factors.itemsize // REGISTER)
+    last = len(users) - 1
+    for n in range(len(users)):
+        next_user, next_item = users[min(n + _AHEAD, last)], items[min(n + _AHEAD, last)]
+        if next_user >= 0 and next_item >= 0:
+            for line in range(n_lines):
+                fetch(user_factors, next_user, line, _LINE)
+                fetch(item_factors, next_item, line, _LINE)
+        u, i = users[n], items[n]
+        product = real(0)
+        if u >= 0 and i >= 0:
+            p, q = user_factors[u], item_factors[i]
+            for f in range(n_factors):
+                product += p[f] * q[f]
+        user_bias = user_biases[u] if u >= 0 else real(0)
+        item_bias = item_biases[i] if i >= 0 else real(0)
+        scores[n] = mean + (product + user_bias + item_bias)
