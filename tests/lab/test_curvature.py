@@ -22,9 +22,10 @@ from bilinear.lab.curvature import (
     smallest_curvature,
 )
 from bilinear.lab.hessian import Hessian, hessian_vector_product
-from bilinear.lab.problem import Problem, second_derivative
+from bilinear.lab.problem import Problem
 from bilinear.lab.symmetries import Symmetries
 from bilinear.model.parameters import Parameters
+from bilinear.objective.losses import second_derivative
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 

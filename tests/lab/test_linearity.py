@@ -11,9 +11,10 @@ from lab_cases import SETTINGS, random_objective, random_parameters, random_tabl
 from bilinear.errors import ParameterValueError
 from bilinear.lab.convexity import band_share, convex_band, convexity, factor_slice, plane
 from bilinear.lab.linearity import interaction_share, linearity, one_hot_differences, table_share
-from bilinear.lab.problem import Problem, second_derivative
+from bilinear.lab.problem import Problem
 from bilinear.model.link import Identity, Sigmoid
 from bilinear.model.parameters import Parameters
+from bilinear.objective.losses import second_derivative
 from bilinear.objective.penalties import L2
 
 

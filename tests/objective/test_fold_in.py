@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from problems import PAIRS, random_parameters, random_table
+from scipy.optimize import minimize
 
 from bilinear.model.link import Identity
 from bilinear.objective.fold_in import fold_in
@@ -107,3 +108,64 @@ def test_far_from_the_ratings_newton_steps_are_shortened_until_they_lead_down(se
     found = fold_in(parameters, link, loss, L2(0.01, 0.01), items, ratings)
     assert found.relative_gradient < 1e-9
     assert found.steps < 15
+
+
+def objective_of_one_user(parameters, link, loss, penalty, items, ratings):
+    """(value, gradient) by bias and factors together, in float64, written out."""
+    design = np.column_stack([parameters.item_factors[items], np.ones(len(items))]).astype(float)
+    offset = parameters.global_mean + parameters.item_biases[items].astype(float)
+    ridge = len(items) ** penalty.exponent * np.array(
+        [penalty.factors] * parameters.n_factors + [penalty.biases]
+    )
+
+    def both(x):
+        scores = offset + design @ x
+        value = loss.value(scores, ratings, link).sum() + (ridge * x**2).sum() / 2
+        return value, design.T @ loss.gradient(scores, ratings, link) + ridge * x
+
+    return both
+
+
+RATINGS = {
+    "spread": lambda rng, n: rng.uniform(1, 5, n),
+    "at the ends": lambda rng, n: rng.choice([1.0, 5.0], n),
+    "all at the top": lambda rng, n: np.full(n, 5.0),
+    "one": lambda rng, n: rng.uniform(1, 5, 1),
+}
+
+
+@pytest.mark.parametrize(("loss", "link"), PAIRS)
+@pytest.mark.parametrize("ratings", RATINGS)
+@pytest.mark.parametrize("n_factors", [3, 24])
+@pytest.mark.parametrize("l2", [0.02, 0.5])
+def test_it_is_the_minimum_that_scipy_finds(loss, link, ratings, n_factors, l2):
+    """Newton's last steps lead to the bottom of the valley that the first steps are in."""
+    rng = np.random.default_rng(n_factors)
+    parameters = random_parameters((3, 80), n_factors, rng)
+    given = RATINGS[ratings](rng, 60)
+    items, penalty = rng.permutation(80)[: len(given)], L2(l2, l2 / 2)
+    found = fold_in(parameters, link, loss, penalty, items, given)
+    both = objective_of_one_user(parameters, link, loss, penalty, items, given)
+    at = np.append(found.factors, found.bias)
+    value, gradient = both(at)
+    assert np.linalg.norm(gradient) < 2e-9 * np.linalg.norm(both(np.zeros(n_factors + 1))[1])
+    scipys = minimize(
+        both, at + 0.02 * rng.normal(size=len(at)), jac=True, method="BFGS", options={"gtol": 1e-9}
+    )
+    np.testing.assert_allclose(at, scipys.x, atol=1e-6)
+    far = minimize(both, np.zeros(len(at)), jac=True, method="BFGS", options={"gtol": 1e-9})
+    if loss.convex_in_score(link):
+        np.testing.assert_allclose(at, far.x, atol=1e-6)
+    assert value < both(np.zeros(len(at)))[0]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_after_a_sigmoid_squared_error_needs_few_steps(seed):
+    """Gauss-Newton steps alone need thirty and more for residuals of this size."""
+    loss, link = PAIRS[1]
+    rng = np.random.default_rng(seed)
+    parameters = random_parameters((3, 200), 16, rng)
+    items, ratings = rng.permutation(200)[:150], rng.uniform(1, 5, 150)
+    found = fold_in(parameters, link, loss, L2(0.1, 0.1), items, ratings)
+    assert found.relative_gradient < 1e-9
+    assert found.steps <= 12

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.errors import ParameterValueError
-from bilinear.model.link import Link, Sigmoid, logistic
+from bilinear.model.link import Link
 from bilinear.model.parameters import Parameters
-from bilinear.objective.losses import Loss, SquaredError
+from bilinear.objective.losses import Loss, second_derivative
 from bilinear.objective.objective import Objective
 
 if TYPE_CHECKING:
@@ -321,23 +321,6 @@ class Problem:
     def inverse_scales(self) -> Vector:
         """(n_ratings,) 1 / (s_u s_i)."""
         return 1 / (self.user_scales[self.users] * self.item_scales[self.items])
-
-
-def second_derivative(loss: Loss, scores: Vector, ratings: Vector, link: Link) -> Vector:
-    """d^2 loss / d score^2, exact, also where `Loss.curvature` is the Gauss-Newton part alone.
-
-    For squared error after a sigmoid of span h: slope^2 + residual * slope * (1 - 2 share) with
-    slope = h share (1 - share). Source: docs/theory/convexity.md.
-    """
-    bends: Vector = np.asarray(loss.curvature(scores, ratings, link), np.float64)
-    if loss.convex_in_score(link):
-        return bends
-    if not (isinstance(loss, SquaredError) and isinstance(link, Sigmoid)):
-        raise ParameterValueError(
-            f"the second derivative of {type(loss).__name__} after {type(link).__name__} is not known here"
-        )
-    residual = link.prediction(scores) - ratings
-    return np.asarray(bends + residual * link.slope(scores) * (1 - 2 * logistic(scores)), np.float64)
 
 
 def _compact(

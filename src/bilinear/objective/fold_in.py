@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from bilinear.model.link import Link
 from bilinear.model.parameters import Array, Parameters
-from bilinear.objective.losses import Loss
+from bilinear.objective.losses import Loss, second_derivative
 from bilinear.objective.penalties import L2
 
 _MAX_STEPS = 50
 _TOLERANCE = 1e-9
+_NEAR = 0.01
+"""Share of the first gradient below which second derivatives are exact: in the same valley as before."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +46,8 @@ def fold_in(
     """Minimises the training objective over one user's bias and factors, the rest fixed.
 
     With the identity and squared error this is ridge regression on the item factors, solved
-    in closed form; otherwise damped Newton steps (Gauss-Newton where the loss is not convex)
-    until the gradient is 1e-9 of its start.
+    in closed form; otherwise damped Newton steps until the gradient is 1e-9 of its start. Where the loss
+    is not convex they are Gauss-Newton steps at first, and Newton's from a hundredth of it on.
 
     Args: items (n,) rows of known items, ratings (n,).
     Returns: the weights; all zeros for no ratings.
@@ -61,30 +63,50 @@ def fold_in(
     weight = float(penalty.row_weights(np.array([len(items)]))[0])
     ridge = weight * np.append(np.full(n_factors, penalty.factors), penalty.biases)
 
-    def value(at: Array) -> float:
-        return float(loss.value(offset + design @ at, targets, link).sum() + 0.5 * (ridge @ at**2))
+    unique = bool((ridge > 0).all())
+    convex = loss.convex_in_score(link)
 
-    def gradient(at: Array) -> Array:
-        slopes: Array = design.T @ loss.gradient(offset + design @ at, targets, link) + ridge * at
+    def value(at: Array, scores: Array) -> float:
+        return float(loss.value(scores, targets, link).sum() + 0.5 * (ridge @ at**2))
+
+    def gradient(at: Array, scores: Array) -> Array:
+        slopes: Array = design.T @ loss.gradient(scores, targets, link) + ridge * at
         return slopes
 
-    at = np.zeros(n_factors + 1)
-    slope = gradient(at)
+    def hessian(bends: Array) -> Array:
+        bent: Array = design.T @ (bends[:, None] * design)
+        bent.flat[:: n_factors + 2] += ridge
+        return bent
+
+    at, scores = np.zeros(n_factors + 1), offset
+    slope, here = gradient(at, scores), value(at, scores)
     start = float(np.linalg.norm(slope)) or 1.0
     steps = 0
-    while np.linalg.norm(slope) > _TOLERANCE * start and steps < _MAX_STEPS:
-        bend = loss.curvature(offset + design @ at, targets, link)
-        hessian = design.T @ (bend[:, None] * design) + np.diag(ridge)
-        if (ridge > 0).all():
-            step = np.linalg.solve(hessian, slope)
-        else:  # perhaps singular: the shortest of its steps
-            step = np.linalg.lstsq(hessian, slope, rcond=None)[0]
-        before, size = value(at), 1.0
-        while value(at - size * step) > before - 1e-4 * size * float(slope @ step) and size > 1e-8:
+    while (length := float(np.linalg.norm(slope))) > _TOLERANCE * start and steps < _MAX_STEPS:
+        step = None
+        if unique and not convex and length < _NEAR * start:
+            step = _newton_step(hessian(second_derivative(loss, scores, targets, link)), slope)
+        if step is None:
+            system = hessian(loss.curvature(scores, targets, link))
+            # perhaps singular without a penalty: the shortest of its steps
+            step = np.linalg.solve(system, slope) if unique else np.linalg.lstsq(system, slope, rcond=None)[0]
+        along, down, size = design @ step, 1e-4 * float(slope @ step), 1.0
+        while value(at - size * step, scores - size * along) > here - size * down and size > 1e-8:
             size /= 2
         at = at - size * step
-        slope = gradient(at)
+        scores = offset + design @ at
+        slope, here = gradient(at, scores), value(at, scores)
         steps += 1
         if size <= 1e-8:
             break
     return FoldedIn(float(at[-1]), at[:-1], steps, float(np.linalg.norm(slope)) / start)
+
+
+def _newton_step(hessian: Array, slope: Array) -> Array | None:
+    """hessian^-1 slope; None where the hessian is not positive definite: the step could lead up."""
+    try:
+        np.linalg.cholesky(hessian)
+    except np.linalg.LinAlgError:
+        return None
+    step: Array = np.linalg.solve(hessian, slope)
+    return step

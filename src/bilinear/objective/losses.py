@@ -92,6 +92,23 @@ class CrossEntropy(Loss):
         return share * (1 - share)
 
 
+def second_derivative(loss: Loss, scores: Array, ratings: NDArray[Any], link: Link) -> NDArray[np.float64]:
+    """d^2 loss / d score^2, exact, also where `Loss.curvature` is the Gauss-Newton part alone.
+
+    For squared error after a sigmoid of span h: slope^2 + residual * slope * (1 - 2 share) with
+    slope = h share (1 - share). Source: docs/theory/convexity.md.
+    """
+    bends: NDArray[np.float64] = np.asarray(loss.curvature(scores, ratings, link), np.float64)
+    if loss.convex_in_score(link):
+        return bends
+    if not (isinstance(loss, SquaredError) and isinstance(link, Sigmoid)):
+        raise ParameterValueError(
+            f"the second derivative of {type(loss).__name__} after {type(link).__name__} is not known here"
+        )
+    residual = link.prediction(scores) - ratings
+    return np.asarray(bends + residual * link.slope(scores) * (1 - 2 * logistic(scores)), np.float64)
+
+
 def _unclipped(score: Array, link: Link) -> Array:
     return score if isinstance(link, Identity) else link.prediction(score)
 
