@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from command_line import Run
+
+from bilinear.cli import main
+from bilinear.cli.output import say_json
 
 
 @pytest.mark.parametrize(
@@ -125,3 +132,65 @@ def test_ctrl_c_says_so_and_ends_with_130(
     assert ran.code == 130
     assert ran.err == "bilinear: stopped before it was done; no file was left half written\n"
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of a file's size there")
+@pytest.mark.parametrize("name", ["all.csv", "all.parquet", "one.parquet"])
+def test_a_full_disk_is_named_and_leaves_nothing(run: Run, model: Path, tmp_path: Path, name: str) -> None:
+    import resource
+
+    whom = ["--all"] if name.startswith("all") else ["--users", "000,001,002,003,004"]
+    arguments = ["recommend", model, *whom, "-n", 40, "--include-seen", "--out", tmp_path / name]
+    assert run(*arguments).code == 0  # compiles what there is to compile
+    (tmp_path / name).unlink()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        ran = run(*arguments)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert ran.code == 2
+    assert ran.err.splitlines()[-1] == f"bilinear: {(tmp_path / name).resolve()}: File too large"
+    assert list(tmp_path.iterdir()) == []
+
+
+def on_an_old_terminal(monkeypatch: pytest.MonkeyPatch, work: Callable[[], object]) -> bytes:
+    """What `work` prints where standard output knows no letters but ASCII."""
+    written = io.BytesIO()
+    stream = io.TextIOWrapper(written, "ascii", write_through=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stream)
+        work()
+    stream.detach()
+    return written.getvalue()
+
+
+def test_a_terminal_without_the_letters_gets_question_marks(
+    ratings_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def describe() -> None:
+        with pytest.raises(SystemExit) as stop:
+            main()
+        assert not stop.value.code
+
+    monkeypatch.setattr(sys, "argv", ["bilinear", "data", "describe", str(ratings_file)])
+    written = on_an_old_terminal(monkeypatch, describe)
+    assert b"900 ratings" in written
+    assert b"???" in written  # the bars of the histogram
+
+
+def test_json_is_whole_without_the_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = on_an_old_terminal(monkeypatch, lambda: say_json({"title": "Amélie"}))
+    assert json.loads(written) == {"title": "Amélie"}
+
+
+def test_a_folder_that_may_not_be_written_is_refused_before_the_work(
+    run: Run, ratings_file: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+    ran = run("train", ratings_file, "--out", tmp_path / "m")
+    assert ran.code == 2
+    assert ran.err == f"bilinear: {tmp_path / 'm'}: you may not write into {tmp_path}; choose another --out\n"
+    ran = run("lab", model, ratings_file, "--html", tmp_path / "lab.html")
+    assert ran.code == 2
+    assert "no file can be written there" in ran.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -13,6 +14,8 @@ _STOPPED = "stopped before it was done; no file was left half written"
 
 def main() -> None:
     """Runs the command line. Exit codes: 0 done, 1 the answer is no, 2 the input is wrong, 130 Ctrl-C."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a title that this terminal has no letters for
     try:
         from bilinear.cli.app import app  # takes a moment, in which Ctrl-C may come as well
 

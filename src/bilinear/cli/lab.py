@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -294,7 +295,8 @@ def check_page(path: Path | None) -> None:
         return
     if path.suffix.lower() not in (".html", ".htm"):
         raise ParameterValueError(f"--html {path}: end it in .html")
-    if path.is_dir() or not path.resolve().parent.is_dir():
+    folder = path.resolve().parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise ParameterValueError(f"--html {path}: no file can be written there")
 
 

@@ -33,7 +33,8 @@ def tell(text: str) -> None:
 
 def say_json(value: Any) -> None:
     """The result as one JSON document; numbers that are not finite become null."""
-    say(json.dumps(_finite(value), ensure_ascii=False, indent=2))
+    whole = (sys.stdout.encoding or "").lower().startswith("utf")
+    say(json.dumps(_finite(value), ensure_ascii=not whole, indent=2))
 
 
 def say_table(columns: Columns, *, right: Sequence[str] = ()) -> None:
@@ -94,7 +95,9 @@ def write_table(path: Path, columns: Columns) -> None:
 def _write_parquet(path: Path, columns: Columns) -> None:
     import duckdb
 
-    with duckdb.connect() as connection, atomic_write(path) as file:
+    from bilinear.data.database import disk_errors
+
+    with duckdb.connect() as connection, atomic_write(path) as file, disk_errors(path):
         connection.register("result", {name: _typed(values) for name, values in columns.items()})
         connection.execute(
             "COPY (SELECT * FROM result) TO ? (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -265,6 +266,9 @@ def check_out(out: Path) -> None:
         raise ParameterValueError(f"{out} holds other files and no model; choose another --out")
     if not out.resolve().parent.is_dir():
         raise ParameterValueError(f"{out}: there is no folder {out.resolve().parent}; make it first")
+    folder = out if out.is_dir() else out.resolve().parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ParameterValueError(f"{out}: you may not write into {folder}; choose another --out")
 
 
 def item_texts(path: Path, vocabulary: Any) -> Any:

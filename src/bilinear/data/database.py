@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -140,3 +143,16 @@ def sql_text(text: str) -> str:
 
 def first_line(error: Exception) -> str:
     return str(error).split("\n", 1)[0][:200]
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Makes DuckDB's words for a full disk the system's error, which names `path`."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.IOException as error:
+        found = re.search(r'errno"?:\s*"?(\d+)', str(error))
+        number = int(found[1]) if found else errno.EIO
+        raise OSError(number, os.strerror(number), str(path)) from error
