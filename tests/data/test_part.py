@@ -30,6 +30,12 @@ def test_so_is_everything_else():
         assert same_bits(mine, its)
 
 
+@pytest.mark.parametrize("table", [TABLE, PART, COPY])
+def test_counts_are_those_of_the_columns(table):
+    assert (table.user_counts == np.bincount(table.users, minlength=30)).all()
+    assert (table.item_counts == np.bincount(table.items, minlength=20)).all()
+
+
 def test_taking_from_it_and_gathering_it_make_tables():
     rows = np.array([5, 1, 7])
     assert type(PART.take(rows)) is type(PART.gathered()) is Interactions

@@ -43,8 +43,7 @@ class Description:
     @classmethod
     def of(cls, table: Interactions) -> Description:
         ratings = table.ratings
-        per_user = np.bincount(table.users, minlength=table.n_users)
-        per_item = np.bincount(table.items, minlength=table.n_items)
+        per_user, per_item = table.user_counts, table.item_counts
         times = table.times
         return cls(
             source=table.source,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bilinear.data.description import Description
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import DuplicatePairError, EmptyDataError, ParameterValueError, RatingValueError
-from bilinear.kernels.order import counting_order
+from bilinear.kernels.order import count_keys, counting_order
 from bilinear.memory import require
 
 if TYPE_CHECKING:
@@ -295,6 +295,18 @@ class Interactions:
         """The ratings of each item (CSC), users ascending. Cost: O(n_ratings)."""
         order, starts = counting_order(self.items, self.n_items, np.arange(self.n_ratings))
         return Grouped(starts, self.users[order], self.ratings[order])
+
+    @cached_property
+    def user_counts(self) -> NDArray[np.int64]:
+        """(n_users,) ratings of each user."""
+        return self.by_user.counts
+
+    @cached_property
+    def item_counts(self) -> NDArray[np.int64]:
+        """(n_items,) ratings of each item. Cost: O(n_ratings)."""
+        counts = np.zeros(self.n_items, np.int64)
+        count_keys(self.items, np.empty(0, bool), counts)
+        return counts
 
     def to_csr(self) -> csr_array:
         """A SciPy sparse array (n_users, n_items) that shares this table's memory."""

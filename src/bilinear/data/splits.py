@@ -196,7 +196,7 @@ def split_validation(
     """
     n_test = min(max(1, round(share * interactions.n_ratings)), interactions.n_ratings - 1)
     mask = np.zeros(interactions.n_ratings, bool)
-    mask[rng.permutation(interactions.n_ratings)[:n_test]] = True
+    mask[rng.choice(interactions.n_ratings, n_test, replace=False, shuffle=False)] = True
     how = f"inner validation {_percent(share)}"
     if not lazy:
         return _split(interactions, mask, how)

@@ -1,4 +1,4 @@
-"""Stable counting sorts: the order of rows by a small integer key, in linear time."""
+"""Counts and stable counting sorts by a small integer key, in linear time."""
 
 import numpy as np
 from numba import njit
@@ -26,3 +26,18 @@ def counting_order(keys, n_keys, before):  # type: ignore[no-untyped-def]
         order[free[keys[row]]] = row
         free[keys[row]] += 1
     return order, starts
+
+
+@njit(cache=True, nogil=True)
+def count_keys(keys, kept, counts):  # type: ignore[no-untyped-def]
+    """Adds one to counts[key] for each of `keys` (n,), or for those where `kept` (n,) is true.
+
+    `kept` may be empty: all then count. Cost: O(n).
+    """
+    if len(kept) == 0:
+        for n in range(len(keys)):
+            counts[keys[n]] += 1
+    else:
+        for n in range(len(keys)):
+            if kept[n]:
+                counts[keys[n]] += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,13 +30,13 @@ class Objective:
     def __post_init__(self) -> None:
         self.loss.check(self.link)
 
-    @cached_property
+    @property
     def user_counts(self) -> NDArray[np.int64]:
-        return np.bincount(self.interactions.users, minlength=self.interactions.n_users)
+        return self.interactions.user_counts
 
-    @cached_property
+    @property
     def item_counts(self) -> NDArray[np.int64]:
-        return np.bincount(self.interactions.items, minlength=self.interactions.n_items)
+        return self.interactions.item_counts
 
     def value(self, parameters: Parameters) -> float:
         """The objective, in loss units."""

@@ -76,18 +76,16 @@ class Grid:
         """Cuts `table` so that the rows of a cell's items, of `row_bytes` each, fit the cache."""
         whole, kept = (table.table, table.kept) if isinstance(table, Part) else (table, np.empty(0, bool))
         by_user = whole.by_user
-        user_counts = np.bincount(table.users, minlength=table.n_users)
         n_item_blocks = _n_blocks(table.n_items, _CACHE // row_bytes)
         # an item block stays in cache; users pass through, and need only be enough for all threads
         n_user_blocks = _n_blocks(table.n_users, max(1, table.n_users // n_item_blocks))
-        user_side = Side.cut(user_counts, n_user_blocks, rng)
-        item_counts = np.bincount(table.items, minlength=table.n_items)
-        item_side = Side.cut(item_counts, n_item_blocks, rng)
+        user_side = Side.cut(table.user_counts, n_user_blocks, rng)
+        item_side = Side.cut(table.item_counts, n_item_blocks, rng)
         n_cells = user_side.n_blocks * item_side.n_blocks
         n = table.n_ratings
         columns = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.float32)
         starts = np.zeros(n_cells + 1, np.int64)
-        ratings_before = np.append(0, np.cumsum(user_counts[user_side.order]))
+        ratings_before = np.append(0, np.cumsum(table.user_counts[user_side.order]))
         starts[:: item_side.n_blocks] = ratings_before[user_side.starts]
         item_block, seed = item_side.blocks, int(rng.integers(2**63))
 

@@ -110,9 +110,9 @@ class NormalStart:
         mean = scale.centre if self.global_mean is None else float(self.global_mean)
         start = Parameters.zeros(interactions.shape, n_factors, mean)
         for name, array in start.arrays().items():
-            rows = interactions.users if name.startswith("user") else interactions.items
+            of_users = name.startswith("user")
             array[:] = rng.standard_normal(array.shape, dtype=np.float32) * np.float32(self.deviation)
-            array[np.bincount(rows, minlength=len(array)) == 0] = 0
+            array[(interactions.user_counts if of_users else interactions.item_counts) == 0] = 0
         return start
 
 
@@ -124,14 +124,12 @@ def random_start(
     Rows without a rating are zero.
     """
     zeros = Parameters.zeros(interactions.shape, n_factors, scale.centre)
-    users = np.bincount(interactions.users, minlength=interactions.n_users)
-    items = np.bincount(interactions.items, minlength=interactions.n_items)
     return Parameters(
         scale.centre,
         zeros.user_biases,
         zeros.item_biases,
-        _normal(users, n_factors, scale, size, rng),
-        _normal(items, n_factors, scale, size, rng),
+        _normal(interactions.user_counts, n_factors, scale, size, rng),
+        _normal(interactions.item_counts, n_factors, scale, size, rng),
     )
 
 
