@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 from command_line import Run
+from listeners import CtrlC
 
 from bilinear.cli import main
 from bilinear.cli.output import say_json
+from bilinear.estimators.matrix_factorization import MatrixFactorization
 
 
 @pytest.mark.parametrize(
@@ -194,3 +196,18 @@ def test_a_folder_that_may_not_be_written_is_refused_before_the_work(
     ran = run("lab", model, ratings_file, "--html", tmp_path / "lab.html")
     assert ran.code == 2
     assert "no file can be written there" in ran.err
+
+
+def test_ctrl_c_in_training_is_told_beside_the_comparison_and_ends_the_lab(
+    run: Run, ratings_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = MatrixFactorization.fit
+    monkeypatch.setattr(
+        MatrixFactorization, "fit", lambda model, table, **_: fit(model, table, progress=CtrlC("epoch", 3))
+    )
+    ran = run("compare", ratings_file, "--model", "mf", "--model", "mean", "-q")
+    assert ran.code == 0
+    assert ran.err.startswith("stopped by you: mf measured with the best weights so far")
+    ran = run("lab", "certify", ratings_file, "--out", tmp_path / "best", "-q")
+    assert ran.code == 130
+    assert list(tmp_path.iterdir()) == []

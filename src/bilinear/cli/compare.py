@@ -146,6 +146,7 @@ def _measured(
 ) -> None:
     from contextlib import nullcontext
 
+    from bilinear.cli.train import was_stopped
     from bilinear.estimators.experiment import measure
     from bilinear.training.progress import Bar, Quiet
 
@@ -160,6 +161,8 @@ def _measured(
             progress=progress,
             n_threads=threads,
         )
+    if stopped := [name for name, model in models.items() if was_stopped(model)]:
+        tell(f"stopped by you: {', '.join(stopped)} measured with the best weights so far, not fully trained")
     if json:
         say_json(measured.to_dict())
     else:

@@ -304,6 +304,7 @@ def objective_parts(
     table: Any, loss: str, l2: str, l2_biases: str, exponent: float, seed: int, quiet: bool
 ) -> tuple[dict[str, Any], Any]:
     """(loss and link, penalty), with what is "auto" found by the search of training."""
+    from bilinear.cli.train import was_stopped
     from bilinear.estimators.matrix_factorization import MatrixFactorization
     from bilinear.model.link import Identity, Sigmoid
     from bilinear.objective.losses import CrossEntropy, SquaredError
@@ -321,5 +322,7 @@ def objective_parts(
         model = MatrixFactorization(
             l2=factors, l2_biases=biases, l2_exponent=exponent, rng=seed, refit=False, **chosen
         ).fit(table)
+        if was_stopped(model):  # whoever presses Ctrl-C does not ask for a proof with half a search
+            raise KeyboardInterrupt
         return chosen, model.penalty_
     return chosen, L2(factors, biases, exponent)

@@ -174,11 +174,11 @@ def command(
                 progress=progress,
                 n_threads=threads,
             )
-            stopped = _was_stopped(main)
+            stopped = was_stopped(main)
             again = refit and not stopped and split != "file"
             if again:
                 _retrain(main, table, progress)
-                stopped = _was_stopped(main)
+                stopped = was_stopped(main)
         if stopped:
             tell("stopped by you: the best weights so far are measured and saved")
             if checkpoint is not None:
@@ -312,5 +312,6 @@ def _retrain(model: Any, table: Any, progress: Any) -> None:
         fit(model, table, progress)
 
 
-def _was_stopped(model: Any) -> bool:
+def was_stopped(model: Any) -> bool:
+    """Whether Ctrl-C ended the model's training, which then kept the best weights so far."""
     return getattr(getattr(model, "history_", None), "ended", None) == "interrupted"
