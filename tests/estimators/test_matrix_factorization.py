@@ -328,7 +328,7 @@ def test_nothing_can_be_searched_without_a_validation_part(name):
 
 def test_a_few_ratings_need_numbers_instead_of_a_search():
     table = Interactions.from_columns([1, 1, 2, 2], [1, 2, 1, 2], [1, 2, 3, 4])
-    with pytest.raises(EmptyDataError, match="4 ratings are too few for an inner validation part"):
+    with pytest.raises(EmptyDataError, match=r"4 ratings are too few for an inner.*--model biases"):
         MatrixFactorization().fit(table)
     model = MatrixFactorization(**FIXED, validation_fraction=0).fit(table)
     assert np.isfinite(model.predict([1, 2], [1, 2]).values).all()

@@ -309,8 +309,8 @@ class MatrixFactorization(RatingModel):
             if interactions.n_ratings < 10:
                 raise EmptyDataError(
                     f"{interactions.source}: {interactions.n_ratings} ratings are too few for an inner "
-                    "validation part; use BiasModel, or validation_fraction=0 with numbers for "
-                    "n_factors, l2 and l2_biases"
+                    "validation part; use BiasModel (--model biases), or give numbers for n_factors, l2 and "
+                    "l2_biases, with validation_fraction=0 (--set validation_fraction=0)"
                 )
         if not (self.start is None or isinstance(self.start, NormalStart)):
             raise ParameterValueError(f"start={self.start!r}; None or NormalStart()")
