@@ -49,7 +49,7 @@ CASES = {
     "search of both penalties": (
         "MatrixFactorization(n_factors=64, rng=0, solver=SGD(n_epochs=2)).fit(given())"
     ),
-    "training without the grid (momentum)": (
+    "training with momentum": (
         "MatrixFactorization(n_factors=64, l2=0.5, l2_biases=0.5, rng=0, "
         "solver=SGD(n_epochs=1, momentum=0.5)).fit(given())"
     ),

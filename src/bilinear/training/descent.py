@@ -25,6 +25,7 @@ from bilinear.training.journal import Journal, Saved
 from bilinear.training.progress import Progress, Quiet
 from bilinear.training.schedules import Schedule
 
+_PART = 1 << 18  # ratings
 _SAMPLED = 1000  # rows of a side that tell how far an epoch has moved the factors
 
 
@@ -326,5 +327,9 @@ def rmse(parameters: Parameters, link: Link, table: Interactions) -> float:
 
 
 def rmse_of(scores: Array, link: Link, ratings: Array) -> float:
-    errors = link.prediction(scores) - ratings
-    return float(np.sqrt(np.mean(errors.astype(np.float64) ** 2)))
+    """Likewise from their scores. Memory: that of a part of them."""
+    total = 0.0
+    for first in range(0, len(scores), _PART):
+        errors = link.prediction(scores[first : first + _PART]) - ratings[first : first + _PART]
+        total += float((errors.astype(np.float64) ** 2).sum())
+    return float((total / len(scores)) ** 0.5)

@@ -169,7 +169,7 @@ class Rows:
         terms, rows = (aligned(n, width, dtype=dtype) for width in (4 if moving else 2, columns))
         speeds = aligned(n if moving else 0, columns, dtype=dtype)
         terms[:, BIAS], terms[:, SHARE] = biases[order], shares[order]
-        rows[:, :n_factors] = factors[order]
+        np.take(factors, order, axis=0, out=rows[:, :n_factors], mode="clip")  # "raise" would make a copy
         terms[:, SHARE + 1 :], rows[:, n_factors:], speeds[:] = 0, 0, 0
         return cls(terms, rows, speeds, n_factors)
 
