@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import planted_table, random_table, with_strangers
+from problems import planted_table, random_table, same_bits, with_strangers
 
+from bilinear.data.part import Part
 from bilinear.errors import DivergenceError
 from bilinear.model.link import Identity
 from bilinear.objective.losses import SquaredError
@@ -17,6 +18,7 @@ from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.training import biases
 from bilinear.training.biases import solve_biases
+from bilinear.training.workers import Workers
 
 
 def dense_solution(table, penalty):
@@ -43,6 +45,19 @@ def test_biases_equal_a_dense_solve(exponent, l2_biases):
     for array in (parameters.user_biases, parameters.item_biases):
         assert array.dtype == np.float32
         assert not array[[0, -1]].any()
+
+
+def test_part_of_a_table_and_several_threads(monkeypatch):
+    table, penalty = with_strangers(planted_table()), L2(0, 0.4, 0.5)
+    part = Part(table, np.random.default_rng(0).random(table.n_ratings) < 0.8)
+    whole = solve_biases(part.gathered(), penalty)
+    assert same_bits(solve_biases(part, penalty), whole)
+    monkeypatch.setattr(biases, "_SHARED", 0)
+    shared = solve_biases(part, penalty)
+    for name, array in shared.arrays().items():
+        np.testing.assert_allclose(array, whole.arrays()[name], rtol=1e-5, atol=1e-7)
+    monkeypatch.setattr(biases, "Workers", lambda _: Workers(3))
+    assert same_bits(solve_biases(part, penalty), shared)
 
 
 @settings(deadline=None, max_examples=50)
