@@ -16,6 +16,8 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import intrinsic, lower_builtin, models, register_model
 from numpy.typing import NDArray
 
+from bilinear.kernels.rows import fetch_line
+
 REGISTER = 64  # bytes; also a cache line
 _AT_ONCE = 7  # registers of a row in one piece: with more, the largest processors run out of them
 _PIECE = 4  # registers of each piece of a longer row
@@ -88,17 +90,14 @@ def store(context: Any, rows: Any, row: Any, piece: Any, value: Any) -> Any:
 
 @intrinsic
 def fetch(context: Any, rows: Any, row: Any, piece: Any, registers: Any) -> Any:
-    """Asks memory for a piece of rows[row] that a later step will read; changes nothing."""
+    """Asks memory for a piece of rows[row] that a later step will read; `rows.fetch_row` for any row."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        byte = ir.IntType(8).as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [byte, _INT, _INT, _INT])
-        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
         count = len(registers) * _width(rows.dtype)
-        place = builder.bitcast(_place(context, builder, sig, args, count), byte)
+        place = _place(context, builder, sig, args, count)
+        place = builder.bitcast(place, ir.IntType(8).as_pointer())
         for register in range(len(registers)):
-            line = builder.gep(place, [_INT(register * REGISTER)])
-            builder.call(prefetch, [line, _INT(0), _INT(3), _INT(1)])  # read, all caches, data
+            fetch_line(builder, builder.gep(place, [_INT(register * REGISTER)]))
         return context.get_dummy_value()
 
     return types.void(rows, row, piece, registers), generate

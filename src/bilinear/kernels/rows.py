@@ -34,15 +34,17 @@ def _fetch_row(context: Any, builder: Any, signature: Any, arguments: Any) -> An
     start = builder.gep(table.data, [builder.mul(arguments[1], width)])
     end = builder.gep(start, [width])
     first, last = (builder.ptrtoint(pointer, _INT) for pointer in (start, end))
-    fetch = cgutils.get_or_insert_function(
-        builder.module,
-        ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), *[_INT32] * 3]),
-        "llvm.prefetch.p0i8",
-    )
-    read, keep, data = _INT32(0), _INT32(3), _INT32(1)
     with cgutils.for_range_slice(builder, first, last, _INT(_CACHE_LINE), _INT) as (at, _):
-        builder.call(fetch, [builder.inttoptr(at, _BYTE.as_pointer()), read, keep, data])
+        fetch_line(builder, builder.inttoptr(at, _BYTE.as_pointer()))
     return context.get_dummy_value()
+
+
+def fetch_line(builder: Any, pointer: Any) -> None:
+    """Writes the instruction that asks for the cache line at a pointer to bytes."""
+    kind = ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), *[_INT32] * 3])
+    fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+    read, keep, data = _INT32(0), _INT32(3), _INT32(1)
+    builder.call(fetch, [pointer, read, keep, data])
 
 
 @njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)

@@ -2,13 +2,12 @@
 
 from numba import njit
 
-from bilinear.kernels.lanes import REGISTER, fetch
+from bilinear.kernels.rows import fetch_row
 
 # Sums may be reordered into vector lanes; NaN and infinity keep their meaning.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 _AHEAD = 16  # pairs
-_LINE = (0,)  # one register, a cache line
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
@@ -23,14 +22,12 @@ def score_pairs(  # type: ignore[no-untyped-def]
     """
     real = user_factors.dtype.type
     mean = real(global_mean)
-    n_lines = -(-n_factors * user_factors.itemsize // REGISTER)
     last = len(users) - 1
     for n in range(len(users)):
-        next_user, next_item = users[min(n + _AHEAD, last)], items[min(n + _AHEAD, last)]
-        if next_user >= 0 and next_item >= 0:
-            for line in range(n_lines):
-                fetch(user_factors, next_user, line, _LINE)
-                fetch(item_factors, next_item, line, _LINE)
+        ahead = min(n + _AHEAD, last)
+        if users[ahead] >= 0 and items[ahead] >= 0:
+            fetch_row(user_factors, users[ahead])
+            fetch_row(item_factors, items[ahead])
         u, i = users[n], items[n]
         product = real(0)
         if u >= 0 and i >= 0:
