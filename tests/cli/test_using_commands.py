@@ -152,6 +152,9 @@ def test_fold_in_by_hand_and_from_a_file(run: Run, model: Path, tmp_path: Path) 
     fitted = bilinear.load(model)
     expected = fitted.fold_in([3, 8], [5, 1.5]).recommend(10)
     assert [place["item"] for place in by_hand["items"]] == list(expected)
+    twice = run("fold-in", model, "--rate", "3=1", "--rate", "8=1.5", "--rate", "3=5", "--json")
+    assert json.loads(twice.out) == by_hand
+    assert "given more than once, and counted once, with the last: 3" in twice.err
     assert run("fold-in", model, "--rate", "3:5").code == 2
     assert "outside" in run("fold-in", model, "--rate", "3=50").err
     assert run("fold-in", model, "--rate", "999=5").code == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -82,6 +83,8 @@ def command(
         )
     person = fitted.fold_in(items, ratings, unknown="skip" if skip_unknown else "error")
     ranked = person.recommend(n, exclude_seen=not include_seen, candidates=options.id_list(candidates))
+    if repeated := [str(given) for given, times in Counter(items).items() if times > 1]:
+        tell("given more than once, and counted once, with the last: " + ", ".join(repeated))
     if person.unknown_items:
         tell("left out, unknown to the model: " + ", ".join(map(str, person.unknown_items)))
     if json:

@@ -165,6 +165,7 @@ class RatingModel(Recommender):
     def fold_in(self, items: Sequence[Id], ratings: Sequence[float], *, unknown: str = "error") -> NewUser:
         """A new user from their ratings, at once; the model is not changed.
 
+        An item that is given more than once counts with its last rating.
         Args: unknown: "error", or "skip" to leave out items the model does not know (they are
             listed in `NewUser.unknown_items`).
         Raises:
