@@ -28,7 +28,7 @@ from bilinear.training.start import Scale
 from bilinear.training.workers import Workers
 
 _FEWEST_STEPS = 500_000
-_SHARED = 500_000  # ratings from which a second thread pays
+_SHARED = 1_000_000  # ratings from which a second thread pays
 _BLOCK = 1 << 20  # ratings between two looks at the clock and at Ctrl-C, where a stratum has no more
 
 
@@ -50,7 +50,7 @@ class SGD(Solver):
         patience: epochs without a better validation RMSE before training stops; "auto" is a
             fifth of n_epochs. Never in the first half: biases may overfit before factors have
             grown, and the error falls again.
-        threads: cores to use from 500,000 ratings on, None being all; the bits of the result do not
+        threads: cores to use from a million ratings on, None being all; the bits of the result do not
             depend on it.
 
     Ratings are laid out as a grid of cells whose factor rows fit into cache (`bilinear.training.grid`).

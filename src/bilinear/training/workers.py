@@ -26,10 +26,11 @@ class Workers:
 
     def __init__(self, n_threads: int | None = None) -> None:
         self.n_threads = checked_threads(n_threads)
-        self._pool = ThreadPoolExecutor(self.n_threads) if self.n_threads > 1 else None
+        # who asks works as well: to wake a thread and to wait for it takes longer than a small task
+        self._pool = ThreadPoolExecutor(self.n_threads - 1) if self.n_threads > 1 else None
 
     def each(self, task: Callable[[int, int], Any], cuts: NDArray[np.int64]) -> Iterator[Any]:
-        """task(cuts[n], cuts[n + 1]) for all n, results in order.
+        """task(cuts[n], cuts[n + 1]) for all n, results in order, once all are done.
 
         An error or Ctrl-C leaves after the tasks that have begun are done.
         """
@@ -37,14 +38,30 @@ class Workers:
         if self._pool is None:
             yield from (task(a, b) for a, b in spans)
             return
-        futures = [self._pool.submit(task, a, b) for a, b in spans]
+        results: list[Any] = [None] * len(spans)
+        errors: list[tuple[int, Exception]] = []
+        turns = iter(range(len(spans)))
+
+        def work() -> None:
+            try:
+                for n in turns:  # shared: each takes the next that nobody has taken
+                    try:
+                        results[n] = task(*spans[n])
+                    except Exception as error:
+                        errors.append((n, error))
+                        break
+            finally:
+                for _ in turns:  # after an error or Ctrl-C nobody takes another
+                    pass
+
+        others = [self._pool.submit(work) for _ in range(min(self.n_threads, len(spans)) - 1)]
         try:
-            for future in futures:
-                yield future.result()
+            work()
         finally:
-            for future in futures:
-                future.cancel()
-            wait(futures)  # those that have begun still write to the caller's arrays
+            wait(others)  # what has begun still writes to the caller's arrays
+        if errors:
+            raise min(errors, key=lambda found: found[0])[1]
+        yield from results
 
     def run(self, task: Callable[[int, int], Any], cuts: NDArray[np.int64]) -> None:
         """As `each`, for tasks that return nothing."""
