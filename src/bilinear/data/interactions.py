@@ -296,16 +296,27 @@ class Interactions:
         order, starts = counting_order(self.items, self.n_items, np.arange(self.n_ratings))
         return Grouped(starts, self.users[order], self.ratings[order])
 
+    @property
+    def stored(self) -> tuple[Interactions, NDArray[np.bool_]]:
+        """(the table that holds the columns, which of its ratings count): for kernels that skip the others.
+
+        The mask (n_ratings,) is empty where all count, as here.
+        """
+        return self, np.empty(0, bool)
+
     @cached_property
     def user_counts(self) -> NDArray[np.int64]:
-        """(n_users,) ratings of each user."""
-        return self.by_user.counts
+        """(n_users,) ratings of each user. Cost: O(n_ratings)."""
+        return self._counts("users", self.n_users)
 
     @cached_property
     def item_counts(self) -> NDArray[np.int64]:
         """(n_items,) ratings of each item. Cost: O(n_ratings)."""
-        counts = np.zeros(self.n_items, np.int64)
-        count_keys(self.items, np.empty(0, bool), counts)
+        return self._counts("items", self.n_items)
+
+    def _counts(self, column: str, n_rows: int) -> NDArray[np.int64]:
+        (table, kept), counts = self.stored, np.zeros(n_rows, np.int64)
+        count_keys(getattr(table, column), kept, counts)
         return counts
 
     def to_csr(self) -> csr_array:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.data.interactions import Interactions
-from bilinear.kernels.order import count_keys
 
 _COLUMNS = ("users", "items", "ratings", "times")
 
@@ -49,18 +47,9 @@ class Part(Interactions):
     def times(self) -> NDArray[np.float64] | None:
         return None if self.table.times is None else self.table.times[self.kept]
 
-    @cached_property
-    def user_counts(self) -> NDArray[np.int64]:
-        return self._counts(self.table.users, self.n_users)
-
-    @cached_property
-    def item_counts(self) -> NDArray[np.int64]:
-        return self._counts(self.table.items, self.n_items)
-
-    def _counts(self, rows: NDArray[np.int32], n_rows: int) -> NDArray[np.int64]:
-        counts = np.zeros(n_rows, np.int64)
-        count_keys(rows, self.kept, counts)
-        return counts
+    @property
+    def stored(self) -> tuple[Interactions, NDArray[np.bool_]]:
+        return self.table, self.kept
 
     @property
     def n_ratings(self) -> int:

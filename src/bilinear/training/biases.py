@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.data.interactions import Interactions
-from bilinear.data.part import Part
 from bilinear.errors import DivergenceError
 from bilinear.kernels.biases import add_residuals, give_user_biases
 from bilinear.model.parameters import Parameters
@@ -34,11 +33,7 @@ def solve_biases(interactions: Interactions, penalty: L2) -> Parameters:
         numbers a row, none a rating.
     """
     n_users, n_items = interactions.shape
-    whole, kept = (
-        (interactions.table, interactions.kept)
-        if isinstance(interactions, Part)
-        else (interactions, np.empty(0, bool))
-    )
+    whole, kept = interactions.stored
     starts, items, ratings = whole.by_user
     mean = mean_of(interactions.ratings)
     user_sums, item_sums, user_biases = np.zeros(n_users), np.zeros(n_items), np.zeros(n_users)

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.data.interactions import Interactions
-from bilinear.data.part import Part
 from bilinear.kernels.grid import cut_into_blocks, fill_cells, interleave_cells
 from bilinear.kernels.lanes import Shape, columns_of, shape_of
 from bilinear.kernels.sgd import BIAS, SHARE
@@ -74,7 +73,7 @@ class Grid:
     @classmethod
     def of(cls, table: Interactions, row_bytes: int, rng: np.random.Generator, workers: Workers) -> Grid:
         """Cuts `table` so that the rows of a cell's items, of `row_bytes` each, fit the cache."""
-        whole, kept = (table.table, table.kept) if isinstance(table, Part) else (table, np.empty(0, bool))
+        whole, kept = table.stored
         by_user = whole.by_user
         n_item_blocks = _n_blocks(table.n_items, _CACHE // row_bytes)
         # an item block stays in cache; users pass through, and need only be enough for all threads
