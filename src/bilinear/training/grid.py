@@ -11,6 +11,7 @@ bits (Gemulla, Nijkamp, Haas and Sismanis 2011; Zhuang, Chin, Juan and Lin 2013)
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,7 +127,7 @@ class Grid:
             cells = users * narrow + items[shifted % narrow]
         return cells
 
-    @property
+    @cached_property
     def sizes(self) -> NDArray[np.int64]:
         """(n_cells,) ratings of each cell."""
         return np.diff(self.starts)
