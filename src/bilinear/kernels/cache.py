@@ -65,6 +65,12 @@ class _Shelf(caching.IndexDataCacheFile):  # type: ignore[misc]
         super().__init__(str(folder), name, stamp)
         self.folder = folder
 
+    def _load_index(self) -> dict[Any, str]:
+        try:
+            return super()._load_index()  # type: ignore[no-any-return]
+        except Exception:  # unreadable or damaged
+            return {}
+
     def _data_name(self, number: int) -> str:
         # two processes that compile at the same time would take the same number
         return self._data_name_pattern.format(number=uuid.uuid4().int % 10**12)  # type: ignore[no-any-return]
@@ -112,7 +118,7 @@ class KernelCache(caching.FunctionCache):  # type: ignore[misc]
                 found = shelf.load(key)
                 if found is not None:
                     return self._impl.rebuild(target_context, found)
-            except Exception:  # unreadable or damaged, in any way that a pickle can be: compile again
+            except Exception:  # damaged, in any way that a pickle can be: compile again
                 continue
         return None
 
