@@ -60,7 +60,7 @@ Called = Callable[..., tuple[Any, int]]
 
 @pytest.fixture(scope="module")
 def called() -> Iterator[Called]:
-    """called(site, users' folder), in a new process: (the outer kernel's result, how often it was compiled)."""
+    """called(site, users' folder), in a new process: (outer kernel's result, times it was compiled)."""
     kept = {
         name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "NUMBA_CACHE_DIR")
     }
