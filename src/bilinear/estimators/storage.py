@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bilinear.data.interactions import Grouped
 from bilinear.data.packed_text import PackedText
 from bilinear.data.vocabulary import Vocabulary
-from bilinear.errors import BilinearError, ModelFileError
+from bilinear.errors import BilinearError, ModelFileError, ParameterValueError
 from bilinear.estimators.auto import AutoRanker
 from bilinear.estimators.baselines import BiasModel, GlobalMean
 from bilinear.estimators.blend import Blend
@@ -51,7 +51,12 @@ _MODELS: dict[str, type[Recommender]] = {
 
 
 def save(model: Recommender, path: Path) -> None:
-    """Writes a fitted model; see `bilinear.model.artifact` for the guarantees and the errors."""
+    """Writes a fitted model; see `bilinear.model.artifact` for the guarantees and the errors.
+
+    Raises: ParameterValueError: before anything is written, for a model or a part that `load` could not bring
+        back: of a class that is not bilinear's own.
+    """
+    check_loadable(model)
     manifest, tensors = model._state()
     for side, vocabulary in (("users", model.user_vocabulary_), ("items", model.item_vocabulary_)):
         tensors |= {f"{side}.{name}": array for name, array in vocabulary.tensors().items()}
@@ -101,6 +106,16 @@ def model_named(name: Any) -> type[Recommender]:
     if name not in _MODELS:
         raise ValueError(f"unknown estimator {name!r}; it may need a newer bilinear")
     return _MODELS[name]
+
+
+def check_loadable(model: Recommender) -> None:
+    """Refuses a model of another class, which `model_named` could not find, or would find another for."""
+    kind = type(model)
+    if _MODELS.get(kind.__name__) is not kind:
+        raise ParameterValueError(
+            f"a model of the class {kind.__module__}.{kind.__qualname__} cannot be saved, because load() "
+            f"builds bilinear's own classes only; fit one of these ({', '.join(_MODELS)}), or pickle this one"
+        )
 
 
 def _build(manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Recommender:

@@ -1,7 +1,8 @@
 """First and second derivatives of an objective over pairs of rows, and the blocks that precondition them."""
 
 import numpy as np
-from numba import njit
+
+from bilinear.kernels.cache import njit
 
 # Sums may be reordered into vector lanes; NaN and infinity keep their meaning.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bilinear.arguments import check_known
 from bilinear.errors import ParameterValueError
 from bilinear.model.link import Link
 from bilinear.model.parameters import Parameters
@@ -95,6 +96,7 @@ class Problem:
                 biases are then penalised in the same proportion.
         """
         table, penalty = objective.interactions, objective.penalty
+        check_known(objective.loss, objective.link, penalty)
         if not table.n_ratings:
             raise ParameterValueError(f"{table.source} has no ratings, so there is no objective to study")
         user_rows, users = _compact(objective.user_counts, table.users)

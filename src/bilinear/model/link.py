@@ -23,7 +23,7 @@ class Link:
     high: float | None = None
 
     code: ClassVar[int]
-    """How the kernels name this link."""
+    """How the kernels name this link; training refuses classes of your own, which they do not know."""
 
     def __post_init__(self) -> None:
         low, high = self.low, self.high

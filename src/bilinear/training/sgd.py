@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.arguments import is_real
+from bilinear.arguments import check_known, is_real, kernel_code
 from bilinear.data.interactions import Interactions
 from bilinear.errors import DivergenceError
 from bilinear.kernels.scores import score_pairs
@@ -150,6 +150,8 @@ class SGDRun:
         cls, solver: SGD, objective: Objective, start: Parameters, rng: np.random.Generator, workers: Workers
     ) -> SGDRun:
         assert solver.n_epochs != "auto"
+        solver.check(objective.loss, objective.link)
+        check_known(objective.penalty)
         row_bytes = start.n_factors * start.user_factors.itemsize + 16
         grid, moving = Grid.of(objective.interactions, row_bytes, rng, workers), solver.momentum > 0
         shares = [
@@ -202,7 +204,8 @@ class SGDRun:
         rates = rates * (1 - momentum)
         factor_rates, bias_rates = rates * self.scale.factor_rate, rates * self.scale.bias_rate
         momenta = np.full(len(cells), momentum)
-        kernel = SGD_CELLS[objective.link.code == IDENTITY, momentum > 0]
+        link, loss = kernel_code(objective.link), kernel_code(objective.loss)
+        kernel = SGD_CELLS[link == IDENTITY, momentum > 0]
 
         def descend_cells(first: int, end: int) -> bool:
             return bool(
@@ -223,8 +226,8 @@ class SGDRun:
                     users.speeds,
                     items.speeds,
                     users.shape,
-                    objective.link.code,
-                    objective.loss.code,
+                    link,
+                    loss,
                     low,
                     high - low,
                     l2_factors,
