@@ -21,8 +21,6 @@ BilinearError
 └── MissingDependencyError (ImportError)  an optional package is needed
 ```
 
-`OutlierWarning` is a warning: training goes on, and its message says what it does about such ratings.
-
 Every message says what is wrong, where, and what to do.
 """
 
@@ -42,7 +40,6 @@ __all__ = [
     "MissingDependencyError",
     "ModelFileError",
     "NotFittedError",
-    "OutlierWarning",
     "ParameterValueError",
     "RatingValueError",
     "UnknownIdError",
@@ -122,7 +119,3 @@ class DownloadError(BilinearError, OSError):
 
 class MissingDependencyError(BilinearError, ImportError):
     """An optional package is needed for this call."""
-
-
-class OutlierWarning(UserWarning):
-    """Some ratings are far from all others; training bounds their pull. The message names them."""

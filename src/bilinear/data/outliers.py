@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.data.interactions import Interactions
-from bilinear.errors import OutlierWarning
 
 _TRIMMED = 0.005  # of the ratings at either end may be outliers, at least one
 _REACH = 5.0  # times the range of the others, beyond either end of it
@@ -17,6 +16,10 @@ _SKEW = 20.0  # upper range over the median, from which a column looks like coun
 _SAMPLE = 1_000_000  # ratings that the quantiles are taken from
 _SHOWN = 3
 _LARGEST = float(np.finfo(np.float32).max)
+
+
+class OutlierWarning(UserWarning):
+    """Some ratings are far from all others, and training bounds their pull. The message names them."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Fence:
         """What is far out, with its rows' users and items, and what to do; empty without outliers."""
         if not self.n_outside:
             return ""
-        ratings, noun = interactions.ratings, "rating" if self.n_outside == 1 else "ratings"
+        ratings = interactions.ratings
         outside = np.flatnonzero((ratings < self.low) | (ratings > self.high))
         farthest = outside[np.argsort(-np.abs(ratings[outside].astype(np.float64)), kind="stable")][:_SHOWN]
         shown = ", ".join(
@@ -71,13 +74,15 @@ class Fence:
             f"{interactions.item_vocabulary[interactions.items[row]]!r})"
             for row in farthest
         )
+        one = self.n_outside == 1
         return (
             f"{interactions.source}: {self.n_outside:,} of {interactions.n_ratings:,} ratings "
-            f"{'lies' if self.n_outside == 1 else 'lie'} far from the others, which are in "
+            f"{'lies' if one else 'lie'} far from the others, which are in "
             f"[{self.usual[0]:g}, {self.usual[1]:g}]: {shown}{', ...' if self.n_outside > _SHOWN else ''}. "
-            f"Training takes what lies beyond [{self.low:g}, {self.high:g}] as its nearer end. If the {noun} "
-            f"{'is a mistake' if self.n_outside == 1 else 'are mistakes'}, correct or drop the rows; if right, "
-            "rating_range=(low, high) (--rating-range LOW HIGH) makes them count in full"
+            f"Training takes what lies beyond [{self.low:g}, {self.high:g}] as its nearer end. If "
+            f"{'it is a mistake' if one else 'they are mistakes'}, correct or drop the "
+            f"{'row' if one else 'rows'}; if right, rating_range=(low, high) (--rating-range LOW HIGH) makes "
+            f"{'it' if one else 'them'} count in full"
         )
 
 

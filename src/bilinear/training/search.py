@@ -322,13 +322,14 @@ class _Search:
             parameters = solve_without_factors(self.train, penalty, self.link, self.loss)
             history = CLOSED_FORM
         wins = not (_better(of_factors, trial.validation_rmse) and self._clearly_better_than(parameters))
-        self._add(trial, wins)
+        if wins or history.epochs:  # else the table has it as one of the stage "biases"
+            self._add(trial, wins)
         if wins:
             self.best = parameters, history
             self.n_factors, self.l2, self.l2_biases = 0, 0.0, trial.l2_biases
 
     def _clearly_better_than(self, simpler: Parameters) -> bool:
-        """Whether the squared errors of the best so far are lower by two standard errors of the difference."""
+        """Whether the squared errors of the best so far are lower, by two standard errors."""
         assert self.best is not None
         table = self.validation
         errors = [

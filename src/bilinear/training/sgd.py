@@ -319,8 +319,9 @@ class SGDRun:
         odd = cause_of_divergence(self.objective.interactions)
         return DivergenceError(
             f"training diverged in epoch {epoch}: the loss is not finite, as the steps are too long. "
-            f"Lower learning_rate (now {rate:g}; try {rate / 4:g}, or 'auto', which finds one)"
+            f"Lower learning_rate (now {rate:g}; try {rate / 4:g})"
             + (f" or momentum (now {self.solver.momentum:g})" if self.solver.momentum else "")
+            + ", or leave learning_rate out, and one is found"
             + (f". {odd}" if odd else "")
         )
 

@@ -19,7 +19,7 @@ from bilinear.model.parameters import Array, Parameters
 from bilinear.objective.losses import CrossEntropy, Loss
 from bilinear.objective.penalties import L2
 from bilinear.training.history import Epoch, History
-from bilinear.training.search import SearchTable, Trial
+from bilinear.training.search import SearchTable
 from bilinear.training.start import deviation_of, mean_of
 
 _LARGEST, _SMALLEST = 2.0**40, 2.0**-40  # spreads and sizes that keep their units
@@ -97,15 +97,17 @@ class Units:
         if self.trivial:
             return table
 
-        def penalties(of: Trial | SearchTable) -> dict[str, float]:
-            found = self.penalty(L2(of.l2, of.l2_biases), link, loss, back=True)
-            return {"l2": found.factors, "l2_biases": found.biases}
+        def own(l2: float, l2_biases: float) -> tuple[float, float]:
+            found = self.penalty(L2(l2, l2_biases), link, loss, back=True)
+            return found.factors, found.biases
 
-        trials = tuple(
-            replace(trial, validation_rmse=trial.validation_rmse * self.scale, **penalties(trial))
-            for trial in table.trials
-        )
-        return replace(table, trials=trials, **penalties(table))
+        trials = []
+        for trial in table.trials:
+            l2, l2_biases = own(trial.l2, trial.l2_biases)
+            found = trial.validation_rmse * self.scale
+            trials.append(replace(trial, validation_rmse=found, l2=l2, l2_biases=l2_biases))
+        l2, l2_biases = own(table.l2, table.l2_biases)
+        return replace(table, trials=tuple(trials), l2=l2, l2_biases=l2_biases)
 
     def parameters(self, parameters: Parameters, link: Link) -> Parameters:
         """Weights trained in these units, for scores of the ratings' own. A sigmoid's scores are the same."""
