@@ -151,5 +151,6 @@ def _run(
     """One training run with the model's settings and no early stop."""
     solver = model.solver_
     endless: Any = replace(solver, patience=solver.n_epochs)  # type: ignore[type-var]
-    seed = model.seed_ or 0
-    return model._descend(endless, model.link_, model.penalty_, n_factors, seed, Quiet(), train, measured_on)
+    seed, size = model.seed_ or 0, model.start_size
+    settings = endless, model.link_, model.penalty_, n_factors, size, seed
+    return model._descend(*settings, Quiet(), train, measured_on)
