@@ -78,7 +78,7 @@ def written_lines(rows: list[Feedback], kind: str) -> bytes:
             (_as_text(row.user), _as_text(row.item), row.rating, row.time) for row in rows
         )
         return out.getvalue().encode()
-    return b"".join(_encoder.encode(FeedbackLine(*row)) + b"\n" for row in rows)
+    return _encoder.encode_lines([FeedbackLine(*row) for row in rows])
 
 
 def _as_text(cell: str) -> str:

@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 
 from bilinear.errors import ParameterValueError
 
-BATCH = 2000
+BATCH = 500
 SCHEMA_VERSION = 1
 _WORDS = re.compile(r"\s*[a-z_]+\s*=")
 COLUMNS = ("user_id", "item_id", "rating", "time")
