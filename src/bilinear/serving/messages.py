@@ -367,7 +367,7 @@ class RetrainState(Struct, frozen=True):
 class Health(Struct, frozen=True):
     status: Literal["ok", "unavailable"]
     model: str
-    store: str
+    store: Annotated[str, Meta(description="`ok`, `not asked`, or a code; the server's log says more.")]
 
 
 class Problem(Struct, frozen=True):

@@ -18,10 +18,11 @@ from bilinear.serving.explaining import explained, user_bias
 from bilinear.serving.models import ModelFolder, held_out
 from bilinear.serving.problems import Conflict, NotFound
 from bilinear.serving.retrieval import Ranked, Rows
-from bilinear.serving.store import Feedback, FeedbackStore
+from bilinear.serving.store import Feedback, FeedbackStore, Stamped
 
 Change = tuple[str, float | None, float]
 _MOST_FOLDED = 10_000
+_MANY = 10_000
 _CLOCK_SKEW = 300.0
 
 
@@ -120,8 +121,20 @@ class Service:
         if len(folded) >= _MOST_FOLDED:
             with suppress(KeyError, RuntimeError):  # another thread may have been quicker
                 del folded[next(iter(folded))]
-        folded[user] = (changes, person)
+        if len(changes) <= _MANY:
+            folded[user] = (changes, person)
         return person
+
+    def folds_quickly(self, user: str, changes: Sequence[Change]) -> bool:
+        """Whether `person` with a few changes takes about a millisecond: not with a very long history."""
+        if not changes:
+            return True
+        engine = self.engine
+        folded_by, folded = self._folded
+        if folded_by is engine and user in folded:
+            return True
+        row = engine.user_row(user)
+        return row < 0 or int(engine.model.seen_.counts[row]) <= _MANY
 
     # Items
 
@@ -251,10 +264,11 @@ class Service:
     # Feedback
 
     def feedback_row(self, user: str, item: str, rating: float | None, moment: float | None) -> Feedback:
-        """A row to be written, checked and with a time."""
+        """A row to be written, checked and with a time: the client's, or the server's own."""
         if rating is not None:
             self.engine.check_rating(rating)
-        return Feedback(user, item, rating, self.moment(moment))
+        kind = Stamped if moment is None else Feedback
+        return kind(user, item, rating, self.moment(moment))
 
     def moment(self, given: float | None) -> float:
         """The time of a write: the client's, or now, later than any now before."""
