@@ -26,7 +26,7 @@ import json, sys, time
 import numpy as np
 from bilinear import Identity, Interactions, SquaredError
 from bilinear.data.vocabulary import Vocabulary
-from bilinear.lab.certificate import certificate_of
+from bilinear.lab.proofs.certificate import certificate_of
 from bilinear.model.parameters import Parameters
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2

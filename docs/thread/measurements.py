@@ -13,16 +13,16 @@ import bilinear
 from bilinear.data.interactions import Interactions
 from bilinear.errors import DivergenceError
 from bilinear.estimators.matrix_factorization import MatrixFactorization
-from bilinear.lab.certificate import certificate, certificate_of
-from bilinear.lab.certify import Certified, certify
+from bilinear.lab.proofs.certificate import certificate, certificate_of
+from bilinear.lab.proofs.certify import Certified, certify
 from bilinear.lab.convexity import convexity
-from bilinear.lab.curvature import relative_gradient
+from bilinear.lab.numerics.curvature import relative_gradient
 from bilinear.lab.generalisation import Curve, l2_curve, permuted_control, rmse
 from bilinear.lab.linearity import linearity
-from bilinear.lab.problem import Problem
-from bilinear.lab.proof import save_proof, verify
+from bilinear.lab.numerics.problem import Problem
+from bilinear.lab.proofs.proof import save_proof, verify
 from bilinear.lab.seeds import compare_seeds, run_seeds
-from bilinear.lab.stationarity import where_did_it_end
+from bilinear.lab.endpoint import diagnose_endpoint
 from bilinear.model.link import Identity
 from bilinear.model.parameters import Parameters
 from bilinear.model.scoring import score_rows
@@ -146,7 +146,7 @@ def _saddle(objective: Objective) -> Values:
     table = objective.interactions
     fitted = solve_biases(table, objective.penalty)
     zero = [np.zeros((n, 8)) for n in table.shape]
-    found = where_did_it_end(
+    found = diagnose_endpoint(
         Parameters(fitted.global_mean, fitted.user_biases, fitted.item_biases, *zero), objective
     )
     assert found.escape is not None
@@ -328,7 +328,7 @@ def _no_end() -> Values:
     """A loss without any minimum: three ratings, one factor, no penalty."""
     problem = _small([[np.nan, 1], [1, 0]], 0.0)
     start = problem.unpack(np.random.default_rng(0).standard_normal(problem.size(1)))
-    found = where_did_it_end(start, problem)
+    found = diagnose_endpoint(start, problem)
     return {"run_verdict": found.verdict, "run_norms": found.norms, "run_losses": found.losses}
 
 

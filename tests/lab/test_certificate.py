@@ -7,10 +7,10 @@ import pytest
 from lab_cases import HIDDEN, SETTINGS, plain, random_objective, random_parameters, table_of
 from numpy.typing import NDArray
 
-from bilinear.lab import spectral
-from bilinear.lab.certificate import add_factor, certificate, certificate_of, floor, lower_bound
-from bilinear.lab.problem import Problem
-from bilinear.lab.spectral import spectral_norm_by_gram, top_singular
+from bilinear.lab.numerics import spectral
+from bilinear.lab.proofs.certificate import add_factor, certificate, certificate_of, floor, lower_bound
+from bilinear.lab.numerics.problem import Problem
+from bilinear.lab.numerics.spectral import spectral_norm_by_gram, top_singular
 from bilinear.model.link import Identity
 from bilinear.objective.losses import SquaredError
 from bilinear.objective.objective import Objective

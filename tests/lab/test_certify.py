@@ -13,9 +13,9 @@ from test_certificate import convex_twin
 
 from bilinear.data.interactions import Interactions
 from bilinear.errors import ModelFileError, ParameterValueError
-from bilinear.lab.certify import Certified, Round, certify
-from bilinear.lab.problem import Problem
-from bilinear.lab.proof import load_proof, save_proof, verify
+from bilinear.lab.proofs.certify import Certified, Round, certify
+from bilinear.lab.numerics.problem import Problem
+from bilinear.lab.proofs.proof import load_proof, save_proof, verify
 from bilinear.model.artifact import write_artifact
 from bilinear.model.link import Identity, Sigmoid
 from bilinear.model.parameters import Parameters

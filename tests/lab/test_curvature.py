@@ -15,15 +15,15 @@ from lab_cases import (
 )
 
 from bilinear.errors import ParameterValueError
-from bilinear.lab.curvature import (
+from bilinear.lab.numerics.curvature import (
     balanced,
     imbalance,
     relative_gradient,
     smallest_curvature,
 )
-from bilinear.lab.hessian import Hessian, hessian_vector_product
-from bilinear.lab.problem import Problem
-from bilinear.lab.symmetries import Symmetries
+from bilinear.lab.numerics.hessian import Hessian, hessian_vector_product
+from bilinear.lab.numerics.problem import Problem
+from bilinear.lab.numerics.symmetries import Symmetries
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import second_derivative
 from bilinear.objective.objective import Objective

@@ -22,8 +22,8 @@ from bilinear.estimators.implicit_als import ImplicitALS
 from bilinear.estimators.item_knn import ItemKNN
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
-from bilinear.lab.matching import match
-from bilinear.lab.pictures import dots, lines
+from bilinear.lab.reporting.matching import match
+from bilinear.lab.reporting.charts import dots, lines
 
 FIXED: dict[str, Any] = {"n_factors": 3, "l2": 0.5, "l2_biases": 0.5, "validation_fraction": 0, "rng": 0}
 UNUSUAL = ("Hessian", "eigenvalue", "singular", "gradient", "spectral", "dual", "stationary", "Lanczos")

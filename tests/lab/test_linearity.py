@@ -11,7 +11,7 @@ from lab_cases import SETTINGS, random_objective, random_parameters, random_tabl
 from bilinear.errors import ParameterValueError
 from bilinear.lab.convexity import band_share, convex_band, convexity, factor_slice, plane
 from bilinear.lab.linearity import interaction_share, linearity, one_hot_differences, table_share
-from bilinear.lab.problem import Problem
+from bilinear.lab.numerics.problem import Problem
 from bilinear.model.link import Identity, Sigmoid
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import second_derivative
@@ -130,7 +130,7 @@ def test_a_single_bias_under_two_losses() -> None:
 def test_a_useful_model_is_its_own_witness_and_its_halves_are_convex(
     name: str, rng: np.random.Generator
 ) -> None:
-    from bilinear.lab.polish import polish
+    from bilinear.lab.numerics.polish import polish
 
     objective = random_objective(name, rng, L2(0.1, 0.1, 0.5), n_users=15, n_items=12)
     problem = Problem.of(objective, 0.3)

@@ -15,9 +15,9 @@ from bilinear import lab
 from bilinear.data.interactions import Interactions
 from bilinear.data.splits import split_random
 from bilinear.errors import DataError, ParameterValueError
-from bilinear.lab.paired import holm, mean_interval, paired_differences
-from bilinear.lab.racers import racers
-from bilinear.lab.races import Race, race
+from bilinear.lab.races.paired_differences import holm, mean_interval, paired_differences
+from bilinear.lab.races.methods import racers
+from bilinear.lab.races.race import Race, race
 from bilinear.model.link import Sigmoid
 from bilinear.objective.losses import SquaredError
 from bilinear.objective.penalties import L2

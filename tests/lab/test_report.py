@@ -16,7 +16,7 @@ from bilinear.estimators.base import RatingModel
 from bilinear.estimators.baselines import BiasModel, GlobalMean
 from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.lab.generalisation import effective_rank, factor_curve, l2_curve, permuted_control, rmse
-from bilinear.lab.report import report, why_not_this_objective
+from bilinear.lab.reporting.report import report, objective_mismatch
 from bilinear.model.link import Identity, Link, Sigmoid
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import SquaredError
@@ -193,18 +193,18 @@ def test_a_model_without_l2_is_not_certified(ratings: Interactions) -> None:
 )
 def test_decoupled_decay_is_never_certified(solver: MiniBatch, ratings: Interactions) -> None:
     made = fitted(ratings, solver=solver)
-    assert "decoupled" in (why_not_this_objective(made) or "")
+    assert "decoupled" in (objective_mismatch(made) or "")
     found = report(made, ratings, max_products=200)
     assert "decoupled" in found.sections[0].answer
     assert "not what training minimised" in found.sections[1].answer
 
 
 def test_other_solvers_minimise_the_objective(model: MatrixFactorization, ratings: Interactions) -> None:
-    assert why_not_this_objective(model) is None
-    assert why_not_this_objective(fitted(ratings, solver=MiniBatch(n_epochs=1))) is None
-    assert why_not_this_objective(fitted(ratings, solver=SGD(n_epochs=1))) is None
+    assert objective_mismatch(model) is None
+    assert objective_mismatch(fitted(ratings, solver=MiniBatch(n_epochs=1))) is None
+    assert objective_mismatch(fitted(ratings, solver=SGD(n_epochs=1))) is None
     changing = MiniBatch(n_epochs=1, l2_schedule=lambda progress: 1 - progress)
-    assert "changed during training" in (why_not_this_objective(fitted(ratings, solver=changing)) or "")
+    assert "changed during training" in (objective_mismatch(fitted(ratings, solver=changing)) or "")
 
 
 def test_what_cannot_be_reported_on_is_refused(model: MatrixFactorization, ratings: Interactions) -> None:

@@ -9,8 +9,8 @@ import pytest
 from lab_cases import plain, random_objective
 
 from bilinear.errors import ParameterValueError
-from bilinear.lab.descend import descend
-from bilinear.lab.problem import Problem
+from bilinear.lab.numerics.trust_region import descend
+from bilinear.lab.numerics.problem import Problem
 from bilinear.lab.seeds import aligned, barrier, compare_seeds, run_seeds
 from bilinear.objective.penalties import L2
 

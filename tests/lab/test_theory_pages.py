@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from lab_cases import HIDDEN, plain, random_objective, random_parameters
 
-from bilinear.lab.certificate import certificate
-from bilinear.lab.curvature import imbalance, smallest_curvature
-from bilinear.lab.hessian import Hessian
-from bilinear.lab.polish import polish
-from bilinear.lab.problem import Problem
+from bilinear.lab.proofs.certificate import certificate
+from bilinear.lab.numerics.curvature import imbalance, smallest_curvature
+from bilinear.lab.numerics.hessian import Hessian
+from bilinear.lab.numerics.polish import polish
+from bilinear.lab.numerics.problem import Problem
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.training.biases import solve_biases

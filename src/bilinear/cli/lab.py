@@ -88,7 +88,7 @@ def report(
     quiet: options.Quiet = False,
 ) -> None:
     from bilinear.estimators.storage import load
-    from bilinear.lab.report import report as lab_report
+    from bilinear.lab.reporting.report import report as lab_report
 
     check_page(html)
     fitted = load(model)
@@ -145,8 +145,8 @@ def certify(
     quiet: options.Quiet = False,
 ) -> None:
     from bilinear.cli.train import check_out
-    from bilinear.lab.certify import certify as lab_certify
-    from bilinear.lab.proof import save_proof
+    from bilinear.lab.proofs.certify import certify as lab_certify
+    from bilinear.lab.proofs.proof import save_proof
 
     place = out.with_name(f"{out.name}-proof") if proof is None else proof
     if place.resolve() == out.resolve():
@@ -195,8 +195,8 @@ def verify(
     memory_limit: options.MemoryLimit = None,
     json: options.Json = False,
 ) -> None:
-    from bilinear.lab.proof import load_proof
-    from bilinear.lab.proof import verify as lab_verify
+    from bilinear.lab.proofs.proof import load_proof
+    from bilinear.lab.proofs.proof import verify as lab_verify
 
     loaded = load_proof(proof)
     table = options.read_table(ratings, query=query, **options.reading(locals()))
@@ -250,8 +250,8 @@ def race(
     quiet: options.Quiet = False,
 ) -> None:
     from bilinear.data.splits import split_file, split_random
-    from bilinear.lab.racers import racers
-    from bilinear.lab.races import race as lab_race
+    from bilinear.lab.races.methods import racers
+    from bilinear.lab.races.race import race as lab_race
 
     check_page(html)
     if tune not in ("objective", "validation"):

@@ -20,7 +20,7 @@ def pair_products(users, items, u, v, scales, out):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def spread_pairs(users, items, entries, u, v, out_u, out_v):  # type: ignore[no-untyped-def]
+def gradient_pairs(users, items, entries, u, v, out_u, out_v):  # type: ignore[no-untyped-def]
     """out_u[user] += entry * v[item] and out_v[item] += entry * u[user]: a matrix times v, and back."""
     k = u.shape[1]
     for n in range(len(users)):
@@ -33,7 +33,7 @@ def spread_pairs(users, items, entries, u, v, out_u, out_v):  # type: ignore[no-
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def bend_pairs(  # type: ignore[no-untyped-def]
+def hessian_product_pairs(  # type: ignore[no-untyped-def]
     users, items, scales, bends, slopes, u, v, du, dv, dz, out_u, out_v
 ):  # fmt: skip
     """One pass of the Hessian of sum_n loss(z_n), z_n = ... + scales[n] <u, v>, along (du, dv).

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bilinear.lab.blocks import Blocks
-from bilinear.lab.hessian import Hessian
-from bilinear.lab.problem import Problem, Vector
-from bilinear.lab.symmetries import Symmetries
+from bilinear.lab.numerics.row_blocks import Blocks
+from bilinear.lab.numerics.hessian import Hessian
+from bilinear.lab.numerics.problem import Problem, Vector
+from bilinear.lab.numerics.symmetries import Symmetries
 
 _DENSE_BELOW = 300  # unknowns up to which all eigenvalues are computed
 _AT_ONCE = 3  # eigenvectors sought together, lest the smallest be missed
@@ -120,7 +120,7 @@ def _smallest(
     """A few of the smallest eigenvalues, ascending, with their vectors as columns."""
     from scipy.sparse.linalg import LinearOperator, lobpcg
 
-    blocks, size = Blocks.of(hessian), len(hessian.at)
+    blocks, size = RowBlocks.of(hessian), len(hessian.at)
 
     def precondition(direction: Vector) -> Vector:
         return symmetries.without(blocks.solve(symmetries.without(direction.ravel())))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bilinear.errors import DivergenceError
-from bilinear.lab.problem import Vector
+from bilinear.lab.numerics.problem import Vector
 
 _SMALL_SIDE = 1000  # up to which all eigenvalues of the Gram matrix take about a second
 _GRAM_SIDE = 3000

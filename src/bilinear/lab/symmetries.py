@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.lab.problem import Problem, Vector
+from bilinear.lab.numerics.problem import Problem, Vector
 
 RANK_TOLERANCE = 1e-10
 """A factor counts when its part of |U|^2 + |V|^2 is at least this share of the largest."""

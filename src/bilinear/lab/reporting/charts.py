@@ -1,4 +1,4 @@
-"""The lab's own charts as SVG: lines over a scale, a plane seen from above, points with intervals."""
+"""Charts of the lab as SVG: lines over a scale, bars, heat maps, dots."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bilinear.inspection import charts
 from bilinear.inspection.charts import BOTTOM, HEIGHT, LEFT, TOP, WIDTH, across, figure, levels, words
 from bilinear.inspection.page import text
 
@@ -30,9 +31,18 @@ def lines(
     log_x: bool = False,
     marked: float | None = None,
 ) -> str:
-    """Several values over one scale, each with its own stroke and a legend; `marked` is a place on it.
+    """Several series over one scale, each with its own stroke and a legend.
 
-    Args: series: (x, y) by name, at most four; points that are not finite are left out.
+    Args:
+        series: (x, y) by name, at most four; points that are not finite are left out.
+        what: The caption.
+        label: A description for readers who do not see the picture.
+        x_label: The name of the scale.
+        log_x: Whether the scale is logarithmic.
+        marked: An x to mark.
+
+    Returns:
+        An SVG figure, or "" where nothing can be drawn.
     """
     drawn = {
         name: [(x, y) for x, y in points if isfinite(x) and isfinite(y) and (x > 0 or not log_x)]
@@ -71,13 +81,24 @@ def lines(
     return f"<div>{picture}{_legend(list(drawn))}</div>" if len(drawn) > 1 else picture
 
 
-def plane(values: Any, reach: float, what: str, label: str, marks: Sequence[tuple[float, float, str]]) -> str:
-    """A square grid of values from above, dark is low; marks are (a, b, name) in units of the axes."""
+def heatmap(values: Any, reach: float, what: str, label: str, marks: Sequence[tuple[float, float, str]]) -> str:
+    """A square grid of values, dark is low.
+
+    Args:
+        values: (n, n), over multiples of the user factors and of the item factors.
+        reach: Largest multiple.
+        what: The caption.
+        label: A description for readers who do not see the picture.
+        marks: (a, b, name) in units of the axes.
+
+    Returns:
+        An SVG figure.
+    """
     table = np.asarray(values, np.float64)
     n = len(table)
     side, left, top = 190.0, 110.0, 8.0
     low, high = float(table.min()), float(table.max())
-    depth = ((high - table) / ((high - low) or 1.0)) ** 3  # valleys stand out, the rim is all the same
+    depth = ((high - table) / ((high - low) or 1.0)) ** 3  # valleys stand out, the rim is uniform
     size = side / n
     cells = "".join(
         f'<rect fill="var(--bar)" fill-opacity="{depth[i, j]:.2f}" x="{left + i * size:.1f}" '
@@ -106,7 +127,17 @@ def plane(values: Any, reach: float, what: str, label: str, marks: Sequence[tupl
 
 
 def dots(rows: Mapping[str, Sequence[float]], what: str, label: str, *, log: bool = False) -> str:
-    """Every value as a dot on one scale, one row a name, and a bar at each row's mean."""
+    """Every value as a dot on one scale, one row for each name, with a bar at the row's mean.
+
+    Args:
+        rows: Values by name; those that are not finite are left out.
+        what: The caption.
+        label: A description for readers who do not see the picture.
+        log: Whether the scale is logarithmic.
+
+    Returns:
+        An SVG figure, or "" where nothing can be drawn.
+    """
     inside = {
         name: [v for v in values if isfinite(v) and (v > 0 or not log)] for name, values in rows.items()
     }
@@ -139,6 +170,22 @@ def dots(rows: Mapping[str, Sequence[float]], what: str, label: str, *, log: boo
     for value, anchor in ((min(everything), "start"), (max(everything), "end")):
         parts.append(words(at(value), bottom + 14, f"{value:.4g}", anchor))
     return figure("".join(parts), what, label, bottom + 20)
+
+
+def bars(values: Mapping[str, float], what: str, form: str, spoken: str | None = None) -> str:
+    """Bars with their numbers.
+
+    Args:
+        values: By name.
+        what: The caption.
+        form: Format of the numbers that are drawn, such as "{:.1f} %".
+        spoken: Format of the numbers for readers who do not see the picture; by default `form`.
+
+    Returns:
+        An SVG figure.
+    """
+    label = "; ".join(f"{name}: {(spoken or form).format(value)}" for name, value in values.items())
+    return charts.bars(list(values), list(values.values()), what, label, form=form)
 
 
 def _legend(names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Which of these ratings was the model trained on? Told by the pairs that the model remembers."""
+"""Ratings sorted into those a model was trained on and those it was not, by the pairs it stores."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _ENOUGH = 0.5  # of the ratings or of the training ratings, whichever are fewer,
 
 
 @dataclass(frozen=True, eq=False)
-class Matched:
+class MatchedRatings:
     """A table of ratings in the rows of a model.
 
     Attributes:
-        train: the ratings to measure training on.
-        held_out: the others, where all training ratings are among those given; else None.
-        n_missing: training ratings that were not given.
-        n_extra: ratings in `train` that were not trained on.
-        n_changed: pairs of `train` that had another rating in training.
+        train: The ratings to measure training on.
+        held_out: The others, where all training ratings are among those given; else None.
+        n_missing: Training ratings that were not given.
+        n_extra: Ratings in `train` that were not trained on.
+        n_changed: Pairs of `train` that had another rating in training.
     """
 
     train: Interactions
@@ -39,20 +39,28 @@ class Matched:
         return not (self.n_missing or self.n_extra or self.n_changed)
 
 
-def match(model: Recommender, table: Interactions) -> Matched:
-    """Sorts ratings into those that the model was trained on and those that it was not.
+def match_ratings(model: Recommender, table: Interactions) -> MatchedRatings:
+    """Sorts ratings into those that a model was trained on and those that it was not.
+
+    Cost: O(n_ratings log n_ratings).
+
+    Args:
+        model: The fitted model.
+        table: Ratings with ids of their own.
+
+    Returns:
+        The ratings in the rows of the model.
 
     Raises:
-        ParameterValueError: no ratings, or ratings of users or items that the model does not know.
-        DataError: other ratings than the model's: fewer than half of the pairs are known to it.
-    Cost: O(n_ratings log n_ratings).
+        ParameterValueError: There are no ratings, or some are of users or items that are not in the model.
+        DataError: Fewer than half of the pairs are among the model's training pairs.
     """
     if not table.n_ratings:
-        raise ParameterValueError(f"{table.source} has no ratings; give those the model was trained on")
+        raise ParameterValueError(f"{table.source}: expected the ratings that the model was trained on, got no ratings")
     if isinstance(model, RatingModel) and not table.has_ratings:
         raise ParameterValueError(
-            f"{table.source} has no column of ratings; give the ratings that the {type(model).__name__} was "
-            "trained on"
+            f"{table.source}: expected a column of ratings, got interactions without one; give the ratings "
+            f"that the {type(model).__name__} was trained on"
         )
     seen, n_items = model.seen_, len(model.item_vocabulary_)
     users, items = table.aligned_to(model.user_vocabulary_, model.item_vocabulary_)
@@ -79,7 +87,7 @@ def match(model: Recommender, table: Interactions) -> Matched:
     kept = both if n_both == n_trained else known
     changed = both & (table.ratings != seen.ratings[place])
     rest = np.flatnonzero(~kept)
-    return Matched(
+    return MatchedRatings(
         _in_rows(model, table, users, items, np.flatnonzero(kept)),
         table.take(rest) if len(rest) else None,
         n_trained - n_both,

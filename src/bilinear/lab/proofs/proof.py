@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from bilinear.data.interactions import Interactions
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import ModelFileError
-from bilinear.lab.certificate import CERTIFIED_GAP, lower_bound, why_no_certificate
-from bilinear.lab.certify import Certified
-from bilinear.lab.problem import Problem, Vector
-from bilinear.lab.spectral import spectral_norm_by_gram, top_singular
+from bilinear.lab.proofs.certificate import CERTIFIED_GAP, lower_bound, certificate_refusal
+from bilinear.lab.proofs.certify import Certified
+from bilinear.lab.numerics.problem import Problem, Vector
+from bilinear.lab.numerics.spectral import spectral_norm_by_gram, top_singular
 from bilinear.model.artifact import read_artifact, write_artifact
 from bilinear.model.link import Identity, Link, Sigmoid
 from bilinear.model.parameters import Parameters
@@ -188,7 +188,7 @@ def verify(proof: Proof | str | Path, interactions: Interactions, *, seed: int =
     problem = Problem.of(
         Objective(proof.loss, proof.link, proof.penalty, table), proof.parameters.global_mean
     )
-    reason = why_no_certificate(problem, 1)
+    reason = certificate_refusal(problem, 1)
     if reason:
         faults.append(f"nothing can be proved: {reason}")
     scores = _scores(proof.parameters, table)

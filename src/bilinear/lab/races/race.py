@@ -12,10 +12,10 @@ import numpy as np
 from bilinear.data.interactions import Interactions
 from bilinear.data.splits import split_file, split_random
 from bilinear.errors import DivergenceError, ParameterValueError
-from bilinear.lab.certify import certify
+from bilinear.lab.proofs.certify import certify
 from bilinear.lab.generalisation import rmse
-from bilinear.lab.paired import Difference, mean_interval, paired_differences
-from bilinear.lab.problem import Problem
+from bilinear.lab.races.paired_differences import Difference, mean_interval, paired_differences
+from bilinear.lab.numerics.problem import Problem
 from bilinear.model.link import Identity, Link
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import Loss, SquaredError
@@ -114,7 +114,7 @@ class Race:
 
     def to_html(self, path: str | Path) -> None:
         """Writes one page with pictures that needs no network, whole or not at all."""
-        from bilinear.lab.race_page import write_race
+        from bilinear.lab.races.page import write_race
 
         write_race(self, Path(path))
 
@@ -273,9 +273,9 @@ class _Track:
         self, products: int, seed: int, tell: Callable[[str], None]
     ) -> tuple[float, float | None]:
         """(bound, relative gap of the certified point or None)"""
-        from bilinear.lab.certificate import floor, why_no_certificate
+        from bilinear.lab.proofs.certificate import floor, certificate_refusal
 
-        if why_no_certificate(self.problem, 1):
+        if certificate_refusal(self.problem, 1):
             return floor(self.problem), None
         tell("the certified lower bound")
         objective = self.objective

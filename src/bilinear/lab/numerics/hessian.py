@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from bilinear.errors import ParameterValueError
-from bilinear.lab.halves import both, middle
-from bilinear.lab.problem import Problem, Vector
+from bilinear.lab.numerics.two_threads import both, middle
+from bilinear.lab.numerics.problem import Problem, Vector
 from bilinear.model.parameters import Parameters
 from bilinear.objective.objective import Objective
 
@@ -56,7 +56,7 @@ class Hessian:
 
     def times(self, direction: Vector) -> Vector:
         """Its product with a flat vector. Cost: O(n_ratings * n_factors)."""
-        from bilinear.kernels.second_order import bend_pairs
+        from bilinear.kernels.second_order import hessian_product_pairs
 
         problem = self.problem
         here, change = problem.parts(self.at), problem.parts(direction)
@@ -72,13 +72,13 @@ class Hessian:
             other_v = np.zeros_like(out_v)
             first, second = slice(None, half), slice(half, None)  # at the border between two users
             both(
-                bend_pairs,
+                hessian_product_pairs,
                 (*(column[first] for column in columns), *factors, dz[first], out_u, out_v),
                 (*(column[second] for column in columns), *factors, dz[second], out_u, other_v),
             )
             out_v += other_v
         else:
-            bend_pairs(*columns, *factors, dz, out_u, out_v)
+            hessian_product_pairs(*columns, *factors, dz, out_u, out_v)
         return problem.adjoint(dz, out_u, out_v, direction)
 
     def diagonal(self) -> Vector:

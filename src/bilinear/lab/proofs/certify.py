@@ -11,12 +11,12 @@ import numpy as np
 from bilinear.data.interactions import Interactions
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.matrix_factorization import MatrixFactorization
-from bilinear.lab.certificate import CERTIFIED_GAP, Certificate, certificate, lower_bound, why_no_certificate
-from bilinear.lab.curvature import balanced
-from bilinear.lab.descend import descend
-from bilinear.lab.problem import Problem, Vector
-from bilinear.lab.spectral import top_singular
-from bilinear.lab.symmetries import RANK_TOLERANCE
+from bilinear.lab.proofs.certificate import CERTIFIED_GAP, Certificate, certificate, lower_bound, certificate_refusal
+from bilinear.lab.numerics.curvature import balanced
+from bilinear.lab.numerics.trust_region import descend
+from bilinear.lab.numerics.problem import Problem, Vector
+from bilinear.lab.numerics.spectral import top_singular
+from bilinear.lab.numerics.symmetries import RANK_TOLERANCE
 from bilinear.model.link import Identity, Link
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import Loss, SquaredError
@@ -151,7 +151,7 @@ def certify(
     link = (link or Identity()).resolved(float(ratings.min()), float(ratings.max()))
     objective = Objective(loss or SquaredError(), link, penalty or L2(1.0, 1.0), interactions)
     problem = Problem.of(objective, link.score(float(ratings.mean(dtype=np.float64))))
-    reason = why_no_certificate(problem, 1)
+    reason = certificate_refusal(problem, 1)
     if reason:
         raise ParameterValueError(f"nothing can be certified: {reason}")
     most = min(problem.n_users, problem.n_items)

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bilinear.lab.blocks import Blocks
-from bilinear.lab.curvature import principal_axes, relative_gradient
-from bilinear.lab.descend import descend
-from bilinear.lab.hessian import Hessian
-from bilinear.lab.problem import Problem, Vector
-from bilinear.lab.symmetries import Symmetries
+from bilinear.lab.numerics.row_blocks import Blocks
+from bilinear.lab.numerics.curvature import principal_axes, relative_gradient
+from bilinear.lab.numerics.trust_region import descend
+from bilinear.lab.numerics.hessian import Hessian
+from bilinear.lab.numerics.problem import Problem, Vector
+from bilinear.lab.numerics.symmetries import Symmetries
 
 STATIONARY = 1e-10
 """A relative gradient up to which a point counts as stationary."""
@@ -113,7 +113,7 @@ def _newton_step(problem: Problem, at: Vector, tolerance: float, most: int) -> t
     from scipy.sparse.linalg import LinearOperator, minres
 
     hessian, symmetries = Hessian(problem, at), Symmetries(problem, at)
-    blocks = Blocks.of(hessian)
+    blocks = RowBlocks.of(hessian)
     n_products = 0
 
     def times(x: Vector) -> Vector:

@@ -1,4 +1,4 @@
-"""Error on ratings that were not trained on: over epochs, over the penalty, over the number of factors."""
+"""Held-out error over epochs, over the penalty and over the number of factors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from bilinear.data.interactions import Interactions
 from bilinear.data.splits import split_temporal, split_validation
 from bilinear.estimators.base import RatingModel
 from bilinear.estimators.matrix_factorization import MatrixFactorization
-from bilinear.lab.generalisation import Curve, effective_rank, l2_curve, rmse
+from bilinear.lab.numerics.summaries import effective_rank, rmse
+from bilinear.lab.retraining.penalty_curve import PenaltyCurve, l2_curve
 from bilinear.model.parameters import Parameters
 from bilinear.objective.objective import Objective
 from bilinear.training.history import History
@@ -24,8 +25,16 @@ _MOST_FACTORS = 64  # of the curve over penalties, whose points are trained to t
 
 
 @dataclass(frozen=True)
-class Errors:
-    """RMSE in rating units at one place of a curve; later is None without times."""
+class ErrorPoint:
+    """RMSE in rating units at one point of a curve.
+
+    Attributes:
+        at: The epoch, or the number of factors.
+        train: On the ratings that were trained on.
+        held_out: On ratings that were held out at random.
+        later: On the latest ratings; None without times.
+        effective_rank: Of the factors; None for epochs.
+    """
 
     at: float
     train: float
@@ -35,21 +44,25 @@ class Errors:
 
 
 @dataclass(frozen=True)
-class Study:
-    """How error on new ratings depends on training, measured by training again on a part.
+class HeldOutStudy:
+    """How the error on new ratings depends on the settings of training.
 
     Attributes:
-        how: which ratings were held out.
-        epochs: over the epochs of the model's own training; empty for models without epochs.
-        sizes: over the number of factors, each trained as the model was.
-        penalties: over the L2 of factors, each trained to the end with at most 64 factors.
-        l2: the model's own.
+        how: Which ratings were held out, in words.
+        epochs: Errors over the epochs of the model's own training; empty for models without epochs.
+        sizes: Errors over the number of factors, each model trained as this one was.
+        penalties: Errors over the L2 of factors, each trained until convergence with at most 64
+            factors; None without factors.
+        l2: Of the model itself.
+
+    Examples:
+        See `held_out_study`.
     """
 
     how: str
-    epochs: tuple[Errors, ...]
-    sizes: tuple[Errors, ...]
-    penalties: Curve | None
+    epochs: tuple[ErrorPoint, ...]
+    sizes: tuple[ErrorPoint, ...]
+    penalties: PenaltyCurve | None
     l2: float
 
     @property
@@ -58,6 +71,7 @@ class Study:
         return int(min(self.epochs, key=lambda point: point.held_out).at) if self.epochs else None
 
     def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
         return {
             "how": self.how,
             "epochs": [asdict(point) for point in self.epochs],
@@ -68,14 +82,28 @@ class Study:
         }
 
 
-def study(model: RatingModel, table: Interactions, *, seed: int = 0) -> Study:
-    """Trains again on a part of the ratings, with the model's settings and with others beside them.
+def held_out_study(model: RatingModel, table: Interactions, *, seed: int = 0) -> HeldOutStudy:
+    """Trains again on a part of the ratings, with the model's settings and with others around them.
 
     A tenth of the ratings is held out at random; where there are times, the latest tenth before
-    that. The model is not changed.
+    that. The model is not changed. Cost: some nine training runs, and six descents of at most 150
+    Hessian products.
 
-    Args: table: what it was trained on, in the rows of its vocabularies.
-    Cost: some nine training runs, and six descents of at most 150 Hessian products.
+    Args:
+        model: The fitted model.
+        table: The ratings it was trained on, in the rows of its vocabularies.
+        seed: Of the split and of the descents.
+
+    Returns:
+        Errors over epochs, number of factors and penalty.
+
+    Examples:
+        >>> from bilinear import MatrixFactorization, lab, synthetic_ratings
+        >>> ratings = synthetic_ratings(300, 20, 15, rng=0)
+        >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, rng=0).fit(ratings)
+        >>> found = lab.held_out_study(model, ratings)
+        >>> [point.at for point in found.sizes], len(found.penalties.points)
+        ([0, 1, 2, 4], 6)
     """
     later = None
     rest = table
@@ -87,8 +115,8 @@ def study(model: RatingModel, table: Interactions, *, seed: int = 0) -> Study:
     how = f"{test.n_ratings:,} ratings drawn at random"
     if later is not None:
         how += f", and {later.n_ratings:,} that were given later than all others"
-    epochs: tuple[Errors, ...] = ()
-    sizes: tuple[Errors, ...] = ()
+    epochs: tuple[ErrorPoint, ...] = ()
+    sizes: tuple[ErrorPoint, ...] = ()
     if isinstance(model, MatrixFactorization):
         epochs = _over_epochs(model, train, test, later)
         sizes = _over_sizes(model, train, test, later)
@@ -106,35 +134,35 @@ def study(model: RatingModel, table: Interactions, *, seed: int = 0) -> Study:
             max_products=150,
             seed=seed,
         )
-    return Study(how, epochs, sizes, penalties, penalty.factors)
+    return HeldOutStudy(how, epochs, sizes, penalties, penalty.factors)
 
 
 def _over_epochs(
     model: MatrixFactorization, train: Interactions, test: Interactions, later: Interactions | None
-) -> tuple[Errors, ...]:
-    """The same training measured on each part in turn: the loop measures one table, after every epoch."""
+) -> tuple[ErrorPoint, ...]:
+    """The same training measured on each part in turn: a training run measures one table, after every epoch."""
     measured = []
     for part in (train, test, *([] if later is None else [later])):
         _, history = _run(model, model.parameters_.n_factors, train, part)
         measured.append([epoch.validation_rmse or float("nan") for epoch in history.epochs])
     last = measured[2] if later is not None else [None] * len(measured[0])
-    n = min(map(len, measured))  # a schedule that listens to the error may stop at another epoch
+    n = min(map(len, measured))  # a schedule that follows the error may stop at another epoch
     return tuple(
-        Errors(at + 1, *numbers)
+        ErrorPoint(at + 1, *numbers)
         for at, numbers in enumerate(zip(measured[0][:n], measured[1][:n], last[:n], strict=True))
     )
 
 
 def _over_sizes(
     model: MatrixFactorization, train: Interactions, test: Interactions, later: Interactions | None
-) -> tuple[Errors, ...]:
+) -> tuple[ErrorPoint, ...]:
     k = model.parameters_.n_factors
     found = []
     for size in sorted({0, 1, max(k // 8, 2), max(k // 2, 4), k, 2 * k}):
         parameters, _ = _run(model, size, train, None)
         link = model.link_
         found.append(
-            Errors(
+            ErrorPoint(
                 size,
                 rmse(parameters, link, train),
                 rmse(parameters, link, test),
@@ -148,7 +176,7 @@ def _over_sizes(
 def _run(
     model: MatrixFactorization, n_factors: int, train: Interactions, measured_on: Interactions | None
 ) -> tuple[Parameters, History]:
-    """One training run with the model's settings and no early stop."""
+    """One training run with the model's settings and without early stopping."""
     solver = model.solver_
     endless: Any = replace(solver, patience=solver.n_epochs)  # type: ignore[type-var]
     seed = model.seed_ or 0

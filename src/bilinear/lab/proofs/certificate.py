@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from bilinear.errors import DivergenceError
-from bilinear.lab.problem import Problem, Vector
-from bilinear.lab.spectral import top_singular
+from bilinear.lab.numerics.problem import Problem, Vector
+from bilinear.lab.numerics.spectral import top_singular
 from bilinear.model.link import Identity
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import CrossEntropy, SquaredError
@@ -116,7 +116,7 @@ def certificate(problem: Problem, at: Vector, *, seed: int = 0) -> Certificate:
     top = top_singular(problem.matrix(slopes), seed=seed)
     norm, p, q = top.norm, -top.left[:, 0], top.right[:, 0]
     step, gain = _one_more(problem, scores, norm, p, q)
-    refusal = why_no_certificate(problem, problem.n_factors(at))
+    refusal = certificate_refusal(problem, problem.n_factors(at))
     if refusal:
         bound = floor(problem)
     else:
@@ -132,7 +132,7 @@ def certificate_of(objective: Objective, parameters: Parameters, *, seed: int = 
     return certificate(problem, problem.pack(parameters), seed=seed)
 
 
-def why_no_certificate(problem: Problem, n_factors: int) -> str | None:
+def certificate_refusal(problem: Problem, n_factors: int) -> str | None:
     """Why no certificate exists for this objective, or None."""
     if not problem.convex_in_score:
         return (

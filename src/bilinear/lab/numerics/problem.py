@@ -259,11 +259,11 @@ class Problem:
 
     def gradient_at(self, slopes: Vector, vector: Vector) -> Vector:
         """The gradient at a point whose slopes are known."""
-        from bilinear.kernels.second_order import spread_pairs
+        from bilinear.kernels.second_order import gradient_pairs
 
         u, v = self.parts(vector)[3:]
         out_u, out_v = np.zeros_like(u), np.zeros_like(v)
-        spread_pairs(self.users, self.items, slopes * self.inverse_scales, u, v, out_u, out_v)
+        gradient_pairs(self.users, self.items, slopes * self.inverse_scales, u, v, out_u, out_v)
         return self.adjoint(slopes, out_u, out_v, vector)
 
     def value_and_gradient(self, vector: Vector) -> tuple[float, Vector]:

@@ -9,11 +9,11 @@ import numpy as np
 
 from bilinear.inspection import charts
 from bilinear.inspection.page import text, write_page
-from bilinear.lab.paired import Difference, mean_interval
-from bilinear.lab.pictures import dots, lines
+from bilinear.lab.races.paired_differences import Difference, mean_interval
+from bilinear.lab.reporting.charts import dots, lines
 
 if TYPE_CHECKING:
-    from bilinear.lab.races import Race, Runner
+    from bilinear.lab.races.race import Race, Runner
 
 
 def write_race(race: Race, path: Path) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.lab.halves import both, middle
-from bilinear.lab.hessian import Hessian
-from bilinear.lab.problem import Problem, Vector
+from bilinear.lab.numerics.two_threads import both, middle
+from bilinear.lab.numerics.hessian import Hessian
+from bilinear.lab.numerics.problem import Problem, Vector
 
 _MOST_NUMBERS = 2e8  # stored by the blocks (1.6 GB); beyond that their diagonal is used
 

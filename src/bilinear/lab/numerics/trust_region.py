@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bilinear.lab.blocks import Blocks
-from bilinear.lab.curvature import relative_gradient
-from bilinear.lab.hessian import Hessian
-from bilinear.lab.problem import Problem, Vector
+from bilinear.lab.numerics.row_blocks import Blocks
+from bilinear.lab.numerics.curvature import relative_gradient
+from bilinear.lab.numerics.hessian import Hessian
+from bilinear.lab.numerics.problem import Problem, Vector
 
 _FORCING = 0.05  # how far a step is solved for: beyond it, steps go along the symmetries
 _NOISE = 1e-11  # differences of the objective below this share of it say nothing
@@ -50,7 +50,7 @@ def descend(
         if relative <= tolerance or used >= max_products:
             break
         hessian = Hessian(problem, at)
-        blocks = Blocks.of(hessian)
+        blocks = RowBlocks.of(hessian)
         most = max_products - used
         while True:
             step, predicted, length, products = _steihaug(hessian, blocks, gradient, radius, _FORCING, most)
