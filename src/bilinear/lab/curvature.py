@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bilinear.eigen import largest_eigen_by_products, symmetric_eigen
+from bilinear.errors import DivergenceError
 from bilinear.lab.numerics.row_blocks import Blocks
 from bilinear.lab.numerics.hessian import Hessian
 from bilinear.lab.numerics.problem import Problem, Vector
@@ -132,38 +134,41 @@ def _smallest(
     start = np.column_stack([precondition(rng.standard_normal(size)) for _ in range(_AT_ONCE)])
     with warnings.catch_warnings():  # what has not converged is measured by the caller
         warnings.simplefilter("ignore")
-        values, vectors = lobpcg(
-            operator(times),
-            start,
-            M=operator(precondition),
-            largest=False,
-            tol=tolerance,
-            maxiter=max(1, max_products // _AT_ONCE),
-        )
+        try:
+            values, vectors = lobpcg(
+                operator(times),
+                start,
+                M=operator(precondition),
+                largest=False,
+                tol=tolerance,
+                maxiter=max(1, max_products // _AT_ONCE),
+            )
+        except (ValueError, np.linalg.LinAlgError):  # fewer directions than vectors: the start is dependent
+            values, vectors = np.full(1, np.nan), start
+    if len(values) != vectors.shape[1] or not (np.isfinite(values).all() and np.isfinite(vectors).all()):
+        basis, _ = np.linalg.qr(start)
+        values, inner = symmetric_eigen(basis.T @ np.column_stack([times(column) for column in basis.T]))
+        vectors = basis @ inner
     order = np.argsort(values)
     return values[order], vectors[:, order]
 
 
 def _largest(times: Callable[[Vector], Vector], start: Vector) -> float:
     """The largest eigenvalue to a thousandth: a scale for what counts as zero."""
-    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
-
-    operator = LinearOperator((len(start), len(start)), matvec=times, dtype=np.float64)
     try:
-        found = eigsh(operator, 1, which="LA", v0=start, tol=1e-3, maxiter=50, return_eigenvectors=False)
-    except ArpackNoConvergence:
+        return float(largest_eigen_by_products(times, start, 1, tolerance=1e-3, max_restarts=50).values[0])
+    except DivergenceError:
         return float(start @ times(start) / (start @ start))
-    return float(found[0])
 
 
 def _all_curvatures(hessian: Hessian, symmetries: Symmetries) -> Curvature:
     """By all eigenvalues, for a few unknowns."""
     axes = np.eye(len(hessian.at))
     projector = np.array([symmetries.without(axis) for axis in axes])
-    kept, vectors = np.linalg.eigh((projector + projector.T) / 2)
+    kept, vectors = symmetric_eigen((projector + projector.T) / 2)
     basis = vectors[:, kept > 0.5]
     images = np.array([hessian.times(vector) for vector in basis.T])
-    values, inner = np.linalg.eigh(images @ basis) if len(images) else (np.zeros(1), np.zeros((0, 1)))
+    values, inner = symmetric_eigen(images @ basis) if len(images) else (np.zeros(1), np.zeros((0, 1)))
     largest = float(values[-1])
     return Curvature(
         float(values[0]),

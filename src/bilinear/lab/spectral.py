@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from bilinear.eigen import largest_eigen, largest_eigen_by_products
 from bilinear.errors import DivergenceError
 from bilinear.lab.numerics.problem import Vector
 
@@ -51,32 +52,41 @@ def top_singular(matrix: Any, n: int = 1, *, seed: int = 0) -> SingularValues:
     Cost: some tens of products with the matrix and memory for some 60 vectors a side; for the Gram
         matrix O(side^3) time and O(side^2) memory.
     """
-    from scipy.sparse.linalg import ArpackError, svds
-
     n_rows, n_columns = matrix.shape
     side = min(n_rows, n_columns)
     n = min(n, side)
     if not n or not np.any(matrix.data):
         return SingularValues(np.zeros(n), np.eye(n_rows, n), np.eye(n_columns, n), 0.0)
+    scale = float(np.abs(matrix.data).max())  # squares of tiny values would be zero, of huge ones infinite
+    found = _scaled(matrix / scale, n, seed)
+    return replace(found, values=scale * found.values)
+
+
+def _scaled(matrix: Any, n: int, seed: int) -> SingularValues:
+    side = min(matrix.shape)
     if side <= _SMALL_SIDE or (n > side // 20 and side <= _GRAM_SIDE):
         return _by_gram(matrix, n)
     v0 = np.random.default_rng(seed).standard_normal(side)
     n_vectors = min(side - 1, max(2 * n + 1, 60))
+    wide = matrix.shape[0] <= matrix.shape[1]
+    rows = matrix if wide else matrix.T
     for tolerance in _TOLERANCES:
         try:
-            left, values, right = svds(
-                matrix, k=n, v0=v0, ncv=n_vectors, tol=np.sqrt(tolerance), maxiter=300, solver="arpack"
-            )
-        except ArpackError as error:
+            _, near = largest_eigen_by_products(
+                lambda x: rows @ (rows.T @ x), v0, n,
+                tolerance=tolerance, n_vectors=n_vectors, max_restarts=300,
+            )  # fmt: skip
+        except DivergenceError:
             if tolerance != _TOLERANCES[-1]:
                 continue
             if side <= _GRAM_SIDE:
                 return _by_gram(matrix, n)
-            raise DivergenceError(
-                f"Lanczos did not find {n} singular values of a {n_rows} x {n_columns} matrix: {error}"
-            ) from error
-        order = np.argsort(values)[::-1]
-        return SingularValues(values[order], left[:, order], right[order].T, tolerance)
+            raise
+        near, _ = np.linalg.qr(near)  # the vectors of clustered values are not quite orthogonal
+        far, values, turn = np.linalg.svd(rows.T @ near, full_matrices=False)
+        near = near @ turn.T
+        left, right = (near, far) if wide else (far, near)
+        return SingularValues(values, left, right, tolerance)
     raise AssertionError("unreachable")
 
 
@@ -85,18 +95,28 @@ def spectral_norm_by_gram(matrix: Any, *, at_most: int = _GRAM_SIDE) -> float | 
 
     Independent of Lanczos, and misses nothing. Cost: O(side^3) time, O(side^2) memory.
     """
-    return None if min(matrix.shape) > at_most else _by_gram(matrix, 1).bound
+    if min(matrix.shape) > at_most:
+        return None
+    if not np.any(matrix.data):
+        return 0.0
+    scale = np.abs(matrix.data).max()
+    largest = np.linalg.eigvalsh(_gram(matrix / scale))[-1]
+    return float(scale * np.sqrt(max(largest, 0.0)) * (1 + _GRAM_MARGIN))
 
 
 def _by_gram(matrix: Any, n: int) -> SingularValues:
-    from scipy.linalg import eigh
-
     wide = matrix.shape[0] <= matrix.shape[1]
     rows = matrix if wide else matrix.T
-    side = rows.shape[0]
-    values, near = eigh((rows @ rows.T).toarray(), subset_by_index=[side - n, side - 1])
-    sizes, near = np.sqrt(np.maximum(values[::-1], 0)), near[:, ::-1]
+    values, near = largest_eigen(_gram(matrix), n)
+    sizes = np.sqrt(np.maximum(values, 0))
     far = rows.T @ near
     lengths = np.linalg.norm(far, axis=0)
     far = far / np.where(lengths > 0, lengths, 1)
-    return SingularValues(sizes, *((near, far) if wide else (far, near)), _GRAM_MARGIN)
+    left, right = (near, far) if wide else (far, near)
+    return SingularValues(sizes, left, right, _GRAM_MARGIN)
+
+
+def _gram(matrix: Any) -> Vector:
+    """The products of all pairs of rows, or of columns where those are fewer."""
+    gram: Vector = (matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix).toarray()
+    return gram

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bilinear.eigen import symmetric_eigen
 from bilinear.lab.numerics.problem import Problem, Vector
 
 RANK_TOLERANCE = 1e-10
@@ -99,7 +100,7 @@ class Symmetries:
 
     @cached_property
     def _rotation(self) -> tuple[Vector, Vector]:
-        values, axes = np.linalg.eigh(self._square[0] + self._square[1])
+        values, axes = symmetric_eigen(self._square[0] + self._square[1])
         return np.maximum(values, 0), axes
 
     @cached_property
@@ -148,8 +149,8 @@ def _component_shifts(problem: Problem, size: int) -> Any:
 
 def _sylvester(left: Vector, right: Vector, target: Vector) -> NDArray[np.float64]:
     """The shortest A with left A + A right = target, for symmetric semidefinite left and right."""
-    a, x = np.linalg.eigh(left)
-    b, y = np.linalg.eigh(right)
+    a, x = symmetric_eigen(left)
+    b, y = symmetric_eigen(right)
     sums = np.maximum(a, 0)[:, None] + np.maximum(b, 0)[None, :]
     used = sums > RANK_TOLERANCE * max(sums.max(), 1e-300)
     inner = np.where(used, (x.T @ target @ y) / np.where(used, sums, 1), 0)
@@ -158,5 +159,5 @@ def _sylvester(left: Vector, right: Vector, target: Vector) -> NDArray[np.float6
 
 
 def _rank(square: Vector) -> int:
-    values = np.linalg.eigvalsh(square)
+    values = symmetric_eigen(square).values
     return int((values > RANK_TOLERANCE * max(values.max(initial=0), 1e-300)).sum())

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bilinear.data.interactions import Interactions
+from bilinear.eigen import symmetric_eigen
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.lab.proofs.certificate import CERTIFIED_GAP, Certificate, certificate, lower_bound, certificate_refusal
@@ -219,6 +220,6 @@ def _in_use(problem: Problem, at: Vector) -> Vector:
     u, v = parts.user_factors, parts.item_factors
     if not u.shape[1]:
         return at
-    squares, axes = np.linalg.eigh(u.T @ u + v.T @ v)
+    squares, axes = symmetric_eigen(u.T @ u + v.T @ v)
     axes = axes[:, squares > RANK_TOLERANCE * squares.max()]
     return problem.join(parts.mean, parts.user_biases, parts.item_biases, u @ axes, v @ axes)
