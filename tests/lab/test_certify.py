@@ -13,9 +13,7 @@ from test_certificate import convex_twin
 
 from bilinear.data.interactions import Interactions
 from bilinear.errors import ModelFileError, ParameterValueError
-from bilinear.lab.proofs.certify import Certified, Round, certify
-from bilinear.lab.numerics.problem import Problem
-from bilinear.lab.proofs.proof import load_proof, save_proof, verify
+from bilinear.lab import Certified, Problem, Round, certify, load_proof, save_proof, verify
 from bilinear.model.artifact import write_artifact
 from bilinear.model.link import Identity, Sigmoid
 from bilinear.model.parameters import Parameters

@@ -15,15 +15,16 @@ from lab_cases import (
 )
 
 from bilinear.errors import ParameterValueError
-from bilinear.lab.numerics.curvature import (
+from bilinear.lab import (
+    Hessian,
+    Problem,
+    Symmetries,
     balanced,
+    hessian_vector_product,
     imbalance,
     relative_gradient,
     smallest_curvature,
 )
-from bilinear.lab.numerics.hessian import Hessian, hessian_vector_product
-from bilinear.lab.numerics.problem import Problem
-from bilinear.lab.numerics.symmetries import Symmetries
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import second_derivative
 from bilinear.objective.objective import Objective

@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 from lab_cases import HIDDEN, SETTINGS, plain, random_objective
 
-from bilinear.kernels.second_order import hessian_product_pairs, pair_products, gradient_pairs
+from bilinear.kernels.second_order import gradient_pairs, hessian_product_pairs, pair_products
+from bilinear.lab import Hessian, Problem, polish, relative_gradient, smallest_curvature
 from bilinear.lab.numerics import two_threads
-from bilinear.lab.numerics.row_blocks import Blocks
-from bilinear.lab.numerics.curvature import relative_gradient, smallest_curvature
-from bilinear.lab.numerics.trust_region import descend
-from bilinear.lab.numerics.hessian import Hessian
-from bilinear.lab.numerics.polish import newton, polish
-from bilinear.lab.numerics.problem import Problem
+from bilinear.lab.numerics.polish import newton
+from bilinear.lab.numerics.row_blocks import RowBlocks
+from bilinear.lab.numerics.trust_region import trust_region_newton
 from bilinear.objective.penalties import L2
 
 
@@ -85,7 +83,7 @@ def test_two_threads_give_what_one_gives(rng: np.random.Generator, monkeypatch: 
     at, direction = rng.standard_normal((2, problem.size(4)))
     found = []
     for worth_it in (1e18, 0):
-        monkeypatch.setattr(halves, "_WORTH_IT", worth_it)
+        monkeypatch.setattr(two_threads, "_WORTH_IT", worth_it)
         hessian = Hessian(problem, at)
         found.append((hessian.times(direction), RowBlocks.of(hessian).solve(direction)))
     for one, two in zip(*found, strict=True):
@@ -111,7 +109,7 @@ def test_descent_leaves_a_saddle_that_it_starts_beside(rng: np.random.Generator)
     problem = plain(np.diag([5.0, 3.0, 2.0, 1.0]), 0.5)
     start = 1e-6 * rng.standard_normal(problem.size(1))
     assert relative_gradient(problem, start) > 0
-    found = descend(problem, start, tolerance=1e-9, max_products=10_000)
+    found = trust_region_newton(problem, start, tolerance=1e-9, max_products=10_000)
     assert found.value == pytest.approx(9.375, abs=1e-6)
 
 
@@ -141,6 +139,6 @@ def test_polishing_a_stationary_point_moves_nothing() -> None:
 def test_descent_stops_at_its_budget(rng: np.random.Generator) -> None:
     problem = Problem.of(random_objective("squared", rng, n_users=25, n_items=18), 0.3)
     start = rng.standard_normal(problem.size(4))
-    found = descend(problem, start, tolerance=0.0, max_products=7)
+    found = trust_region_newton(problem, start, tolerance=0.0, max_products=7)
     assert found.n_products == 7
     assert found.value < problem.value(start)

@@ -22,8 +22,8 @@ from bilinear.estimators.implicit_als import ImplicitALS
 from bilinear.estimators.item_knn import ItemKNN
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
-from bilinear.lab.reporting.matching import match
 from bilinear.lab.reporting.charts import dots, lines
+from bilinear.lab.reporting.matching import match_ratings
 
 FIXED: dict[str, Any] = {"n_factors": 3, "l2": 0.5, "l2_biases": 0.5, "validation_fraction": 0, "rng": 0}
 UNUSUAL = ("Hessian", "eigenvalue", "singular", "gradient", "spectral", "dual", "stationary", "Lanczos")
@@ -110,7 +110,7 @@ def test_held_out_ratings_in_the_same_table_are_found(table: Interactions) -> No
     rows = np.random.default_rng(0).permutation(table.n_ratings)
     train, rest = table.take(rows[20:]), table.take(rows[:20])
     model = bilinear.MatrixFactorization(**FIXED).fit(train)
-    matched = match(model, table)
+    matched = match_ratings(model, table)
     assert matched.exact
     assert matched.held_out is not None
     assert matched.held_out.n_ratings == 20
@@ -123,7 +123,7 @@ def test_held_out_ratings_in_the_same_table_are_found(table: Interactions) -> No
 def test_a_part_of_the_training_ratings_is_noted(table: Interactions) -> None:
     model = bilinear.MatrixFactorization(**FIXED).fit(table)
     part = table.take(np.arange(table.n_ratings - 7))
-    matched = match(model, part)
+    matched = match_ratings(model, part)
     assert (matched.n_missing, matched.n_extra, matched.n_changed) == (7, 0, 0)
     assert "7 training ratings are missing" in lab.report(model, part, max_products=5).sections[0].answer
 
@@ -133,7 +133,7 @@ def test_ratings_of_other_pairs_are_refused(table: Interactions) -> None:
     half = table.n_ratings // 2
     model = bilinear.MatrixFactorization(**FIXED).fit(table.take(rows[:half]))
     with pytest.raises(DataError, match="only 0 are of pairs"):
-        match(model, table.take(rows[half:]))
+        match_ratings(model, table.take(rows[half:]))
 
 
 def test_clicks_have_no_rating_to_measure(table: Interactions) -> None:
@@ -203,7 +203,7 @@ def test_study_holds_out_the_latest_ratings(table: Interactions) -> None:
         table.users, table.items, table.ratings, times, table.user_vocabulary, table.item_vocabulary
     )
     model = bilinear.MatrixFactorization(**FIXED).fit(timed)
-    found = lab.study(model, timed)
+    found = lab.held_out_study(model, timed)
     assert "later than all others" in found.how
     assert len(found.epochs) == len(model.history_.epochs)
     train = [point.train for point in found.epochs]
@@ -213,7 +213,7 @@ def test_study_holds_out_the_latest_ratings(table: Interactions) -> None:
     assert [point.at for point in found.sizes] == sorted({0, 1, 2, 4, 3, 6})
     assert found.penalties is not None
     assert all(point.later_rmse is not None for point in found.penalties.points)
-    without = lab.study(model, table)
+    without = lab.held_out_study(model, table)
     assert without.epochs[0].later is None
     assert "later" not in without.how
 

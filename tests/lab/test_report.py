@@ -15,8 +15,8 @@ from bilinear.errors import ParameterValueError
 from bilinear.estimators.base import RatingModel
 from bilinear.estimators.baselines import BiasModel, GlobalMean
 from bilinear.estimators.matrix_factorization import MatrixFactorization
-from bilinear.lab.generalisation import effective_rank, factor_curve, l2_curve, permuted_control, rmse
-from bilinear.lab.reporting.report import report, objective_mismatch
+from bilinear.lab import effective_rank, factor_curve, l2_curve, objective_mismatch, permuted_control, report
+from bilinear.lab.numerics.summaries import rmse
 from bilinear.model.link import Identity, Link, Sigmoid
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import SquaredError

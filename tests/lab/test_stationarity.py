@@ -13,10 +13,8 @@ import pytest
 from lab_cases import HIDDEN, SETTINGS, plain, random_objective, random_parameters, random_table, table_of
 from numpy.typing import NDArray
 
-from bilinear.lab.proofs.certify import certify
-from bilinear.lab.numerics.polish import polish
-from bilinear.lab.numerics.problem import Problem
-from bilinear.lab.endpoint import Verdict, diagnose_endpoint
+from bilinear.lab import Problem, certify, diagnose_endpoint, polish
+from bilinear.lab.endpoint import Verdict
 from bilinear.model.link import Identity, Sigmoid
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import CrossEntropy, SquaredError
@@ -85,7 +83,7 @@ def sigmoid_origin(share: float) -> Case:
     table = random_table(np.random.default_rng(5), 8, 6, 0.8)
     loss, link = SETTINGS["sigmoid squared"]
     free = Problem.of(Objective(loss, link, L2(1, 1, 0), table), 0.0, has_biases=False)
-    norm = np.linalg.norm(free.matrix(free.slopes(np.zeros(table.n_ratings))).toarray(), 2)
+    norm = np.linalg.norm(free.matrix(free.loss_gradient(np.zeros(table.n_ratings))).toarray(), 2)
     objective = Objective(loss, link, L2(share * norm, 1, 0), table)
     problem = Problem.of(objective, 0.0, has_biases=False)
     return point(problem, problem.zeros(2))
@@ -161,7 +159,7 @@ def without_factors(name: str, l2_times: float, n_factors: int) -> Case:
     given = NORMALISATIONS[name]()
     parts = given.parts(polish(given, given.zeros(0)).at)
     at = given.join(*parts[:3], *(np.zeros((n, n_factors)) for n in (given.n_users, given.n_items)))
-    norm = np.linalg.norm(given.matrix(given.slopes(given.scores(at))).toarray(), 2)
+    norm = np.linalg.norm(given.matrix(given.loss_gradient(given.scores(at))).toarray(), 2)
     return point(replace(given, l2=l2_times * float(norm)), at)
 
 

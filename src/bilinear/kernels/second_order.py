@@ -34,12 +34,12 @@ def gradient_pairs(users, items, entries, u, v, out_u, out_v):  # type: ignore[n
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def hessian_product_pairs(  # type: ignore[no-untyped-def]
-    users, items, scales, bends, slopes, u, v, du, dv, dz, out_u, out_v
+    users, items, scales, curvatures, gradients, u, v, du, dv, dz, out_u, out_v
 ):  # fmt: skip
     """One pass of the Hessian of sum_n loss(z_n), z_n = ... + scales[n] <u, v>, along (du, dv).
 
-    dz holds the biases' change of the scores and becomes bends * (the whole change);
-    out_u, out_v receive the sums over pairs of bends * dz * scales * v + slopes * scales * dv.
+    dz holds the biases' change of the scores and becomes curvatures * (the whole change);
+    out_u, out_v receive the sums over pairs of curvatures * dz * scales * v + gradients * scales * dv.
     """
     k = u.shape[1]
     for n in range(len(users)):
@@ -48,8 +48,8 @@ def hessian_product_pairs(  # type: ignore[no-untyped-def]
         total = 0.0
         for f in range(k):
             total += p[f] * dq[f] + dp[f] * q[f]
-        dz[n] = bends[n] * (dz[n] + scales[n] * total)
-        h, g = scales[n] * dz[n], scales[n] * slopes[n]
+        dz[n] = curvatures[n] * (dz[n] + scales[n] * total)
+        h, g = scales[n] * dz[n], scales[n] * gradients[n]
         left, right = out_u[a], out_v[b]
         for f in range(k):
             left[f] += h * q[f] + g * dq[f]

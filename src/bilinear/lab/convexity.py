@@ -52,7 +52,7 @@ class Convexity:
 
     @property
     def witnessed(self) -> bool:
-        """Whether the model, the model with negated factors and their midpoint prove that it is not convex."""
+        """Whether the model, its negated factors and their midpoint prove that it is not convex."""
         return self.loss_between > max(self.loss, self.loss_flipped) + _ROUNDING * abs(self.loss)
 
     @property
@@ -72,7 +72,8 @@ class Convexity:
     def __str__(self) -> str:
         if self.witnessed:
             return (
-                f"not convex: the model and the model with negated factors have the objective {self.loss:.6g}, "
+                "not convex: the model and the model with negated factors have the objective "
+                f"{self.loss:.6g}, "
                 f"halfway between them it is {self.loss_between:.6g}"
             )
         return "no witness against convexity: without its factors the model is no worse"
@@ -246,7 +247,9 @@ def factor_slice(problem: Problem, at: Vector, *, reach: float = 1.5, n: int = 2
     return plane_slice(problem, empty, first, second, steps, steps)
 
 
-def plane_slice(problem: Problem, origin: Vector, first: Vector, second: Vector, a: Vector, b: Vector) -> PlaneSlice:
+def plane_slice(
+    problem: Problem, origin: Vector, first: Vector, second: Vector, a: Vector, b: Vector
+) -> PlaneSlice:
     """The objective at origin + a[i] first + b[j] second, exactly.
 
     The scores are quadratic in a plane, so six vectors of scores give all of them.
@@ -345,7 +348,10 @@ class LossConvexity(Instrument):
             "CrossEntropy never has",
             found.to_dict(),
             (
-                ("loss of the model, and with all factors negated", f"{found.loss:,.6g}, {found.loss_flipped:,.6g}"),
+                (
+                    "loss of the model, and with all factors negated",
+                    f"{found.loss:,.6g}, {found.loss_flipped:,.6g}",
+                ),
                 ("loss halfway, where the factors cancel", f"{found.loss_between:,.6g}"),
                 ("random chords below the loss, of", f"{found.n_above}, {found.n_chords}"),
                 ("the same with one side held fixed", f"{found.n_half_above}, {found.n_half_chords}"),

@@ -31,7 +31,7 @@ Verdict = Literal[
 ]
 
 NEAR = 0.01
-"""A polished point whose scores moved by more than this share says nothing about the point it started from."""
+"""A polished point whose scores moved by more than this share does not describe its start."""
 _GROWTH = 1.1  # of the norm from one checkpoint to the next, where the weights diverge
 _CHECKPOINTS = 4  # each at a hundredth of the gradient before
 _CHECKPOINT_PRODUCTS = 1000
@@ -234,7 +234,8 @@ def sentence(found: Endpoint) -> str:
             f"lower cannot be proved here: {after.refusal}."
         )
     return (
-        "Training ended where the loss falls in no direction to second order and is flat in some: it may be a "
+        "Training ended where the loss falls in no direction to second order and is flat in some: it may "
+        "be a "
         "minimum, which is not certified."
     )
 
@@ -318,9 +319,9 @@ class TrainingEndpoint(Instrument):
             interval = f"{reported.rmse:.4f} [{reported.low:.4f}, {reported.high:.4f}]"
             facts.insert(0, ("held-out RMSE in the model's own report", interval))
         next_step = _AFTER[found.verdict]
-        if found.verdict == "not converged" and found.polished.distance <= NEAR:
-            if not found.polished.stationary:
-                next_step = "repeat it with more Hessian products: the point is near rest, of an unknown kind"
+        near = found.polished.distance <= NEAR and not found.polished.stationary
+        if near and found.verdict == "not converged":
+            next_step = "repeat it with more Hessian products: the point is near rest, of an unknown kind"
         return self.section(
             " ".join([sentence(found), *notes]),
             next_step,
@@ -385,9 +386,11 @@ _AFTER = {
     "loss; what is left to tune is the penalty, for the error on new ratings",
     "rank-limited": "more epochs will not help; add factors only if the error on new ratings falls with them",
     "minimum": "nothing, or compare other starts: another minimum may be lower",
-    "strict saddle": "continue training along the direction that was found, or start with larger random factors",
+    "strict saddle": "continue training along the direction that was found, or start with larger random "
+    "factors",
     "second-order point": "raise the L2 a little, which removes flat directions",
-    "not converged": "judge it by the error on new ratings; train for more epochs, or with a learning rate that "
+    "not converged": "judge it by the error on new ratings; train for more epochs, or with a learning "
+    "rate that "
     "falls to zero, only while that error still falls",
     "no minimiser": "set an L2 above zero for factors and biases",
 }

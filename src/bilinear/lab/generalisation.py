@@ -35,7 +35,12 @@ class Generalisation(Instrument):
         if context.study:
             context.on_progress("training again on a part of the ratings: epochs, factors, penalties")
             study = held_out_study(model, context.train, seed=context.seed)
-        parameters, history, test, reported = model.parameters_, model.history_, context.test, context.reported
+        parameters, history, test, reported = (
+            model.parameters_,
+            model.history_,
+            context.test,
+            context.reported,
+        )
         train_rmse = rmse(parameters, model.link_, context.train)
         test_rmse = None if test is None else model.evaluate(test).rmse.value
         rank = effective_rank(parameters)
@@ -77,7 +82,12 @@ class Generalisation(Instrument):
         if control is not None:
             picture += _control_picture(control)
         return self.section(
-            answer, next_step, evidence, facts, picture=picture, measured={"permuted": control, "study": study}
+            answer,
+            next_step,
+            evidence,
+            facts,
+            picture=picture,
+            measured={"permuted": control, "study": study},
         )
 
     def _of_a_ranking_model(self, context: Context) -> Section:

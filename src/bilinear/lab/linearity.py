@@ -123,7 +123,9 @@ def measure_linearity(
     rng = np.random.default_rng(seed)
     rows = np.arange(interactions.n_ratings)
     if not len(rows):
-        raise ParameterValueError(f"{interactions.source}: expected at least one interaction to look up, got none")
+        raise ParameterValueError(
+            f"{interactions.source}: expected at least one interaction to look up, got none"
+        )
     if len(rows) > n_rows:
         rows = np.sort(rng.choice(len(rows), n_rows, replace=False))
     users, items = interactions.users[rows], interactions.items[rows]
@@ -302,9 +304,11 @@ class ScoreLinearity(Instrument):
         model, parameters = context.rating_model, context.model.dot_product()
         if parameters is None:
             answer = (
-                "Yes: a user's scores are the user's row of interactions times a table of weights between items."
+                "Yes: a user's scores are the user's row of interactions times a table of weights between "
+                "items."
                 if context.training == "closed form"
-                else f"The lab cannot say: the scores of a {type(context.model).__name__} are not a dot product "
+                else f"The lab cannot say: the scores of a {type(context.model).__name__} are not a dot "
+                "product "
                 "of a user and an item."
             )
             return self.section(answer, "nothing: there are no factors to interpret", {})

@@ -1,4 +1,4 @@
-"""Do other starts find the same model? Runs compared before and after rotating their factors onto each other."""
+"""Do other starts find the same model? Runs compared before and after rotating their factors."""
 
 from __future__ import annotations
 
@@ -92,7 +92,8 @@ class SeedComparison:
     def __str__(self) -> str:
         return (
             f"{len(self.losses)} starts end at losses {min(self.losses):.6g} to {max(self.losses):.6g}; "
-            f"two of them agree on {self.same_top_10:.0%} of a user's top {_LIST}; the barrier between them is "
+            f"two of them agree on {self.same_top_10:.0%} of a user's top {_LIST}; the barrier between "
+            "them is "
             f"{self.barrier:.4g} high, after rotating the factors {self.barrier_aligned:.4g}"
         )
 

@@ -1,4 +1,4 @@
-"""Second derivatives of the training objective, known by their products with vectors."""
+"""Second derivatives of the training objective, by their products with vectors."""
 
 from __future__ import annotations
 
@@ -8,27 +8,46 @@ from functools import cached_property
 import numpy as np
 
 from bilinear.errors import ParameterValueError
-from bilinear.lab.numerics.two_threads import both, middle
 from bilinear.lab.numerics.problem import Problem, Vector
+from bilinear.lab.numerics.two_threads import run_both, split_row
 from bilinear.model.parameters import Parameters
 from bilinear.objective.objective import Objective
 
 
 def hessian_vector_product(objective: Objective, at: Parameters, direction: Parameters) -> Parameters:
-    """Curvature of the training objective along `direction`, the global mean held fixed.
+    """The Hessian of the training objective times a direction, with the global mean fixed.
+
+    Cost: O(n_ratings * n_factors) time, without an n_users x n_items array. Source:
+    docs/theory/curvature.md.
 
     Args:
-        at, direction: Parameters of equal shape; user_factors is (n_users, n_factors).
+        objective: The training objective.
+        at: Parameters; user_factors is (n_users, n_factors).
+        direction: Parameters of equal shape.
+
     Returns:
         Parameters in float64, in loss units per squared parameter unit; its global_mean is 0.
+
     Raises:
-        ParameterValueError: `direction` does not match `at`.
-    Cost: O(n_ratings * n_factors) time, no n_users x n_items array.
-    Source: docs/theory/curvature.md.
+        ParameterValueError: `direction` and `at` differ in shape.
+
+    Examples:
+        >>> import numpy as np
+        >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
+        >>> from bilinear.model.parameters import Parameters
+        >>> from bilinear.objective.objective import Objective
+        >>> ratings = synthetic_ratings(100, 10, 8, rng=0)
+        >>> objective = Objective(SquaredError(), Identity(1, 5), lab.L2(2.0, 2.0, 0.0), ratings)
+        >>> at, direction = Parameters.zeros(ratings.shape, 1), Parameters.zeros(ratings.shape, 1)
+        >>> direction.user_factors[0] = 1
+        >>> lab.hessian_vector_product(objective, at, direction).user_factors[0]
+        array([2.])
     """
     shapes = [{name: a.shape for name, a in p.arrays().items()} for p in (at, direction)]
     if shapes[0] != shapes[1]:
-        raise ParameterValueError(f"the direction has shapes {shapes[1]}, the point {shapes[0]}")
+        raise ParameterValueError(
+            f"direction: expected the shapes of the point, {shapes[0]}, got {shapes[1]}"
+        )
     problem = Problem.of(objective, at.global_mean)
     product = problem.unpack(Hessian(problem, problem.pack(at)).times(problem.pack(direction)))
     l2 = objective.penalty
@@ -38,7 +57,7 @@ def hessian_vector_product(objective: Objective, at: Parameters, direction: Para
         ("item", objective.item_counts, problem.item_rows, problem.item_scales),
     ):
         biases, factors = product.arrays()[f"{name}_biases"], product.arrays()[f"{name}_factors"]
-        biases[rows] *= scales**2  # natural coordinates, back
+        biases[rows] *= scales**2  # back from natural coordinates
         factors[rows] *= scales[:, None] ** 2
         rest = counts == 0
         weights = l2.row_weights(counts[rest])
@@ -49,7 +68,25 @@ def hessian_vector_product(objective: Objective, at: Parameters, direction: Para
 
 @dataclass(frozen=True, eq=False)
 class Hessian:
-    """The matrix of second derivatives at a point, known by its products with vectors."""
+    """The matrix of second derivatives at a point, by its products with vectors.
+
+    Attributes:
+        problem: The objective.
+        at: A flat vector.
+
+    Examples:
+        >>> import numpy as np
+        >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
+        >>> from bilinear.objective.objective import Objective
+        >>> ratings = synthetic_ratings(100, 10, 8, rng=0)
+        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(1, 5), lab.L2(1, 1), ratings), 3.5)
+        >>> at, direction = np.random.default_rng(0).standard_normal((2, problem.size(2)))
+        >>> product = lab.Hessian(problem, at).times(direction)
+        >>> step = 1e-6 * direction
+        >>> difference = (problem.gradient(at + step) - problem.gradient(at - step)) / 2e-6
+        >>> bool(np.allclose(product, difference, rtol=1e-5, atol=1e-5))
+        True
+    """
 
     problem: Problem
     at: Vector
@@ -64,14 +101,20 @@ class Hessian:
         if problem.free_mean:
             dz += change.mean[0]
         out_u, out_v = np.zeros_like(here.user_factors), np.zeros_like(here.item_factors)
-        columns = (problem.users, problem.items, problem.inverse_scales, self.bends, self.slopes)
+        columns = (
+            problem.users,
+            problem.items,
+            problem.inverse_scales,
+            self.loss_curvature,
+            self.loss_gradient,
+        )
         factors = (*here[3:], *change[3:])
         starts = problem.by_user[0]
-        half = starts[middle(starts, problem.n_ratings * here.user_factors.shape[1])]
-        if half:
+        split = starts[split_row(starts, problem.n_ratings * here.user_factors.shape[1])]
+        if split:
             other_v = np.zeros_like(out_v)
-            first, second = slice(None, half), slice(half, None)  # at the border between two users
-            both(
+            first, second = slice(None, split), slice(split, None)  # at the border between two users
+            run_both(
                 hessian_product_pairs,
                 (*(column[first] for column in columns), *factors, dz[first], out_u, out_v),
                 (*(column[second] for column in columns), *factors, dz[second], out_u, other_v),
@@ -82,14 +125,14 @@ class Hessian:
         return problem.adjoint(dz, out_u, out_v, direction)
 
     def diagonal(self) -> Vector:
-        """The diagonal of the Gauss-Newton part with the penalty: positive where either is."""
+        """The diagonal of the Gauss-Newton matrix with the penalty: positive where either is."""
         problem, parts = self.problem, self.problem.parts(self.at)
-        bends = problem.weights * problem.loss.curvature(self.scores, problem.ratings, problem.link)
+        loss_curvature = problem.weights * problem.loss.curvature(self.scores, problem.ratings, problem.link)
         s, t = problem.user_scales, problem.item_scales
-        squares = problem.matrix(bends * problem.inverse_scales)
-        b, c = problem.row_sums(bends)
+        squares = problem.matrix(loss_curvature * problem.inverse_scales)
+        b, c = problem.row_sums(loss_curvature)
         return problem.join(
-            bends.sum(),
+            loss_curvature.sum(),
             b / s + problem.l2_biases,
             c / t + problem.l2_biases,
             squares @ parts.item_factors**2 + problem.l2,
@@ -98,12 +141,15 @@ class Hessian:
 
     @cached_property
     def scores(self) -> Vector:
+        """(n_ratings,) scores at the point."""
         return self.problem.scores(self.at)
 
     @cached_property
-    def slopes(self) -> Vector:
-        return self.problem.slopes(self.scores)
+    def loss_gradient(self) -> Vector:
+        """(n_ratings,) first derivatives of the weighted losses by the scores."""
+        return self.problem.loss_gradient(self.scores)
 
     @cached_property
-    def bends(self) -> Vector:
-        return self.problem.bends(self.scores)
+    def loss_curvature(self) -> Vector:
+        """(n_ratings,) second derivatives of the weighted losses by the scores."""
+        return self.problem.loss_curvature(self.scores)

@@ -1,8 +1,8 @@
-"""From where training ended to the stationary point beside it, in float64.
+"""The stationary point near the end of training, in float64.
 
 Near a stationary point of any kind, Newton steps on the gradient lead to that point, be it a
-minimum or a saddle. From further away, a trust-region Newton method descends. The distance moved
-says whether the result still speaks for the point it began at.
+minimum or a saddle point. From further away, a trust-region Newton method descends. The distance
+moved says whether the result still describes the point it started from.
 """
 
 from __future__ import annotations
@@ -11,31 +11,38 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bilinear.lab.numerics.row_blocks import Blocks
 from bilinear.lab.numerics.curvature import principal_axes, relative_gradient
-from bilinear.lab.numerics.trust_region import descend
 from bilinear.lab.numerics.hessian import Hessian
 from bilinear.lab.numerics.problem import Problem, Vector
+from bilinear.lab.numerics.row_blocks import RowBlocks
 from bilinear.lab.numerics.symmetries import Symmetries
+from bilinear.lab.numerics.trust_region import trust_region_newton
 
 STATIONARY = 1e-10
 """A relative gradient up to which a point counts as stationary."""
 _NEAR = 1e-4  # relative gradient up to which Newton steps are tried before any descent
-_FAR = 0.01  # a Newton step that moves the scores by more than this share is not to a point nearby
+_FAR = 0.01  # a Newton step that moves the scores by more than this share does not lead to a point nearby
 _NEWTON_STEPS = 12
 
 
 @dataclass(frozen=True, eq=False)
 class Polished:
-    """A point after polishing, and what that took.
+    """A point after polishing, and the work it took.
 
     Attributes:
-        at: the flat vector.
-        loss_before, loss; gradient_before, gradient: objective and relative gradient.
-        distance: root mean square change of the scores of rated pairs over their spread
-            around the global mean.
-        norm_before, norm: |weights| in natural coordinates, of U and V balanced against each other.
-        n_products: Hessian products that were needed.
+        at: The flat vector.
+        loss_before: The objective before polishing.
+        loss: The objective after polishing.
+        gradient_before: The relative gradient before polishing.
+        gradient: The relative gradient after polishing.
+        distance: Root mean square change of the scores of rated pairs over their spread around the
+            global mean.
+        norm_before: `|weights|` before, in natural coordinates, with U and V balanced.
+        norm: The same after polishing.
+        n_products: Hessian products used.
+
+    Examples:
+        See `polish`.
     """
 
     at: Vector
@@ -55,13 +62,30 @@ class Polished:
 
 
 def polish(problem: Problem, at: Vector, *, max_products: int = 5000) -> Polished:
-    """The stationary point beside `at`, if `max_products` Hessian products lead there.
+    """The stationary point near `at`, if `max_products` Hessian products lead there.
 
-    Cost: O(n_ratings * n_factors) a product; memory for some ten flat vectors and, up to a
-        limit, one factored block for each row.
+    Cost: O(n_ratings * n_factors) a product; memory for some ten flat vectors and, up to a limit, one
+    factored block for each row.
+
+    Args:
+        problem: The objective.
+        at: A flat vector.
+        max_products: Hessian products, at most.
+
+    Returns:
+        The point reached, stationary or not.
+
+    Examples:
+        >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
+        >>> from bilinear.objective.objective import Objective
+        >>> ratings = synthetic_ratings(100, 10, 8, rng=0)
+        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(1, 5), lab.L2(1, 1), ratings), 3.5)
+        >>> found = lab.polish(problem, problem.zeros(2))
+        >>> found.stationary, found.loss < found.loss_before
+        (True, True)
     """
-    loss, slope = problem.value_and_gradient(at)
-    before = relative_gradient(problem, at, slope)
+    loss, full_gradient = problem.value_and_gradient(at)
+    before = relative_gradient(problem, at, full_gradient)
     found, gradient, used = at, before, 0
     if STATIONARY < before <= _NEAR:
         near, gradient, used = newton(problem, at, max_products=max_products)
@@ -70,7 +94,7 @@ def polish(problem: Problem, at: Vector, *, max_products: int = 5000) -> Polishe
         else:
             gradient = before
     if gradient > STATIONARY:
-        descent = descend(problem, at, tolerance=1e-8, max_products=max(max_products - used, 1))
+        descent = trust_region_newton(problem, at, tolerance=1e-8, max_products=max(max_products - used, 1))
         used += descent.n_products
         found, gradient = descent.at, descent.gradient
         if gradient <= _NEAR or used < max_products:
@@ -91,10 +115,10 @@ def polish(problem: Problem, at: Vector, *, max_products: int = 5000) -> Polishe
 
 
 def newton(problem: Problem, at: Vector, *, max_products: int) -> tuple[Vector, float, int]:
-    """Newton steps on the gradient while each shortens it; (point, relative gradient, products used).
+    """Newton steps on the gradient while each reduces it; (point, relative gradient, products used).
 
-    MINRES solves for the step on the complement of the symmetries, so that saddles attract like
-    minima and flat directions are not walked along.
+    MINRES solves for the step on the complement of the symmetries, so that the iteration converges to
+    saddle points as to minima and does not move along flat directions.
     """
     gradient, used = relative_gradient(problem, at), 0
     for _ in range(_NEWTON_STEPS):
@@ -119,10 +143,10 @@ def _newton_step(problem: Problem, at: Vector, tolerance: float, most: int) -> t
     def times(x: Vector) -> Vector:
         nonlocal n_products
         n_products += 1
-        return symmetries.without(hessian.times(x.ravel()))  # x comes out of `precondition`
+        return symmetries.without(hessian.times(x.ravel()))  # x is a result of `precondition`
 
     def precondition(x: Vector) -> Vector:
-        return symmetries.without(blocks.solve(x.ravel()))  # and x here out of `times`
+        return symmetries.without(blocks.solve(x.ravel()))  # and x here is a result of `times`
 
     size = (len(at), len(at))
     step, _ = minres(
@@ -143,7 +167,7 @@ def distance(problem: Problem, first: Vector, second: Vector) -> float:
 
 
 def norm(problem: Problem, at: Vector) -> float:
-    """|weights| with U and V balanced: the smallest norm that has these scores."""
+    """|weights| with U and V balanced: the smallest norm with these scores."""
     parts = problem.parts(at)
     squares = 2 * float(principal_axes(parts.user_factors, parts.item_factors)[2].sum())
     squares += float(parts.user_biases @ parts.user_biases + parts.item_biases @ parts.item_biases)

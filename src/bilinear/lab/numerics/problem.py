@@ -1,10 +1,10 @@
-"""The training objective as the lab sees it: float64, rated rows only, natural coordinates.
+"""The training objective of the lab: float64, rated rows only, natural coordinates.
 
     L = sum_n w_n loss(z_n, r_n) + l2/2 (|U|^2 + |V|^2) + l2_biases/2 (|b|^2 + |c|^2)
     z_n = mean + b_u/s_u + c_i/s_i + <U_u, V_i>/(s_u s_i)
 
-Each row of weights is stretched by its scale s (the root of its penalty weight), which makes the
-penalty of every normalisation the plain one. What theory says of plain L2 then holds word for word
+Each row of weights is multiplied by its scale s (the root of its penalty weight), which turns the
+penalty of every normalisation into plain L2. Theorems on plain L2 then hold as they are
 (docs/theory/certificate.md); signs of curvatures are the same in any coordinates.
 """
 
@@ -42,19 +42,39 @@ class Parts(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A training objective over flat float64 vectors `(mean?, biases?, U, V)`.
-
-    Attributes:
-        users, items: (n_ratings,) compact rows, sorted by user; every row has a rating.
-        ratings, weights: (n_ratings,) targets and the weight of each one's loss.
-        user_scales (n_users,), item_scales (n_items,): see above; positive.
-        user_rows, item_rows: the row of the table that each compact row is.
-        shape: (n_users, n_items) of the table.
-        mean: the fixed global mean, or where a free one starts.
-        has_biases, free_mean: whether these are optimised; a mean is never penalised.
+    """A training objective over flat float64 vectors `(mean?, biases?, U, V)` in natural coordinates.
 
     Cost of value, gradient and a Hessian product: O(n_ratings * n_factors) time and
     O(n_ratings + (n_users + n_items) * n_factors) memory; never an n_users x n_items array.
+
+    Attributes:
+        loss: Of one rating.
+        link: From score to prediction.
+        users: (n_ratings,) compact user rows, ascending; every row has a rating.
+        items: (n_ratings,) compact item rows.
+        ratings: (n_ratings,) targets.
+        weights: (n_ratings,) weight of each rating's loss.
+        l2: Penalty of the factors.
+        l2_biases: Penalty of the biases.
+        user_scales: (n_users,) positive factors between natural coordinates and weights.
+        item_scales: (n_items,) likewise.
+        user_rows: (n_users,) the table row of each compact row.
+        item_rows: (n_items,) likewise.
+        shape: (n_users, n_items) of the table.
+        mean: The fixed global mean, or the start of a free one.
+        has_biases: Whether biases are part of the model.
+        free_mean: Whether the global mean is optimised; it is never penalised.
+
+    Examples:
+        >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
+        >>> from bilinear.objective.objective import Objective
+        >>> ratings = synthetic_ratings(100, 10, 8, rng=0)
+        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(1, 5), lab.L2(1, 1), ratings), 3.5)
+        >>> at = problem.zeros(2)
+        >>> at.shape == (problem.size(2),), problem.value(at) > 0
+        (True, True)
+        >>> problem.unpack(at).user_factors.shape == (ratings.n_users, 2)
+        True
     """
 
     loss: Loss
@@ -88,15 +108,24 @@ class Problem:
         """The objective with its global mean fixed at `mean`, or free.
 
         Args:
-            has_biases: False takes the biases out of the model.
-            weights: weight of each rating's loss; 2 / n_ratings makes `SquaredError` the mean
+            objective: The training objective.
+            mean: The global mean.
+            has_biases: False removes the biases from the model.
+            free_mean: Whether the mean is optimised, from `mean` on.
+            weights: Weight of each rating's loss; 2 / n_ratings makes `SquaredError` the mean
                 squared error.
-            l2_sides: an L2 of user factors and one of item factors, instead of `penalty.factors`;
+            l2_sides: The L2 of user factors and that of item factors, instead of `penalty.factors`;
                 biases are then penalised in the same proportion.
+
+        Returns:
+            The problem.
+
+        Raises:
+            ParameterValueError: There are no ratings, or an entry of `l2_sides` is not positive.
         """
         table, penalty = objective.interactions, objective.penalty
         if not table.n_ratings:
-            raise ParameterValueError(f"{table.source} has no ratings, so there is no objective to study")
+            raise ParameterValueError(f"{table.source}: expected ratings to make an objective of, got none")
         user_rows, users = _compact(objective.user_counts, table.users)
         item_rows, items = _compact(objective.item_counts, table.items)
         user_scales = np.sqrt(penalty.row_weights(objective.user_counts[user_rows]))
@@ -104,7 +133,7 @@ class Problem:
         l2 = penalty.factors
         if l2_sides is not None:
             if min(l2_sides) <= 0:
-                raise ParameterValueError(f"l2_sides={l2_sides}; two positive numbers")
+                raise ParameterValueError(f"l2_sides: expected two positive numbers, got {l2_sides}")
             l2 = float(np.sqrt(l2_sides[0] * l2_sides[1]))
             user_scales = user_scales * np.sqrt(l2_sides[0] / l2)
             item_scales = item_scales * np.sqrt(l2_sides[1] / l2)
@@ -129,20 +158,22 @@ class Problem:
 
     @property
     def n_users(self) -> int:
-        """Users with ratings."""
+        """Number of users with ratings."""
         return len(self.user_rows)
 
     @property
     def n_items(self) -> int:
-        """Items with ratings."""
+        """Number of items with ratings."""
         return len(self.item_rows)
 
     @property
     def n_ratings(self) -> int:
+        """Number of ratings."""
         return len(self.ratings)
 
     @property
     def convex_in_score(self) -> bool:
+        """Whether the loss is convex in the score, for every rating."""
         return self.loss.convex_in_score(self.link)
 
     def size(self, n_factors: int) -> int:
@@ -151,12 +182,12 @@ class Problem:
         return int(self.free_mean) + rows * (int(self.has_biases) + n_factors)
 
     def n_factors(self, vector: Vector) -> int:
-        """How many factors a flat vector has."""
+        """Number of factors of a flat vector."""
         rows = self.n_users + self.n_items
         return (len(vector) - int(self.free_mean)) // rows - int(self.has_biases)
 
     def zeros(self, n_factors: int) -> Vector:
-        """The origin; a free mean starts at `mean`."""
+        """The origin; a free mean is `mean` there."""
         vector = np.zeros(self.size(n_factors))
         vector[: int(self.free_mean)] = self.mean
         return vector
@@ -170,23 +201,30 @@ class Problem:
         return Parts(mean, b, c, u.reshape(m, k), v.reshape(n, k))
 
     def join(self, mean: Any, b: Any, c: Any, u: Vector, v: Vector) -> Vector:
-        """The flat vector of parts in natural coordinates; what the problem lacks is left out."""
+        """The flat vector of parts in natural coordinates, without those that the problem does not have."""
         parts = [np.atleast_1d(mean)] if self.free_mean else []
         parts += [b, c] if self.has_biases else []
         return np.concatenate([*parts, u.ravel(), v.ravel()])
 
     def pack(self, parameters: Parameters) -> Vector:
-        """Parameters of the table's shape as a flat vector; rows without ratings are left out."""
+        """Parameters of the table's shape as a flat vector; rows without ratings are left out.
+
+        Raises:
+            ParameterValueError: Shape, biases or global mean differ from those of the problem.
+        """
         if (parameters.n_users, parameters.n_items) != self.shape:
             raise ParameterValueError(
-                f"the parameters are for {parameters.n_users} x {parameters.n_items} rows, the ratings for "
-                f"{self.shape[0]} x {self.shape[1]}; use the table that the model was trained on"
+                f"parameters: expected {self.shape[0]} x {self.shape[1]} rows as in the ratings, got "
+                f"{parameters.n_users} x {parameters.n_items}; use the table that the model was trained on"
             )
         if not self.has_biases and (parameters.user_biases.any() or parameters.item_biases.any()):
-            raise ParameterValueError("the parameters have biases, which this problem leaves out")
+            raise ParameterValueError(
+                "parameters: expected zero biases, as this problem has none, got others"
+            )
         if not self.free_mean and parameters.global_mean != self.mean:
             raise ParameterValueError(
-                f"the parameters have the global mean {parameters.global_mean:g}, the problem {self.mean:g}"
+                f"parameters: expected the global mean {self.mean:g} of the problem, got "
+                f"{parameters.global_mean:g}"
             )
         wide = parameters.astype(np.float64)
         s, t = self.user_scales, self.item_scales
@@ -219,7 +257,7 @@ class Problem:
         return self.mean_of(vector) + self.bias_scores(parts) + self.products(parts)
 
     def products(self, parts: Parts) -> Vector:
-        """(n_ratings,) <U_u, V_i> / (s_u s_i): the factors' share of the score."""
+        """(n_ratings,) <U_u, V_i> / (s_u s_i): the factors' part of the score."""
         return self.pair_products(parts.user_factors, parts.item_factors)
 
     def pair_products(self, user_factors: Vector, item_factors: Vector) -> Vector:
@@ -244,32 +282,32 @@ class Problem:
         parts = self.parts(vector)
         return 0.5 * self.l2 * _squares(*parts[3:]) + 0.5 * self.l2_biases * _squares(*parts[1:3])
 
-    def slopes(self, scores: Vector) -> Vector:
+    def loss_gradient(self, scores: Vector) -> Vector:
         """(n_ratings,) w_n d loss / d score: the entries of G."""
-        slopes: Vector = self.weights * self.loss.gradient(scores, self.ratings, self.link)
-        return slopes
+        gradient: Vector = self.weights * self.loss.gradient(scores, self.ratings, self.link)
+        return gradient
 
-    def bends(self, scores: Vector) -> Vector:
+    def loss_curvature(self, scores: Vector) -> Vector:
         """(n_ratings,) w_n d^2 loss / d score^2, exact and so negative where the loss is not convex."""
         return self.weights * second_derivative(self.loss, scores, self.ratings, self.link)
 
     def gradient(self, vector: Vector) -> Vector:
-        """The gradient by the flat vector."""
-        return self.gradient_at(self.slopes(self.scores(vector)), vector)
+        """The gradient with respect to the flat vector."""
+        return self.gradient_at(self.loss_gradient(self.scores(vector)), vector)
 
-    def gradient_at(self, slopes: Vector, vector: Vector) -> Vector:
-        """The gradient at a point whose slopes are known."""
+    def gradient_at(self, loss_gradient: Vector, vector: Vector) -> Vector:
+        """The gradient at a point whose `loss_gradient` is known."""
         from bilinear.kernels.second_order import gradient_pairs
 
         u, v = self.parts(vector)[3:]
         out_u, out_v = np.zeros_like(u), np.zeros_like(v)
-        gradient_pairs(self.users, self.items, slopes * self.inverse_scales, u, v, out_u, out_v)
-        return self.adjoint(slopes, out_u, out_v, vector)
+        gradient_pairs(self.users, self.items, loss_gradient * self.inverse_scales, u, v, out_u, out_v)
+        return self.adjoint(loss_gradient, out_u, out_v, vector)
 
     def value_and_gradient(self, vector: Vector) -> tuple[float, Vector]:
-        """Both, for one computation of the scores."""
+        """Both, from one computation of the scores."""
         scores = self.scores(vector)
-        return self.value_at(scores, vector), self.gradient_at(self.slopes(scores), vector)
+        return self.value_at(scores, vector), self.gradient_at(self.loss_gradient(scores), vector)
 
     def matrix(self, entries: Vector, *, scaled: bool = True) -> csr_array:
         """A sparse (n_users, n_items) matrix on the rated pairs, by default divided by s_u s_i."""
@@ -286,14 +324,14 @@ class Problem:
         )
 
     def bias_scores(self, parts: Parts) -> Vector:
-        """(n_ratings,) what the biases add to the scores."""
+        """(n_ratings,) the biases' part of the scores."""
         if not self.has_biases:
             return np.zeros(self.n_ratings)
         user_biases, item_biases = parts.user_biases / self.user_scales, parts.item_biases / self.item_scales
         return user_biases[self.users] + item_biases[self.items]
 
     def adjoint(self, entries: Vector, u: Vector, v: Vector, penalised: Vector) -> Vector:
-        """(sum, row sums, u, v) of entries plus the penalty's share of `penalised`."""
+        """(sum, row sums, u, v) of entries, plus the gradient of the penalty at `penalised`."""
         parts = self.parts(penalised)
         b, c = self.row_sums(entries) if self.has_biases else (np.empty(0), np.empty(0))
         return self.join(

@@ -1,4 +1,4 @@
-"""The rows' own blocks of the Gauss-Newton matrix, factored: what preconditions the lab's solvers."""
+"""The preconditioner of the lab's solvers: each row's own block of the Gauss-Newton matrix, factored."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.lab.numerics.two_threads import both, middle
 from bilinear.lab.numerics.hessian import Hessian
 from bilinear.lab.numerics.problem import Problem, Vector
+from bilinear.lab.numerics.two_threads import run_both, split_row
 
-_MOST_NUMBERS = 2e8  # stored by the blocks (1.6 GB); beyond that their diagonal is used
+_MOST_NUMBERS = 2e8  # in all blocks (1.6 GB); beyond that their diagonal is used
 
 
 @dataclass(frozen=True, eq=False)
-class Blocks:
-    """The rows' blocks of the Gauss-Newton matrix and its penalty, factored: a positive definite map."""
+class RowBlocks:
+    """The rows' blocks of the Gauss-Newton matrix with the penalty, factored: a positive definite map."""
 
     problem: Problem
     diagonal: Vector
     sides: tuple[tuple[NDArray[Any], ...], ...] | None
-    """For users and items what the kernel needs, or None where only the diagonal is used."""
+    """For users and items the arguments of the kernel; None where only the diagonal is used."""
 
     @classmethod
-    def of(cls, hessian: Hessian) -> Blocks:
+    def of(cls, hessian: Hessian) -> RowBlocks:
+        """The factored blocks at the point of a Hessian."""
         problem, parts = hessian.problem, hessian.problem.parts(hessian.at)
         diagonal = hessian.diagonal()
         least = 1e-10 * float(diagonal.max())
@@ -37,7 +38,9 @@ class Blocks:
             return cls(problem, diagonal, None)
         from bilinear.kernels.second_order import factor_blocks
 
-        bends = problem.weights * problem.loss.curvature(hessian.scores, problem.ratings, problem.link)
+        loss_curvature = problem.weights * problem.loss.curvature(
+            hessian.scores, problem.ratings, problem.link
+        )
         ridge = np.full(width, max(problem.l2, least))
         if problem.has_biases:
             ridge[-1] = max(problem.l2_biases, least)
@@ -48,16 +51,16 @@ class Blocks:
         ):
             columns = [factors / other[:, None]] + ([np.ones((len(other), 1))] if problem.has_biases else [])
             table = np.ascontiguousarray(np.hstack(columns))
-            weights = bends[order] / np.repeat(own, np.diff(starts)) ** 2
+            weights = loss_curvature[order] / np.repeat(own, np.diff(starts)) ** 2
             offsets = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
             blocks = np.empty(offsets[-1])
-            half = middle(offsets, int(offsets[-1]) * 10)
+            split = split_row(offsets, int(offsets[-1]) * 10)
             shared = (others, weights, table, ridge)
-            if half:
-                both(
+            if split:
+                run_both(
                     factor_blocks,
-                    (starts[: half + 1], *shared, offsets[: half + 1], blocks),
-                    (starts[half:], *shared, offsets[half:], blocks),
+                    (starts[: split + 1], *shared, offsets[: split + 1], blocks),
+                    (starts[split:], *shared, offsets[split:], blocks),
                 )
             else:
                 factor_blocks(starts, *shared, offsets, blocks)
@@ -77,12 +80,12 @@ class Blocks:
             given = np.ascontiguousarray(np.hstack(columns))
             solved = np.empty_like(given)
             starts, *shared, offsets, blocks = side
-            half = middle(offsets, int(offsets[-1]) + 2 * starts[-1] * given.shape[1])
-            if half:
-                both(
+            split = split_row(offsets, int(offsets[-1]) + 2 * starts[-1] * given.shape[1])
+            if split:
+                run_both(
                     solve_blocks,
-                    (starts[: half + 1], *shared, offsets[: half + 1], blocks, given, solved),
-                    (starts[half:], *shared, offsets[half:], blocks, given[half:], solved[half:]),
+                    (starts[: split + 1], *shared, offsets[: split + 1], blocks, given, solved),
+                    (starts[split:], *shared, offsets[split:], blocks, given[split:], solved[split:]),
                 )
             else:
                 solve_blocks(*side, given, solved)

@@ -46,6 +46,6 @@ def singular_values(parameters: Parameters) -> Vector:
 
 
 def rmse(parameters: Parameters, link: Link, table: Interactions) -> float:
-    """The root mean squared error of the predictions, in float64, for a table with the rows of the parameters."""
+    """The root mean squared error of the predictions, in float64, for a table in the parameters' rows."""
     scores = score_rows(parameters.astype(np.float64), table.users, table.items)
     return float(np.sqrt(np.mean((link.prediction(scores) - table.ratings) ** 2)))

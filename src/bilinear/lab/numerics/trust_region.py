@@ -1,8 +1,8 @@
-"""A trust-region Newton method for the training objective, preconditioned by its own rows.
+"""A trust-region Newton method for the training objective, preconditioned by the rows' own blocks.
 
-Each row's block of the Gauss-Newton matrix (what one step of alternating least squares inverts)
-is factored exactly; conjugate gradients do the rest. Source: Steihaug, SIAM J. Numer. Anal. 20
-(1983), in the norm of the preconditioner.
+Each row's block of the Gauss-Newton matrix (the one that alternating least squares inverts) is factored
+exactly; conjugate gradients solve for the coupling between rows. Source: Steihaug, SIAM J. Numer.
+Anal. 20 (1983), in the norm of the preconditioner.
 """
 
 from __future__ import annotations
@@ -11,20 +11,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bilinear.lab.numerics.row_blocks import Blocks
 from bilinear.lab.numerics.curvature import relative_gradient
 from bilinear.lab.numerics.hessian import Hessian
 from bilinear.lab.numerics.problem import Problem, Vector
+from bilinear.lab.numerics.row_blocks import RowBlocks
 
-_FORCING = 0.05  # how far a step is solved for: beyond it, steps go along the symmetries
-_NOISE = 1e-11  # differences of the objective below this share of it say nothing
+_FORCING = 0.05  # relative residual of a step: with a smaller one, steps follow the symmetries
+_NOISE = 1e-11  # differences of the objective below this share of it are rounding
 
 
 @dataclass(frozen=True, eq=False)
 class Descent:
-    """Where a descent came to.
+    """The end point of a descent.
 
-    Attributes: at; value; gradient: the relative one; n_products: Hessian products used.
+    Attributes:
+        at: The flat vector.
+        value: The objective.
+        gradient: The relative gradient.
+        n_products: Hessian products used.
     """
 
     at: Vector
@@ -33,15 +37,24 @@ class Descent:
     n_products: int
 
 
-def descend(
+def trust_region_newton(
     problem: Problem, at: Vector, *, tolerance: float, max_products: int, max_steps: int = 1000
 ) -> Descent:
-    """Lowers the objective until the relative gradient is `tolerance`.
+    """Minimises the objective until the relative gradient is at most `tolerance`.
 
-    Directions of negative curvature are followed to the border of the trust region, so that a
-    saddle is left, unless the start is exactly on it.
+    Directions of negative curvature are followed to the boundary of the trust region, so that the
+    descent leaves a saddle point unless it starts exactly there. Cost: O(n_ratings * n_factors) a
+    product, and a factorisation of every row's block a step.
 
-    Cost: O(n_ratings * n_factors) a product, and a factorisation of every row's block a step.
+    Args:
+        problem: The objective.
+        at: The start, a flat vector.
+        tolerance: Relative gradient at which it ends.
+        max_products: Hessian products, at most.
+        max_steps: Newton steps, at most.
+
+    Returns:
+        The end point.
     """
     value, gradient = problem.value_and_gradient(at)
     relative = relative_gradient(problem, at, gradient)
@@ -60,7 +73,7 @@ def descend(
             if predicted > _NOISE * abs(value):
                 agreement = (value - new_value) / predicted
                 accepted = agreement > 1e-4
-            else:  # too small to see in the objective: the gradient decides
+            else:  # lost in the rounding of the objective: the gradient decides
                 new_relative = relative_gradient(problem, moved)
                 accepted, agreement = new_relative < relative, 1.0
             if agreement < 0.25:
@@ -78,17 +91,17 @@ def descend(
 
 
 def inner(first: Vector, second: Vector) -> float:
-    """The inner product; not by BLAS, whose threads wait for one another on busy cores."""
+    """The inner product, without BLAS: its threads wait for each other on busy cores."""
     return float(np.einsum("i,i->", first, second))
 
 
 def _steihaug(
-    hessian: Hessian, blocks: Blocks, gradient: Vector, radius: float, tolerance: float, most: int
+    hessian: Hessian, blocks: RowBlocks, gradient: Vector, radius: float, tolerance: float, most: int
 ) -> tuple[Vector, float, float, int]:
     """The step that minimises the quadratic model within `radius`.
 
-    Returns (step, by how much the model goes down, length of the step, products). Lengths
-    are in the norm of the preconditioner.
+    Returns (step, decrease of the model, length of the step, products). Lengths are in the norm of
+    the preconditioner.
     """
     step, rest = np.zeros(len(gradient)), gradient.copy()
     solved = blocks.solve(rest)
@@ -100,15 +113,15 @@ def _steihaug(
     while n_products < most:
         product = hessian.times(direction)
         n_products += 1
-        bend = inner(direction, product)
-        alpha = size / bend if bend > 0 else np.inf
+        curvature = inner(direction, product)
+        alpha = size / curvature if curvature > 0 else np.inf
         ahead = step_step + 2 * alpha * step_direction + alpha**2 * direction_direction
-        if bend <= 0 and not np.isfinite(radius):  # no radius yet: as far as the first gradient step would
+        if curvature <= 0 and not np.isfinite(radius):  # no radius yet: the length of the first gradient step
             radius = float(np.sqrt(max(step_step, size)))
-        if bend <= 0 or ahead >= radius**2:
+        if curvature <= 0 or ahead >= radius**2:
             root = np.sqrt(step_direction**2 + direction_direction * (radius**2 - step_step))
             alpha = (root - step_direction) / direction_direction
-            predicted += alpha * size - 0.5 * alpha**2 * bend
+            predicted += alpha * size - 0.5 * alpha**2 * curvature
             return step + alpha * direction, predicted, radius, n_products
         step += alpha * direction
         predicted += 0.5 * alpha * size

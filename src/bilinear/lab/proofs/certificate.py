@@ -1,8 +1,8 @@
-"""How far from the global optimum a point is at most: a convex lower bound and its gap.
+"""Bounds of the distance from the global optimum: a convex lower bound and its gap.
 
 Every X = U V^T costs at least l2 |X|_* (the nuclear norm), so the training objective is never
-below a convex problem in X. A dual point of that problem, made from the loss slopes G of any
-iterate, bounds the objective from below for every number of factors. Source:
+below a convex problem in X. A dual point of that problem, made from the loss gradient G at any
+point, bounds the objective from below for every number of factors. Source:
 docs/theory/certificate.md (after Srebro 2004; Bach 2008; Mazumder et al. 2010; Haeffele & Vidal
 2015).
 """
@@ -28,22 +28,26 @@ CERTIFIED_GAP = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Certificate:
-    """What the loss slopes G at one point say about the global optimum.
+    """Bounds that the loss gradient G at one point gives for the global optimum.
 
     Attributes:
-        loss: the objective at the point.
-        lower_bound: no parameters, with any number of factors, have a lower objective. For a
-            model without factors and their L2: no biases have.
-        untrained: the objective with all weights zero.
-        l2: the L2 of factors that the norm is compared with.
-        spectral_norm: largest singular value of G in natural coordinates.
-        gain: by how much one more factor along the top singular pair lowers the objective.
-        refusal: why there is no certificate, or None. `lower_bound` is then the trivial one,
-            the loss of a model that fits every rating as well as any score can.
-        n_factors: of the point.
-        user_direction, item_direction: the unit top singular pair, natural coordinates, compact
-            rows; user_direction is negated, so that their product lowers the loss.
-        step: how large a multiple of the pair's product to add for `gain`.
+        loss: The objective at the point.
+        lower_bound: No parameters, with any number of factors, have a lower objective. For a model
+            without factors and their L2: no biases have.
+        untrained: The objective with all weights zero.
+        l2: The L2 of factors that the norm is compared with.
+        spectral_norm: Largest singular value of G in natural coordinates.
+        gain: Decrease of the objective by one more factor along the top singular pair.
+        refusal: Why there is no certificate, or None. `lower_bound` is then the trivial one, the
+            loss of a model that fits every rating as well as any score can.
+        n_factors: Of the point.
+        user_direction: The left vector of the top singular pair, natural coordinates, compact rows,
+            negated so that the pair's product lowers the loss.
+        item_direction: The right vector.
+        step: The multiple of the pair's product that gives `gain`.
+
+    Examples:
+        See `certificate_of`.
     """
 
     loss: float
@@ -60,18 +64,18 @@ class Certificate:
 
     @property
     def gap(self) -> float:
-        """The objective is at most this far above the global optimum."""
+        """Largest possible distance of the objective above the global optimum."""
         return max(self.loss - self.lower_bound, 0.0)
 
     @property
     def relative_gap(self) -> float:
-        """`gap` over the objective; where it is all but zero, over a millionth of that untrained."""
+        """`gap` over the objective; where that is close to zero, over a millionth of the untrained one."""
         scale = max(abs(self.loss), 1e-6 * abs(self.untrained))
         return self.gap / scale if scale else 0.0
 
     @property
     def ratio(self) -> float:
-        """Spectral norm over L2. At a stationary point, 1 (or less, without factors in use) is a proof."""
+        """Spectral norm over L2; 1 (less, without factors) proves a stationary point optimal."""
         return self.spectral_norm / self.l2 if self.l2 > 0 else np.inf
 
     @property
@@ -80,6 +84,7 @@ class Certificate:
         return bool(self.relative_gap <= CERTIFIED_GAP)
 
     def to_dict(self) -> dict[str, Any]:
+        """JSON values, without the directions."""
         return {
             "loss": self.loss,
             "lower_bound": self.lower_bound,
@@ -105,35 +110,87 @@ class Certificate:
         )
 
 
-def certificate(problem: Problem, at: Vector, *, seed: int = 0) -> Certificate:
+def certificate_at(problem: Problem, at: Vector, *, seed: int = 0) -> Certificate:
     """The certificate at any point, stationary or not.
 
     Cost: one sparse spectral norm, some tens of O(n_ratings) products; memory O(n_ratings).
+
+    Args:
+        problem: The objective.
+        at: A flat vector.
+        seed: Of the start vector of the spectral norm.
+
+    Returns:
+        Lower bound, gap and the direction of descent by one more factor.
+
+    Examples:
+        Above the largest useful L2 the origin is optimal:
+
+        >>> from bilinear import Identity, Interactions, SquaredError, lab
+        >>> from bilinear.objective.objective import Objective
+        >>> one = Interactions.from_columns([0], [0], [1.0])
+        >>> objective = Objective(SquaredError(), Identity(-9, 9), lab.L2(1.5, 0.0, 0.0), one)
+        >>> problem = lab.Problem.of(objective, 0.0, has_biases=False)
+        >>> lab.certificate_at(problem, problem.zeros(1)).certified
+        True
     """
     scores = problem.scores(at)
-    slopes = problem.slopes(scores)
+    loss_gradient = problem.loss_gradient(scores)
     loss = problem.value_at(scores, at)
-    top = top_singular(problem.matrix(slopes), seed=seed)
+    top = top_singular(problem.matrix(loss_gradient), seed=seed)
     norm, p, q = top.norm, -top.left[:, 0], top.right[:, 0]
     step, gain = _one_more(problem, scores, norm, p, q)
     refusal = certificate_refusal(problem, problem.n_factors(at))
     if refusal:
         bound = floor(problem)
     else:
-        bound = lower_bound(problem, slopes, spectral_norm=top.bound if problem.l2 > 0 else None, seed=seed)
+        bound = lower_bound(
+            problem, loss_gradient, spectral_norm=top.bound if problem.l2 > 0 else None, seed=seed
+        )
     untrained = problem.value(problem.zeros(0))
     n_factors = problem.n_factors(at)
     return Certificate(loss, bound, untrained, problem.l2, norm, gain, refusal, n_factors, p, q, step)
 
 
 def certificate_of(objective: Objective, parameters: Parameters, *, seed: int = 0) -> Certificate:
-    """`certificate` of a model's parameters, their global mean held fixed."""
+    """The certificate of a model's parameters, with their global mean fixed.
+
+    Args:
+        objective: The training objective.
+        parameters: Of the model.
+        seed: Of the start vector of the spectral norm.
+
+    Returns:
+        See `certificate_at`.
+
+    Examples:
+        >>> from bilinear import lab, synthetic_ratings
+        >>> found = lab.certify(synthetic_ratings(200, 20, 15, rng=0), penalty=lab.L2(1.0, 1.0))
+        >>> lab.certificate_of(found.objective, found.parameters).certified
+        True
+    """
     problem = Problem.of(objective, parameters.global_mean)
-    return certificate(problem, problem.pack(parameters), seed=seed)
+    return certificate_at(problem, problem.pack(parameters), seed=seed)
 
 
 def certificate_refusal(problem: Problem, n_factors: int) -> str | None:
-    """Why no certificate exists for this objective, or None."""
+    """Why no certificate exists for an objective, or None.
+
+    Args:
+        problem: The objective.
+        n_factors: Of the model.
+
+    Returns:
+        The reason with its remedy, or None where a certificate exists.
+
+    Examples:
+        >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
+        >>> from bilinear.objective.objective import Objective
+        >>> ratings = synthetic_ratings(100, 10, 8, rng=0)
+        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(1, 5), lab.L2(0, 1), ratings), 3.5)
+        >>> lab.certificate_refusal(problem, n_factors=2)
+        'without an L2 of factors there is no bound on them; train with l2 above zero to have one'
+    """
     if not problem.convex_in_score:
         return (
             f"{type(problem.loss).__name__} after {type(problem.link).__name__} is not convex in the score, "
@@ -144,18 +201,28 @@ def certificate_refusal(problem: Problem, n_factors: int) -> str | None:
     return None
 
 
-def lower_bound(problem: Problem, slopes: Vector, *, spectral_norm: float | None, seed: int = 0) -> float:
-    """The best dual value on the ray of `slopes`: a lower bound for every number of factors.
+def lower_bound(
+    problem: Problem, loss_gradient: Vector, *, spectral_norm: float | None, seed: int = 0
+) -> float:
+    """The best dual value on the ray of a loss gradient: a lower bound for every number of factors.
 
     Args:
-        slopes: (n_ratings,) w_n d loss / d score at any scores.
-        spectral_norm: that of the slopes in natural coordinates, rather too large than too small;
-            None for models without factors.
+        problem: The objective.
+        loss_gradient: (n_ratings,) w_n d loss / d score at any scores.
+        spectral_norm: Of the loss gradient in natural coordinates, or larger; None for models without
+            factors.
+        seed: Of the start vector of further spectral norms.
+
+    Returns:
+        No parameters have a lower objective.
+
+    Examples:
+        See `certificate_at`, which computes the norm.
     """
-    ray = _feasible(problem, slopes)
+    ray = _feasible(problem, loss_gradient)
     most = np.inf
     if spectral_norm is not None:
-        if ray is not slopes:
+        if ray is not loss_gradient:
             spectral_norm = top_singular(problem.matrix(ray), seed=seed).bound
         if spectral_norm > 0:
             most = problem.l2 / spectral_norm
@@ -163,14 +230,35 @@ def lower_bound(problem: Problem, slopes: Vector, *, spectral_norm: float | None
 
 
 def floor(problem: Problem) -> float:
-    """The objective of scores that fit every rating as well as any score can, without penalty."""
+    """The objective without penalty of scores that fit every rating as well as any score can."""
     if isinstance(problem.loss, CrossEntropy):
         return float(problem.weights @ _entropy(_fractions(problem)))
     return 0.0
 
 
 def add_factor(problem: Problem, at: Vector, found: Certificate, *, step: float | None = None) -> Vector:
-    """The point with one more factor, `step` times the certificate's pair (default: the best)."""
+    """A point with one more factor along the singular pair of its certificate.
+
+    Args:
+        problem: The objective.
+        at: A flat vector.
+        found: The certificate there.
+        step: Multiple of the pair's product; by default the best.
+
+    Returns:
+        A flat vector; with the best step its objective is lower by `found.gain`.
+
+    Examples:
+        >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
+        >>> from bilinear.objective.objective import Objective
+        >>> ratings = synthetic_ratings(100, 10, 8, rng=0)
+        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(1, 5), lab.L2(1, 1), ratings), 3.5)
+        >>> at = problem.zeros(1)
+        >>> found = lab.certificate_at(problem, at)
+        >>> lower = problem.value(at) - problem.value(lab.add_factor(problem, at, found))
+        >>> abs(lower - found.gain) < 1e-9
+        True
+    """
     parts = problem.parts(at)
     root = np.sqrt(found.step if step is None else step)
     return problem.join(
@@ -183,7 +271,7 @@ def add_factor(problem: Problem, at: Vector, found: Certificate, *, step: float 
 
 
 def _one_more(problem: Problem, scores: Vector, norm: float, p: Vector, q: Vector) -> tuple[float, float]:
-    """The best multiple t >= 0 of the pair's product, and what it gains: f(z) - f(z + t m) - l2 t."""
+    """The best multiple t >= 0 of the pair's product, and its gain f(z) - f(z + t m) - l2 t."""
     if norm <= problem.l2:
         return 0.0, 0.0
     moves = problem.pair_products(p[:, None], q[:, None])
@@ -205,14 +293,14 @@ def _one_more(problem: Problem, scores: Vector, norm: float, p: Vector, q: Vecto
     return (float(best.x), float(-best.fun)) if best.fun < 0 else (0.0, 0.0)
 
 
-def _feasible(problem: Problem, slopes: Vector) -> Vector:
-    """The nearest dual with the sums that unpenalised biases and a free mean need to be zero."""
+def _feasible(problem: Problem, loss_gradient: Vector) -> Vector:
+    """The nearest dual point whose sums are zero where unpenalised biases and a free mean need it."""
     if problem.has_biases and problem.l2_biases == 0:
-        return _without_sums(problem, slopes)
+        return _without_sums(problem, loss_gradient)
     if problem.free_mean:
-        centred: Vector = slopes - slopes.mean()
+        centred: Vector = loss_gradient - loss_gradient.mean()
         return centred
-    return slopes
+    return loss_gradient
 
 
 def _without_sums(problem: Problem, entries: Vector) -> Vector:
@@ -240,7 +328,10 @@ def _without_sums(problem: Problem, entries: Vector) -> Vector:
         return entries
     shifts, failed = cg(system, right, rtol=0, atol=rounding, maxiter=5000, M=jacobi)
     if failed:
-        raise DivergenceError("the sums of the loss slopes could not be removed; use an l2_biases above zero")
+        raise DivergenceError(
+            "row sums of the loss gradient: expected a linear solve to remove them, got no convergence; "
+            "use an l2_biases above zero"
+        )
     left: Vector = entries - spread(shifts)
     return left
 

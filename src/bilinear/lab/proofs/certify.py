@@ -1,4 +1,4 @@
-"""A provably optimal factorisation: descend, ask the certificate, add the factors it asks for."""
+"""A provably optimal factorisation, by descents between which the certificate adds factors."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ from bilinear.data.interactions import Interactions
 from bilinear.eigen import symmetric_eigen
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.matrix_factorization import MatrixFactorization
-from bilinear.lab.proofs.certificate import CERTIFIED_GAP, Certificate, certificate, lower_bound, certificate_refusal
 from bilinear.lab.numerics.curvature import balanced
-from bilinear.lab.numerics.trust_region import descend
 from bilinear.lab.numerics.problem import Problem, Vector
 from bilinear.lab.numerics.spectral import top_singular
 from bilinear.lab.numerics.symmetries import RANK_TOLERANCE
+from bilinear.lab.numerics.trust_region import trust_region_newton
+from bilinear.lab.proofs.certificate import (
+    CERTIFIED_GAP,
+    Certificate,
+    certificate_at,
+    certificate_refusal,
+    lower_bound,
+)
 from bilinear.model.link import Identity, Link
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import Loss, SquaredError
@@ -28,12 +34,22 @@ from bilinear.training.sgd import SGD
 
 _LOOSE = 1e-2  # relative gradient while factors are still to be added
 _FIRST_FACTORS = 16
-_FEW = 4  # factors; fewer than this, or than an eighth of those there, are no reason to stay loose
+_FEW = 4  # added factors; with fewer, or fewer than an eighth of all, the next descent is more precise
 
 
 @dataclass(frozen=True)
 class Round:
-    """One descent of `certify`: factors, relative gradient reached, objective, and what was proved."""
+    """One descent of `certify`.
+
+    Attributes:
+        n_factors: After it.
+        gradient: The relative gradient reached.
+        loss: The objective.
+        lower_bound: Of the objective, for every number of factors.
+        relative_gap: Between the two.
+        ratio: Spectral norm of the loss gradient over L2.
+        n_products: Hessian products used.
+    """
 
     n_factors: int
     gradient: float
@@ -52,15 +68,18 @@ class Round:
 
 @dataclass(frozen=True, eq=False)
 class Certified:
-    """A factorisation and the proof of how good it is.
+    """A factorisation with its certificate.
 
     Attributes:
         parameters: float64, balanced, factors in descending order of size.
-        objective: what was minimised.
-        certificate: at `parameters`; its relative gap is what is proved.
-        rank: factors in use.
-        rounds: how it came about.
-        seed: of the singular vectors' random starts.
+        objective: The training objective.
+        certificate: At `parameters`; its relative gap is proved.
+        rank: Factors in use.
+        rounds: The descents that led to it.
+        seed: Of the singular vectors' random starts.
+
+    Examples:
+        See `certify`.
     """
 
     parameters: Parameters
@@ -76,10 +95,13 @@ class Certified:
         return self.certificate.certified
 
     def to_model(self) -> MatrixFactorization:
-        """The same as a model of float32 weights, to predict, recommend and save with.
+        """A model of float32 weights, to predict, recommend and save.
 
-        Its history holds a line for each round, with the objective per rating, the penalty
-        included. `retrain` descends by SGD for as many epochs and certifies nothing.
+        Its history has an epoch for each round, with the objective per rating, penalty included.
+        `retrain` trains by SGD for as many epochs and certifies nothing.
+
+        Returns:
+            A fitted `MatrixFactorization`.
         """
         objective = self.objective
         table, penalty = objective.interactions, objective.penalty
@@ -108,6 +130,7 @@ class Certified:
         return model
 
     def to_dict(self) -> dict[str, Any]:
+        """JSON values, without the parameters."""
         return {
             "optimal": self.optimal,
             "rank": self.rank,
@@ -129,24 +152,40 @@ def certify(
     max_factors: int | None = None,
     max_products: int = 20_000,
     seed: int = 0,
-    report: Callable[[Round], None] | None = None,
+    on_round: Callable[[Round], None] | None = None,
 ) -> Certified:
     """The global minimum of the training objective over all numbers of factors, with its proof.
 
     Starts from the biases alone and adds, as long as any would lower the objective, factors along
-    the top singular pairs of the loss slopes; ends when the duality gap is `tolerance` of the
-    objective. The global mean is fixed at the score of the mean rating, as in training.
+    the top singular pairs of the loss gradient; ends when the duality gap is `tolerance` of the
+    objective. The global mean is fixed at the score of the mean rating, as in training. Cost:
+    O(n_ratings * rank) a Hessian product, some hundred products; memory O(n_ratings +
+    (n_users + n_items) * rank) and one factored block a row.
 
     Args:
-        loss, link: default `SquaredError()`, `Identity()`; the loss must be convex in the score.
-        penalty: its L2 of factors must be positive.
-        max_factors: an end to the growth; the result then may not be optimal, and says so.
-        max_products: an end to the work, in Hessian products.
-        report: called after every round.
+        interactions: The training ratings.
+        loss: `SquaredError()` by default; it must be convex in the score.
+        link: `Identity()` by default.
+        penalty: `L2(1.0, 1.0)` by default; its L2 of factors must be positive.
+        tolerance: Relative gap at which it ends.
+        max_factors: Limit of the growth; the result may then not be optimal, which its
+            certificate states.
+        max_products: Hessian products, at most.
+        seed: Of the singular vectors' random starts.
+        on_round: Called after every round.
+
+    Returns:
+        The factorisation with its certificate.
+
     Raises:
-        ParameterValueError: no certificate exists for this loss, link and penalty.
-    Cost: O(n_ratings * rank) a Hessian product, some hundred products; memory O(n_ratings +
-        (n_users + n_items) * rank) and one factored block a row.
+        ParameterValueError: No certificate exists for this loss, link and penalty.
+
+    Examples:
+        >>> from bilinear import lab, synthetic_ratings
+        >>> found = lab.certify(synthetic_ratings(200, 20, 15, rng=0), penalty=lab.L2(1.0, 1.0))
+        >>> found.optimal, found.certificate.relative_gap <= 1e-6
+        (True, True)
+        >>> model = found.to_model()
     """
     ratings = interactions.ratings
     link = (link or Identity()).resolved(float(ratings.min()), float(ratings.max()))
@@ -154,52 +193,54 @@ def certify(
     problem = Problem.of(objective, link.score(float(ratings.mean(dtype=np.float64))))
     reason = certificate_refusal(problem, 1)
     if reason:
-        raise ParameterValueError(f"nothing can be certified: {reason}")
+        raise ParameterValueError(
+            f"loss, link, penalty: expected a combination with a certificate, got none: {reason}"
+        )
     most = min(problem.n_users, problem.n_items)
     most = most if max_factors is None else min(most, max_factors)
     at, target, left = problem.zeros(0), _LOOSE, max_products
     rounds: list[Round] = []
     while True:
-        descent = descend(problem, at, tolerance=target, max_products=left)
+        descent = trust_region_newton(problem, at, tolerance=target, max_products=left)
         left -= descent.n_products
         at = _in_use(problem, descent.at)
         k = problem.n_factors(at)
         wanted = min(max(_FIRST_FACTORS, k), most - k)
-        slopes = problem.slopes(problem.scores(at))
-        top = top_singular(problem.matrix(slopes), max(wanted, 1), seed=seed + len(rounds))
-        bound = lower_bound(problem, slopes, spectral_norm=top.bound, seed=seed)
+        loss_gradient = problem.loss_gradient(problem.scores(at))
+        top = top_singular(problem.matrix(loss_gradient), max(wanted, 1), seed=seed + len(rounds))
+        bound = lower_bound(problem, loss_gradient, spectral_norm=top.bound, seed=seed)
         value = problem.value(at)
         gap = (value - bound) / abs(value) if value else 0.0
         rounds.append(
             Round(k, descent.gradient, value, bound, gap, top.norm / problem.l2, descent.n_products)
         )
-        if report:
-            report(rounds[-1])
+        if on_round:
+            on_round(rounds[-1])
         if gap <= 0.5 * tolerance or left <= 0:
             break
-        # An excess within the error of the gradient says nothing yet: descend further first.
+        # An excess within the error of the gradient is not reliable: descend further first.
         add = top.values > problem.l2 * (1 + max(descent.gradient, 0.1 * tolerance))
         n_add = int(add[:wanted].sum())
         if not n_add and target < 1e-13:
             break
         if n_add:
             at = _grown(problem, at, top.values[:n_add], top.left[:, :n_add], top.right[:, :n_add])
-        if n_add < max(_FEW, k // 8):  # what is left to gain is precision
+        if n_add < max(_FEW, k // 8):  # only precision is left to gain
             target *= 0.05
     at = balanced(problem, at)
-    found = certificate(problem, at, seed=seed)
+    found = certificate_at(problem, at, seed=seed)
     return Certified(problem.unpack(at), objective, found, problem.n_factors(at), tuple(rounds), seed)
 
 
 def _grown(problem: Problem, at: Vector, values: Vector, left: Vector, right: Vector) -> Vector:
-    """The point with new factors along singular pairs, all by the multiple that lowers the objective most."""
+    """The point with new factors along singular pairs, all by the multiple that minimises the objective."""
     parts = problem.parts(at)
     roots = np.sqrt(values - problem.l2)
     u, v = -left * roots, right * roots
     scores, moves = problem.scores(at), problem.pair_products(u, v)
     before, cost = problem.value(at), problem.l2 * float(roots @ roots)
-    slopes, bends = problem.slopes(scores), problem.bends(scores)
-    t = -(float(slopes @ moves) + cost) / max(float(bends @ moves**2), 1e-300)
+    loss_gradient, loss_curvature = problem.loss_gradient(scores), problem.loss_curvature(scores)
+    t = -(float(loss_gradient @ moves) + cost) / max(float(loss_curvature @ moves**2), 1e-300)
     for _ in range(30):
         grown = problem.join(
             parts.mean,
@@ -215,7 +256,7 @@ def _grown(problem: Problem, at: Vector, values: Vector, left: Vector, right: Ve
 
 
 def _in_use(problem: Problem, at: Vector) -> Vector:
-    """The point without the factors that have shrunk to nothing, rotated to the axes of U^T U + V^T V."""
+    """The point without factors that are zero, rotated to the axes of U^T U + V^T V."""
     parts = problem.parts(at)
     u, v = parts.user_factors, parts.item_factors
     if not u.shape[1]:

@@ -1,7 +1,7 @@
-"""The proof file of a certified optimum, and the check that trusts nothing in it but the weights.
+"""The proof file of a certified optimum, and its verification from the ratings.
 
-A proof is the weights in float64. Whoever has the ratings recomputes the objective and, from
-the loss slopes at these weights, a lower bound that no model can be below: if the two meet, the
+A proof is the weights in float64. With the ratings, anyone can recompute the objective and, from
+the loss gradient at these weights, a lower bound for every model: where the two are equal, the
 weights are optimal, however they were found.
 """
 
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from bilinear.data.interactions import Interactions
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import ModelFileError
-from bilinear.lab.proofs.certificate import CERTIFIED_GAP, lower_bound, certificate_refusal
-from bilinear.lab.proofs.certify import Certified
 from bilinear.lab.numerics.problem import Problem, Vector
 from bilinear.lab.numerics.spectral import spectral_norm_by_gram, top_singular
+from bilinear.lab.proofs.certificate import CERTIFIED_GAP, certificate_refusal, lower_bound
+from bilinear.lab.proofs.certify import Certified
 from bilinear.model.artifact import read_artifact, write_artifact
 from bilinear.model.link import Identity, Link, Sigmoid
 from bilinear.model.parameters import Parameters
@@ -33,20 +33,26 @@ from bilinear.objective.penalties import L2
 KIND = "bilinear-proof"
 _LOSSES: dict[str, type[Loss]] = {cls.__name__: cls for cls in (SquaredError, CrossEntropy)}
 _LINKS: dict[str, type[Link]] = {cls.__name__: cls for cls in (Identity, Sigmoid)}
-_CLOSE = 1e-9  # how far a recomputed objective may be from the stated one, as a share of it
+_CLOSE = 1e-9  # relative difference allowed between the recomputed and the stated objective
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What a proof states and what the ratings say.
+    """The statements of a proof compared with the ratings.
 
     Attributes:
-        loss_stated, loss; lower_bound_stated, lower_bound: from the file, and recomputed.
-        relative_gap: recomputed; what is proved.
-        ratio: recomputed spectral norm over L2.
-        norm_by: how the spectral norm was recomputed.
-        faults: what does not hold; empty when the proof does.
-        objective: what it is a proof about: loss, link and penalty.
+        loss_stated: The objective in the file.
+        loss: The objective, recomputed.
+        lower_bound_stated: The lower bound in the file.
+        lower_bound: The lower bound, recomputed.
+        relative_gap: Recomputed; this is proved.
+        ratio: Recomputed spectral norm over L2.
+        norm_by: How the spectral norm was recomputed.
+        faults: Statements that do not hold; empty for a valid proof.
+        objective: Loss, link and penalty of the proof.
+
+    Examples:
+        See `verify`.
     """
 
     loss_stated: float
@@ -61,9 +67,11 @@ class Verification:
 
     @property
     def valid(self) -> bool:
+        """Whether every statement holds."""
         return not self.faults
 
     def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
         return vars(self) | {"faults": list(self.faults), "valid": self.valid}
 
     def __str__(self) -> str:
@@ -77,7 +85,21 @@ class Verification:
 
 @dataclass(frozen=True, eq=False)
 class Proof:
-    """The contents of a proof file: weights, what they minimise, and what is claimed of them."""
+    """The contents of a proof file.
+
+    Attributes:
+        parameters: The weights, float64.
+        loss: Of the objective.
+        link: Of the objective.
+        penalty: Of the objective.
+        user_vocabulary: Ids of the user rows.
+        item_vocabulary: Ids of the item rows.
+        ratings_sha256: Fingerprint of the ratings.
+        claims: The statements, as JSON values.
+
+    Examples:
+        See `verify`.
+    """
 
     parameters: Parameters
     loss: Loss
@@ -90,9 +112,18 @@ class Proof:
 
 
 def save_proof(certified: Certified, path: str | Path) -> None:
-    """Writes the proof as a folder of JSON and tensors, whole or not at all.
+    """Writes a proof as a folder of JSON and tensors, whole or not at all.
 
-    Raises: ModelFileError, OSError: see `write_artifact`.
+    Args:
+        certified: The result of `certify`.
+        path: The folder; an older proof there is replaced.
+
+    Raises:
+        ModelFileError: Something that is not a proof or model is at `path`.
+        OSError: The folder cannot be written.
+
+    Examples:
+        See `verify`.
     """
     parameters, objective = certified.parameters, certified.objective
     table = objective.interactions
@@ -114,14 +145,26 @@ def save_proof(certified: Certified, path: str | Path) -> None:
 
 
 def load_proof(path: str | Path) -> Proof:
-    """Opens a proof file.
+    """Reads a proof folder.
 
-    Raises: ModelFileError: no proof is there, or it is damaged.
+    Args:
+        path: The folder that `save_proof` wrote.
+
+    Returns:
+        Its contents, checked for shape and finite weights.
+
+    Raises:
+        ModelFileError: It is not a proof, or it is damaged.
+
+    Examples:
+        See `verify`.
     """
     artifact = read_artifact(Path(path))
     manifest, tensors = artifact.manifest, artifact.tensors
     if manifest.get("kind") != KIND:
-        raise ModelFileError(f"{path} is a model, not a proof; give the folder that `certify` made")
+        raise ModelFileError(
+            f"{path}: expected a proof, got a model; give the proof folder that `certify` made"
+        )
     try:
         users, items = (
             _vocabulary({name[6:]: array for name, array in tensors.items() if name.startswith(f"{side}.")})
@@ -152,18 +195,39 @@ def load_proof(path: str | Path) -> Proof:
         return Proof(parameters, loss, link, penalty, users, items, fingerprint, claims)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ModelFileError(
-            f"{path}: model.json and the tensors are no proof ({type(error).__name__}: {error}); "
+            f"{path}: expected model.json and tensors of a proof, got {type(error).__name__}: {error}; "
             "certify again"
         ) from error
 
 
 def verify(proof: Proof | str | Path, interactions: Interactions, *, seed: int = 1) -> Verification:
-    """Recomputes objective, loss slopes, their spectral norm and the lower bound from the ratings.
+    """Recomputes objective, loss gradient, its spectral norm and the lower bound from the ratings.
 
     The norm comes from all eigenvalues of a Gram matrix where the smaller side has at most 3,000
-    rows (it misses nothing), else from Lanczos with another start.
+    rows (it cannot miss a value), else from Lanczos with another start. Cost:
+    O(n_ratings * n_factors), and O(side^3) for the Gram matrix.
 
-    Cost: O(n_ratings * n_factors), and O(side^3) for the Gram matrix.
+    Args:
+        proof: A proof, or the path of its folder.
+        interactions: The ratings it was made for.
+        seed: Of the start vector of Lanczos.
+
+    Returns:
+        Recomputed numbers and every statement that does not hold.
+
+    Raises:
+        ModelFileError: The folder is not a proof, or it is damaged.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from bilinear import lab, synthetic_ratings
+        >>> ratings = synthetic_ratings(200, 20, 15, rng=0)
+        >>> found = lab.certify(ratings, penalty=lab.L2(1.0, 1.0))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     lab.save_proof(found, Path(folder) / "proof")
+        ...     lab.verify(Path(folder) / "proof", ratings).valid
+        True
     """
     proof = proof if isinstance(proof, Proof) else load_proof(proof)
     claims = proof.claims["certificate"]
@@ -172,7 +236,7 @@ def verify(proof: Proof | str | Path, interactions: Interactions, *, seed: int =
     faults: list[str] = []
     users, items = interactions.aligned_to(proof.user_vocabulary, proof.item_vocabulary)
     if not interactions.n_ratings or (users < 0).any() or (items < 0).any():
-        faults.append("it is for other ratings: some users or items here are not in it")
+        faults.append("it is for other ratings: some users or items of these are not in it")
         nan = float("nan")
         return Verification(stated[0], nan, stated[1], nan, nan, nan, "nothing", tuple(faults), said)
     table = Interactions.from_rows(
@@ -193,12 +257,12 @@ def verify(proof: Proof | str | Path, interactions: Interactions, *, seed: int =
         faults.append(f"nothing can be proved: {reason}")
     scores = _scores(proof.parameters, table)
     value = _objective(proof, table, scores)
-    slopes = problem.slopes(scores)
-    matrix = problem.matrix(slopes)
+    loss_gradient = problem.loss_gradient(scores)
+    matrix = problem.matrix(loss_gradient)
     norm, norm_by = spectral_norm_by_gram(matrix), "all eigenvalues of the Gram matrix"
     if norm is None:
         norm, norm_by = top_singular(matrix, seed=seed).bound, "Lanczos"
-    bound = lower_bound(problem, slopes, spectral_norm=norm, seed=seed) if not reason else float("nan")
+    bound = lower_bound(problem, loss_gradient, spectral_norm=norm, seed=seed) if not reason else float("nan")
     gap = max(value - bound, 0.0) / abs(value) if value else 0.0
     if abs(value - stated[0]) > _CLOSE * abs(value):
         faults.append(f"the objective is {value:.10g}, not {stated[0]:.10g} as stated")
@@ -209,7 +273,7 @@ def verify(proof: Proof | str | Path, interactions: Interactions, *, seed: int =
 
 
 def _scores(parameters: Parameters, table: Interactions) -> Vector:
-    """Scores in plain NumPy, by blocks: no code in common with the search."""
+    """Scores in plain NumPy, by blocks; shares no code with the search."""
     out = np.empty(table.n_ratings)
     for start in range(0, table.n_ratings, 1 << 14):
         rows = slice(start, start + (1 << 14))
@@ -230,7 +294,7 @@ def _objective(proof: Proof, table: Interactions, scores: Vector) -> float:
 
 
 def _fingerprint(table: Interactions) -> str:
-    """SHA-256 of who rated what and how, by id, in the order of the vocabularies."""
+    """SHA-256 of all ratings by id, in the order of the vocabularies."""
     digest = hashlib.sha256()
     for vocabulary, rows in ((table.user_vocabulary, table.users), (table.item_vocabulary, table.items)):
         used, codes = np.unique(rows, return_inverse=True)

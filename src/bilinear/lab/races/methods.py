@@ -1,4 +1,4 @@
-"""Methods for a race by name: an optimiser, a schedule, averaging, joined by plus signs."""
+"""Methods for a race by name: optimiser, schedule and averaging, joined by plus signs."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ from bilinear.training.schedules import (
 )
 
 DEFAULT = ("sgd", "sgd+one-cycle", "momentum+one-cycle", "adam", "adam+one-cycle", "adagrad")
-"""The heuristics that are argued about most."""
+"""Methods of a race where none are named."""
 
-_OPTIMISERS: dict[str, tuple[Callable[[], Optimizer | Lookahead], float]] = {
+OPTIMISERS: dict[str, tuple[Callable[[], Optimizer | Lookahead], float]] = {
     "sgd": (Plain, 1.0),
     "momentum": (Momentum, 0.2),
     "nesterov": (Nesterov, 0.2),
@@ -55,7 +55,7 @@ _OPTIMISERS: dict[str, tuple[Callable[[], Optimizer | Lookahead], float]] = {
     "lars": (LARS, 0.1),
     "lookahead": (lambda: Lookahead(Adam()), 0.01),
 }
-_SCHEDULES: dict[str, Schedule] = {
+SCHEDULES: dict[str, Schedule] = {
     "constant": Constant(),
     "one-cycle": OneCycle(),
     "cosine": Cosine(),
@@ -67,22 +67,39 @@ _SCHEDULES: dict[str, Schedule] = {
     "warm-restarts": WarmRestarts(),
     "warm-up": WarmUp(),
 }
-_AVERAGES: dict[str, Averaged | RunningMean] = {"averaged": Averaged(), "running-mean": RunningMean()}
+AVERAGES: dict[str, Averaged | RunningMean] = {"averaged": Averaged(), "running-mean": RunningMean()}
 
 
-def racers(*names: str, n_epochs: int = 20, batch_size: int = 64) -> dict[str, Solver]:
-    """Solvers by name for `race`, such as racers("sgd", "adam+one-cycle", "adam+one-cycle+averaged").
+def race_methods(*names: str, n_epochs: int = 20, batch_size: int = 64) -> dict[str, Solver]:
+    """Solvers by name for `race`: an optimiser, then a schedule and an average, joined by plus signs.
 
-    The rate each begins with is only where tuning starts. Without names: `DEFAULT`.
+    Args:
+        names: Such as "sgd", "adam+one-cycle", "adam+one-cycle+averaged"; without names, the six
+            most common ones.
+        n_epochs: Of every solver.
+        batch_size: Ratings a step.
+
+    Returns:
+        Solvers by name; the learning rate of each is only where tuning starts.
+
+    Raises:
+        ParameterValueError: A part of a name is unknown.
+
+    Examples:
+        >>> from bilinear import lab
+        >>> list(lab.race_methods("sgd", "adam+one-cycle"))
+        ['sgd', 'adam+one-cycle']
     """
-    return {name: _racer(name, n_epochs, batch_size) for name in names or DEFAULT}
+    return {name: _method(name, n_epochs, batch_size) for name in names or DEFAULT}
 
 
-def _racer(name: str, n_epochs: int, batch_size: int) -> MiniBatch:
+def _method(name: str, n_epochs: int, batch_size: int) -> MiniBatch:
     first, *rest = name.split("+")
-    if first not in _OPTIMISERS:
-        raise ParameterValueError(f"{name}: {first!r} is no optimiser; choose {', '.join(_OPTIMISERS)}")
-    optimizer, rate = _OPTIMISERS[first]
+    if first not in OPTIMISERS:
+        raise ParameterValueError(
+            f"{name}: expected an optimiser, got {first!r}; choose {', '.join(OPTIMISERS)}"
+        )
+    optimizer, rate = OPTIMISERS[first]
     solver = MiniBatch(
         optimizer=optimizer(),
         learning_rate=rate,
@@ -92,12 +109,14 @@ def _racer(name: str, n_epochs: int, batch_size: int) -> MiniBatch:
     )
     for part in rest:
         change: dict[str, Any]
-        if part in _SCHEDULES:
-            change = {"schedule": _SCHEDULES[part]}
-        elif part in _AVERAGES:
-            change = {"average": _AVERAGES[part]}
+        if part in SCHEDULES:
+            change = {"schedule": SCHEDULES[part]}
+        elif part in AVERAGES:
+            change = {"average": AVERAGES[part]}
         else:
-            choices = ", ".join([*_SCHEDULES, *_AVERAGES])
-            raise ParameterValueError(f"{name}: {part!r} is no schedule and no average; choose {choices}")
+            choices = ", ".join([*SCHEDULES, *AVERAGES])
+            raise ParameterValueError(
+                f"{name}: expected a schedule or an average, got {part!r}; choose {choices}"
+            )
         solver = replace(solver, **change)
     return solver

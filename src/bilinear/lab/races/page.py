@@ -1,4 +1,4 @@
-"""A race as one page: which method came nearest to the optimum, and which to new ratings."""
+"""A race as one page: the distance of every method from the optimum, and its held-out error."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from bilinear.lab.races.paired_differences import Difference, mean_interval
 from bilinear.lab.reporting.charts import dots, lines
 
 if TYPE_CHECKING:
-    from bilinear.lab.races.race import Race, Runner
+    from bilinear.lab.races.race import MethodResult, Race
 
 
 def write_race(race: Race, path: Path) -> None:
-    """Writes the page, whole or not at all; no network is needed to read it."""
+    """Writes the page, whole or not at all; it can be read without a network."""
     best, tuned = race.best, "training objective" if race.tuned_on == "objective" else "inner validation part"
     helped = [found.name for found in race.losses if found.real and found.mean < 0]
     on_new = [found.name for found in race.errors if found.real and found.mean < 0]
-    first = race.runners[0].name
+    first = race.methods[0].name
     head = (
         f'<header><p class="over">A race · {text(race.source)}</p>'
         f'<h1 class="verdict good">{text(best.name)} came nearest to the optimum: '
         f"{100 * float(np.mean(best.missing)):.2f} % of the way is missing.</h1>"
-        f'<p class="faint">{len(race.runners)} methods from the same {len(best.finishes)} starts, '
+        f'<p class="faint">{len(race.methods)} methods from the same {len(best.runs)} starts, '
         f"{race.n_epochs} epochs each over {race.n_train:,} ratings, {race.n_factors} factors. Each method's "
         f"rate was tuned on the {tuned} with a seed of its own.</p></header>"
     )
@@ -38,20 +38,20 @@ def write_race(race: Race, path: Path) -> None:
     body = (
         head
         + _part(
-            "Who came nearest to the optimum?",
+            "Which method came nearest to the optimum?",
             f"Compared with {first}, {_names(helped)} lowered the training loss beyond chance.",
             f"0 % is the lower bound {race.lower_bound:,.6g} ({bound}), 100 % an untrained model.",
             race,
-            [runner.missing for runner in race.runners],
+            [result.missing for result in race.methods],
             race.losses,
             100.0,
         )
         + _part(
-            "Who predicts new ratings best?",
+            "Which method predicts new ratings best?",
             f"Compared with {first}, {_names(on_new)} lowered the error on new ratings beyond chance.",
-            f"RMSE on {race.n_test:,} ratings that took no part in training or tuning.",
+            f"RMSE on {race.n_test:,} ratings that were not used in training or tuning.",
             race,
-            [runner.test_rmse for runner in race.runners],
+            [result.test_rmse for result in race.methods],
             race.errors,
             1.0,
         )
@@ -71,25 +71,25 @@ def _part(
 ) -> str:
     by_name = {found.name: found for found in differences}
     entries = [
-        (runner, mean_interval([times * value for value in row]), row)
-        for runner, row in zip(race.runners, values, strict=True)
+        (result, mean_interval([times * value for value in row]), row)
+        for result, row in zip(race.methods, values, strict=True)
         if row
     ]
     entries.sort(key=lambda entry: entry[1][0])
     low, high = min(entry[1][1] for entry in entries), max(entry[1][2] for entry in entries)
     digits = 2 if times == 100 else 4
     rows = "".join(
-        f'<tr><td class="k">{text(runner.name)}</td><td class="n">{mean:.{digits}f}</td>'
+        f'<tr><td class="k">{text(result.name)}</td><td class="n">{mean:.{digits}f}</td>'
         f'<td class="roomy">{charts.interval(mean, left, right, low, high)}</td>'
-        f'<td class="n">{_difference(by_name.get(runner.name), times, digits)}</td></tr>'
-        for runner, (mean, left, right), _ in entries
+        f'<td class="n">{_difference(by_name.get(result.name), times, digits)}</td></tr>'
+        for result, (mean, left, right), _ in entries
     )
     head = (
         '<tr><th class="k">method</th><th class="n">mean</th><th class="roomy">95 % interval</th>'
-        f'<th class="n">less {text(race.runners[0].name)}</th></tr>'
+        f'<th class="n">less {text(race.methods[0].name)}</th></tr>'
     )
     picture = dots(
-        {runner.name: [times * value for value in row] for runner, _, row in entries},
+        {result.name: [times * value for value in row] for result, _, row in entries},
         "Every run a dot, the bar is the mean",
         question,
     )
@@ -99,8 +99,9 @@ def _part(
         "difference is marked as chance, take the simpler method.</p><br>"
         f'<div class="pair">{picture}<div class="scroll"><table><thead>{head}</thead><tbody>{rows}</tbody>'
         f'</table></div></div><p class="faint">{text(unit)} Differences are paired by start; p values of '
-        "sign-flip tests are corrected for their number (Holm). They speak of other starts on these ratings, "
-        "not of other ratings.</p></section>"
+        "sign-flip tests are corrected for their number (Holm). They are about other starts on these "
+        "ratings, "
+        "not about other ratings.</p></section>"
     )
 
 
@@ -112,20 +113,20 @@ def _difference(found: Difference | None, times: float, digits: int) -> str:
 
 
 def _rates(race: Race) -> str:
-    def drawn(runner: Runner) -> str:
-        points = [(trial.learning_rate, trial.value) for trial in runner.trials if trial.value is not None]
-        what = f"{runner.name}: rate {runner.learning_rate:.3g}"
+    def drawn(result: MethodResult) -> str:
+        points = [(trial.learning_rate, trial.value) for trial in result.trials if trial.value is not None]
+        what = f"{result.name}: rate {result.learning_rate:.3g}"
         if len(points) < 2:
             return ""
         return lines(
-            {runner.name: points}, what, what, "learning rate", log_x=True, marked=runner.learning_rate
+            {result.name: points}, what, what, "learning rate", log_x=True, marked=result.learning_rate
         )
 
     by = "training objective" if race.tuned_on == "objective" else "validation RMSE"
     return (
         '<section class="part"><h2>How was each rate chosen?</h2>'
         f'<p class="lead">By the {by} after the same budget, in steps of two from both sides.</p><br>'
-        f'<div class="pair">{"".join(map(drawn, race.runners))}</div></section>'
+        f'<div class="pair">{"".join(map(drawn, race.methods))}</div></section>'
     )
 
 

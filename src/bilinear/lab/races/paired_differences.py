@@ -1,4 +1,4 @@
-"""Differences between methods that ran with the same seeds, and whether chance explains them."""
+"""Differences between methods that ran with the same seeds, with intervals and p values."""
 
 from __future__ import annotations
 
@@ -8,18 +8,26 @@ from dataclasses import dataclass
 import numpy as np
 
 LEVEL = 0.05
-"""Of all tests together."""
-_EXACT = 14  # seeds up to which every pattern of signs is counted
+"""Significance level of all tests together."""
+_EXACT = 14  # seeds up to which every pattern of signs is enumerated
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A method less the one it is compared with, paired by seed.
+    """The difference of a method to the first one, paired by seed.
 
     Attributes:
-        mean, low, high: mean difference and its 95 % interval (Student's t over seeds).
-        p: of a sign-flip test of the mean, exact for up to 14 seeds; p_corrected: for the number of
-            methods, after Holm.
+        name: Of the method.
+        mean: Mean difference.
+        low: Lower end of its 95 % interval (Student's t over seeds).
+        high: Upper end.
+        p: Of a sign-flip test of the mean, exact for up to 14 seeds.
+        p_corrected: Corrected for the number of methods, after Holm.
+
+    Examples:
+        >>> from bilinear import lab
+        >>> lab.Difference("adam", -0.2, -0.3, -0.1, 0.002, 0.01).real
+        True
     """
 
     name: str
@@ -31,7 +39,7 @@ class Difference:
 
     @property
     def real(self) -> bool:
-        """Whether chance is ruled out at 5 %, all comparisons together."""
+        """Whether the difference is significant at 5 %, over all comparisons together."""
         return self.p_corrected < LEVEL
 
 
@@ -50,10 +58,17 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
 def paired_differences(
     first: Sequence[float], others: Mapping[str, Sequence[float]]
 ) -> tuple[Difference, ...]:
-    """Each of the others less the first, value by value.
+    """The differences of other methods to the first, paired by seed.
 
-    Under the hypothesis that two methods are the same, each seed's difference might as well have
-    the other sign: the p value is the share of sign patterns whose mean is at least as far from zero.
+    Where two methods are equal, each seed's difference is as likely to have the other sign: the
+    p value is the share of sign patterns whose mean is at least as far from zero.
+
+    Args:
+        first: One value for each seed.
+        others: By method, one value for each of the same seeds.
+
+    Returns:
+        One difference for each of `others`.
     """
     from scipy.stats import permutation_test
 
@@ -79,7 +94,7 @@ def paired_differences(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P values corrected for their number. Source: Holm, Scand. J. Statist. 6 (1979)."""
+    """P values corrected for multiple comparisons. Source: Holm, Scand. J. Statist. 6 (1979)."""
     order = np.argsort(p_values, kind="stable")
     out, highest = [0.0] * len(p_values), 0.0
     for rank, place in enumerate(order):

@@ -1,4 +1,4 @@
-"""Optimisers and schedules on one objective and one budget: which helped, by how much, and is it real?"""
+"""Optimisers and schedules compared on one objective and one budget, with intervals and tests."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 from bilinear.data.interactions import Interactions
 from bilinear.data.splits import split_file, split_random
 from bilinear.errors import DivergenceError, ParameterValueError
-from bilinear.lab.proofs.certify import certify
-from bilinear.lab.generalisation import rmse
-from bilinear.lab.races.paired_differences import Difference, mean_interval, paired_differences
 from bilinear.lab.numerics.problem import Problem
+from bilinear.lab.numerics.summaries import rmse
+from bilinear.lab.proofs.certify import certify
+from bilinear.lab.races.paired_differences import Difference, mean_interval, paired_differences
 from bilinear.model.link import Identity, Link
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import Loss, SquaredError
@@ -33,16 +33,27 @@ _START_SIZE = 0.1
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One rate of one method on the tuning seed; None where it diverged."""
+class RateTrial:
+    """One learning rate of one method on the tuning seed.
+
+    Attributes:
+        learning_rate: The rate.
+        value: The tuned quantity, smaller is better; None where training diverged.
+    """
 
     learning_rate: float
     value: float | None
 
 
 @dataclass(frozen=True)
-class Finish:
-    """One run: the objective after the budget, and the error on ratings that took no part."""
+class RunResult:
+    """One run of a method.
+
+    Attributes:
+        seed: Of its start.
+        loss: The objective after the budget.
+        test_rmse: On held-out ratings.
+    """
 
     seed: int
     loss: float
@@ -50,43 +61,53 @@ class Finish:
 
 
 @dataclass(frozen=True)
-class Runner:
-    """One method.
+class MethodResult:
+    """All runs of one method.
 
     Attributes:
-        name: as given.
-        learning_rate: the tuned one; trials: what it was chosen from.
-        finishes: one a seed, the same seeds for all methods; empty where every rate diverged.
-        missing: share of the possible improvement that is missing, one a seed: 0 is the proved lower bound,
-            1 the untrained model. Without a certificate the bound is that of a perfect fit.
-        n_diverged: runs that diverged even so; a method with any is out of the tests.
+        name: As it was given.
+        learning_rate: The tuned one.
+        trials: The learning rates it was chosen from.
+        runs: One a seed, the same seeds for all methods; empty where every rate diverged.
+        missing: Share of the possible improvement that is missing, one a seed: 0 is the proved lower
+            bound, 1 the untrained model. Without a certificate the bound is that of a perfect fit.
+        n_diverged: Runs that diverged at every rate; a method with any is not tested.
     """
 
     name: str
     learning_rate: float
-    trials: tuple[Trial, ...]
-    finishes: tuple[Finish, ...]
+    trials: tuple[RateTrial, ...]
+    runs: tuple[RunResult, ...]
     missing: tuple[float, ...]
     n_diverged: int
 
     @property
     def test_rmse(self) -> tuple[float, ...]:
-        return tuple(finish.test_rmse for finish in self.finishes)
+        """Held-out RMSE, one a seed."""
+        return tuple(run.test_rmse for run in self.runs)
 
 
 @dataclass(frozen=True)
 class Race:
-    """What a race showed.
+    """The results of a race.
 
     Attributes:
-        source, n_train, n_test, n_factors, n_epochs: what was run.
-        tuned_on: what rates were chosen by: the training objective, or an inner validation part.
-        lower_bound: no parameters of any size have a lower objective.
-        certified: relative gap of the best certified point, None without a certificate.
-        untrained: the objective with all weights zero.
-        runners: in the order given; the first is what the others are compared with.
-        losses, errors: differences to the first in `missing` and in test RMSE, paired by seed, p values
-            corrected for their number (Holm).
+        source: The ratings.
+        n_train: Training ratings.
+        n_test: Held-out ratings.
+        n_factors: Of every model.
+        n_epochs: Of every run.
+        tuned_on: What learning rates were chosen by: the training objective, or a validation part.
+        penalty: Of the objective.
+        lower_bound: No parameters of any size have a lower objective.
+        certified: Relative gap of the best certified point; None without a certificate.
+        untrained: The objective with all weights zero.
+        methods: In the order given; the others are compared with the first.
+        losses: Differences to the first in `missing`, paired by seed, p values corrected (Holm).
+        errors: The same in test RMSE.
+
+    Examples:
+        See `race`.
     """
 
     source: str
@@ -99,28 +120,29 @@ class Race:
     lower_bound: float
     certified: float | None
     untrained: float
-    runners: tuple[Runner, ...]
+    methods: tuple[MethodResult, ...]
     losses: tuple[Difference, ...]
     errors: tuple[Difference, ...]
 
     @property
-    def best(self) -> Runner:
-        """The smallest mean of `missing` among those that finished."""
-        done = [runner for runner in self.runners if runner.finishes and not runner.n_diverged]
-        return min(done, key=lambda runner: float(np.mean(runner.missing)))
+    def best(self) -> MethodResult:
+        """The method with the smallest mean of `missing` among those that never diverged."""
+        done = [result for result in self.methods if result.runs and not result.n_diverged]
+        return min(done, key=lambda result: float(np.mean(result.missing)))
 
     def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
         return asdict(self) | {"best": self.best.name, "helped": self.sentences()}
 
     def to_html(self, path: str | Path) -> None:
-        """Writes one page with pictures that needs no network, whole or not at all."""
+        """Writes one page with pictures that can be read without a network, whole or not at all."""
         from bilinear.lab.races.page import write_race
 
         write_race(self, Path(path))
 
     def sentences(self) -> list[str]:
-        """For each method what it changed against the first, in words."""
-        first, out = self.runners[0].name, []
+        """The difference of each method to the first, in words."""
+        first, out = self.methods[0].name, []
         for loss, error in zip(self.losses, self.errors, strict=True):
             lower = "lowered" if loss.mean < 0 else "raised"
             words = f"{loss.name} {lower} what is missing of the training loss by "
@@ -132,15 +154,15 @@ class Race:
             words += "" if error.real else ", which may be chance"
             out.append(words + ".")
         out += [
-            f"{runner.name} diverged in {runner.n_diverged} runs and is not compared."
-            for runner in self.runners
-            if runner.n_diverged
+            f"{result.name} diverged in {result.n_diverged} runs and is not compared."
+            for result in self.methods
+            if result.n_diverged
         ]
         return out
 
     def __str__(self) -> str:
         lines = [
-            f"{len(self.runners)} methods, {len(self.best.finishes)} seeds, {self.n_epochs} epochs each over "
+            f"{len(self.methods)} methods, {len(self.best.runs)} seeds, {self.n_epochs} epochs each over "
             f"{self.n_train:,} ratings, {self.n_factors} factors; rates tuned "
             f"on the {'training objective' if self.tuned_on == 'objective' else 'inner validation part'} "
             "with a seed of its own.",
@@ -153,13 +175,13 @@ class Race:
             "",
             f"{'method':<24} {'rate':>8}  {'missing [95 % interval]':<28} test RMSE [95 % interval]",
         ]
-        for runner in sorted(self.runners, key=lambda runner: float(np.mean(runner.missing or [np.inf]))):
-            if not runner.finishes:
-                lines.append(f"{runner.name:<24} {runner.learning_rate:8.2g}  diverged at every rate")
+        for result in sorted(self.methods, key=lambda result: float(np.mean(result.missing or [np.inf]))):
+            if not result.runs:
+                lines.append(f"{result.name:<24} {result.learning_rate:8.2g}  diverged at every rate")
                 continue
-            missing, error = mean_interval(runner.missing), mean_interval(runner.test_rmse)
+            missing, error = mean_interval(result.missing), mean_interval(result.test_rmse)
             lines.append(
-                f"{runner.name:<24} {runner.learning_rate:8.2g}  "
+                f"{result.name:<24} {result.learning_rate:8.2g}  "
                 f"{f'{100 * missing[0]:.3f} % [{100 * missing[1]:.3f}, {100 * missing[2]:.3f}]':<28} "
                 f"{error[0]:.4f} [{error[1]:.4f}, {error[2]:.4f}]"
             )
@@ -180,60 +202,87 @@ def race(
     tune: Tune = "objective",
     bound_products: int = 600,
     seed: int = 0,
-    tell: Callable[[str], None] | None = None,
+    on_progress: Callable[[str], None] | None = None,
 ) -> Race:
     """Runs every method from the same starts, on the same objective, for the same number of epochs.
 
-    Args:
-        test: ratings measured once, after each run; None holds out a tenth at random. Rates are
-            never chosen on it.
-        methods: solvers by name; the first is what the others are compared with. Their learning rate is
-            where the search for the best one begins: by factors of two, until both neighbours are worse.
-            A rate that diverges with another seed is halved, for all seeds.
-        tune: what rates are chosen by: the training objective, or the RMSE on a tenth of the training
-            ratings that is held out while tuning.
-        n_seeds: runs of each method, with seeds that tuning has not seen.
-        bound_products: Hessian products for the certified lower bound; any number gives a valid
-            one.
-    Raises:
-        ParameterValueError: fewer than two seeds or methods, no solver, or decoupled weight decay.
-        DivergenceError: no method finished at any rate.
     Cost: methods * (n_seeds + some 5) training runs, and one descent to the optimum.
+
+    Args:
+        interactions: The ratings.
+        methods: Solvers by name, such as those of `race_methods`; the others are compared with the
+            first. Their learning rate is the start of the search for the best one: by factors of two,
+            until both neighbours are worse. A rate that diverges with another seed is halved, for all
+            seeds.
+        test: Ratings measured once, after each run; None holds out a tenth at random. Learning
+            rates are never chosen on it.
+        penalty: `L2(1.0, 1.0)` by default.
+        loss: `SquaredError()` by default.
+        link: `Identity()` by default.
+        n_factors: Of every model.
+        n_epochs: Of every run.
+        n_seeds: Runs of each method, with seeds that tuning has not used.
+        tune: What learning rates are chosen by: the training objective, or the RMSE on a tenth of
+            the training ratings that is held out during tuning.
+        bound_products: Hessian products for the certified lower bound; any number gives a valid one.
+        seed: Of split, starts and tuning.
+        on_progress: Called with a line about each step.
+
+    Returns:
+        All runs, and differences to the first method with intervals and p values.
+
+    Raises:
+        ParameterValueError: There are fewer than two seeds or methods, something is not a solver, or
+            a solver has decoupled weight decay.
+        DivergenceError: No method finished at any rate, or the first one diverged.
+
+    Examples:
+        >>> from bilinear import lab, synthetic_ratings
+        >>> methods = lab.race_methods("sgd", "adam+one-cycle", n_epochs=2)
+        >>> ratings = synthetic_ratings(300, 20, 15, rng=0)
+        >>> found = lab.race(ratings, methods, n_factors=2, n_epochs=2, n_seeds=2)
+        >>> [result.name for result in found.methods]
+        ['sgd', 'adam+one-cycle']
     """
     _check(methods, n_factors, n_epochs, n_seeds, tune)
-    tell = tell or _silent
+    on_progress = on_progress or _silent
     parts = split_random(interactions, 0.1, seed) if test is None else split_file(interactions, test)
     train, test = parts.train, parts.test
-    everything = np.concatenate([train.ratings, test.ratings])  # the range of predictions, not their values
+    everything = np.concatenate([train.ratings, test.ratings])  # only for the range of predictions
     link = (link or Identity()).resolved(float(everything.min()), float(everything.max()))
     loss, penalty = loss or SquaredError(), penalty or L2(1.0, 1.0)
-    track = _Track(Objective(loss, link, penalty, train), test, n_factors, n_epochs)
-    bound, certified = track.lower_bound(bound_products, seed, tell)
-    untrained = track.problem.value(track.problem.zeros(0))
-    runners = []
+    setting = _Setting(Objective(loss, link, penalty, train), test, n_factors, n_epochs)
+    bound, certified = setting.lower_bound(bound_products, seed, on_progress)
+    untrained = setting.problem.value(setting.problem.zeros(0))
+    results = []
     for name, solver in methods.items():
-        tell(f"{name}: tuning its rate")
-        trials = _tuned(track, solver, tune, seed)
+        on_progress(f"{name}: tuning its rate")
+        trials = _tuned(setting, solver, tune, seed)
         done = [trial for trial in trials if trial.value is not None]
         if not done:
-            runners.append(Runner(name, solver.learning_rate, trials, (), (), n_seeds))  # type: ignore[attr-defined]
+            results.append(MethodResult(name, solver.learning_rate, trials, (), (), n_seeds))  # type: ignore[attr-defined]
             continue
         rate = min(done, key=lambda trial: trial.value or 0.0).learning_rate
         for _ in range(_HALVINGS):
-            tell(f"{name}: {n_seeds} seeds at rate {rate:.3g}")
-            finishes = track.finishes(_at_rate(solver, rate), n_seeds, seed)
-            if len(finishes) == n_seeds:
+            on_progress(f"{name}: {n_seeds} seeds at rate {rate:.3g}")
+            runs = setting.runs(_at_rate(solver, rate), n_seeds, seed)
+            if len(runs) == n_seeds:
                 break
             rate /= _FACTOR
-        missing = tuple((finish.loss - bound) / (untrained - bound) for finish in finishes)
-        runners.append(Runner(name, rate, trials, tuple(finishes), missing, n_seeds - len(finishes)))
-    if not any(runner.finishes and not runner.n_diverged for runner in runners):
-        raise DivergenceError("no method finished every run at any rate; lower the rates they start from")
-    if runners[0].n_diverged:
+        missing = tuple((run.loss - bound) / (untrained - bound) for run in runs)
+        results.append(MethodResult(name, rate, trials, tuple(runs), missing, n_seeds - len(runs)))
+    if not any(result.runs and not result.n_diverged for result in results):
         raise DivergenceError(
-            f"{runners[0].name}, which the others are compared with, diverged; put another first"
+            "methods: expected one that finishes every run at some learning rate, got none; start from "
+            "lower rates"
         )
-    whole = [runner for runner in runners[1:] if not runner.n_diverged]
+    if results[0].n_diverged:
+        raise DivergenceError(
+            f"{results[0].name}: expected the first method, which the others are compared with, to "
+            "finish, but "
+            "it diverged; put another first"
+        )
+    whole = [result for result in results[1:] if not result.n_diverged]
     return Race(
         interactions.source,
         train.n_ratings,
@@ -245,15 +294,15 @@ def race(
         bound,
         certified,
         untrained,
-        tuple(runners),
-        paired_differences(runners[0].missing, {runner.name: runner.missing for runner in whole}),
-        paired_differences(runners[0].test_rmse, {runner.name: runner.test_rmse for runner in whole}),
+        tuple(results),
+        paired_differences(results[0].missing, {result.name: result.missing for result in whole}),
+        paired_differences(results[0].test_rmse, {result.name: result.test_rmse for result in whole}),
     )
 
 
 @dataclass(frozen=True, eq=False)
-class _Track:
-    """What every run has in common."""
+class _Setting:
+    """The objective, test ratings and budget that all runs share."""
 
     objective: Objective
     test: Interactions
@@ -270,14 +319,14 @@ class _Track:
         return Problem.of(self.objective, self.mean)
 
     def lower_bound(
-        self, products: int, seed: int, tell: Callable[[str], None]
+        self, products: int, seed: int, on_progress: Callable[[str], None]
     ) -> tuple[float, float | None]:
-        """(bound, relative gap of the certified point or None)"""
-        from bilinear.lab.proofs.certificate import floor, certificate_refusal
+        """(lower bound, relative gap of the certified point or None)."""
+        from bilinear.lab.proofs.certificate import certificate_refusal, floor
 
         if certificate_refusal(self.problem, 1):
             return floor(self.problem), None
-        tell("the certified lower bound")
+        on_progress("the certified lower bound")
         objective = self.objective
         found = certify(
             objective.interactions,
@@ -306,10 +355,10 @@ class _Track:
             return None
         return found if np.isfinite(objective.value(found.astype(np.float64))) else None
 
-    def finishes(self, solver: Solver, n_seeds: int, seed: int) -> list[Finish]:
-        """One for each seed that did not diverge."""
+    def runs(self, solver: Solver, n_seeds: int, seed: int) -> list[RunResult]:
+        """One result for each seed that did not diverge."""
         found = ((number, self.run(solver, [seed, number])) for number in range(1, n_seeds + 1))
-        return [Finish(number, self.value(at), self.error(at)) for number, at in found if at is not None]
+        return [RunResult(number, self.value(at), self.error(at)) for number, at in found if at is not None]
 
     def value(self, parameters: Parameters) -> float:
         return self.objective.value(parameters.astype(np.float64))
@@ -318,23 +367,23 @@ class _Track:
         return rmse(parameters, self.objective.link, self.test)
 
 
-def _tuned(track: _Track, solver: Solver, tune: Tune, seed: int) -> tuple[Trial, ...]:
+def _tuned(setting: _Setting, solver: Solver, tune: Tune, seed: int) -> tuple[RateTrial, ...]:
     """Rates by factors of two from the solver's own, downhill until both neighbours are worse."""
     inner = None
     if tune == "validation":
-        inner = split_random(track.objective.interactions, 0.1, seed)
+        inner = split_random(setting.objective.interactions, 0.1, seed)
     tried: dict[int, float] = {}
 
     def value(power: int) -> float:
         if power not in tried:
             objective = (
-                track.objective if inner is None else replace(track.objective, interactions=inner.train)
+                setting.objective if inner is None else replace(setting.objective, interactions=inner.train)
             )
-            found = track.run(_at_rate(solver, rate(power)), [seed, 0], objective)
+            found = setting.run(_at_rate(solver, rate(power)), [seed, 0], objective)
             if found is None:
                 tried[power] = np.inf
             elif inner is None:
-                tried[power] = track.value(found)
+                tried[power] = setting.value(found)
             else:
                 tried[power] = rmse(found, objective.link, inner.test)
         return tried[power]
@@ -352,7 +401,8 @@ def _tuned(track: _Track, solver: Solver, tune: Tune, seed: int) -> tuple[Trial,
         else:
             break
     return tuple(
-        Trial(rate(power), value if np.isfinite(value) else None) for power, value in sorted(tried.items())
+        RateTrial(rate(power), value if np.isfinite(value) else None)
+        for power, value in sorted(tried.items())
     )
 
 
@@ -366,29 +416,37 @@ def _check(methods: Mapping[str, Solver], n_factors: int, n_epochs: int, n_seeds
     from bilinear.training.optimizers import AdamW
 
     if len(methods) < 2:
-        raise ParameterValueError(f"{len(methods)} methods; a race takes at least two, see `racers`")
+        raise ParameterValueError(f"methods: expected at least two, see `race_methods`, got {len(methods)}")
     if not 2 <= n_seeds <= 1000:
-        raise ParameterValueError(f"n_seeds={n_seeds}; 2 to 1000, and 10 to tell chance from more")
+        raise ParameterValueError(
+            f"n_seeds: expected 2 to 1000, such as 10 for significant differences, got {n_seeds}"
+        )
     if n_factors < 1 or n_epochs < 1:
-        raise ParameterValueError(f"n_factors={n_factors}, n_epochs={n_epochs}; at least one of each")
+        raise ParameterValueError(
+            f"n_factors, n_epochs: expected at least one of each, got {n_factors} and {n_epochs}"
+        )
     if tune not in ("objective", "validation"):
-        raise ParameterValueError(f"tune={tune!r}; 'objective' or 'validation'")
+        raise ParameterValueError(f"tune: expected 'objective' or 'validation', got {tune!r}")
     for name, solver in methods.items():
         if not isinstance(solver, Solver) or not hasattr(solver, "learning_rate"):
-            raise ParameterValueError(f"{name}: {solver!r} is no solver with a learning rate, such as SGD()")
+            raise ParameterValueError(
+                f"{name}: expected a solver with a learning rate, such as SGD(), got {solver!r}"
+            )
         if solver.n_epochs != n_epochs:
             raise ParameterValueError(
-                f"{name} runs {solver.n_epochs} epochs, the race {n_epochs}: the budget is the same for all"
+                f"{name}: expected {n_epochs} epochs, as the budget is the same for all, got "
+                f"{solver.n_epochs}"
             )
         decays = isinstance(solver, MiniBatch) and (
             any(solver.weight_decay.pair) or (isinstance(solver.rule, AdamW) and solver.rule.weight_decay)
         )
         if decays or any(solver.l2_schedule(at) != 1 for at in (0.9, 1.0)):
             raise ParameterValueError(
-                f"{name} changes the penalty by decoupled decay or a schedule, so it does not descend on the "
-                "objective of the others; leave that out"
+                f"{name}: expected a solver that minimises the given objective, got one that changes the "
+                "penalty "
+                "by decoupled weight decay or a schedule; remove that"
             )
 
 
 def _silent(_: str) -> None:
-    """Tells nobody."""
+    """Reports nothing."""

@@ -81,7 +81,9 @@ def lines(
     return f"<div>{picture}{_legend(list(drawn))}</div>" if len(drawn) > 1 else picture
 
 
-def heatmap(values: Any, reach: float, what: str, label: str, marks: Sequence[tuple[float, float, str]]) -> str:
+def heatmap(
+    values: Any, reach: float, what: str, label: str, marks: Sequence[tuple[float, float, str]]
+) -> str:
     """A square grid of values, dark is low.
 
     Args:

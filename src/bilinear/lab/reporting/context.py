@@ -99,7 +99,7 @@ class Context:
 
 
 def training_of(model: Recommender) -> Training:
-    """What the training of a model minimises: a loss over ratings, over all pairs, over rankings, or nothing."""
+    """What training minimises: a loss over ratings, over all pairs, over rankings, or nothing."""
     if isinstance(model, RatingModel):
         return "ratings"
     if isinstance(model, (EASE, SparseEASE)):

@@ -56,7 +56,9 @@ def match_ratings(model: Recommender, table: Interactions) -> MatchedRatings:
         DataError: Fewer than half of the pairs are among the model's training pairs.
     """
     if not table.n_ratings:
-        raise ParameterValueError(f"{table.source}: expected the ratings that the model was trained on, got no ratings")
+        raise ParameterValueError(
+            f"{table.source}: expected the ratings that the model was trained on, got no ratings"
+        )
     if isinstance(model, RatingModel) and not table.has_ratings:
         raise ParameterValueError(
             f"{table.source}: expected a column of ratings, got interactions without one; give the ratings "

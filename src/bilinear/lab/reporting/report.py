@@ -140,7 +140,9 @@ def report(
         wanted = {REGISTRY.get(name).name for name in ([only] if isinstance(only, str) else only)}
         names = tuple(name for name in names if name in wanted)
     if not names:
-        raise ParameterValueError(f"only: expected at least one instrument, such as {instruments()[0]!r}, got none")
+        raise ParameterValueError(
+            f"only: expected at least one instrument, such as {instruments()[0]!r}, got none"
+        )
     if not isinstance(model, Recommender) or isinstance(model, GlobalMean):
         raise ParameterValueError(
             "model: expected a fitted model (MatrixFactorization, BiasModel, ImplicitALS), got "

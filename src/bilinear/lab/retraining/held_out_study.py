@@ -140,7 +140,7 @@ def held_out_study(model: RatingModel, table: Interactions, *, seed: int = 0) ->
 def _over_epochs(
     model: MatrixFactorization, train: Interactions, test: Interactions, later: Interactions | None
 ) -> tuple[ErrorPoint, ...]:
-    """The same training measured on each part in turn: a training run measures one table, after every epoch."""
+    """The same training once for each part: a training run measures one table after every epoch."""
     measured = []
     for part in (train, test, *([] if later is None else [later])):
         _, history = _run(model, model.parameters_.n_factors, train, part)

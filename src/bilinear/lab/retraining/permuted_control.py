@@ -98,5 +98,3 @@ def permuted_control(
         mean_train,
         mean_test,
     )
-
-

@@ -1,9 +1,9 @@
-"""Directions along which the objective does not change, known before anything is measured.
+"""Directions along which the objective does not change, by theory.
 
 With L2, (U, V) and (U A, V A) have the same value for every rotation A; without it, (U A, V A^-T)
 for every invertible A. Unpenalised biases may be shifted against each other. At a stationary
-point each such direction has curvature zero; a small eigenvalue means something only once they
-are taken out. Source: docs/theory/curvature.md.
+point each such direction has curvature zero; small eigenvalues are informative only after these
+directions are projected out. Source: docs/theory/curvature.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bilinear.eigen import symmetric_eigen
 from bilinear.lab.numerics.problem import Problem, Vector
 
 RANK_TOLERANCE = 1e-10
-"""A factor counts when its part of |U|^2 + |V|^2 is at least this share of the largest."""
+"""A factor counts where its part of |U|^2 + |V|^2 is at least this share of the largest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +27,20 @@ class Symmetries:
     """The flat directions at one point.
 
     Attributes:
-        at: the point.
-        rank: how many directions of factor space U and V together use.
-        n_rotations: dimension of the rotations of the factors, or without L2 of all k x k maps.
-        n_shifts: dimension of the shifts of unpenalised biases, a free mean, and without L2 of
-            constant columns.
+        problem: The objective.
+        at: A flat vector.
+
+    Examples:
+        The rotations of two factors are one direction:
+
+        >>> import numpy as np
+        >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
+        >>> from bilinear.objective.objective import Objective
+        >>> ratings = synthetic_ratings(100, 10, 8, rng=0)
+        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(1, 5), lab.L2(1, 1), ratings), 3.5)
+        >>> at = np.random.default_rng(0).standard_normal(problem.size(2))
+        >>> lab.Symmetries(problem, at).count
+        1
     """
 
     problem: Problem
@@ -39,14 +48,17 @@ class Symmetries:
 
     @property
     def count(self) -> int:
+        """Dimension of all flat directions."""
         return self.n_rotations + self.n_shifts
 
     @cached_property
     def rank(self) -> int:
+        """Dimension of the factor space that U and V together span."""
         return _rank(self._square[0] + self._square[1])
 
     @cached_property
     def n_rotations(self) -> int:
+        """Dimension of the rotations of the factors, or without L2 of all k x k maps."""
         k = self.problem.n_factors(self.at)
         if not self._free:
             return self.rank * (2 * k - self.rank - 1) // 2
@@ -55,6 +67,7 @@ class Symmetries:
 
     @cached_property
     def n_shifts(self) -> int:
+        """Dimension of the shifts of unpenalised biases, a free mean, and without L2 of constant columns."""
         return sum(block.shape[0] for block in self._shifts)
 
     def without(self, direction: Vector) -> Vector:
@@ -105,7 +118,7 @@ class Symmetries:
 
     @cached_property
     def _shifts(self) -> list[Any]:
-        """Blocks of orthonormal rows, each orthogonal to the rotations and to the blocks before."""
+        """RowBlocks of orthonormal rows, each orthogonal to the rotations and to the blocks before."""
         problem = self.problem
         if not problem.has_biases or problem.l2_biases > 0:
             return []
@@ -115,7 +128,7 @@ class Symmetries:
         s, t = problem.user_scales, problem.item_scales
         if problem.free_mean:
             extra.append(problem.join(1.0, -s, zero.item_biases, zero.user_factors, zero.item_factors))
-        if self._free:  # a constant added to a column of U, and its product taken out of the item biases
+        if self._free:  # a constant added to a column of U, its product subtracted from the item biases
             u, v = problem.parts(self.at)[3:]
             for f in range(u.shape[1]):
                 axis = np.eye(u.shape[1])[f]

@@ -1,4 +1,4 @@
-"""The largest singular values of a sparse matrix, by products with it alone."""
+"""The largest singular values of a sparse matrix, by its Gram matrix or by products with it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ _TOLERANCES = (1e-8, 1e-6)  # residuals of the squared singular value; the secon
 class SingularValues:
     """The largest singular values, descending, with left and right vectors as columns.
 
-    Attributes: margin: by which share the first may be too small.
+    Attributes:
+        values: (n,) singular values.
+        left: (n_rows, n) left singular vectors.
+        right: (n_columns, n) right singular vectors.
+        margin: The share by which the first value may be too small.
     """
 
     values: Vector
@@ -31,12 +35,12 @@ class SingularValues:
 
     @property
     def norm(self) -> float:
-        """The spectral norm as found: never too large."""
+        """The computed spectral norm: never too large."""
         return float(self.values[0])
 
     @property
     def bound(self) -> float:
-        """The spectral norm with its margin, for wherever too small a one would prove too much."""
+        """The spectral norm plus its margin, for proofs that a smaller norm would invalidate."""
         return self.norm * (1 + self.margin)
 
 
@@ -44,13 +48,21 @@ def top_singular(matrix: Any, n: int = 1, *, seed: int = 0) -> SingularValues:
     """The `n` largest singular values of a SciPy sparse (n_rows, n_columns) matrix.
 
     From the Gram matrix where the smaller side has at most 1,000 rows, or at most 3,000 and many
-    values are wanted; else by Lanczos, to 1e-8 or, where it does not get there because many values
-    are all but equal, to 1e-6. A random start makes the chance to miss the largest value that of
-    drawing a vector orthogonal to it.
+    values are needed; else by Lanczos, to 1e-8 or, where it does not converge because many values
+    are close, to 1e-6. With a random start, the probability of missing the largest value is that of
+    drawing a vector orthogonal to it. Cost: some tens of products with the matrix and memory for some
+    60 vectors a side; for the Gram matrix O(side^3) time and O(side^2) memory.
 
-    Raises: DivergenceError: Lanczos did not converge.
-    Cost: some tens of products with the matrix and memory for some 60 vectors a side; for the Gram
-        matrix O(side^3) time and O(side^2) memory.
+    Args:
+        matrix: SciPy sparse.
+        n: Singular values to compute.
+        seed: Of the start vector.
+
+    Returns:
+        Values and vectors, descending.
+
+    Raises:
+        DivergenceError: Lanczos did not converge.
     """
     n_rows, n_columns = matrix.shape
     side = min(n_rows, n_columns)
@@ -93,7 +105,7 @@ def _scaled(matrix: Any, n: int, seed: int) -> SingularValues:
 def spectral_norm_by_gram(matrix: Any, *, at_most: int = _GRAM_SIDE) -> float | None:
     """The spectral norm, with its margin, from a Gram matrix; None if its side is larger than `at_most`.
 
-    Independent of Lanczos, and misses nothing. Cost: O(side^3) time, O(side^2) memory.
+    Independent of Lanczos; it cannot miss a value. Cost: O(side^3) time, O(side^2) memory.
     """
     if min(matrix.shape) > at_most:
         return None

@@ -1,4 +1,4 @@
-"""How the training objective bends at a point: gradient, ends of the spectrum, balance."""
+"""Gradient, ends of the Hessian's spectrum, and balance of the factors at a point."""
 
 from __future__ import annotations
 
@@ -10,30 +10,33 @@ import numpy as np
 
 from bilinear.eigen import largest_eigen_by_products, symmetric_eigen
 from bilinear.errors import DivergenceError
-from bilinear.lab.numerics.row_blocks import Blocks
 from bilinear.lab.numerics.hessian import Hessian
 from bilinear.lab.numerics.problem import Problem, Vector
+from bilinear.lab.numerics.row_blocks import RowBlocks
 from bilinear.lab.numerics.symmetries import Symmetries
 
 _DENSE_BELOW = 300  # unknowns up to which all eigenvalues are computed
-_AT_ONCE = 3  # eigenvectors sought together, lest the smallest be missed
+_AT_ONCE = 3  # eigenvectors computed together, so that the smallest is not missed
 _EIGENVALUE_BIN = 1e-6  # of the largest curvature: what counts as zero
 
 
 @dataclass(frozen=True, eq=False)
 class Curvature:
-    """The ends of the spectrum at a point, symmetries taken out, in natural coordinates.
+    """The ends of the Hessian's spectrum at a point, without its symmetries, in natural coordinates.
 
     Attributes:
-        smallest: the smallest second derivative along any unit direction that is no symmetry;
-            where `converged` is False, an upper bound on it.
-        largest: the largest.
-        direction: the flat unit vector of `smallest`.
-        n_negative: how many eigenvalues lie below -1e-6 * largest; None when all that were
-            computed do.
-        n_symmetries: dimension of the flat directions that were taken out.
-        rank: rank of the factors.
-        n_products: Hessian products that were needed.
+        smallest: The smallest second derivative along any unit direction that is not a symmetry;
+            where `converged` is False, an upper bound of it.
+        largest: The largest.
+        direction: The flat unit vector of `smallest`.
+        n_negative: Eigenvalues below -1e-6 * largest; None where all that were computed are.
+        n_symmetries: Dimension of the flat directions that were projected out.
+        rank: Of the factors.
+        n_products: Hessian products used.
+        converged: Whether `smallest` is accurate to 1e-6 of the largest.
+
+    Examples:
+        See `smallest_curvature`.
     """
 
     smallest: float
@@ -52,12 +55,12 @@ class Curvature:
 
     @property
     def negative(self) -> bool:
-        """Whether there is a direction of escape. Certain even where `converged` is False."""
+        """Whether a direction of negative curvature exists. Certain even where `converged` is False."""
         return self.smallest < -self.tolerance
 
     @property
     def positive(self) -> bool:
-        """Whether every direction but the symmetries goes up: a strict local minimum."""
+        """Whether the curvature is positive along all but the symmetries: a strict local minimum."""
         return self.converged and self.smallest > self.tolerance
 
 
@@ -69,15 +72,34 @@ def smallest_curvature(
     max_products: int = 3000,
     dense_below: int = _DENSE_BELOW,
 ) -> Curvature:
-    """The smallest and largest curvature at `at` over all directions that are no symmetry.
+    """The smallest and largest curvature at a point over all directions that are not symmetries.
 
-    The smallest by LOBPCG (Lanczos with a preconditioner: the rows' own blocks), to 1e-7 of the
-    largest; up to `dense_below` unknowns all eigenvalues instead. At a point that is not
-    stationary the symmetries are directions of constant value, but curved ones.
+    The smallest by LOBPCG, preconditioned by the rows' own blocks, to 1e-7 of the largest; up to
+    `dense_below` unknowns all eigenvalues instead. At a point that is not stationary the symmetries
+    are curved paths of constant value. Cost: O(n_ratings * n_factors) a product, at most
+    `max_products` of them, and memory for some 40 flat vectors. Source: Knyazev, SIAM J. Sci. Comput.
+    23 (2001).
 
-    Cost: O(n_ratings * n_factors) a product, at most `max_products` of them, and memory for some
-        40 flat vectors.
-    Source: Knyazev, SIAM J. Sci. Comput. 23 (2001).
+    Args:
+        problem: The objective.
+        at: A flat vector.
+        seed: Of the start vectors.
+        max_products: Hessian products, at most.
+        dense_below: Unknowns up to which all eigenvalues are computed.
+
+    Returns:
+        Both ends of the spectrum.
+
+    Examples:
+        At the origin it is the L2 minus the largest singular value of the residuals, here 1:
+
+        >>> from bilinear import Identity, Interactions, SquaredError, lab
+        >>> from bilinear.objective.objective import Objective
+        >>> one = Interactions.from_columns([0], [0], [1.0])
+        >>> objective = Objective(SquaredError(), Identity(-9, 9), lab.L2(0.25, 0.0, 0.0), one)
+        >>> problem = lab.Problem.of(objective, 0.0, has_biases=False)
+        >>> round(lab.smallest_curvature(problem, problem.zeros(1)).smallest, 9)
+        -0.75
     """
     hessian, symmetries = Hessian(problem, at), Symmetries(problem, at)
     if len(at) <= dense_below:
@@ -132,7 +154,7 @@ def _smallest(
         return LinearOperator((size, size), matvec=function, matmat=columns, dtype=np.float64)
 
     start = np.column_stack([precondition(rng.standard_normal(size)) for _ in range(_AT_ONCE)])
-    with warnings.catch_warnings():  # what has not converged is measured by the caller
+    with warnings.catch_warnings():  # the caller measures whether it has converged
         warnings.simplefilter("ignore")
         try:
             values, vectors = lobpcg(
@@ -162,7 +184,7 @@ def _largest(times: Callable[[Vector], Vector], start: Vector) -> float:
 
 
 def _all_curvatures(hessian: Hessian, symmetries: Symmetries) -> Curvature:
-    """By all eigenvalues, for a few unknowns."""
+    """Curvature from all eigenvalues, for few unknowns."""
     axes = np.eye(len(hessian.at))
     projector = np.array([symmetries.without(axis) for axis in axes])
     kept, vectors = symmetric_eigen((projector + projector.T) / 2)
@@ -183,17 +205,32 @@ def _all_curvatures(hessian: Hessian, symmetries: Symmetries) -> Curvature:
 
 
 def relative_gradient(problem: Problem, at: Vector, gradient: Vector | None = None) -> float:
-    """Length of the gradient over the length its terms have with the residuals of an untrained model.
+    """The norm of the gradient over the norm its terms have with the residuals of an untrained model.
 
-    Zero exactly at a stationary point, of order one far from all; does not depend on the units of
-    ratings, factors or loss. Source: docs/theory/curvature.md.
+    It does not depend on the units of ratings, factors or loss. Source: docs/theory/curvature.md.
+
+    Args:
+        problem: The objective.
+        at: A flat vector.
+        gradient: The gradient there, where it is known already.
+
+    Returns:
+        Zero exactly at a stationary point, of order one far from all of them.
+
+    Examples:
+        >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
+        >>> from bilinear.objective.objective import Objective
+        >>> ratings = synthetic_ratings(100, 10, 8, rng=0)
+        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(1, 5), lab.L2(1, 1), ratings), 3.5)
+        >>> lab.relative_gradient(problem, lab.polish(problem, problem.zeros(2)).at) < 1e-10
+        True
     """
     gradient = problem.gradient(at) if gradient is None else gradient
     length = float(np.linalg.norm(gradient))
     if length == 0:
         return 0.0
     parts = problem.parts(at)
-    untrained = problem.slopes(np.full(problem.n_ratings, problem.mean))
+    untrained = problem.loss_gradient(np.full(problem.n_ratings, problem.mean))
     typical = untrained**2
     squares = problem.matrix(typical * problem.inverse_scales)
     terms = float((squares @ parts.item_factors**2).sum() + (squares.T @ parts.user_factors**2).sum())
@@ -213,7 +250,23 @@ def relative_gradient(problem: Problem, at: Vector, gradient: Vector | None = No
 
 
 def imbalance(problem: Problem, at: Vector) -> float:
-    """|U^T U - V^T V| over |U^T U + V^T V|, in [0, 1]; zero at every stationary point with L2."""
+    """`|U^T U - V^T V|` over `|U^T U + V^T V|`.
+
+    Args:
+        problem: The objective.
+        at: A flat vector.
+
+    Returns:
+        From 0, at every stationary point with L2, to 1.
+
+    Examples:
+        >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
+        >>> from bilinear.objective.objective import Objective
+        >>> ratings = synthetic_ratings(100, 10, 8, rng=0)
+        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(1, 5), lab.L2(1, 1), ratings), 3.5)
+        >>> lab.imbalance(problem, problem.zeros(2))
+        0.0
+    """
     u, v = problem.parts(at)[3:]
     left, right = u.T @ u, v.T @ v
     total = float(np.linalg.norm(left + right))
@@ -221,10 +274,28 @@ def imbalance(problem: Problem, at: Vector) -> float:
 
 
 def balanced(problem: Problem, at: Vector, *, n_factors: int | None = None) -> Vector:
-    """The same scores with U^T U = V^T V = diagonal, descending: the least penalty for them.
+    """The same scores with `U^T U = V^T V` diagonal, descending: their smallest penalty.
 
-    Args: n_factors: how many columns to keep (the largest), by default as many as there are.
     Cost: O((n_users + n_items) * n_factors^2).
+
+    Args:
+        problem: The objective.
+        at: A flat vector.
+        n_factors: Columns to keep, the largest ones; by default all.
+
+    Returns:
+        A flat vector.
+
+    Examples:
+        >>> import numpy as np
+        >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
+        >>> from bilinear.objective.objective import Objective
+        >>> ratings = synthetic_ratings(100, 10, 8, rng=0)
+        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(1, 5), lab.L2(1, 1), ratings), 3.5)
+        >>> at = np.random.default_rng(0).standard_normal(problem.size(2))
+        >>> even = lab.balanced(problem, at)
+        >>> bool(np.allclose(problem.scores(even), problem.scores(at))), lab.imbalance(problem, even) < 1e-12
+        (True, True)
     """
     parts = problem.parts(at)
     left, right, sizes = principal_axes(parts.user_factors, parts.item_factors)
@@ -238,7 +309,9 @@ def balanced(problem: Problem, at: Vector, *, n_factors: int | None = None) -> V
 def principal_axes(u: Vector, v: Vector) -> tuple[Vector, Vector, Vector]:
     """Left and right singular vectors (as columns) and singular values of U V^T, by two QRs."""
     k = u.shape[1]
-    pads = [np.zeros((max(0, k - len(rows)), k)) for rows in (u, v)]  # QR wants no fewer rows than columns
+    pads = [
+        np.zeros((max(0, k - len(rows)), k)) for rows in (u, v)
+    ]  # QR needs at least as many rows as columns
     (q_u, r_u), (q_v, r_v) = (
         np.linalg.qr(np.vstack([rows, pad])) for rows, pad in zip((u, v), pads, strict=True)
     )
