@@ -53,7 +53,7 @@ def test_every_public_name_is_there_and_documented(name):
 
 
 def test_the_lab_is_there_without_an_import_of_its_own():
-    code = "import bilinear; assert 'lab' in dir(bilinear); print(bilinear.lab.reporting.report.__module__)"
+    code = "import bilinear; assert 'lab' in dir(bilinear); print(bilinear.lab.report.__module__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "bilinear.lab.reporting.report"
 

@@ -185,11 +185,11 @@ def test_race_on_the_command_line(run: Run, ratings_file: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("MODEL", "RATINGS", "--html", "page.txt"), "end it in .html"),
-        (("MODEL", "RATINGS", "--seeds", "1"), "n_seeds=1"),
+        (("MODEL", "RATINGS", "--html", "page.txt"), "ends in .html"),
+        (("MODEL", "RATINGS", "--seeds", "1"), "n_seeds: expected 0, or 2 to 99"),
         (("MODEL", "nothing.csv"), "nothing.csv"),
         (("nothing", "RATINGS"), "nothing"),
-        (("race", "RATINGS", "--method", "sgdd", "--method", "adam"), "no optimiser"),
+        (("race", "RATINGS", "--method", "sgdd", "--method", "adam"), "expected an optimiser"),
         (("race", "RATINGS", "--tune", "test"), "objective or validation"),
         (("certify", "RATINGS", "--out", "x", "--loss", "absolute"), "squared or cross-entropy"),
         (("certify", "RATINGS", "--out", "x", "--l2", "much"), "--l2 much"),

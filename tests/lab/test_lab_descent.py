@@ -59,7 +59,7 @@ def test_blocks_invert_each_row_of_the_gauss_newton_matrix(
     ridge = np.full(len(at), problem.l2)
     for biases in parts[1:3]:
         ridge[biases.astype(int)] = problem.l2_biases
-    matrix = jacobian @ np.diag(hessian.bends) @ jacobian.T + np.diag(ridge)
+    matrix = jacobian @ np.diag(hessian.loss_curvature) @ jacobian.T + np.diag(ridge)
     direction = rng.standard_normal(len(at))
     found = RowBlocks.of(hessian).solve(direction)
     for biases, factors in zip(parts[1:3], parts[3:], strict=True):

@@ -92,7 +92,7 @@ def test_interaction_share_is_that_of_the_dense_table(rng: np.random.Generator) 
 
 def test_no_ratings_to_look_at_is_an_error(rng: np.random.Generator) -> None:
     table = random_table(rng)
-    with pytest.raises(ParameterValueError, match="no ratings"):
+    with pytest.raises(ParameterValueError, match="expected at least one interaction"):
         measure_linearity(Parameters.zeros(table.shape, 1), Identity(0, 1), table.take(np.arange(0)))
 
 

@@ -157,7 +157,7 @@ def test_what_cannot_race_is_refused(table: Interactions) -> None:
     two = race_methods("sgd", "adam", n_epochs=2)
     with pytest.raises(ParameterValueError, match="at least two"):
         race(table, race_methods("sgd", n_epochs=2), n_epochs=2)
-    with pytest.raises(ParameterValueError, match="n_seeds=1"):
+    with pytest.raises(ParameterValueError, match="n_seeds: .* got 1"):
         race(table, two, n_epochs=2, n_seeds=1)
     with pytest.raises(ParameterValueError, match="budget is the same"):
         race(table, two, n_epochs=3)
@@ -165,17 +165,17 @@ def test_what_cannot_race_is_refused(table: Interactions) -> None:
         race(table, two | {"adamw": MiniBatch(AdamW(), n_epochs=2)}, n_epochs=2)
     with pytest.raises(ParameterValueError, match="changes the penalty"):
         race(table, two | {"fade": SGD(n_epochs=2, l2_schedule=lambda progress: 1 - progress)}, n_epochs=2)
-    with pytest.raises(ParameterValueError, match="no solver"):
+    with pytest.raises(ParameterValueError, match="expected a solver"):
         race(table, two | {"adam": "adam"}, n_epochs=2)  # type: ignore[dict-item]
-    with pytest.raises(ParameterValueError, match="no optimiser"):
+    with pytest.raises(ParameterValueError, match="expected an optimiser"):
         race_methods("sgdd")
-    with pytest.raises(ParameterValueError, match="no schedule"):
+    with pytest.raises(ParameterValueError, match="expected a schedule"):
         race_methods("sgd+one-bike")
-    with pytest.raises(ParameterValueError, match="tune="):
+    with pytest.raises(ParameterValueError, match="tune: expected"):
         race(table, two, n_epochs=2, tune="test")  # type: ignore[arg-type]
 
 
-def test_racers_are_what_their_names_say() -> None:
+def test_methods_are_what_their_names_say() -> None:
     made = race_methods("adam+one-cycle+averaged", n_epochs=7, batch_size=32)["adam+one-cycle+averaged"]
     assert isinstance(made, MiniBatch)
     assert (made.n_epochs, made.batch_size) == (7, 32)

@@ -80,5 +80,5 @@ def test_what_cannot_be_compared_is_refused(rng: np.random.Generator) -> None:
     problem = Problem.of(random_objective("squared", rng), 2.7)
     with pytest.raises(ParameterValueError, match="at least two"):
         compare_seeds(problem, [problem.zeros(2)])
-    with pytest.raises(ParameterValueError, match="one size"):
+    with pytest.raises(ParameterValueError, match="equal numbers of factors"):
         aligned(problem, problem.zeros(2), to=problem.zeros(3))

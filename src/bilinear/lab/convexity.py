@@ -108,6 +108,9 @@ class ConvexBand:
     Attributes:
         low: Smallest share sigma(z) of the rating range.
         high: Largest share.
+
+    Examples:
+        See `convex_band`.
     """
 
     low: float
@@ -132,7 +135,7 @@ def measure_convexity(problem: Problem, at: Vector, *, n_chords: int = 20, seed:
 
     Examples:
         >>> from bilinear import lab, synthetic_ratings
-        >>> found = lab.certify(synthetic_ratings(300, 20, 15, rng=0), penalty=lab.L2(1.0, 1.0))
+        >>> found = lab.certify(synthetic_ratings(20, 15, 150, rng=0), penalty=lab.L2(1.0, 1.0))
         >>> problem = lab.Problem.of(found.objective, found.parameters.global_mean)
         >>> shown = lab.measure_convexity(problem, problem.pack(found.parameters))
         >>> shown.witnessed, shown.halves_convex
@@ -196,8 +199,8 @@ def convex_share(problem: Problem, at: Vector) -> float:
     Examples:
         >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
         >>> from bilinear.objective.objective import Objective
-        >>> ratings = synthetic_ratings(100, 10, 8, rng=0)
-        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(1, 5), lab.L2(1, 1), ratings), 3.5)
+        >>> ratings = synthetic_ratings(10, 8, 50, rng=0)
+        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(0.5, 5), lab.L2(1, 1), ratings), 3.5)
         >>> lab.convex_share(problem, problem.zeros(2))
         1.0
     """
@@ -231,7 +234,7 @@ def factor_slice(problem: Problem, at: Vector, *, reach: float = 1.5, n: int = 2
     Examples:
         >>> import numpy as np
         >>> from bilinear import lab, synthetic_ratings
-        >>> found = lab.certify(synthetic_ratings(300, 20, 15, rng=0), penalty=lab.L2(1.0, 1.0))
+        >>> found = lab.certify(synthetic_ratings(20, 15, 150, rng=0), penalty=lab.L2(1.0, 1.0))
         >>> problem = lab.Problem.of(found.objective, found.parameters.global_mean)
         >>> cut = lab.factor_slice(problem, problem.pack(found.parameters), reach=1.0, n=3)
         >>> bool(np.isclose(cut.values[0, 0], cut.values[2, 2])), bool(cut.values[1, 1] > cut.values[2, 2])
@@ -270,8 +273,8 @@ def plane_slice(
         >>> import numpy as np
         >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
         >>> from bilinear.objective.objective import Objective
-        >>> ratings = synthetic_ratings(100, 10, 8, rng=0)
-        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(1, 5), lab.L2(1, 1), ratings), 3.5)
+        >>> ratings = synthetic_ratings(10, 8, 50, rng=0)
+        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(0.5, 5), lab.L2(1, 1), ratings), 3.5)
         >>> origin, first, second = np.random.default_rng(0).standard_normal((3, problem.size(2)))
         >>> cut = lab.plane_slice(problem, origin, first, second, np.array([0.0, 1.0]), np.array([0.0]))
         >>> bool(np.isclose(cut.values[1, 0], problem.value(origin + first)))
@@ -328,7 +331,11 @@ def _above(problem: Problem, at: Vector, value: float, direction: Vector) -> boo
 
 @register
 class LossConvexity(Instrument):
-    """Whether the training loss is convex, with the model's own weights as witness."""
+    """Whether the training loss is convex, with the model's own weights as witness.
+
+    Examples:
+        See `report`.
+    """
 
     name = "convexity"
     question = "Is the training loss convex?"

@@ -47,6 +47,9 @@ class Escape:
         loss: The objective at that distance.
         loss_after_descent: The objective after a short descent from there.
         parameters: The point at that distance, float64.
+
+    Examples:
+        See `diagnose_endpoint`.
     """
 
     curvature: float
@@ -171,7 +174,7 @@ def diagnose_endpoint(
 
     Examples:
         >>> from bilinear import lab, synthetic_ratings
-        >>> found = lab.certify(synthetic_ratings(200, 20, 15, rng=0), penalty=lab.L2(1.0, 1.0))
+        >>> found = lab.certify(synthetic_ratings(20, 15, 150, rng=0), penalty=lab.L2(1.0, 1.0))
         >>> lab.diagnose_endpoint(found.parameters, found.objective).verdict
         'certified global'
     """
@@ -293,7 +296,11 @@ def _escape(problem: Problem, at: Vector, curvature: Curvature, seed: int) -> Es
 
 @register
 class TrainingEndpoint(Instrument):
-    """The point that training ended at: a minimum, a saddle point, on the way, or none exists."""
+    """The point that training ended at: a minimum, a saddle point, on the way, or none exists.
+
+    Examples:
+        See `report`.
+    """
 
     name = "endpoint"
     question = "Where did training end?"

@@ -17,7 +17,11 @@ from bilinear.lab.retraining.permuted_control import PermutedControl, permuted_c
 
 @register
 class Generalisation(Instrument):
-    """Errors on training and other ratings; with `control` and `study` also of models trained again."""
+    """Errors on training and other ratings; with `control` and `study` also of models trained again.
+
+    Examples:
+        See `report`.
+    """
 
     name = "generalisation"
     question = "Does it generalise?"

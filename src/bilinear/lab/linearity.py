@@ -114,7 +114,7 @@ def measure_linearity(
 
     Examples:
         >>> from bilinear import MatrixFactorization, lab, synthetic_ratings
-        >>> ratings = synthetic_ratings(300, 20, 15, rng=0)
+        >>> ratings = synthetic_ratings(20, 15, 150, rng=0)
         >>> model = MatrixFactorization(n_factors=2, l2=0.1, l2_biases=1.0, rng=0).fit(ratings)
         >>> found = lab.measure_linearity(model.parameters_, model.link_, ratings)
         >>> found.same_as_one_hot, found.bilinear, found.linear
@@ -294,7 +294,11 @@ def _no_factors(wide: Parameters) -> tuple[Vector, Vector]:
 
 @register
 class ScoreLinearity(Instrument):
-    """In which sense the scores are linear, and how much of them is interaction."""
+    """In which sense the scores are linear, and how much of them is interaction.
+
+    Examples:
+        See `report`.
+    """
 
     name = "linearity"
     question = "Is it a linear model?"

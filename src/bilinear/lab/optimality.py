@@ -12,7 +12,11 @@ from bilinear.lab.reporting.section import Fact, Section, percent
 
 @register
 class OptimalityGap(Instrument):
-    """The largest possible distance of the training loss from its global optimum, by the certificate."""
+    """The largest possible distance of the training loss from its global optimum, by the certificate.
+
+    Examples:
+        See `report`.
+    """
 
     name = "optimality"
     question = "How far from the global optimum?"

@@ -33,6 +33,9 @@ class RunPair:
         distance_aligned: The same after the rotation.
         scores_differ: Root mean square difference of the scores of rated pairs.
         same_top_10: Mean share of a user's ten best items that both runs list.
+
+    Examples:
+        See `compare_seeds`.
     """
 
     barrier: float
@@ -156,8 +159,8 @@ def compare_seeds(problem: Problem, runs: Sequence[Vector], *, seed: int = 0) ->
     Examples:
         >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
         >>> from bilinear.objective.objective import Objective
-        >>> ratings = synthetic_ratings(300, 20, 15, rng=0)
-        >>> objective = Objective(SquaredError(), Identity(1, 5), lab.L2(1.0, 1.0), ratings)
+        >>> ratings = synthetic_ratings(20, 15, 150, rng=0)
+        >>> objective = Objective(SquaredError(), Identity(0.5, 5), lab.L2(1.0, 1.0), ratings)
         >>> problem = lab.Problem.of(objective, 3.5)
         >>> found = lab.compare_seeds(problem, lab.run_seeds(problem, 2, n_starts=2))
         >>> found.barrier_aligned <= found.barrier
@@ -214,8 +217,8 @@ def aligned(problem: Problem, at: Vector, *, to: Vector) -> Vector:
         >>> import numpy as np
         >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
         >>> from bilinear.objective.objective import Objective
-        >>> ratings = synthetic_ratings(100, 10, 8, rng=0)
-        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(1, 5), lab.L2(1, 1), ratings), 3.5)
+        >>> ratings = synthetic_ratings(10, 8, 50, rng=0)
+        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(0.5, 5), lab.L2(1, 1), ratings), 3.5)
         >>> first, second = np.random.default_rng(0).standard_normal((2, problem.size(2)))
         >>> turned = lab.aligned(problem, second, to=first)
         >>> bool(np.linalg.norm(first - turned) <= np.linalg.norm(first - second))
@@ -252,11 +255,11 @@ def barrier(problem: Problem, first: Vector, second: Vector, *, n: int = 21) -> 
         >>> import numpy as np
         >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
         >>> from bilinear.objective.objective import Objective
-        >>> ratings = synthetic_ratings(100, 10, 8, rng=0)
-        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(1, 5), lab.L2(1, 1), ratings), 3.5)
+        >>> ratings = synthetic_ratings(10, 8, 50, rng=0)
+        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(0.5, 5), lab.L2(1, 1), ratings), 3.5)
         >>> at = np.random.default_rng(0).standard_normal(problem.size(2))
-        >>> lab.barrier(problem, at, at)
-        0.0
+        >>> lab.barrier(problem, at, at) < 1e-9
+        True
     """
     middle = problem.scores((first + second) / 2)
     ends = problem.scores(first), problem.scores(second)
@@ -285,7 +288,11 @@ def _lists(parameters: Parameters, users: Any, items: Any) -> list[set[int]]:
 
 @register
 class SeedAgreement(Instrument):
-    """Whether further random starts lead to the same model; measured where `n_seeds` asks for them."""
+    """Whether further random starts lead to the same model; measured where `n_seeds` asks for them.
+
+    Examples:
+        See `report`.
+    """
 
     name = "seeds"
     question = "Do other starts find the same model?"

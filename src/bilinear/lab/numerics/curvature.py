@@ -220,8 +220,8 @@ def relative_gradient(problem: Problem, at: Vector, gradient: Vector | None = No
     Examples:
         >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
         >>> from bilinear.objective.objective import Objective
-        >>> ratings = synthetic_ratings(100, 10, 8, rng=0)
-        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(1, 5), lab.L2(1, 1), ratings), 3.5)
+        >>> ratings = synthetic_ratings(10, 8, 50, rng=0)
+        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(0.5, 5), lab.L2(1, 1), ratings), 3.5)
         >>> lab.relative_gradient(problem, lab.polish(problem, problem.zeros(2)).at) < 1e-10
         True
     """
@@ -262,8 +262,8 @@ def imbalance(problem: Problem, at: Vector) -> float:
     Examples:
         >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
         >>> from bilinear.objective.objective import Objective
-        >>> ratings = synthetic_ratings(100, 10, 8, rng=0)
-        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(1, 5), lab.L2(1, 1), ratings), 3.5)
+        >>> ratings = synthetic_ratings(10, 8, 50, rng=0)
+        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(0.5, 5), lab.L2(1, 1), ratings), 3.5)
         >>> lab.imbalance(problem, problem.zeros(2))
         0.0
     """
@@ -290,8 +290,8 @@ def balanced(problem: Problem, at: Vector, *, n_factors: int | None = None) -> V
         >>> import numpy as np
         >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
         >>> from bilinear.objective.objective import Objective
-        >>> ratings = synthetic_ratings(100, 10, 8, rng=0)
-        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(1, 5), lab.L2(1, 1), ratings), 3.5)
+        >>> ratings = synthetic_ratings(10, 8, 50, rng=0)
+        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(0.5, 5), lab.L2(1, 1), ratings), 3.5)
         >>> at = np.random.default_rng(0).standard_normal(problem.size(2))
         >>> even = lab.balanced(problem, at)
         >>> bool(np.allclose(problem.scores(even), problem.scores(at))), lab.imbalance(problem, even) < 1e-12

@@ -36,8 +36,8 @@ def hessian_vector_product(objective: Objective, at: Parameters, direction: Para
         >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
         >>> from bilinear.model.parameters import Parameters
         >>> from bilinear.objective.objective import Objective
-        >>> ratings = synthetic_ratings(100, 10, 8, rng=0)
-        >>> objective = Objective(SquaredError(), Identity(1, 5), lab.L2(2.0, 2.0, 0.0), ratings)
+        >>> ratings = synthetic_ratings(10, 8, 50, rng=0)
+        >>> objective = Objective(SquaredError(), Identity(0.5, 5), lab.L2(2.0, 2.0, 0.0), ratings)
         >>> at, direction = Parameters.zeros(ratings.shape, 1), Parameters.zeros(ratings.shape, 1)
         >>> direction.user_factors[0] = 1
         >>> lab.hessian_vector_product(objective, at, direction).user_factors[0]
@@ -78,8 +78,8 @@ class Hessian:
         >>> import numpy as np
         >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
         >>> from bilinear.objective.objective import Objective
-        >>> ratings = synthetic_ratings(100, 10, 8, rng=0)
-        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(1, 5), lab.L2(1, 1), ratings), 3.5)
+        >>> ratings = synthetic_ratings(10, 8, 50, rng=0)
+        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(0.5, 5), lab.L2(1, 1), ratings), 3.5)
         >>> at, direction = np.random.default_rng(0).standard_normal((2, problem.size(2)))
         >>> product = lab.Hessian(problem, at).times(direction)
         >>> step = 1e-6 * direction

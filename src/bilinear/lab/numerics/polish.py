@@ -78,8 +78,8 @@ def polish(problem: Problem, at: Vector, *, max_products: int = 5000) -> Polishe
     Examples:
         >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
         >>> from bilinear.objective.objective import Objective
-        >>> ratings = synthetic_ratings(100, 10, 8, rng=0)
-        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(1, 5), lab.L2(1, 1), ratings), 3.5)
+        >>> ratings = synthetic_ratings(10, 8, 50, rng=0)
+        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(0.5, 5), lab.L2(1, 1), ratings), 3.5)
         >>> found = lab.polish(problem, problem.zeros(2))
         >>> found.stationary, found.loss < found.loss_before
         (True, True)

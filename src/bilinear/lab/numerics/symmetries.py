@@ -36,8 +36,8 @@ class Symmetries:
         >>> import numpy as np
         >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
         >>> from bilinear.objective.objective import Objective
-        >>> ratings = synthetic_ratings(100, 10, 8, rng=0)
-        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(1, 5), lab.L2(1, 1), ratings), 3.5)
+        >>> ratings = synthetic_ratings(10, 8, 50, rng=0)
+        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(0.5, 5), lab.L2(1, 1), ratings), 3.5)
         >>> at = np.random.default_rng(0).standard_normal(problem.size(2))
         >>> lab.Symmetries(problem, at).count
         1

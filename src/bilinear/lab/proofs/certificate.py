@@ -165,7 +165,7 @@ def certificate_of(objective: Objective, parameters: Parameters, *, seed: int = 
 
     Examples:
         >>> from bilinear import lab, synthetic_ratings
-        >>> found = lab.certify(synthetic_ratings(200, 20, 15, rng=0), penalty=lab.L2(1.0, 1.0))
+        >>> found = lab.certify(synthetic_ratings(20, 15, 150, rng=0), penalty=lab.L2(1.0, 1.0))
         >>> lab.certificate_of(found.objective, found.parameters).certified
         True
     """
@@ -186,8 +186,8 @@ def certificate_refusal(problem: Problem, n_factors: int) -> str | None:
     Examples:
         >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
         >>> from bilinear.objective.objective import Objective
-        >>> ratings = synthetic_ratings(100, 10, 8, rng=0)
-        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(1, 5), lab.L2(0, 1), ratings), 3.5)
+        >>> ratings = synthetic_ratings(10, 8, 50, rng=0)
+        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(0.5, 5), lab.L2(0, 1), ratings), 3.5)
         >>> lab.certificate_refusal(problem, n_factors=2)
         'without an L2 of factors there is no bound on them; train with l2 above zero to have one'
     """
@@ -251,8 +251,8 @@ def add_factor(problem: Problem, at: Vector, found: Certificate, *, step: float 
     Examples:
         >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
         >>> from bilinear.objective.objective import Objective
-        >>> ratings = synthetic_ratings(100, 10, 8, rng=0)
-        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(1, 5), lab.L2(1, 1), ratings), 3.5)
+        >>> ratings = synthetic_ratings(10, 8, 50, rng=0)
+        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(0.5, 5), lab.L2(1, 1), ratings), 3.5)
         >>> at = problem.zeros(1)
         >>> found = lab.certificate_at(problem, at)
         >>> lower = problem.value(at) - problem.value(lab.add_factor(problem, at, found))

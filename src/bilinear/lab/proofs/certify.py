@@ -49,6 +49,9 @@ class Round:
         relative_gap: Between the two.
         ratio: Spectral norm of the loss gradient over L2.
         n_products: Hessian products used.
+
+    Examples:
+        See `certify`.
     """
 
     n_factors: int
@@ -182,7 +185,7 @@ def certify(
 
     Examples:
         >>> from bilinear import lab, synthetic_ratings
-        >>> found = lab.certify(synthetic_ratings(200, 20, 15, rng=0), penalty=lab.L2(1.0, 1.0))
+        >>> found = lab.certify(synthetic_ratings(20, 15, 150, rng=0), penalty=lab.L2(1.0, 1.0))
         >>> found.optimal, found.certificate.relative_gap <= 1e-6
         (True, True)
         >>> model = found.to_model()

@@ -222,7 +222,7 @@ def verify(proof: Proof | str | Path, interactions: Interactions, *, seed: int =
         >>> import tempfile
         >>> from pathlib import Path
         >>> from bilinear import lab, synthetic_ratings
-        >>> ratings = synthetic_ratings(200, 20, 15, rng=0)
+        >>> ratings = synthetic_ratings(20, 15, 150, rng=0)
         >>> found = lab.certify(ratings, penalty=lab.L2(1.0, 1.0))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     lab.save_proof(found, Path(folder) / "proof")

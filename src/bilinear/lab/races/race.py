@@ -39,6 +39,9 @@ class RateTrial:
     Attributes:
         learning_rate: The rate.
         value: The tuned quantity, smaller is better; None where training diverged.
+
+    Examples:
+        See `race`.
     """
 
     learning_rate: float
@@ -53,6 +56,9 @@ class RunResult:
         seed: Of its start.
         loss: The objective after the budget.
         test_rmse: On held-out ratings.
+
+    Examples:
+        See `race`.
     """
 
     seed: int
@@ -72,6 +78,9 @@ class MethodResult:
         missing: Share of the possible improvement that is missing, one a seed: 0 is the proved lower
             bound, 1 the untrained model. Without a certificate the bound is that of a perfect fit.
         n_diverged: Runs that diverged at every rate; a method with any is not tested.
+
+    Examples:
+        See `race`.
     """
 
     name: str
@@ -239,7 +248,7 @@ def race(
     Examples:
         >>> from bilinear import lab, synthetic_ratings
         >>> methods = lab.race_methods("sgd", "adam+one-cycle", n_epochs=2)
-        >>> ratings = synthetic_ratings(300, 20, 15, rng=0)
+        >>> ratings = synthetic_ratings(20, 15, 150, rng=0)
         >>> found = lab.race(ratings, methods, n_factors=2, n_epochs=2, n_seeds=2)
         >>> [result.name for result in found.methods]
         ['sgd', 'adam+one-cycle']

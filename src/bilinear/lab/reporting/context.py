@@ -38,6 +38,9 @@ class Context:
         max_products: Hessian products for one search, at most.
         seed: Of everything that is drawn at random.
         on_progress: Called with a line about each long step.
+
+    Examples:
+        See `Instrument`.
     """
 
     model: Recommender
@@ -110,7 +113,21 @@ def training_of(model: Recommender) -> Training:
 
 
 def objective_mismatch(model: RatingModel) -> str | None:
-    """Why training did not minimise the objective of the model's loss and penalty, or None."""
+    """Why training did not minimise the objective of the model's loss and penalty, or None.
+
+    Args:
+        model: The fitted model.
+
+    Returns:
+        The reason in words: decoupled weight decay, or a penalty with a schedule.
+
+    Examples:
+        >>> from bilinear import AdamW, MatrixFactorization, MiniBatch, lab, synthetic_ratings
+        >>> solver = MiniBatch(optimizer=AdamW(weight_decay=0.1), n_epochs=1)
+        >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, solver=solver, rng=0)
+        >>> lab.objective_mismatch(model.fit(synthetic_ratings(20, 15, 150, rng=0)))[:42]
+        'it was trained with decoupled weight decay'
+    """
     solver = vars(model).get("solver_") or vars(model).get("solver")
     if isinstance(solver, MiniBatch) and (
         any(solver.weight_decay.pair) or (isinstance(solver.rule, AdamW) and solver.rule.weight_decay)

@@ -32,7 +32,7 @@ class LabReport:
 
     Examples:
         >>> from bilinear import BiasModel, lab, synthetic_ratings
-        >>> ratings = synthetic_ratings(200, 20, 15, rng=0)
+        >>> ratings = synthetic_ratings(20, 15, 150, rng=0)
         >>> found = lab.report(BiasModel(l2_biases=1.0).fit(ratings), ratings)
         >>> found.verdict
         'certified global'
@@ -125,7 +125,7 @@ def report(
 
     Examples:
         >>> from bilinear import MatrixFactorization, lab, synthetic_ratings
-        >>> ratings = synthetic_ratings(300, 20, 15, rng=0)
+        >>> ratings = synthetic_ratings(20, 15, 150, rng=0)
         >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, rng=0).fit(ratings)
         >>> found = lab.report(model, ratings, only=["optimality", "linearity"], max_products=50)
         >>> [section.name for section in found.sections]

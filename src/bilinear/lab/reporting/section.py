@@ -27,6 +27,7 @@ class Section:
         measured: The measurement as a Python object, or None.
 
     Examples:
+        >>> from bilinear.lab import Section
         >>> section = Section("size", "How large is it?", "It is small. It fits a page.", "nothing", {"n": 3})
         >>> section.summary
         'It is small.'

@@ -34,6 +34,9 @@ class ErrorPoint:
         held_out: On ratings that were held out at random.
         later: On the latest ratings; None without times.
         effective_rank: Of the factors; None for epochs.
+
+    Examples:
+        See `held_out_study`.
     """
 
     at: float
@@ -99,7 +102,7 @@ def held_out_study(model: RatingModel, table: Interactions, *, seed: int = 0) ->
 
     Examples:
         >>> from bilinear import MatrixFactorization, lab, synthetic_ratings
-        >>> ratings = synthetic_ratings(300, 20, 15, rng=0)
+        >>> ratings = synthetic_ratings(20, 15, 150, rng=0)
         >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, rng=0).fit(ratings)
         >>> found = lab.held_out_study(model, ratings)
         >>> [point.at for point in found.sizes], len(found.penalties.points)

@@ -35,6 +35,9 @@ class PenaltyPoint:
         train_rmse: In rating units.
         test_rmse: On held-out ratings.
         later_rmse: On later ratings; None without any.
+
+    Examples:
+        See `l2_curve`.
     """
 
     l2: float
@@ -128,8 +131,8 @@ def l2_curve(
     Examples:
         >>> from bilinear import Identity, SquaredError, lab, split_random, synthetic_ratings
         >>> from bilinear.objective.objective import Objective
-        >>> parts = split_random(synthetic_ratings(300, 20, 15, rng=0), 0.2, 0)
-        >>> objective = Objective(SquaredError(), Identity(1, 5), lab.L2(1.0, 1.0), parts.train)
+        >>> parts = split_random(synthetic_ratings(20, 15, 150, rng=0), 0.2, 0)
+        >>> objective = Objective(SquaredError(), Identity(0.5, 5), lab.L2(1.0, 1.0), parts.train)
         >>> curve = lab.l2_curve(objective, parts.test, (3.0, 1.0), n_factors=2)
         >>> [point.l2 for point in curve.points]
         [3.0, 1.0]
@@ -191,7 +194,7 @@ def factor_curve(
 
     Examples:
         >>> from bilinear import MatrixFactorization, lab, synthetic_ratings
-        >>> ratings = synthetic_ratings(300, 20, 15, rng=0)
+        >>> ratings = synthetic_ratings(20, 15, 150, rng=0)
         >>> def fit(size):
         ...     model = MatrixFactorization(n_factors=size, l2=1.0, l2_biases=1.0, rng=0).fit(ratings)
         ...     return model.parameters_, model.link_

@@ -74,7 +74,7 @@ def permuted_control(
 
     Examples:
         >>> from bilinear import BiasModel, lab, synthetic_ratings
-        >>> ratings = synthetic_ratings(200, 20, 15, rng=0)
+        >>> ratings = synthetic_ratings(20, 15, 150, rng=0)
         >>> found = lab.permuted_control(BiasModel(l2_biases=1.0).fit(ratings), ratings)
         >>> found.train_rmse < found.permuted_train_rmse < found.mean_train_rmse
         True
