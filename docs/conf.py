@@ -32,6 +32,7 @@ autodoc_member_order = "bysource"
 myst_heading_anchors = 3
 nitpicky = False
 
+
 def public_names(package: str) -> list[str]:
     """Full names of the public objects whose home is in `bilinear.<package>`."""
     if package == "lab":

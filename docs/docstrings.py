@@ -10,7 +10,9 @@ import re
 from collections.abc import Iterator
 from textwrap import dedent
 
-_SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Examples|Cost|Source|Learned attributes[^:]*): ?(.*)$")
+_SECTION = re.compile(
+    r"^(Args|Attributes|Returns|Raises|Examples|Cost|Source|Learned attributes[^:]*): ?(.*)$"
+)
 _ENTRY = re.compile(r"^([A-Za-z_][\w.*]*(?: \([^)]*\))?(?:, [A-Za-z_][\w.*]*(?: \([^)]*\))?)*): (.*)$")
 _CODE = re.compile(r"(`[^`]+`)")
 

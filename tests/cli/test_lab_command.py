@@ -166,7 +166,7 @@ def test_verify_says_no_to_other_ratings(
 def test_verify_wants_a_proof(run: Run, certified: Path, ratings_file: Path) -> None:
     ran = run("lab", "verify", certified / "best", ratings_file)
     assert ran.code == 2
-    assert "is a model, not a proof" in ran.err
+    assert "expected a proof, got a model" in ran.err
 
 
 def test_race_on_the_command_line(run: Run, ratings_file: Path, tmp_path: Path) -> None:

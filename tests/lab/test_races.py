@@ -157,7 +157,7 @@ def test_what_cannot_race_is_refused(table: Interactions) -> None:
     two = race_methods("sgd", "adam", n_epochs=2)
     with pytest.raises(ParameterValueError, match="at least two"):
         race(table, race_methods("sgd", n_epochs=2), n_epochs=2)
-    with pytest.raises(ParameterValueError, match="n_seeds: .* got 1"):
+    with pytest.raises(ParameterValueError, match=r"n_seeds: .* got 1"):
         race(table, two, n_epochs=2, n_seeds=1)
     with pytest.raises(ParameterValueError, match="budget is the same"):
         race(table, two, n_epochs=3)

@@ -91,7 +91,7 @@ def test_the_global_optimum_is_not_the_best_model() -> None:
     assert train_errors == sorted(train_errors, reverse=True)
     assert "<- best" in str(curve)
     json.dumps(curve.to_dict(), allow_nan=False)
-    with pytest.raises(ParameterValueError, match="l2s: .* got none"):
+    with pytest.raises(ParameterValueError, match=r"l2s: .* got none"):
         l2_curve(objective, test, (), 3)
 
 
@@ -221,7 +221,7 @@ def test_what_cannot_be_reported_on_is_refused(model: MatrixFactorization, ratin
         report(GlobalMean().fit(ratings), ratings)
     with pytest.raises(ParameterValueError, match="got object"):
         report(object(), ratings)  # type: ignore[arg-type]
-    with pytest.raises(ParameterValueError, match="n_seeds: .* got 1"):
+    with pytest.raises(ParameterValueError, match=r"n_seeds: .* got 1"):
         report(model, ratings, n_seeds=1)
     strangers = Interactions.from_columns([900, 901], [0, 1], [1.0, 2.0])
     with pytest.raises(ParameterValueError, match="does not know"):

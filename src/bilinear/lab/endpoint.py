@@ -325,7 +325,7 @@ class TrainingEndpoint(Instrument):
         if reported is not None:
             interval = f"{reported.rmse:.4f} [{reported.low:.4f}, {reported.high:.4f}]"
             facts.insert(0, ("held-out RMSE in the model's own report", interval))
-        next_step = _AFTER[found.verdict]
+        tone, headline, next_step = _FINDINGS[found.verdict]
         near = found.polished.distance <= NEAR and not found.polished.stationary
         if near and found.verdict == "not converged":
             next_step = "repeat it with more Hessian products: the point is near rest, of an unknown kind"
@@ -335,9 +335,9 @@ class TrainingEndpoint(Instrument):
             found.to_dict(),
             facts,
             picture=_picture(found),
-            headline=_headline(found, context),
+            headline=_headline(found, context, headline),
             verdict=found.verdict,
-            tone=_TONES.get(found.verdict, "open"),
+            tone=tone,
             measured=found,
         )
 
@@ -372,41 +372,51 @@ _RANKING: dict[str, tuple[str, str]] = {
         "There is nothing to optimise here: this model counts and compares.",
     ),
 }
-_HEADLINES = {
-    "certified global": "Proved: no model with this loss and penalty fits its ratings better.",
-    "rank-limited": "Training arrived at a minimum for this number of factors; more could fit better.",
-    "minimum": "Training arrived at a minimum; whether it is the lowest cannot be proved here.",
-    "strict saddle": "Training stopped at a saddle point: the loss falls in one direction from there.",
-    "second-order point": "Training arrived where the loss is flat; it is probably a minimum.",
-    "not converged": "training stopped before the minimum of its own loss, which is usual.",
-    "no minimiser": "This training has no end: the loss falls without end while the weights grow.",
+_FINDINGS: dict[Verdict, tuple[Literal["good", "bad", "open"], str, str]] = {
+    "certified global": (
+        "good",
+        "Proved: no model with this loss and penalty fits its ratings better.",
+        "nothing to do here: more training or another optimiser cannot lower the training loss; what is left "
+        "to tune is the penalty, for the error on new ratings",
+    ),
+    "rank-limited": (
+        "good",
+        "Training arrived at a minimum for this number of factors; more could fit better.",
+        "more epochs will not help; add factors only if the error on new ratings falls with them",
+    ),
+    "minimum": (
+        "good",
+        "Training arrived at a minimum; whether it is the lowest cannot be proved here.",
+        "nothing, or compare other starts: another minimum may be lower",
+    ),
+    "strict saddle": (
+        "bad",
+        "Training stopped at a saddle point: the loss falls in one direction from there.",
+        "continue training along the direction that was found, or start with larger random factors",
+    ),
+    "second-order point": (
+        "open",
+        "Training arrived where the loss is flat; it is probably a minimum.",
+        "raise the L2 a little, which removes flat directions",
+    ),
+    "not converged": (
+        "open",
+        "training stopped before the minimum of its own loss, which is usual.",
+        "judge it by the error on new ratings; train for more epochs, or with a learning rate that falls to "
+        "zero, only while that error still falls",
+    ),
+    "no minimiser": (
+        "bad",
+        "This training has no end: the loss keeps falling while the weights grow.",
+        "set an L2 above zero for factors and biases",
+    ),
 }
-_TONES: dict[str, Literal["good", "bad"]] = {
-    "certified global": "good",
-    "minimum": "good",
-    "rank-limited": "good",
-    "strict saddle": "bad",
-    "no minimiser": "bad",
-}
-_AFTER = {
-    "certified global": "nothing to do here: more training or another optimiser cannot lower the training "
-    "loss; what is left to tune is the penalty, for the error on new ratings",
-    "rank-limited": "more epochs will not help; add factors only if the error on new ratings falls with them",
-    "minimum": "nothing, or compare other starts: another minimum may be lower",
-    "strict saddle": "continue training along the direction that was found, or start with larger random "
-    "factors",
-    "second-order point": "raise the L2 a little, which removes flat directions",
-    "not converged": "judge it by the error on new ratings; train for more epochs, or with a learning "
-    "rate that "
-    "falls to zero, only while that error still falls",
-    "no minimiser": "set an L2 above zero for factors and biases",
-}
+"""(tone, headline, next step) of each verdict."""
 
 
-def _headline(found: Endpoint, context: Context) -> str:
+def _headline(found: Endpoint, context: Context, words: str) -> str:
     if context.mismatch and found.verdict == "certified global":
         return "Nothing is certified: training did not minimise the loss and penalty of this model."
-    words = _HEADLINES[found.verdict]
     if found.verdict != "not converged":
         return words
     model: Any = context.model

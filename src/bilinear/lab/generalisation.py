@@ -98,7 +98,7 @@ class Generalisation(Instrument):
         parameters = context.model.dot_product()
         rank = None if parameters is None else effective_rank(parameters)
         return self.section(
-            "Not measured here: errors in stars say nothing of a ranking.",
+            "Not measured here: errors in stars say nothing about a ranking.",
             "measure it with evaluate_ranking on interactions that it was not trained on",
             {"effective_rank": rank},
             () if rank is None else (("factors it really uses", f"{rank:.1f}"),),
@@ -173,29 +173,21 @@ def _of_training(model: RatingModel) -> str:
 
 
 def _study_picture(study: HeldOutStudy) -> str:
+    by_epoch, by_size = (
+        [(point.at, point.train, point.held_out, point.later) for point in points]
+        for points in (study.epochs, study.sizes)
+    )
     drawn = ""
-    for points, what, x_label in (
-        (study.epochs, "Error over the epochs", "epoch"),
-        (study.sizes, "Error over the number of factors", "factors"),
+    for rows, what, x_label in (
+        (by_epoch, "Error over the epochs", "epoch"),
+        (by_size, "Error over the number of factors", "factors"),
     ):
-        if len(points) > 1:
-            series = {
-                "training": [(point.at, point.train) for point in points],
-                "held out": [(point.at, point.held_out) for point in points],
-            }
-            if points[0].later is not None:
-                series["later in time"] = [(point.at, point.later or 0.0) for point in points]
-            drawn += lines(series, f"{what} (RMSE)", what, x_label)
+        if len(rows) > 1:
+            drawn += lines(_series(rows), f"{what} (RMSE)", what, x_label)
     if study.penalties is not None:
         places = study.penalties.points
-        series = {
-            "training": [(point.l2, point.train_rmse) for point in places],
-            "held out": [(point.l2, point.test_rmse) for point in places],
-        }
-        if places[0].later_rmse is not None:
-            series["later in time"] = [(point.l2, point.later_rmse or 0.0) for point in places]
         drawn += lines(
-            series,
+            _series([(point.l2, point.train_rmse, point.test_rmse, point.later_rmse) for point in places]),
             "Error over the penalty (RMSE), each trained until it converges; the line is this model's",
             "RMSE over the penalty of the factors",
             "l2 of the factors",
@@ -203,6 +195,13 @@ def _study_picture(study: HeldOutStudy) -> str:
             marked=study.l2,
         )
     return drawn
+
+
+def _series(rows: list[tuple[float, float, float, float | None]]) -> dict[str, list[tuple[float, float]]]:
+    """Curves of (x, training, held-out, later) errors; without the last where there are no times."""
+    series = {"training": [(x, y) for x, y, _, _ in rows], "held out": [(x, y) for x, _, y, _ in rows]}
+    later = [(x, y) for x, _, _, y in rows if y is not None]
+    return series | ({"later in time": later} if later else {})
 
 
 def _control_picture(control: PermutedControl) -> str:

@@ -133,7 +133,7 @@ def objective_mismatch(model: RatingModel) -> str | None:
         any(solver.weight_decay.pair) or (isinstance(solver.rule, AdamW) and solver.rule.weight_decay)
     ):
         return (
-            "it was trained with decoupled weight decay, which is not the gradient of any loss: what follows "
+            "it was trained with decoupled weight decay, which does not minimise any loss: what follows "
             "is about the loss and penalty alone"
         )
     if isinstance(solver, Solver) and any(solver.l2_schedule(at) != 1 for at in (0.9, 1.0)):
