@@ -15,8 +15,8 @@ from bilinear.data.interactions import Interactions
 from bilinear.eigen import largest_eigen, largest_eigen_by_products, symmetric_eigen
 from bilinear.errors import DivergenceError
 from bilinear.estimators.graph_filter import GraphFilter, slow_directions
-from bilinear.lab import spectral
-from bilinear.lab.spectral import spectral_norm_by_gram, top_singular
+from bilinear.lab.numerics import spectral
+from bilinear.lab.numerics.spectral import spectral_norm_by_gram, top_singular
 
 SPECTRA: dict[str, NDArray[np.float64]] = {
     "largest nine times": np.concatenate([np.linspace(0, 0.9, 6), np.ones(9)]),
