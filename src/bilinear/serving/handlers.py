@@ -134,7 +134,8 @@ async def ready(server: Server, _: m.Nothing, __: None) -> Answer:
         await server.in_thread(server.service.store.get, "-", "-")
     except StoreUnavailable as error:
         return json_answer(m.Health("unavailable", engine.version, str(error)), 503)
-    return json_answer(m.Health("ok", engine.version, "ok"))
+    condition = await server.in_thread(server.service.models.condition, engine.version)
+    return json_answer(m.Health("ok", engine.version, "ok", condition))
 
 
 async def metrics(server: Server, _: m.Nothing, __: None) -> Answer:

@@ -368,6 +368,10 @@ class Health(Struct, frozen=True):
     status: Literal["ok", "unavailable"]
     model: str
     store: str
+    model_folder: Annotated[
+        Literal["as loaded", "replaced", "damaged", "not asked"],
+        Meta(description="Beside the model that answers: `replaced` waits for a reload."),
+    ] = "not asked"
 
 
 class Problem(Struct, frozen=True):
