@@ -70,6 +70,13 @@ def command(
         float,
         typer.Option(help="Share by which a new model may score worse and still go live.", min=0, max=1),
     ] = 0.02,
+    read_only_model: Annotated[
+        bool,
+        typer.Option(
+            "--read-only-model",
+            help="Leave the model folder to another server: no training and no rollback here.",
+        ),
+    ] = False,
     access_log: Annotated[bool, typer.Option("--access-log", help="A log line for every request.")] = False,
 ) -> None:
     with extra("serve"):
@@ -98,6 +105,7 @@ def command(
         retrain_every=None if retrain_every is None else 3600 * retrain_every,
         max_worse=max_worse,
         access_log=access_log,
+        read_only_model=read_only_model,
     )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listening:

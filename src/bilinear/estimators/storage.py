@@ -78,17 +78,20 @@ def save(model: Recommender, path: Path) -> None:
     write_artifact(path, manifest, tensors)
 
 
-def load(path: str | Path, *, verify: bool = True) -> Any:
+def load(path: str | Path, *, verify: bool = True, in_memory: bool = False) -> Any:
     """Opens a saved model; its arrays are read-only views of the file.
 
-    Args: verify: compare checksums, which reads the file once. Sizes, shapes and the row numbers
-        inside are always checked, so that a hostile file cannot make later calls read astray.
+    Args:
+        verify: compare checksums, which reads the file once. Sizes, shapes and the row numbers
+            inside are always checked, so that a hostile file cannot make later calls read astray.
+        in_memory: read the arrays instead, for a process that has to outlive damage to the file: the
+            system ends one whose mapped file is cut short.
     Returns: the fitted estimator, of the class that was saved.
     Raises:
         ModelFileError: no model there, or damaged, hostile, or of a newer format.
-    Cost: O(n_ratings + n_items) checks; memory is mapped, not read.
+    Cost: O(n_ratings + n_items) checks; memory is mapped, not read, unless `in_memory`.
     """
-    artifact = read_artifact(Path(path), verify=verify)
+    artifact = read_artifact(Path(path), verify=verify, in_memory=in_memory)
     try:
         return _build(artifact.manifest, artifact.tensors)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

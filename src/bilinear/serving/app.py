@@ -32,6 +32,7 @@ def create_app(
     retrain_every: float | None = None,
     max_worse: float = 0.02,
     items: str | Path | None = None,
+    read_only_model: bool = False,
 ) -> Any:
     """An ASGI application that serves a model folder and keeps feedback.
 
@@ -54,15 +55,18 @@ def create_app(
         retrain_every: seconds between trainings with new feedback, each in a process of its own.
         max_worse: share by which a new model's held-out score may be worse before it is refused.
         items: a table of items, for a model that has no titles of its own.
+        read_only_model: leave the model folder to another server: `reload` opens it again, nothing else
+            changes it. A folder has one server without this, and any number with it.
     Raises:
         MissingDependencyError: a package is not installed (`pip install 'bilinear[serve]'`).
-        Conflict: there is no model in the folder, or it is damaged.
+        Conflict: there is no model in the folder, it is damaged, or another server has it.
         StoreUnavailable: the store cannot be opened.
         ParameterValueError: an argument that cannot be used.
     """
     with extra("serve"):
         import msgspec  # noqa: F401
         from threadpoolctl import threadpool_limits
+    from bilinear.errors import ParameterValueError
     from bilinear.serving.guard import Guard, RateLimit, Tokens
     from bilinear.serving.logs import Log
     from bilinear.serving.models import ModelFolder
@@ -71,6 +75,10 @@ def create_app(
     from bilinear.serving.service import Service
     from bilinear.serving.store import open_store
 
+    if read_only_model and retrain_every is not None:
+        raise ParameterValueError(
+            "a model folder served read-only cannot be trained; leave out one of the two"
+        )
     # With more threads of the linear algebra than cores are free, one product may take ten times as long.
     threadpool_limits(1)
     # The loop waits so long for a thread that works in Python, each time it has something to do.
@@ -78,11 +86,13 @@ def create_app(
     proxies, public = Proxies(trusted_proxies), None if public_url is None else PublicURL.of(public_url)
     names = frozenset(hosts) | ({public.name} if public is not None and hosts else frozenset())
     tokens = None if token_file is None else Tokens.of(Path(token_file))
-    models = ModelFolder(Path(model), items=None if items is None else Path(items))
+    models = ModelFolder(Path(model), items=None if items is None else Path(items), read_only=read_only_model)
     opened = open_store(store)
     try:
+        models.lock()
         service = Service(models, opened)
     except BaseException:
+        models.close()
         opened.close()
         raise
     return Server(

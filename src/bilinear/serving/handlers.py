@@ -130,7 +130,8 @@ async def ready(server: Server, _: m.Nothing, __: None) -> Answer:
     except StoreUnavailable as error:
         server.log_store(error)  # with its details, which are nothing for a stranger
         return json_answer(m.Health("unavailable", engine.version, error.code), 503)
-    return json_answer(m.Health("ok", engine.version, "ok"))
+    condition = await server.in_thread(server.service.models.condition, engine.version)
+    return json_answer(m.Health("ok", engine.version, "ok", condition))
 
 
 async def metrics(server: Server, _: m.Nothing, __: None) -> Answer:

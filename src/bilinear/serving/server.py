@@ -39,7 +39,7 @@ from bilinear.serving.plane import item_map
 from bilinear.serving.problems import Refused, StoreUnavailable
 from bilinear.serving.retraining import Retraining
 from bilinear.serving.service import Service
-from bilinear.serving.web_files import WebFile, web_files
+from bilinear.serving.web_files import LICENSES, WebFile, web_files
 from bilinear.serving.writing import Writer
 
 _THREADS = 8
@@ -103,6 +103,7 @@ class Server:
         self._files |= {
             "/openapi.json": WebFile.of(msgspec.json.encode(described), b"application/json"),
             "/docs": WebFile.of(openapi.page(described), b"text/html; charset=utf-8"),
+            "/licenses": WebFile.of(LICENSES.read_bytes(), b"text/plain; charset=utf-8"),
             "/docs.css": WebFile.of(openapi.STYLE, b"text/css; charset=utf-8"),
         }
         self._map: tuple[Engine | None, bytes] = (None, b"")
@@ -172,6 +173,7 @@ class Server:
         self._threads.shutdown()
         self._bulk_threads.shutdown()
         self.service.store.close()
+        self.service.models.close()
         self.log.write("stop")
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
