@@ -55,6 +55,7 @@ class Interactions:
         user_vocabulary, item_vocabulary: external ids of the rows.
         source: where it was read from, for messages.
         n_rows_read: rows of the source before duplicates were merged.
+        n_rows_skipped: rows of the source that could not be read and were left out, as `skip_bad_rows` asks.
         has_ratings: false for clicks, plays and purchases, which say that someone took something up and
             never how it was liked; parts of a table inherit it.
 
@@ -71,6 +72,7 @@ class Interactions:
     n_rows_read: int = 0
     duplicates: Duplicates = field(default="last")
     has_ratings: bool = True
+    n_rows_skipped: int = 0
 
     def __post_init__(self) -> None:
         for column in (self.users, self.items, self.ratings, self.times):
@@ -335,6 +337,7 @@ class Interactions:
             ratings=self.ratings[rows],
             times=None if self.times is None else self.times[rows],
             n_rows_read=len(rows),
+            n_rows_skipped=0,
         )
 
     def aligned_to(self, users: Vocabulary, items: Vocabulary) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
