@@ -82,6 +82,9 @@ def report(
     query: options.Query = None,
     duplicates: options.Duplicates = "last",
     encoding: options.Encoding = "utf-8",
+    quote: options.Quote = "auto",
+    time_format: options.TimeFormat = None,
+    skip_bad_rows: options.SkipBadRows = None,
     memory_limit: options.MemoryLimit = None,
     seed: options.Seed = 0,
     json: options.Json = False,
@@ -97,7 +100,7 @@ def report(
     found = lab_report(
         fitted,
         table,
-        test=None if test is None else options.read_table(test, **reading),
+        test=None if test is None else options.read_table(test, **options.of_test(reading)),
         n_seeds=seeds,
         control=control,
         study=study,
@@ -139,6 +142,9 @@ def certify(
     query: options.Query = None,
     duplicates: options.Duplicates = "last",
     encoding: options.Encoding = "utf-8",
+    quote: options.Quote = "auto",
+    time_format: options.TimeFormat = None,
+    skip_bad_rows: options.SkipBadRows = None,
     memory_limit: options.MemoryLimit = None,
     seed: options.Seed = 0,
     json: options.Json = False,
@@ -192,6 +198,9 @@ def verify(
     query: options.Query = None,
     duplicates: options.Duplicates = "last",
     encoding: options.Encoding = "utf-8",
+    quote: options.Quote = "auto",
+    time_format: options.TimeFormat = None,
+    skip_bad_rows: options.SkipBadRows = None,
     memory_limit: options.MemoryLimit = None,
     json: options.Json = False,
 ) -> None:
@@ -244,6 +253,9 @@ def race(
     query: options.Query = None,
     duplicates: options.Duplicates = "last",
     encoding: options.Encoding = "utf-8",
+    quote: options.Quote = "auto",
+    time_format: options.TimeFormat = None,
+    skip_bad_rows: options.SkipBadRows = None,
     memory_limit: options.MemoryLimit = None,
     seed: options.Seed = 0,
     json: options.Json = False,
@@ -263,7 +275,7 @@ def race(
     parts = (
         split_random(table, 0.1, seed)
         if test is None
-        else split_file(table, options.read_table(test, **reading))
+        else split_file(table, options.read_table(test, **options.of_test(reading)))
     )
     # the penalty is searched for on the training part alone
     chosen, penalty = objective_parts(parts.train, loss, l2, l2_biases, l2_exponent, seed, quiet)

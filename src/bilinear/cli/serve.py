@@ -31,6 +31,7 @@ def command(
     items: Annotated[
         Path | None, typer.Option(help="Titles and categories, for a model trained without them.")
     ] = None,
+    items_quote: options.ItemsQuote = "auto",
     store: Annotated[
         str, typer.Option(help="Where feedback is kept: sqlite:///FILE or postgresql://USER@HOST/DATABASE.")
     ] = "sqlite:///feedback.db",
@@ -67,6 +68,7 @@ def command(
         model,
         store=store,
         items=items,
+        items_quote=items_quote,
         token_file=token_file,
         hosts=tuple(names_of(host)),
         rate_limit=rate_limit,

@@ -116,8 +116,8 @@ def _unpacked(unpacker: Any, packed: bytes, kind: str, label: str) -> Generator[
             raise
         if "memory" in str(error).lower():
             raise FileFormatError(
-                f"{label}: unpacking needs more than {_WINDOW >> 20} MB of memory ({error}); compress the file "
-                "with a smaller window, as the usual levels do"
+                f"{label}: unpacking needs more than {_WINDOW >> 20} MB of memory ({error}); compress the "
+                "file with a smaller window, as the usual levels do"
             ) from error
         raise FileFormatError(
             f"{label}: the {kind} data are damaged ({error}); fetch or compress the file again"
@@ -159,8 +159,8 @@ def only_member(path: Path, label: str) -> Iterator[tuple[BinaryIO, str]]:
             if len(files) != 1:
                 shown = f": {', '.join(files[:5])}" + (", ..." if len(files) > 5 else "") if files else ""
                 raise FileFormatError(
-                    f"{label}: this zip archive holds {len(files):,} files{shown}; unpack it, and give the one "
-                    "with the table"
+                    f"{label}: this zip archive holds {len(files):,} files{shown}; unpack it, and give the "
+                    "one with the table"
                 )
             with bundle.open(files[0]) as member:
                 yield cast(BinaryIO, member), files[0]

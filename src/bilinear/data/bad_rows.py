@@ -7,7 +7,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,10 @@ class BadRows:
 
     def without(self, batch: Batch, check: Callable[[Batch], object]) -> Batch:
         """The rows of a batch that `check` accepts one by one; the others are written down."""
-        try:
+        good = []
+        with suppress(DataError):
             check(batch)
             return batch
-        except DataError:
-            good = []
         for at in range(len(batch)):
             one = batch.take([at])
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def collect(
     """
     users, items = IdColumn("user", table.is_text), IdColumn("item", table.is_text)
     times = TimeColumn(time_format)
-    what = "rating" if "rating" in columns else "count"
+    what: Literal["rating", "count"] = "rating" if "rating" in columns else "count"
     numbers = NumberColumn(what) if what in columns else None
 
     def check(batch: Batch) -> None:

@@ -145,8 +145,8 @@ def _if_wide(names: Sequence[str], missing: Sequence[str]) -> str:
     if "item" not in missing or len(names) < 5:
         return ""
     return (
-        ". If it has one column per item, read it with layout='wide' (--layout wide), or make rows of it first "
-        "(melt in pandas, unpivot in polars)"
+        ". If it has one column per item, read it with layout='wide' (--layout wide), or make rows of it "
+        "first (melt in pandas, unpivot in polars)"
     )
 
 

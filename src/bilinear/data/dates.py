@@ -8,29 +8,17 @@ from functools import lru_cache
 from math import nan
 from typing import NamedTuple
 
-_MONTHS = {
-    name: number
-    for number, name in enumerate(
-        ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], 1
-    )
-}
-_FULL = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-]
-_MONTHS |= {name: number for number, name in enumerate(_FULL, 1)} | {"sept": 9}
+_NAMES = (
+    *("january", "february", "march", "april", "may", "june", "july", "august", "september", "october"),
+    *("november", "december"),
+)
+_MONTHS = {name[:3]: number for number, name in enumerate(_NAMES, 1)}
+_MONTHS |= {name: number for number, name in enumerate(_NAMES, 1)} | {"sept": 9}
 
-_CLOCK = r"(?P<hour>\d{1,2}):(?P<minute>\d\d)(:(?P<second>\d\d)([.,](?P<part>\d{1,9}))?)?( ?(?P<half>[ap])\.?m\.?)?"
+_CLOCK = (
+    r"(?P<hour>\d{1,2}):(?P<minute>\d\d)(:(?P<second>\d\d)([.,](?P<part>\d{1,9}))?)?"
+    r"( ?(?P<half>[ap])\.?m\.?)?"
+)
 _ZONE = r"(?P<zone>z|utc|gmt|[+-]\d\d:?\d\d)"
 _AFTER = rf"((t|,? ) ?{_CLOCK}( ?{_ZONE})?)?"
 _WEEKDAY = r"((mon|tue|wed|thu|fri|sat|sun)[a-z]*,? )?"

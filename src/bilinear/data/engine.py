@@ -110,7 +110,7 @@ def _load(connection: Connection, table: Table, columns: Mapping[Role, int]) -> 
             return False
         if not total:
             raise EmptyDataError(f"{table.label}: no rows")
-        if not isinstance(table, ParquetTable) and not table.has_rows(total):
+        if isinstance(table, (JsonTable, TextTable)) and not table.has_rows(total):
             return False
         short = {role for role, n in zip(columns, filled, strict=True) if n < total}
         if not short:

@@ -139,8 +139,8 @@ class _Seen:
         self.line_bytes = len(chunk) - end - 1 + (self.line_bytes if end < 0 else 0)
         if self.line_bytes > _LONGEST_LINE:
             raise FileFormatError(
-                f"{label}, line {self.n_lines + n_lines + 1}: this row is longer than {_LONGEST_LINE >> 20} MB, "
-                "which no row of a table is; look whether its line ends are missing"
+                f"{label}, line {self.n_lines + n_lines + 1}: this row is longer than {_LONGEST_LINE >> 20} "
+                "MB, which no row of a table is; look whether its line ends are missing"
             )
         self.n_lines += n_lines
 
@@ -181,8 +181,8 @@ def _make_plain(path: Path, copy: Path, label: str, codec: str) -> tuple[Path, b
                 n_bytes += len(chunk)
                 if most is not None and n_bytes > most:
                     raise FileFormatError(
-                        f"{label}: it unpacks to more than {_MOST_RATIO:,} times its size and {most:,} bytes, "
-                        "as no table does; if it is right, unpack it yourself and give the file"
+                        f"{label}: it unpacks to more than {_MOST_RATIO:,} times its size and {most:,} "
+                        "bytes, as no table does; if it is right, unpack it yourself and give the file"
                     )
                 if out is not None:
                     out.write(chunk)

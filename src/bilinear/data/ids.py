@@ -56,8 +56,8 @@ class IdColumn:
         if plain and any(map(has_many_lines, raw)):
             row = next(row for row, value in enumerate(raw) if has_many_lines(value))
             raise IdValueError(
-                f"{where(row)}: {self._what} {raw[row][:40]!r} goes over {len(raw[row].splitlines()):,} lines, "
-                f"which no id does; correct its quotes, or read them as characters with {AS_CHARACTER}"
+                f"{where(row)}: {self._what} {raw[row][:40]!r} goes over {len(raw[row].splitlines()):,} "
+                f"lines, which no id does; correct its quotes, or read them as characters with {AS_CHARACTER}"
             )
         if not plain and not (types == {int} and min(raw) >= _INT64.min and max(raw) <= _INT64.max):
             raw = [_clean(value, self._what, row, where) for row, value in enumerate(raw)]

@@ -130,6 +130,42 @@ class Interactions:
         )
 
     @classmethod
+    def from_matrix(
+        cls,
+        matrix: Any,
+        users: Iterable[Any] | None = None,
+        items: Iterable[Any] | None = None,
+        *,
+        missing: float | Literal["ask"] = "ask",
+        has_ratings: bool = True,
+        duplicates: Duplicates | None = None,
+        source: str = "matrix",
+    ) -> Interactions:
+        """From a matrix of users by items: SciPy sparse of any format, or a NumPy array.
+
+        Cells that a sparse matrix does not store, NaN, and cells masked in a masked array are not ratings.
+        Users and items without a rating are known all the same.
+
+        Args:
+            users, items: ids of the rows and columns, each once; None counts from 0.
+            missing: another value that is not a rating: 0, 99, ...; with NaN there is none, and zeros are
+                ratings. "ask" refuses zeros, which may be meant either way.
+            has_ratings: False where the values say how often, above zero.
+            duplicates: of entries that a sparse matrix stores twice, as in `from_columns`.
+        Raises:
+            ParameterValueError: not a matrix of numbers, or not of as many rows and columns as ids are given.
+            RatingValueError: a zero, or a value that cannot be a rating. IdValueError: an id is there twice.
+        Cost: O(entries), for an array O(cells).
+
+        >>> table = Interactions.from_matrix([[5, 0, 3], [0, 4, 0]], ["ann", "bob"], missing=0)
+        >>> table.n_ratings, table.shape
+        (3, (2, 3))
+        """
+        from bilinear.data.matrices import interactions_of
+
+        return interactions_of(matrix, users, items, missing, has_ratings, duplicates, source)
+
+    @classmethod
     def from_rows(
         cls,
         users: NDArray[np.int32],

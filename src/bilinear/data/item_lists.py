@@ -85,8 +85,8 @@ class ListTable:
         fields = self._cut(line, number)
         if self.is_guess and fields and not "".join(fields).isdigit():
             raise FileFormatError(
-                f"{self.label}, line {number}: {line.strip()[:60]!r} where a user with its items is expected, "
-                "whole numbers as in the first lines; correct the line, or say what the file is with "
+                f"{self.label}, line {number}: {line.strip()[:60]!r} where a user with its items is "
+                "expected, whole numbers as in the first lines; correct the line, or say what the file is with "
                 "layout='lists' or 'rows' (--layout)"
             )
         return fields

@@ -52,8 +52,8 @@ def matrix_market_table(path: Path, folder: Path, label: str) -> TextTable:
             out.write(" ".join(fields) + "\n")
     if size is None or n_rows != size[2]:
         raise FileFormatError(
-            f"{label}: its head says {size[2] if size else 0:,} entries, and it has {n_rows:,}; the file is cut "
-            "off, fetch or write it again"
+            f"{label}: its head says {size[2] if size else 0:,} entries, and it has {n_rows:,}; the file is "
+            "cut off, fetch or write it again"
         )
     layout = Layout(" ", None, names, len(names), sample, is_trusted=True, n_rows=n_rows)
     return TextTable(copy, label, layout, n_lines)
@@ -70,8 +70,8 @@ def _checked_head(head: str, label: str) -> str:
     ):
         return words[3]
     raise FileFormatError(
-        f"{label}: its head is {head.strip()[:80]!r}; a table of users and items is '{MARK} matrix coordinate "
-        "real general' (or integer, pattern). Load another kind with scipy.io.mmread and give it to "
+        f"{label}: its head is {head.strip()[:80]!r}; a table of users and items is '{MARK} matrix "
+        "coordinate real general' (or integer, pattern). Load another kind with scipy.io.mmread and give it to "
         "Interactions.from_matrix"
     )
 

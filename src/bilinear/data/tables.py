@@ -122,7 +122,7 @@ class TextTable:
         """Whether so many rows are all of the file: one a line that is not blank, or as `settled` counted."""
         layout = self.layout
         if layout.n_rows is not None:
-            return n_rows == layout.n_rows
+            return layout.is_trusted and n_rows == layout.n_rows
         n_above = layout.skip + layout.has_header
         return n_rows + n_above in (self.n_lines, n_filled_lines(self.path, layout.delimiter))
 

@@ -45,8 +45,8 @@ class WideTable:
         names = table.names
         if names is None:
             raise MissingColumnError(
-                f"{table.label}: layout='wide' needs a header with the items' ids; add one, or give the numbers "
-                "to Interactions.from_matrix"
+                f"{table.label}: layout='wide' needs a header with the items' ids; add one, or give the "
+                "numbers to Interactions.from_matrix"
             )
         user = given.get("user")
         if user is None and not recognised(names, ["user"]):

@@ -25,6 +25,7 @@ def create_app(
     retrain_every: float | None = None,
     max_worse: float = 0.02,
     items: str | Path | None = None,
+    items_quote: str = "auto",
 ) -> Any:
     """An ASGI application that serves a model folder and keeps feedback.
 
@@ -41,6 +42,7 @@ def create_app(
         retrain_every: seconds between trainings with new feedback, each in a process of its own.
         max_worse: share by which a new model's held-out score may be worse before it is refused.
         items: a table of items, for a model that has no titles of its own.
+        items_quote: the character around its fields, "none", or "auto".
     Raises:
         MissingDependencyError: a package is not installed (`pip install 'bilinear[serve]'`).
         Conflict: there is no model in the folder, or it is damaged.
@@ -60,7 +62,7 @@ def create_app(
     # With more threads of the linear algebra than cores are free, one product may take ten times as long.
     threadpool_limits(1)
     tokens = None if token_file is None else Tokens.of(Path(token_file))
-    models = ModelFolder(Path(model), items=None if items is None else Path(items))
+    models = ModelFolder(Path(model), items=None if items is None else Path(items), items_quote=items_quote)
     opened = open_store(store)
     try:
         service = Service(models, opened)

@@ -30,9 +30,11 @@ class ModelFolder:
         earlier models.
     """
 
-    def __init__(self, path: Path, *, items: Path | None = None, kept: int = _KEPT) -> None:
+    def __init__(
+        self, path: Path, *, items: Path | None = None, items_quote: str = "auto", kept: int = _KEPT
+    ) -> None:
         self.path, self.kept = Path(path), kept
-        self._items = None if items is None else read_items(items)
+        self._items = None if items is None else read_items(items, quote=items_quote)
         self.history = self.path.absolute().with_name(f"{self.path.absolute().name}.history")
 
     def load(self) -> tuple[Recommender, str]:
