@@ -116,6 +116,9 @@ def report(
     query: options.Query = None,
     duplicates: options.Duplicates = "last",
     encoding: options.Encoding = "utf-8",
+    quote: options.Quote = "auto",
+    time_format: options.TimeFormat = None,
+    skip_bad_rows: options.SkipBadRows = None,
     memory_limit: options.MemoryLimit = None,
     seed: options.Seed = 0,
     json: options.Json = False,
@@ -137,7 +140,7 @@ def report(
         fitted,
         table,
         only=only or None,
-        test=None if test is None else options.read_table(test, **reading),
+        test=None if test is None else options.read_table(test, **options.of_test(reading)),
         n_seeds=seeds,
         control=control,
         study=study,
@@ -181,6 +184,9 @@ def certify(
     query: options.Query = None,
     duplicates: options.Duplicates = "last",
     encoding: options.Encoding = "utf-8",
+    quote: options.Quote = "auto",
+    time_format: options.TimeFormat = None,
+    skip_bad_rows: options.SkipBadRows = None,
     memory_limit: options.MemoryLimit = None,
     seed: options.Seed = 0,
     json: options.Json = False,
@@ -236,6 +242,9 @@ def verify(
     query: options.Query = None,
     duplicates: options.Duplicates = "last",
     encoding: options.Encoding = "utf-8",
+    quote: options.Quote = "auto",
+    time_format: options.TimeFormat = None,
+    skip_bad_rows: options.SkipBadRows = None,
     memory_limit: options.MemoryLimit = None,
     json: options.Json = False,
 ) -> None:
@@ -289,6 +298,9 @@ def race(
     query: options.Query = None,
     duplicates: options.Duplicates = "last",
     encoding: options.Encoding = "utf-8",
+    quote: options.Quote = "auto",
+    time_format: options.TimeFormat = None,
+    skip_bad_rows: options.SkipBadRows = None,
     memory_limit: options.MemoryLimit = None,
     seed: options.Seed = 0,
     json: options.Json = False,
@@ -308,7 +320,7 @@ def race(
     parts = (
         split_random(table, 0.1, seed)
         if test is None
-        else split_file(table, options.read_table(test, **reading))
+        else split_file(table, options.read_table(test, **options.of_test(reading)))
     )
     # the penalty is searched on the training part alone
     chosen, penalty = objective_parts(parts.train, loss, l2, l2_biases, l2_exponent, seed, quiet)

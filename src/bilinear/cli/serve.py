@@ -33,6 +33,7 @@ def command(
     items: Annotated[
         Path | None, typer.Option(help="Titles and categories, for a model trained without them.")
     ] = None,
+    items_quote: options.ItemsQuote = "auto",
     store: Annotated[
         str,
         typer.Option(
@@ -97,6 +98,7 @@ def command(
         model,
         store=store,
         items=items,
+        items_quote=items_quote,
         token_file=token_file,
         hosts=tuple(names_of(host)),
         rate_limit=rate_limit,

@@ -38,6 +38,7 @@ def command(
     items: Annotated[
         Path | None, typer.Option(help="A file with an id, a title and other columns for each item.")
     ] = None,
+    items_quote: options.ItemsQuote = "auto",
     task: options.Task = None,
     model: Annotated[
         str,
@@ -65,6 +66,9 @@ def command(
     ] = None,
     duplicates: options.Duplicates = None,
     encoding: options.Encoding = "utf-8",
+    quote: options.Quote = "auto",
+    time_format: options.TimeFormat = None,
+    skip_bad_rows: options.SkipBadRows = None,
     memory_limit: options.MemoryLimit = None,
     split: holding_out.Split = "random",
     test: holding_out.Test = None,
@@ -155,7 +159,7 @@ def command(
         has_ratings = True if chosen == "ratings" else None
         table = read(has_ratings=has_ratings)
     table.check_trainable()
-    texts = item_texts(items, table.item_vocabulary) if items else {}
+    texts = item_texts(items, table.item_vocabulary, items_quote) if items else {}
     parts = holding_out.held_out(table, split, test, seed, reading)
     if not quiet:
         tell(repr(table) + (f"; {table.n_duplicates:,} repeated rows merged" if table.n_duplicates else ""))
@@ -271,12 +275,12 @@ def check_out(out: Path) -> None:
         raise ParameterValueError(f"{out}: you may not write into {folder}; choose another --out")
 
 
-def item_texts(path: Path, vocabulary: Any) -> Any:
+def item_texts(path: Path, vocabulary: Any, quote: str = "auto") -> Any:
     """Titles and genres in the order of the model's items, as the model keeps them."""
     from bilinear.data.items import read_items
     from bilinear.data.packed_text import PackedText
 
-    table = read_items(path)
+    table = read_items(path, quote=quote)
     missing = sum(item not in table for item in vocabulary)
     if missing == len(vocabulary):
         raise ParameterValueError(

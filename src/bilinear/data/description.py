@@ -21,6 +21,7 @@ class Description:
     `histogram` holds (label, count) pairs: one a distinct rating, or ten equal intervals
     when there are more than twelve. `time_span` is UTC, ISO 8601. Cold rows are users and
     items of the vocabulary without a rating here. Where `has_ratings` is false, ratings are counts.
+    `rows_in_source` is always `n_ratings + duplicates_merged + rows_skipped`.
     """
 
     source: str
@@ -39,6 +40,8 @@ class Description:
     items_rated_once: int
     duplicates_merged: int
     has_ratings: bool = True
+    rows_skipped: int = 0
+    rows_in_source: int = 0
 
     @classmethod
     def of(cls, table: Interactions) -> Description:
@@ -62,10 +65,21 @@ class Description:
             items_rated_once=int((per_item == 1).sum()),
             duplicates_merged=table.n_duplicates,
             has_ratings=table.has_ratings,
+            rows_skipped=table.n_rows_skipped,
+            rows_in_source=table.n_rows_read + table.n_rows_skipped,
         )
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def _rows(self) -> str:
+        """What became of every row of the source."""
+        line = f"{self.rows_in_source:,} rows in the source"
+        if self.duplicates_merged:
+            line += f"; {self.duplicates_merged:,} repeated (user, item) rows were merged"
+        if self.rows_skipped:
+            line += f"; {self.rows_skipped:,} could not be read and were left out"
+        return line
 
     def __str__(self) -> str:
         low, high = self.rating_range
@@ -89,8 +103,7 @@ class Description:
                 f"  without {'a rating' if self.has_ratings else 'an interaction'} here: "
                 f"{self.cold_users:,} users, {self.cold_items:,} items"
             )
-        if self.duplicates_merged:
-            lines.append(f"  {self.duplicates_merged:,} repeated (user, item) rows were merged")
+        lines.append(f"  {self._rows()}")
         if not counted:
             return "\n".join(lines)
         longest = max((count for _, count in self.histogram), default=1)

@@ -11,12 +11,14 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from bilinear.data.layout import AS_CHARACTER
 from bilinear.data.values import Values, Where, is_absent
 from bilinear.data.vocabulary import Id, Vocabulary, canonical_integer
 from bilinear.errors import IdValueError
 
 _INT64 = np.iinfo(np.int64)
 _EXACT = 2**53
+_MOST_LINES = 10
 
 
 class IdColumn:
@@ -51,6 +53,12 @@ class IdColumn:
         raw = list(values)
         types = set(map(type, raw))
         plain = types == {str} and "" not in raw and (self._is_text or _encodable(raw))
+        if plain and any(map(has_many_lines, raw)):
+            row = next(row for row, value in enumerate(raw) if has_many_lines(value))
+            raise IdValueError(
+                f"{where(row)}: {self._what} {raw[row][:40]!r} goes over {len(raw[row].splitlines()):,} "
+                f"lines, which no id does; correct its quotes, or read them as characters with {AS_CHARACTER}"
+            )
         if not plain and not (types == {int} and min(raw) >= _INT64.min and max(raw) <= _INT64.max):
             raw = [_clean(value, self._what, row, where) for row, value in enumerate(raw)]
             types = set(map(type, raw))
@@ -111,6 +119,11 @@ def _clean(value: Any, what: str, row: int, where: Where) -> int | str:
             f"{where(row)}: {what} {value} does not fit 64 bits with sign; give such ids as text"
         )
     return whole
+
+
+def has_many_lines(id_: str) -> bool:
+    """Whether an id is rather a part of a file, from a quote to the next one far below."""
+    return ("\n" in id_ or "\r" in id_) and len(id_.splitlines()) > _MOST_LINES
 
 
 def _encodable(texts: Iterable[str]) -> bool:

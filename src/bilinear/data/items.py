@@ -113,7 +113,12 @@ class Items:
 
 
 def read_items(
-    source: Source, *, item: Column = None, title: Column | Literal[False] = None, encoding: str | None = None
+    source: Source,
+    *,
+    item: Column = None,
+    title: Column | Literal[False] = None,
+    encoding: str | None = None,
+    quote: str = "auto",
 ) -> Items:
     """Reads titles, genres and whatever else is known of the items; files and frames as `read_ratings`.
 
@@ -123,6 +128,7 @@ def read_items(
         item, title: a column's name, or its position counted from 1.
         encoding: of a text file; None takes UTF-8 if the file is valid UTF-8, else Latin-1 (as
             MovieLens' u.item is).
+        quote: as of `read_ratings`.
 
     Raises:
         IdValueError: an id is missing, or in two rows.
@@ -131,7 +137,7 @@ def read_items(
     Cost: some seconds a million items; all columns stay in memory.
     """
     given: dict[Role, Column | Literal[False]] = {"item": item, "title": title}
-    with open_table(source, ITEMS, given, encoding) as (table, _):
+    with open_table(source, ITEMS, given, encoding, quote=quote) as (table, _):
         at = find_columns(table.names, table.n_columns, ITEMS, given, table.label, ["title"])
         roles = {position: role for role, position in at.items()}
         names = table.names or [str(roles.get(n, f"column {n + 1}")) for n in range(table.n_columns)]

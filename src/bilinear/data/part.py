@@ -28,7 +28,7 @@ class Part(Interactions):
     def __init__(self, table: Interactions, kept: NDArray[np.bool_]) -> None:
         own: dict[str, Any] = {"table": table, "kept": kept, "_size": int(np.count_nonzero(kept))}
         own |= {f.name: getattr(table, f.name) for f in fields(Interactions) if f.name not in _COLUMNS}
-        for name, value in (own | {"n_rows_read": own["_size"]}).items():
+        for name, value in (own | {"n_rows_read": own["_size"], "n_rows_skipped": 0}).items():
             object.__setattr__(self, name, value)
 
     @property

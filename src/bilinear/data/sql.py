@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote
 
+from bilinear.data.bad_rows import BadRows
 from bilinear.data.collect import collect
 from bilinear.data.columns import PAIRS, RATINGS, Column, Role, find_columns, recognised
 from bilinear.data.interactions import Duplicates, Interactions, check_duplicates
 from bilinear.data.sources import Given
-from bilinear.data.tables import BATCH, Batch
+from bilinear.data.tables import BATCH, Batch, Refuse, raise_error
 from bilinear.errors import BilinearError, DataError, ParameterValueError
 from bilinear.extras import extra
 
@@ -53,7 +54,13 @@ def read_sql(
 
 
 def query_table(
-    query: str, connection: Any, given: Given, duplicates: Duplicates | None, has_ratings: bool | None
+    query: str,
+    connection: Any,
+    given: Given,
+    duplicates: Duplicates | None,
+    has_ratings: bool | None,
+    time_format: str | None = None,
+    bad: BadRows | None = None,
 ) -> Interactions:
     """The rows of a query as a table with ratings, without, or (None) with them if there is such a column."""
     if duplicates is not None and has_ratings is not None:
@@ -72,8 +79,7 @@ def query_table(
             columns = find_columns(table.names, table.n_columns, wanted, mine, _LABEL, optional)
             duplicates = duplicates or ("last" if has_ratings else "sum")
             check_duplicates(duplicates, has_ratings)
-            batches = table.batches(list(columns.values()))
-            return collect(batches, list(columns), table.label, table.is_text, duplicates)
+            return collect(table, columns, duplicates, time_format, bad)
     except BilinearError:
         raise
     except Exception as error:
@@ -97,10 +103,14 @@ class CursorTable:
     def n_columns(self) -> int:
         return len(self.names)
 
-    def batches(self, columns: Sequence[int]) -> Iterator[Batch]:
+    def batches(self, columns: Sequence[int], refuse: Refuse = raise_error) -> Iterator[Batch]:
         rows, n_read = self.first, 0
         while rows:
-            yield Batch(_LABEL, [[row[at] for row in rows] for at in columns], n_read + 1)
+            yield Batch(
+                _LABEL,
+                [[row[at] for row in rows] for at in columns],
+                range(n_read + 1, n_read + 1 + len(rows)),
+            )
             n_read += len(rows)
             rows = self.cursor.fetchmany(BATCH)
 

@@ -43,10 +43,16 @@ class ModelFolder:
     """
 
     def __init__(
-        self, path: Path, *, items: Path | None = None, kept: int = _KEPT, read_only: bool = False
+        self,
+        path: Path,
+        *,
+        items: Path | None = None,
+        items_quote: str = "auto",
+        kept: int = _KEPT,
+        read_only: bool = False,
     ) -> None:
         self.path, self.kept, self.read_only = Path(path), kept, read_only
-        self._items = None if items is None else read_items(items)
+        self._items = None if items is None else read_items(items, quote=items_quote)
         self._history = History(_history_of(self.path.absolute()))
         # By a link to the folder or by its own name: two servers on it must meet.
         real = Path(os.path.realpath(self.path))
