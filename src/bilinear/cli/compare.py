@@ -59,6 +59,8 @@ def command(
     duplicates: options.Duplicates = None,
     encoding: options.Encoding = "utf-8",
     memory_limit: options.MemoryLimit = None,
+    missing: options.Missing = None,
+    ids: options.Ids = None,
     threads: options.Threads = None,
     seed: options.Seed = 0,
     json: options.Json = False,
@@ -96,7 +98,7 @@ def command(
         relevant = threshold if relevant_from is None else relevant_from
         protocol = options.ranking_protocol(cutoffs, relevant, seed)
     if not quiet:
-        tell(repr(table) + (f"; {table.n_duplicates:,} repeated rows merged" if table.n_duplicates else ""))
+        options.tell_table(table)
     if folders:
         if test is not None or split != "random" or weighing:
             raise ParameterValueError(

@@ -29,6 +29,8 @@ def describe(
     duplicates: options.Duplicates = None,
     encoding: options.Encoding = "utf-8",
     memory_limit: options.MemoryLimit = None,
+    missing: options.Missing = None,
+    ids: options.Ids = None,
     json: options.Json = False,
 ) -> None:
     table = options.read_table(ratings, query=query, **options.reading(locals()))

@@ -48,6 +48,8 @@ def command(
     duplicates: options.Duplicates = None,
     encoding: options.Encoding = "utf-8",
     memory_limit: options.MemoryLimit = None,
+    missing: options.Missing = None,
+    ids: options.Ids = None,
     threads: options.Threads = None,
     seed: options.Seed = 0,
     json: options.Json = False,

@@ -66,6 +66,8 @@ def command(
     duplicates: options.Duplicates = None,
     encoding: options.Encoding = "utf-8",
     memory_limit: options.MemoryLimit = None,
+    missing: options.Missing = None,
+    ids: options.Ids = None,
     split: holding_out.Split = "random",
     test: holding_out.Test = None,
     threshold: options.Threshold = None,
@@ -158,7 +160,7 @@ def command(
     texts = item_texts(items, table.item_vocabulary) if items else {}
     parts = holding_out.held_out(table, split, test, seed, reading)
     if not quiet:
-        tell(repr(table) + (f"; {table.n_duplicates:,} repeated rows merged" if table.n_duplicates else ""))
+        options.tell_table(table)
     main = plan.models[plan.name]
     if saving is not None and not isinstance(main, MatrixFactorization):
         raise ParameterValueError(f"--checkpoint is for --model mf, not for a {type(main).__name__}")

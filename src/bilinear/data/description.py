@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,35 @@ if TYPE_CHECKING:
     from bilinear.data.interactions import Interactions
 
 _MAX_BARS = 12
+_MAX_NAMES = 12
+
+
+@dataclass(frozen=True)
+class ReadingNotes:
+    """What was decided when a source was read, for its user to know.
+
+    Attributes:
+        item_column: the name of the column that gave the items, or None.
+        ignored: (column, kind of its values) of every column without a part in the table; kinds are
+            those of the first rows.
+        n_left_out: rows that were left out, for a reason that is among the remarks.
+        remarks: a line each.
+    """
+
+    item_column: str | None = None
+    ignored: tuple[tuple[str, str], ...] = ()
+    n_left_out: int = 0
+    remarks: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """All of it, a line each."""
+        return [*self.remarks, *([f"columns not used: {_named(self.ignored)}"] if self.ignored else [])]
+
+
+def _named(columns: Iterable[tuple[str, str]]) -> str:
+    named = [f"{name!r} ({kind})" for name, kind in columns]
+    more = len(named) - _MAX_NAMES
+    return ", ".join(named[:_MAX_NAMES]) + (f" and {more:,} more" if more > 0 else "")
 
 
 @dataclass(frozen=True)
@@ -21,6 +51,9 @@ class Description:
     `histogram` holds (label, count) pairs: one a distinct rating, or ten equal intervals
     when there are more than twelve. `time_span` is UTC, ISO 8601. Cold rows are users and
     items of the vocabulary without a rating here. Where `has_ratings` is false, ratings are counts.
+    `ignored_columns` are (name, kind of its values) of the columns that were not used, `rows_left_out` rows
+    that were read and are not in the table, such as those with a marker for "no rating", and `remarks`
+    what else was decided in reading, a line each.
     """
 
     source: str
@@ -39,6 +72,9 @@ class Description:
     items_rated_once: int
     duplicates_merged: int
     has_ratings: bool = True
+    rows_left_out: int = 0
+    ignored_columns: tuple[tuple[str, str], ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, table: Interactions) -> Description:
@@ -62,6 +98,9 @@ class Description:
             items_rated_once=int((per_item == 1).sum()),
             duplicates_merged=table.n_duplicates,
             has_ratings=table.has_ratings,
+            rows_left_out=table.notes.n_left_out,
+            ignored_columns=table.notes.ignored,
+            remarks=table.notes.remarks,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -91,6 +130,14 @@ class Description:
             )
         if self.duplicates_merged:
             lines.append(f"  {self.duplicates_merged:,} repeated (user, item) rows were merged")
+        if self.rows_left_out:
+            n_rows = self.n_ratings + self.duplicates_merged + self.rows_left_out
+            lines.append(
+                f"  {n_rows:,} rows in the source: {self.n_ratings:,} {noun}s, {self.duplicates_merged:,} "
+                f"merged, {self.rows_left_out:,} left out"
+            )
+        notes = ReadingNotes(ignored=self.ignored_columns, remarks=self.remarks)
+        lines += [f"  {line}" for line in notes.lines()]
         if not counted:
             return "\n".join(lines)
         longest = max((count for _, count in self.histogram), default=1)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.data import engine, sniff
+from bilinear.data import engine
 from bilinear.data.collect import collect
 from bilinear.data.columns import (
     INTERACTIONS,
@@ -19,18 +20,20 @@ from bilinear.data.columns import (
     Column,
     Role,
     find_columns,
-    recognised,
 )
 from bilinear.data.database import ParquetTable
+from bilinear.data.description import ReadingNotes
 from bilinear.data.ids import IdColumn
 from bilinear.data.interactions import Duplicates, Interactions, check_duplicates
 from bilinear.data.item_lists import ListTable
+from bilinear.data.missing import Missing
+from bilinear.data.outcomes import Chosen, Meaning, choose, finished
 from bilinear.data.sources import Given, Source, open_table
 from bilinear.data.sql import query_table
 from bilinear.data.sql import read_sql as read_sql
-from bilinear.data.tables import Table, TextTable
+from bilinear.data.tables import Table
 from bilinear.data.values import ratings
-from bilinear.data.vocabulary import Id
+from bilinear.data.vocabulary import Id, IdRule
 from bilinear.errors import DataError, EmptyDataError, ParameterValueError
 
 Layout = Literal["auto", "rows", "lists"]
@@ -63,6 +66,8 @@ def read_ratings(
     rating: Column = None,
     time: Column | Literal[False] = None,
     duplicates: Duplicates = "last",
+    missing: Missing = None,
+    ids: str | Iterable[IdRule] | None = None,
     memory_limit: str | None = None,
     encoding: str = "utf-8",
     threads: int | None = None,
@@ -82,6 +87,11 @@ def read_ratings(
             `time=False` (or "") reads without times even where there is a time column.
         duplicates: which rating stays when a user rated an item more than once: "last" by time,
             then by row; "mean"; or "error".
+        missing: ratings that mark the absence of one, such as 99 or [-1, 0]: their rows are left out and
+            counted. None looks: values that are frequent and apart from the scale of the others, as 99
+            beside 1 to 5, raise; "none" takes every value for a rating.
+        ids: "strip" for ids without blanks around them, "nfc" for one Unicode form of accented letters,
+            or both ("strip,nfc"): ids that are equal then are one, and a model looks ids up in the same way.
         memory_limit: for files, how much memory the reading engine may take before it spills to
             the temporary directory, such as "2GB"; None leaves it at 80 % of the machine. The
             table itself comes on top: 20 bytes a rating, and 100 for a moment while it is sorted.
@@ -102,10 +112,8 @@ def read_ratings(
     """
     check_duplicates(duplicates, True)
     given: Given = {"user": user, "item": item, "rating": rating, "time": time}
-    with open_table(source, RATINGS, given, encoding, memory_limit, threads) as (table, connection):
-        columns = find_columns(table.names, table.n_columns, RATINGS, given, table.label, ["time"])
-        found = _encoded(table, connection, columns, duplicates)
-    return found if isinstance(found, Interactions) else _sorted(found, table.label, duplicates, True)
+    meaning = Meaning.of(missing, ids)
+    return _read(source, given, True, duplicates, "rows", memory_limit, encoding, threads, meaning)
 
 
 def read_interactions(
@@ -118,6 +126,7 @@ def read_interactions(
     connection: Any = None,
     layout: Layout = "auto",
     duplicates: Duplicates = "sum",
+    ids: str | Iterable[IdRule] | None = None,
     memory_limit: str | None = None,
     encoding: str = "utf-8",
     threads: int | None = None,
@@ -151,11 +160,12 @@ def read_interactions(
     Cost: as `read_ratings`; lists 0.8 s a million items.
     """
     check_duplicates(duplicates, False)
+    meaning = Meaning.of(None, ids)
     given: Given = {"user": user, "item": item, "count": count, "time": time}
     if connection is not None:
         _only_files(layout, memory_limit, encoding, threads)
-        return query_table(source, connection, given, duplicates, has_ratings=False)
-    return _read(source, given, False, duplicates, layout, memory_limit, encoding, threads)
+        return query_table(source, connection, given, duplicates, False, meaning)
+    return _read(source, given, False, duplicates, layout, memory_limit, encoding, threads, meaning)
 
 
 def read_any(
@@ -170,6 +180,8 @@ def read_any(
     connection: Any = None,
     layout: Layout = "auto",
     duplicates: Duplicates | None = None,
+    missing: Missing = None,
+    ids: str | Iterable[IdRule] | None = None,
     memory_limit: str | None = None,
     encoding: str = "utf-8",
 ) -> Interactions:
@@ -181,10 +193,11 @@ def read_any(
     given: Given = {"user": user, "item": item, "rating": rating, "count": count, "time": time}
     if has_ratings is None and (rating is not None or count):
         has_ratings = rating is not None
+    meaning = Meaning.of(missing, ids)
     if connection is not None:
         _only_files(layout, memory_limit, encoding, None)
-        return query_table(source, connection, given, duplicates, has_ratings)
-    return _read(source, given, has_ratings, duplicates, layout, memory_limit, encoding, None)
+        return query_table(source, connection, given, duplicates, has_ratings, meaning)
+    return _read(source, given, has_ratings, duplicates, layout, memory_limit, encoding, None, meaning)
 
 
 def _read(
@@ -196,6 +209,7 @@ def _read(
     memory_limit: str | None,
     encoding: str,
     threads: int | None,
+    meaning: Meaning,
 ) -> Interactions:
     if layout not in get_args(Layout):
         raise ParameterValueError(f"layout={layout!r}; choose 'auto', 'rows' or 'lists'")
@@ -203,62 +217,20 @@ def _read(
     with open_table(source, roles, given, encoding, memory_limit, threads, layout) as (table, connection):
         if isinstance(table, ListTable):
             _no_columns(given, table.label)
-            has_ratings, found = False, table.read()
+            chosen, found = Chosen({}, False, False, False, "", ReadingNotes()), table.read()
         else:
-            if has_ratings is None:
-                has_ratings = _seems_rated(table, given)
-            columns = _columns(table, given, has_ratings)
-            duplicates = duplicates or ("last" if has_ratings else "sum")
-            check_duplicates(duplicates, has_ratings)
-            encoded = _encoded(table, connection, columns, duplicates)
-            if isinstance(encoded, Interactions):
-                return encoded
-            found = encoded
-    return _sorted(found, table.label, duplicates or "sum", has_ratings)
-
-
-def _columns(table: Table, given: Given, has_ratings: bool) -> dict[Role, int]:
-    if has_ratings:
-        mine: Given = {role: column for role, column in given.items() if role != "count"}
-        return find_columns(table.names, table.n_columns, RATINGS, mine, table.label, ["time"])
-    mine = {role: column for role, column in given.items() if role != "rating"}
-    if not any(column is not None for column in mine.values()) and _third_is_time(table):
-        mine = {"user": 1, "item": 2, "time": 3}
-    return find_columns(table.names, table.n_columns, PAIRS, mine, table.label, ["count", "time"])
-
-
-def _encoded(
-    table: Table, connection: Any, columns: dict[Role, int], duplicates: Duplicates
-) -> engine.Encoded | Interactions:
-    if isinstance(table, ParquetTable):
-        table.check_types(columns)
-    encoded = None if connection is None else engine.read(connection, table, columns)
-    if encoded is not None:
-        return encoded
-    return collect(
-        table.batches(list(columns.values())), list(columns), table.label, table.is_text, duplicates
-    )
-
-
-def _sorted(encoded: engine.Encoded, label: str, duplicates: Duplicates, has_ratings: bool) -> Interactions:
+            chosen = choose(table, given, has_ratings, connection)
+            check_duplicates(duplicates or "last", chosen.has_ratings)
+            found = _encoded(table, connection, chosen)
     # The engine is closed now: its memory is free for sorting.
-    return Interactions.from_encoded(*encoded, duplicates=duplicates, source=label, has_ratings=has_ratings)
+    return finished(found, table, chosen, duplicates, meaning)
 
 
-def _seems_rated(table: Table, given: Given) -> bool:
-    """Whether there is a rating column: by name, or without names a third column that is no time."""
-    if table.names is not None:
-        return recognised(table.names, ["rating"])
-    named = any(given.get(role) for role in ("user", "item", "time"))
-    return table.n_columns > 2 and not named and not _third_is_time(table)
-
-
-def _third_is_time(table: Table) -> bool:
-    """Whether a file without a header has three columns, the last of dates or of seconds since 1970."""
-    if table.names is not None or table.n_columns != 3 or not isinstance(table, TextTable):
-        return False
-    words = [row[2] for row in table.layout.sample if len(row) == 3]
-    return bool(words) and all(sniff.is_moment(word) for word in words)
+def _encoded(table: Table, connection: Any, chosen: Chosen) -> engine.Encoded:
+    if isinstance(table, ParquetTable):
+        table.check_types(chosen.columns)
+    encoded = None if connection is None else engine.read(connection, table, chosen.columns)
+    return encoded or collect(chosen.batches(table), list(chosen.columns), table.label, table.is_text)
 
 
 def _no_columns(given: Given, label: str) -> None:

@@ -59,7 +59,9 @@ def checked_rules(given: object, name: str = "ids") -> tuple[IdRule, ...]:
     Raises: ParameterValueError: there is no such rule.
     """
     known = get_args(IdRule)
-    parts = given.split(",") if isinstance(given, str) else given if isinstance(given, (list, tuple)) else None
+    parts = (
+        given.split(",") if isinstance(given, str) else given if isinstance(given, (list, tuple)) else None
+    )
     wanted = [part.strip().lower() if isinstance(part, str) else part for part in parts or ()]
     if (given is not None and parts is None) or any(part not in known for part in wanted):
         raise ParameterValueError(
@@ -109,9 +111,7 @@ class Vocabulary:
         self.rules: tuple[IdRule, ...] = tuple(rules)
 
     @classmethod
-    def from_sorted(
-        cls, ids: NDArray[np.int64] | Sequence[str], rules: Sequence[IdRule] = ()
-    ) -> Vocabulary:
+    def from_sorted(cls, ids: NDArray[np.int64] | Sequence[str], rules: Sequence[IdRule] = ()) -> Vocabulary:
         """From ids already unique and in ascending order (text: by code point), and made by `rules`."""
         if isinstance(ids, np.ndarray) and ids.dtype.kind == "i":
             return cls(integers=np.array(ids, np.int64, order="C"), rules=rules)
@@ -222,9 +222,7 @@ class Vocabulary:
         return {"blob": self._packed.blob, "offsets": self._packed.offsets}
 
     @classmethod
-    def from_tensors(
-        cls, tensors: Mapping[str, NDArray[Any]], rules: Sequence[IdRule] = ()
-    ) -> Vocabulary:
+    def from_tensors(cls, tensors: Mapping[str, NDArray[Any]], rules: Sequence[IdRule] = ()) -> Vocabulary:
         """The inverse of `tensors`; the arrays are used as they are, not copied."""
         if "integers" in tensors:
             return cls(integers=tensors["integers"], rules=rules)
@@ -251,6 +249,10 @@ class Vocabulary:
             value = self._integer(id_)
             return -1 if value is None else int(self._encode_numbers(np.array([value]))[0])
         return self._first(lambda text, _: self._search(text), id_)
+
+    def has_text(self, text: str) -> bool:
+        """Whether there is a text id that is exactly this, without any rule."""
+        return self._texts is not None and self._search(text) >= 0
 
     def _search(self, text: str) -> int:
         wanted = text.encode(errors="surrogatepass")
