@@ -68,6 +68,15 @@ Duplicates = Annotated[
         "Else last of ratings, and the sum of clicks."
     ),
 ]
+ItemsId = Annotated[
+    str | None,
+    typer.Option(
+        help="Name (or position from 1) of the id column of --items; else that with most rated ids."
+    ),
+]
+ItemsTitle = Annotated[
+    str | None, typer.Option(help="Name (or position from 1) of the title column of --items.")
+]
 Missing = Annotated[
     list[str] | None,
     typer.Option(

@@ -31,6 +31,8 @@ def command(
     items: Annotated[
         Path | None, typer.Option(help="Titles and categories, for a model trained without them.")
     ] = None,
+    items_id: options.ItemsId = None,
+    items_title: options.ItemsTitle = None,
     store: Annotated[
         str, typer.Option(help="Where feedback is kept: sqlite:///FILE or postgresql://USER@HOST/DATABASE.")
     ] = "sqlite:///feedback.db",
@@ -67,6 +69,8 @@ def command(
         model,
         store=store,
         items=items,
+        items_id=items_id,
+        items_title=items_title,
         token_file=token_file,
         hosts=tuple(names_of(host)),
         rate_limit=rate_limit,

@@ -38,6 +38,8 @@ def command(
     items: Annotated[
         Path | None, typer.Option(help="A file with an id, a title and other columns for each item.")
     ] = None,
+    items_id: options.ItemsId = None,
+    items_title: options.ItemsTitle = None,
     task: options.Task = None,
     model: Annotated[
         str,
@@ -157,7 +159,7 @@ def command(
         has_ratings = True if chosen == "ratings" else None
         table = read(has_ratings=has_ratings)
     table.check_trainable()
-    texts = item_texts(items, table.item_vocabulary) if items else {}
+    texts = item_texts(items, table.item_vocabulary, items_id, items_title) if items else {}
     parts = holding_out.held_out(table, split, test, seed, reading)
     if not quiet:
         options.tell_table(table)
@@ -273,18 +275,24 @@ def check_out(out: Path) -> None:
         raise ParameterValueError(f"{out}: you may not write into {folder}; choose another --out")
 
 
-def item_texts(path: Path, vocabulary: Any) -> Any:
+def item_texts(path: Path, vocabulary: Any, id_: str | None = None, title: str | None = None) -> Any:
     """Titles and genres in the order of the model's items, as the model keeps them."""
     from bilinear.data.items import read_items
     from bilinear.data.packed_text import PackedText
 
-    table = read_items(path)
+    table = read_items(path, item=id_, title=title, match=vocabulary)
     missing = sum(item not in table for item in vocabulary)
+    columns = ", ".join(map(repr, table.columns))
     if missing == len(vocabulary):
         raise ParameterValueError(
             f"{path} has none of the rated items' ids; its ids are such as {table.vocabulary[0]!r}, those of "
-            f"the rated items such as {vocabulary[0]!r}"
+            f"the rated items such as {vocabulary[0]!r}. Its columns are {columns}: name that of the ids with "
+            "--items-id NAME"
         )
+    if table.remark:
+        tell(table.remark)
+    if table.title_column is None and title != "":
+        tell(f"{path.name}: no title column among {columns}; name it with --items-title NAME")
     if missing:
         tell(f"{path.name} lacks {missing:,} of {len(vocabulary):,} rated items; they are shown by their ids")
     texts = {"title": PackedText.of(table.titles(vocabulary))}

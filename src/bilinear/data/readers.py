@@ -305,7 +305,8 @@ def _one_users(
 ) -> tuple[list[Id], list[float]]:
     with open_table(source, roles, given, encoding) as (table, _):
         wanted = [role for role in roles if role != "user"]
-        columns = find_columns(table.names, table.n_columns, wanted, given, table.label, ["user"])
+        flags: dict[Role, str] = {"item": "--item-column"}  # as `bilinear fold-in` calls it
+        columns = find_columns(table.names, table.n_columns, wanted, given, table.label, ["user"], flags)
         if isinstance(table, ParquetTable):
             table.check_types(columns)
         side, owner = IdColumn("item", table.is_text), IdColumn("user", table.is_text)

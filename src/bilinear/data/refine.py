@@ -65,7 +65,7 @@ def with_rules(
     found, lines = [], []
     for at, (what, vocabulary) in enumerate(zip(("user", "item"), vocabularies, strict=True)):
         if rules:
-            vocabulary = _ruled(columns, at, what, vocabulary, rules, is_text, label)
+            vocabulary = ruled(columns, at, what, vocabulary, rules, is_text, label)
         found.append(vocabulary)
         lines += look_alikes(vocabulary, what)
     return (found[0], found[1]), lines
@@ -99,7 +99,7 @@ def look_alikes(vocabulary: Vocabulary, what: str) -> list[str]:
     return lines
 
 
-def _ruled(
+def ruled(
     columns: list[Any],
     at: int,
     what: str,
@@ -108,6 +108,7 @@ def _ruled(
     is_text: bool,
     label: str,
 ) -> Vocabulary:
+    """A vocabulary by the rules; the column of [..., rows, ...] at `at` is given its rows."""
     if vocabulary.kind == "integer":
         return Vocabulary.from_tensors(vocabulary.tensors(), rules)
     plain: list[Any] = [by_rules(str(id_), rules) for id_ in vocabulary]

@@ -25,6 +25,8 @@ def create_app(
     retrain_every: float | None = None,
     max_worse: float = 0.02,
     items: str | Path | None = None,
+    items_id: str | None = None,
+    items_title: str | None = None,
 ) -> Any:
     """An ASGI application that serves a model folder and keeps feedback.
 
@@ -41,6 +43,7 @@ def create_app(
         retrain_every: seconds between trainings with new feedback, each in a process of its own.
         max_worse: share by which a new model's held-out score may be worse before it is refused.
         items: a table of items, for a model that has no titles of its own.
+        items_id, items_title: its columns, see `bilinear.read_items`.
     Raises:
         MissingDependencyError: a package is not installed (`pip install 'bilinear[serve]'`).
         Conflict: there is no model in the folder, or it is damaged.
@@ -60,7 +63,9 @@ def create_app(
     # With more threads of the linear algebra than cores are free, one product may take ten times as long.
     threadpool_limits(1)
     tokens = None if token_file is None else Tokens.of(Path(token_file))
-    models = ModelFolder(Path(model), items=None if items is None else Path(items))
+    models = ModelFolder(
+        Path(model), items=None if items is None else Path(items), items_id=items_id, items_title=items_title
+    )
     opened = open_store(store)
     try:
         service = Service(models, opened)

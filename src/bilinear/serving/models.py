@@ -26,13 +26,26 @@ class ModelFolder:
     A model that stops being live is saved to the history before the next takes its place, so that a
     folder rewritten by `bilinear train` can be rolled back as well.
 
-    Args: items: a table with titles and categories, in place of those that a model has. kept: how many
-        earlier models.
+    Args:
+        items: a table with titles and categories, in place of those that a model has.
+        items_id, items_title: its columns, see `bilinear.read_items`.
+        kept: how many earlier models.
     """
 
-    def __init__(self, path: Path, *, items: Path | None = None, kept: int = _KEPT) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        items: Path | None = None,
+        items_id: str | None = None,
+        items_title: str | None = None,
+        kept: int = _KEPT,
+    ) -> None:
         self.path, self.kept = Path(path), kept
-        self._items = None if items is None else read_items(items)
+        self._items: Items | None = None
+        if items is not None:
+            known = _loaded(self.path)[0].item_vocabulary_
+            self._items = read_items(items, item=items_id, title=items_title, match=known)
         self.history = self.path.absolute().with_name(f"{self.path.absolute().name}.history")
 
     def load(self) -> tuple[Recommender, str]:
