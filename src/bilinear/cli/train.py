@@ -286,7 +286,7 @@ def item_texts(path: Path, vocabulary: Any, id_: str | None = None, title: str |
     if missing == len(vocabulary):
         raise ParameterValueError(
             f"{path} has none of the rated items' ids; its ids are such as {table.vocabulary[0]!r}, those of "
-            f"the rated items such as {vocabulary[0]!r}. Its columns are {columns}: name that of the ids with "
+            f"the rated items such as {vocabulary[0]!r}. Of its columns {columns} name that of the ids: "
             "--items-id NAME"
         )
     if table.remark:
