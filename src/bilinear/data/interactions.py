@@ -317,6 +317,19 @@ class Interactions:
         """What a row is called in messages: "rating" or "interaction"."""
         return "rating" if self.has_ratings else "interaction"
 
+    def signs(self) -> tuple[float, float] | None:
+        """The two ratings of a table of yes and no (1 and 0, or 1 and -1), the no first; else None.
+
+        Cost: O(n_ratings), no more than a look at the extremes of most tables.
+        """
+        ratings = self.ratings
+        if not (self.has_ratings and len(ratings)):
+            return None
+        low, high = float(ratings.min()), float(ratings.max())
+        if not low <= 0 < high or not ((ratings == low) | (ratings == high)).all():
+            return None
+        return low, high
+
     @property
     def n_duplicates(self) -> int:
         """Rows of the source that repeated a pair and were merged."""

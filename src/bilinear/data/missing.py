@@ -122,11 +122,11 @@ def check_markers(ratings: NDArray[np.float32], label: str) -> list[str]:
         rest = ratings[~np.isin(ratings, marks)]
         named = " and ".join(f"{value:g}" for value in found.outside)
         options = " ".join(f"--missing {value:g}" for value in found.outside)
-        given = found.outside[0] if len(found.outside) == 1 else list(found.outside)
+        given = named if len(found.outside) == 1 else f"[{', '.join(f'{v:g}' for v in found.outside)}]"
         raise RatingValueError(
             f"{label}: {n:,} of {len(ratings):,} ratings are {named}, apart from the others "
             f"({rest.min():g} to {rest.max():g}), which seems to mean that there is no rating; leave them "
-            f"out with missing={given!r} ({options}), or keep them with missing='none' (--missing none)"
+            f"out with missing={given} ({options}), or keep them with missing='none' (--missing none)"
         )
     if found.zero:
         n = int((ratings == 0).sum())

@@ -190,10 +190,11 @@ def _again(old: Recommender, table: Interactions) -> Recommender:
 
 def _measured(old: Recommender, name: str, split: Split, seed: int) -> Measurement:
     """The model and the baselines, trained on one part and scored on the other."""
+    threshold = getattr(old, "threshold", None)
     if isinstance(old, RatingModel):
         makers: dict[str, Any] = {"GlobalMean": GlobalMean().fit, "BiasModel": BiasModel(rng=seed).fit}
     else:
-        makers = {"Popularity": Popularity().fit}
+        makers = {"Popularity": Popularity(threshold=threshold).fit}
     makers[name] = partial(_again, old)
     models: dict[str, Any] = {}
     seconds = {}
@@ -206,7 +207,7 @@ def _measured(old: Recommender, name: str, split: Split, seed: int) -> Measureme
         comparison = compare_ratings(models, split.test, baseline="BiasModel", rng=seed)
     else:
         comparison = compare(
-            models, split, RankingProtocol(cutoffs=(10,)), baseline="Popularity", n_threads=1
+            models, split, RankingProtocol((10,), threshold), baseline="Popularity", n_threads=1
         )
     return Measurement(split.how, split.train.n_ratings, comparison, seconds)
 
