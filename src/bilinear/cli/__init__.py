@@ -8,7 +8,9 @@ import sys
 
 from bilinear.errors import BilinearError, UnknownIdError
 
+DASHED = "An id that begins with - goes behind -- and all options: bilinear similar MODEL -n 5 -- -ID"
 _CTRL_C = 130
+_USAGE = 2
 _STOPPED = "stopped before it was done; no file was left half written"
 
 
@@ -26,15 +28,22 @@ def main() -> None:
         _end(error, 2)
     except KeyboardInterrupt:
         _end(_STOPPED, _CTRL_C)
-    except SystemExit as stop:  # Typer makes this of Ctrl-C, and says nothing
-        if stop.code != _CTRL_C:
-            raise
-        _end(_STOPPED, _CTRL_C)
+    except SystemExit as stop:
+        if stop.code == _CTRL_C:  # Typer makes this of Ctrl-C, and says nothing
+            _end(_STOPPED, _CTRL_C)
+        if stop.code == _USAGE and _may_have_dashed_id(sys.argv[1:]):
+            sys.stderr.write(f"{DASHED}\n")
+        raise
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
         _end(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error, 2)
+
+
+def _may_have_dashed_id(words: list[str]) -> bool:
+    """Whether a word of a command that takes an id was perhaps an id and read as an option."""
+    return words[:1] == ["similar"] and "--" not in words and any(word.startswith("-") for word in words)
 
 
 def _end(message: object, code: int) -> None:

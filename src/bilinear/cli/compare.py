@@ -62,6 +62,8 @@ def command(
     time_format: options.TimeFormat = None,
     skip_bad_rows: options.SkipBadRows = None,
     memory_limit: options.MemoryLimit = None,
+    missing: options.Missing = None,
+    ids: options.Ids = None,
     threads: options.Threads = None,
     seed: options.Seed = 0,
     json: options.Json = False,
@@ -99,7 +101,7 @@ def command(
         relevant = threshold if relevant_from is None else relevant_from
         protocol = options.ranking_protocol(cutoffs, relevant, seed)
     if not quiet:
-        tell(repr(table) + (f"; {table.n_duplicates:,} repeated rows merged" if table.n_duplicates else ""))
+        options.tell_table(table)
     if folders:
         if test is not None or split != "random" or weighing:
             raise ParameterValueError(

@@ -32,6 +32,8 @@ def describe(
     time_format: options.TimeFormat = None,
     skip_bad_rows: options.SkipBadRows = None,
     memory_limit: options.MemoryLimit = None,
+    missing: options.Missing = None,
+    ids: options.Ids = None,
     json: options.Json = False,
 ) -> None:
     table = options.read_table(ratings, query=query, **options.reading(locals()))

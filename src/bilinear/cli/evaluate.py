@@ -51,6 +51,8 @@ def command(
     time_format: options.TimeFormat = None,
     skip_bad_rows: options.SkipBadRows = None,
     memory_limit: options.MemoryLimit = None,
+    missing: options.Missing = None,
+    ids: options.Ids = None,
     threads: options.Threads = None,
     seed: options.Seed = 0,
     json: options.Json = False,

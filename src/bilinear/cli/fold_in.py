@@ -83,7 +83,9 @@ def command(
             f"a {type(fitted).__name__} learns from ratings: --rate ITEM=RATING says how each item was liked"
         )
     person = fitted.fold_in(items, ratings, unknown="skip" if skip_unknown else "error")
-    ranked = person.recommend(n, exclude_seen=not include_seen, candidates=options.id_list(candidates))
+    ranked = person.recommend(
+        n, exclude_seen=not include_seen, candidates=options.id_list(candidates, fitted.item_vocabulary_)
+    )
     if repeated := [str(given) for given, times in Counter(items).items() if times > 1]:
         tell("given more than once, and counted once, with the last: " + ", ".join(repeated))
     if person.unknown_items:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from bilinear.cli.output import tell
-from bilinear.errors import FileFormatError, ParameterValueError
+from bilinear.errors import DataError, FileFormatError, ParameterValueError, UnknownIdError
 
 Model = Annotated[Path, typer.Argument(help="A model folder made by `bilinear train`.")]
 Ratings = Annotated[
@@ -87,6 +88,26 @@ SkipBadRows = Annotated[
     Path | None,
     typer.Option(help="Leave out rows that cannot be read, and write them with the reason to this CSV file."),
 ]
+ItemsId = Annotated[
+    str | None,
+    typer.Option(
+        help="Name (or position from 1) of the id column of --items; else that with most rated ids."
+    ),
+]
+ItemsTitle = Annotated[
+    str | None, typer.Option(help="Name (or position from 1) of the title column of --items.")
+]
+Missing = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A rating that says there is none, such as 99: its rows are left out. May be given more than "
+        "once; 'none' takes every value for a rating. Else values far from the scale are asked about."
+    ),
+]
+Ids = Annotated[
+    str | None,
+    typer.Option(help="Ids that differ by this only are one: strip (blanks around), nfc (Unicode), or both."),
+]
 MemoryLimit = Annotated[
     str | None, typer.Option(help="What reading may use before it spills to disk, such as 2GB.")
 ]
@@ -94,13 +115,17 @@ Query = Annotated[
     str | None, typer.Option(help="SQL that gives user, item and, if any, rating or count, and time.")
 ]
 Candidates = Annotated[
-    str | None, typer.Option(help="Only these items: ids with commas between, or @FILE with one a line.")
+    str | None,
+    typer.Option(
+        help="Only these items: ids with commas between (in quotes, as in CSV, if an id has one), or @FILE "
+        "with one a line."
+    ),
 ]
 
 
 _READING = (
     *("user", "item", "rating", "time", "count", "layout", "duplicates", "encoding", "memory_limit"),
-    *("quote", "time_format", "skip_bad_rows"),
+    *("quote", "time_format", "skip_bad_rows", "missing", "ids"),
 )
 
 
@@ -130,6 +155,8 @@ def read_table(
     quote: str = "auto",
     time_format: str | None = None,
     skip_bad_rows: Path | None = None,
+    missing: list[str] | None = None,
+    ids: str | None = None,
     query: str | None = None,
     has_ratings: bool | None = None,
 ) -> Any:
@@ -144,6 +171,7 @@ def read_table(
     columns: dict[str, Any] = {"user": user, "item": item, "rating": rating, "time": time, "count": count}
     columns |= {"duplicates": duplicates, "layout": layout, "has_ratings": has_ratings}
     columns |= {"quote": quote, "time_format": time_format, "skip_bad_rows": skip_bad_rows}
+    columns |= {"missing": missing or None, "ids": ids}
     if source.startswith(("http://", "https://")):
         raise ParameterValueError(f"{source}: files are read from disk; fetch it first, then give its name")
     if "://" in source:
@@ -167,6 +195,13 @@ def _told(table: Any, skip_bad_rows: Path | None) -> Any:
             f"out; {skip_bad_rows} has them with the reasons"
         )
     return table
+
+
+def tell_table(table: Any) -> None:
+    """What was read, in a line, and what was decided in reading, in others."""
+    tell(repr(table) + (f"; {table.n_duplicates:,} repeated rows merged" if table.n_duplicates else ""))
+    for line in table.notes.lines():
+        tell(f"  {line}")
 
 
 def task_of(given: str | None) -> str | None:
@@ -193,17 +228,49 @@ def ranking_protocol(
     return RankingProtocol(lengths, relevant_from, not include_seen, negatives, seed)
 
 
-def id_list(given: str | None) -> list[str] | None:
-    """Ids from `a,b,c` or from the lines of `@FILE`."""
+def id_list(
+    given: str | None, known: Any, what: str = "item", may_be_unknown: bool = False
+) -> list[str] | None:
+    """Ids from `a,b,c`, an id with a comma in quotes as in CSV, or from the lines of `@FILE`.
+
+    Args: known: the vocabulary they are for. may_be_unknown: the caller has an answer for other ids.
+    Raises: UnknownIdError: one of several is not known; with the ways to write an id with a comma.
+    """
     if given is None:
         return None
     if given.startswith("@"):
-        try:
-            lines = Path(given[1:]).read_text("utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise FileFormatError(
-                f"{given[1:]}: byte {error.object[error.start]:#04x} is not valid UTF-8; a list of ids is a "
-                "text file with one id a line"
-            ) from None
-        return [line for line in lines if line]
-    return [part for part in given.split(",") if part]
+        return _lines(given)
+    if "," not in given and not given.startswith('"'):
+        return [given] if given else []
+    try:
+        parts = [part for part in next(csv.reader([given], strict=True)) if part]
+    except csv.Error as error:
+        raise ParameterValueError(f"{given!r} is no list of ids ({error}); {_QUOTED}") from None
+    unknown = [part for part in parts if part not in known]
+    if unknown and given in known:
+        return [given]
+    if unknown and not may_be_unknown and len(parts) > 1:
+        raise UnknownIdError(f"no such {what}: {unknown[0]!r}, of {given!r} cut at its commas; {_QUOTED}")
+    return parts
+
+
+_QUOTED = (
+    "an id with a comma, or one that begins with @ or a quote, goes in quotes as in CSV ('\"a, b\",c'; a "
+    "quote inside is doubled), or with one id a line in a file: @FILE"
+)
+
+
+def _lines(given: str) -> list[str]:
+    path = Path(given[1:])
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FileFormatError(
+            f"{path}: byte {error.object[error.start]:#04x} is not valid UTF-8; a list of ids is a "
+            "text file with one id a line"
+        ) from None
+    except OSError as error:
+        raise DataError(
+            f"{given}: no file {str(path)!r} of ids can be read: {error.strerror}; {_QUOTED}"
+        ) from None
+    return [line for line in text.replace("\r\n", "\n").split("\n") if line]

@@ -34,6 +34,8 @@ def command(
         Path | None, typer.Option(help="Titles and categories, for a model trained without them.")
     ] = None,
     items_quote: options.ItemsQuote = "auto",
+    items_id: options.ItemsId = None,
+    items_title: options.ItemsTitle = None,
     store: Annotated[
         str,
         typer.Option(
@@ -99,6 +101,8 @@ def command(
         store=store,
         items=items,
         items_quote=items_quote,
+        items_id=items_id,
+        items_title=items_title,
         token_file=token_file,
         hosts=tuple(names_of(host)),
         rate_limit=rate_limit,

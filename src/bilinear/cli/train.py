@@ -39,6 +39,8 @@ def command(
         Path | None, typer.Option(help="A file with an id, a title and other columns for each item.")
     ] = None,
     items_quote: options.ItemsQuote = "auto",
+    items_id: options.ItemsId = None,
+    items_title: options.ItemsTitle = None,
     task: options.Task = None,
     model: Annotated[
         str,
@@ -70,6 +72,8 @@ def command(
     time_format: options.TimeFormat = None,
     skip_bad_rows: options.SkipBadRows = None,
     memory_limit: options.MemoryLimit = None,
+    missing: options.Missing = None,
+    ids: options.Ids = None,
     split: holding_out.Split = "random",
     test: holding_out.Test = None,
     threshold: options.Threshold = None,
@@ -159,10 +163,10 @@ def command(
         has_ratings = True if chosen == "ratings" else None
         table = read(has_ratings=has_ratings)
     table.check_trainable()
-    texts = item_texts(items, table.item_vocabulary, items_quote) if items else {}
+    texts = item_texts(items, table.item_vocabulary, items_id, items_title, items_quote) if items else {}
     parts = holding_out.held_out(table, split, test, seed, reading)
     if not quiet:
-        tell(repr(table) + (f"; {table.n_duplicates:,} repeated rows merged" if table.n_duplicates else ""))
+        options.tell_table(table)
     main = plan.models[plan.name]
     if saving is not None and not isinstance(main, MatrixFactorization):
         raise ParameterValueError(f"--checkpoint is for --model mf, not for a {type(main).__name__}")
@@ -275,18 +279,26 @@ def check_out(out: Path) -> None:
         raise ParameterValueError(f"{out}: you may not write into {folder}; choose another --out")
 
 
-def item_texts(path: Path, vocabulary: Any, quote: str = "auto") -> Any:
+def item_texts(
+    path: Path, vocabulary: Any, id_: str | None = None, title: str | None = None, quote: str = "auto"
+) -> Any:
     """Titles and genres in the order of the model's items, as the model keeps them."""
     from bilinear.data.items import read_items
     from bilinear.data.packed_text import PackedText
 
-    table = read_items(path, quote=quote)
+    table = read_items(path, item=id_, title=title, match=vocabulary, quote=quote)
     missing = sum(item not in table for item in vocabulary)
+    columns = ", ".join(map(repr, table.columns))
     if missing == len(vocabulary):
         raise ParameterValueError(
             f"{path} has none of the rated items' ids; its ids are such as {table.vocabulary[0]!r}, those of "
-            f"the rated items such as {vocabulary[0]!r}"
+            f"the rated items such as {vocabulary[0]!r}. Of its columns {columns} name that of the ids: "
+            "--items-id NAME"
         )
+    if table.remark:
+        tell(table.remark)
+    if table.title_column is None and title != "":
+        tell(f"{path.name}: no title column among {columns}; name it with --items-title NAME")
     if missing:
         tell(f"{path.name} lacks {missing:,} of {len(vocabulary):,} rated items; they are shown by their ids")
     texts = {"title": PackedText.of(table.titles(vocabulary))}

@@ -114,7 +114,8 @@ class ParquetTable:
             kind, name = self.types[at], self.names[at]
             is_number = kind in INTEGERS or kind.startswith(DECIMALS)
             is_word = kind in ("VARCHAR", "UUID") or kind.startswith("ENUM")
-            if is_number or is_word or (role == "time" and is_moment(kind)):
+            is_flag = role in ("rating", "count") and kind == "BOOLEAN"
+            if is_number or is_word or is_flag or (role == "time" and is_moment(kind)):
                 continue
             error = IdValueError if role in ("user", "item") else RatingValueError
             needs = {"rating": "numbers", "time": "numbers or dates"}.get(role, "integers or text")

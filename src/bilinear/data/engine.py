@@ -24,6 +24,7 @@ from bilinear.data.database import (
     sql_path,
     sql_text,
 )
+from bilinear.data.flags import WORDS, are_flags
 from bilinear.data.ids import has_many_lines
 from bilinear.data.tables import JsonTable, Table, TextTable
 from bilinear.data.vocabulary import Vocabulary, canonical_integer
@@ -76,6 +77,22 @@ def read(connection: Connection, table: Table, columns: Mapping[Role, int]) -> E
     if times is not None and not _is_date(table, columns["time"]):
         times = values.in_seconds(times)
     return Encoded([users, items, scores, times], user_vocabulary, item_vocabulary)
+
+
+def distinct(connection: Connection, table: Table, at: int, n: int) -> list[Any] | None:
+    """Up to `n` different values of a column of the whole table, JSON as text; None if it cannot be read."""
+    import duckdb
+
+    ref = _column(table, at)[0]
+    try:
+        rows = connection.execute(
+            f"SELECT DISTINCT {ref} FROM {_source(table, {'rating': at})} LIMIT {int(n)}"
+        ).fetchall()
+    except duckdb.OutOfMemoryException:
+        raise
+    except duckdb.Error:
+        return None
+    return [row[0] for row in rows]
 
 
 def _load(connection: Connection, table: Table, columns: Mapping[Role, int]) -> bool:
@@ -162,6 +179,10 @@ def _cell(table: Table, role: Role, at: int, as_text: bool) -> str | None:
     ref, kind = _column(table, at)
     if role in ("rating", "count"):
         word = f"({ref} ->> '$')"
+        if kind == "BOOLEAN":
+            return f"CAST({ref} AS DOUBLE)"
+        if kind in ("TEXT", "VARCHAR", "JSON") and are_flags(_sample(table, at)):
+            return _flag(word if kind == "JSON" else ref)
         if kind in ("TEXT", "VARCHAR"):
             return _number_with_comma(ref) if _has_decimal_commas(table, at) else _number(ref)
         if kind == "JSON":
@@ -261,3 +282,8 @@ def _number_with_comma(ref: str) -> str:
 def _number(ref: str) -> str:
     # DuckDB would read "+-4" as -4.
     return f"CASE WHEN {ref} NOT LIKE '%+-%' THEN TRY_CAST({ref} AS DOUBLE) END"
+
+
+def _flag(ref: str) -> str:
+    cases = " ".join(f"WHEN {sql_text(word)} THEN {value}" for word, value in WORDS.items())
+    return f"CASE lower(trim({ref})) {cases} END"

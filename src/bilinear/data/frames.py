@@ -35,6 +35,15 @@ class FrameTable:
     def n_columns(self) -> int:
         return len(self.columns)
 
+    def head(self, columns: Sequence[int], n: int) -> list[list[Any]]:
+        """The first `n` values of columns, a list each."""
+        import narwhals as nw
+
+        part = self.frame.select([nw.col(self.columns[at]) for at in columns]).head(n)
+        if isinstance(part, nw.LazyFrame):
+            part = part.collect()
+        return [column.to_list() for column in part.iter_columns()]
+
     def batches(self, columns: Sequence[int], refuse: Refuse = raise_error) -> Iterator[Batch]:
         import narwhals as nw
 

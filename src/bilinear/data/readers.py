@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.data import engine, sniff
+from bilinear.data import engine
 from bilinear.data.bad_rows import BadRows, leaving_out
 from bilinear.data.collect import collect
 from bilinear.data.columns import (
@@ -21,19 +22,21 @@ from bilinear.data.columns import (
     Column,
     Role,
     find_columns,
-    recognised,
 )
 from bilinear.data.database import ParquetTable
+from bilinear.data.description import ReadingNotes
 from bilinear.data.ids import IdColumn
 from bilinear.data.interactions import Duplicates, Interactions, check_duplicates
 from bilinear.data.item_lists import ListTable
 from bilinear.data.layout import check_quote
+from bilinear.data.missing import Missing
+from bilinear.data.outcomes import Chosen, Meaning, choose, finished
 from bilinear.data.sources import Given, Source, open_table
 from bilinear.data.sql import query_table
 from bilinear.data.sql import read_sql as read_sql
 from bilinear.data.tables import Table, TextTable
 from bilinear.data.values import NumberColumn, check_time_format
-from bilinear.data.vocabulary import Id
+from bilinear.data.vocabulary import Id, IdRule
 from bilinear.errors import DataError, EmptyDataError, ParameterValueError
 
 Layout = Literal["auto", "rows", "lists", "wide"]
@@ -67,6 +70,8 @@ def read_ratings(
     time: Column | Literal[False] = None,
     layout: Literal["rows", "wide"] = "rows",
     duplicates: Duplicates = "last",
+    missing: Missing = None,
+    ids: str | Iterable[IdRule] | None = None,
     memory_limit: str | None = None,
     encoding: str = "utf-8",
     quote: str = "auto",
@@ -91,6 +96,11 @@ def read_ratings(
         layout: "wide" for one column per item, whose names are the items' ids.
         duplicates: which rating stays when a user rated an item more than once: "last" by time,
             then by row; "mean"; or "error".
+        missing: ratings that mark the absence of one, such as 99 or [-1, 0]: their rows are left out and
+            counted. None looks: values that are frequent and apart from the scale of the others, as 99
+            beside 1 to 5, raise; "none" takes every value for a rating.
+        ids: "strip" for ids without blanks around them, "nfc" for one Unicode form of accented letters,
+            or both ("strip,nfc"): ids that are equal then are one, and a model looks ids up in the same way.
         memory_limit: for files, how much memory the reading engine may take before it spills to
             the temporary directory, such as "2GB"; None leaves it at 80 % of the machine. The
             table itself comes on top: 20 bytes a rating, and 100 for a moment while it is sorted.
@@ -120,8 +130,8 @@ def read_ratings(
     if layout not in ("rows", "wide"):
         raise ParameterValueError(f"layout={layout!r}; choose 'rows' or 'wide' for ratings")
     given: Given = {"user": user, "item": item, "rating": rating, "time": time}
-    spelling = _Spelling(quote, time_format, skip_bad_rows)
-    return _read(source, given, True, duplicates, layout, memory_limit, encoding, threads, spelling)
+    spelling, meaning = _Spelling(quote, time_format, skip_bad_rows), Meaning.of(missing, ids)
+    return _read(source, given, True, duplicates, layout, memory_limit, encoding, threads, spelling, meaning)
 
 
 def read_interactions(
@@ -134,6 +144,7 @@ def read_interactions(
     connection: Any = None,
     layout: Layout = "auto",
     duplicates: Duplicates = "sum",
+    ids: str | Iterable[IdRule] | None = None,
     memory_limit: str | None = None,
     encoding: str = "utf-8",
     quote: str = "auto",
@@ -170,12 +181,13 @@ def read_interactions(
     Cost: as `read_ratings`; lists 0.8 s a million items.
     """
     check_duplicates(duplicates, False)
+    meaning = Meaning.of(None, ids)
     given: Given = {"user": user, "item": item, "count": count, "time": time}
     spelling = _Spelling(quote, time_format, skip_bad_rows)
     if connection is not None:
         _only_files(layout, memory_limit, encoding, threads, quote)
-        return _queried(source, connection, given, duplicates, False, spelling)
-    return _read(source, given, False, duplicates, layout, memory_limit, encoding, threads, spelling)
+        return _queried(source, connection, given, duplicates, False, spelling, meaning)
+    return _read(source, given, False, duplicates, layout, memory_limit, encoding, threads, spelling, meaning)
 
 
 def read_any(
@@ -190,6 +202,8 @@ def read_any(
     connection: Any = None,
     layout: Layout = "auto",
     duplicates: Duplicates | None = None,
+    missing: Missing = None,
+    ids: str | Iterable[IdRule] | None = None,
     memory_limit: str | None = None,
     encoding: str = "utf-8",
     quote: str = "auto",
@@ -204,11 +218,13 @@ def read_any(
     given: Given = {"user": user, "item": item, "rating": rating, "count": count, "time": time}
     if has_ratings is None and (rating is not None or count):
         has_ratings = rating is not None
-    spelling = _Spelling(quote, time_format, skip_bad_rows)
+    spelling, meaning = _Spelling(quote, time_format, skip_bad_rows), Meaning.of(missing, ids)
     if connection is not None:
         _only_files(layout, memory_limit, encoding, None, quote)
-        return _queried(source, connection, given, duplicates, has_ratings, spelling)
-    return _read(source, given, has_ratings, duplicates, layout, memory_limit, encoding, None, spelling)
+        return _queried(source, connection, given, duplicates, has_ratings, spelling, meaning)
+    return _read(
+        source, given, has_ratings, duplicates, layout, memory_limit, encoding, None, spelling, meaning
+    )
 
 
 @dataclass(frozen=True)
@@ -231,14 +247,12 @@ def _queried(
     duplicates: Duplicates | None,
     has_ratings: bool | None,
     spelling: _Spelling,
+    meaning: Meaning,
 ) -> Interactions:
     with leaving_out(spelling.skip_bad_rows, None) as bad:
-        found = query_table(query, connection, given, duplicates, has_ratings, spelling.time_format, bad)
-    return _counted(found, bad)
-
-
-def _counted(found: Interactions, bad: BadRows | None) -> Interactions:
-    return replace(found, n_rows_skipped=bad.n_rows) if bad is not None and bad.n_rows else found
+        return query_table(
+            query, connection, given, duplicates, has_ratings, meaning, spelling.time_format, bad
+        )
 
 
 def _read(
@@ -251,6 +265,7 @@ def _read(
     encoding: str,
     threads: int | None,
     spelling: _Spelling,
+    meaning: Meaning,
 ) -> Interactions:
     if layout not in get_args(Layout):
         raise ParameterValueError(f"layout={layout!r}; choose 'auto', 'rows', 'lists' or 'wide'")
@@ -262,38 +277,19 @@ def _read(
         table, connection = opened
         if isinstance(table, ListTable):
             _no_columns(given, table.label)
-            has_ratings, found = False, table.read()
+            chosen, found = Chosen({}, False, False, False, "", ReadingNotes()), table.read()
         else:
-            if has_ratings is None:
-                has_ratings = _seems_rated(table, given)
-            columns = _columns(table, given, has_ratings)
-            duplicates = duplicates or ("last" if has_ratings else "sum")
-            check_duplicates(duplicates, has_ratings)
-            encoded = _encoded(table, connection, columns, duplicates, spelling.time_format, bad)
-            if isinstance(encoded, Interactions):
-                return _counted(encoded, bad)
-            found = encoded
-    return _sorted(found, table.label, duplicates or "sum", has_ratings)
-
-
-def _columns(table: Table, given: Given, has_ratings: bool) -> dict[Role, int]:
-    if has_ratings:
-        mine: Given = {role: column for role, column in given.items() if role != "count"}
-        return find_columns(table.names, table.n_columns, RATINGS, mine, table.label, ["time"])
-    mine = {role: column for role, column in given.items() if role != "rating"}
-    if not any(column is not None for column in mine.values()) and _third_is_time(table):
-        mine = {"user": 1, "item": 2, "time": 3}
-    return find_columns(table.names, table.n_columns, PAIRS, mine, table.label, ["count", "time"])
+            chosen = choose(table, given, has_ratings, connection)
+            check_duplicates(duplicates or "last", chosen.has_ratings)
+            found = _encoded(table, connection, chosen, spelling.time_format, bad)
+    # The engine is closed now: its memory is free for sorting.
+    return finished(found, table, chosen, duplicates, meaning, 0 if bad is None else bad.n_rows)
 
 
 def _encoded(
-    table: Table,
-    connection: Any,
-    columns: dict[Role, int],
-    duplicates: Duplicates,
-    time_format: str | None,
-    bad: BadRows | None,
-) -> engine.Encoded | Interactions:
+    table: Table, connection: Any, chosen: Chosen, time_format: str | None, bad: BadRows | None
+) -> engine.Encoded:
+    columns = chosen.columns
     if isinstance(table, ParquetTable):
         table.check_types(columns)
     if connection is not None and (time_format is None or "time" not in columns):
@@ -303,28 +299,7 @@ def _encoded(
             encoded = engine.read(connection, table, columns)
         if encoded is not None:
             return encoded
-    return collect(table, columns, duplicates, time_format, bad)
-
-
-def _sorted(encoded: engine.Encoded, label: str, duplicates: Duplicates, has_ratings: bool) -> Interactions:
-    # The engine is closed now: its memory is free for sorting.
-    return Interactions.from_encoded(*encoded, duplicates=duplicates, source=label, has_ratings=has_ratings)
-
-
-def _seems_rated(table: Table, given: Given) -> bool:
-    """Whether there is a rating column: by name, or without names a third column that is no time."""
-    if table.names is not None:
-        return recognised(table.names, ["rating"])
-    named = any(given.get(role) for role in ("user", "item", "time"))
-    return table.n_columns > 2 and not named and not _third_is_time(table)
-
-
-def _third_is_time(table: Table) -> bool:
-    """Whether a file without a header has three columns, the last of dates or of seconds since 1970."""
-    if table.names is not None or table.n_columns != 3 or not isinstance(table, TextTable):
-        return False
-    words = [row[2] for row in table.layout.sample if len(row) == 3]
-    return bool(words) and all(sniff.is_moment(word) for word in words)
+    return collect(table, columns, flags=chosen.flags, time_format=time_format, bad=bad)
 
 
 def _no_columns(given: Given, label: str) -> None:
@@ -416,7 +391,8 @@ def _one_users(
 ) -> tuple[list[Id], list[float]]:
     with open_table(source, roles, given, encoding, quote=quote) as (table, _):
         wanted = [role for role in roles if role != "user"]
-        columns = find_columns(table.names, table.n_columns, wanted, given, table.label, ["user"])
+        flags: dict[Role, str] = {"item": "--item-column"}  # as `bilinear fold-in` calls it
+        columns = find_columns(table.names, table.n_columns, wanted, given, table.label, ["user"], flags)
         if isinstance(table, ParquetTable):
             table.check_types(columns)
         side, owner = IdColumn("item", table.is_text), IdColumn("user", table.is_text)

@@ -13,6 +13,7 @@ from bilinear.data import sniff
 from bilinear.data.columns import (
     INTERACTIONS,
     ITEM_LIST,
+    ITEMS,
     RATINGS,
     Column,
     Role,
@@ -143,6 +144,8 @@ def _is_header(rows: Sequence[Sequence[str]], roles: Sequence[Role], given: Give
             not sniff.is_number(word) and all(sniff.is_number(row[at]) for row in below)
             for at, word in enumerate(first)
         )
+    if tuple(roles) == ITEMS and "id" in flat:
+        return True
     if tuple(roles) != RATINGS:
         return any(recognised(first, [role]) for role in given)
     if recognised(first, roles):

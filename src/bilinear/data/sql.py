@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +12,13 @@ from urllib.parse import unquote
 
 from bilinear.data.bad_rows import BadRows
 from bilinear.data.collect import collect
-from bilinear.data.columns import PAIRS, RATINGS, Column, Role, find_columns, recognised
+from bilinear.data.columns import Column, Role
 from bilinear.data.interactions import Duplicates, Interactions, check_duplicates
+from bilinear.data.missing import Missing
+from bilinear.data.outcomes import Meaning, choose, finished
 from bilinear.data.sources import Given
 from bilinear.data.tables import BATCH, Batch, Refuse, raise_error
+from bilinear.data.vocabulary import IdRule
 from bilinear.errors import BilinearError, DataError, ParameterValueError
 from bilinear.extras import extra
 
@@ -31,6 +34,8 @@ def read_sql(
     rating: Column = None,
     time: Column | Literal[False] = None,
     duplicates: Duplicates = "last",
+    missing: Missing = None,
+    ids: str | Iterable[IdRule] | None = None,
 ) -> Interactions:
     """Reads who rated what from the rows of a query; otherwise as `read_ratings`.
 
@@ -41,6 +46,7 @@ def read_sql(
             or "sqlite:///file.db" (an absolute path has four slashes) or
             "postgresql://user@host/database", opened read-only and closed again.
         duplicates: "last" is by time; without times, by row: the query should have ORDER BY then.
+        missing, ids: see `read_ratings`.
 
     Raises:
         MissingDependencyError: PostgreSQL needs the psycopg package.
@@ -50,7 +56,8 @@ def read_sql(
     Cost: about three seconds a million rows; memory for 20 bytes a row and one entry an id.
     """
     given: dict[Role, Column | Literal[False]] = {"user": user, "item": item, "rating": rating, "time": time}
-    return query_table(query, connection, given, duplicates, has_ratings=True)
+    meaning = Meaning.of(missing, ids)
+    return query_table(query, connection, given, duplicates, True, meaning)
 
 
 def query_table(
@@ -59,6 +66,7 @@ def query_table(
     given: Given,
     duplicates: Duplicates | None,
     has_ratings: bool | None,
+    meaning: Meaning,
     time_format: str | None = None,
     bad: BadRows | None = None,
 ) -> Interactions:
@@ -71,15 +79,10 @@ def query_table(
         with _connected(connection) as database, closing(_cursor(database)) as cursor:
             cursor.execute(query)
             table = _rows_of(cursor)
-            if has_ratings is None:
-                has_ratings = bool(given.get("rating")) or recognised(table.names, ["rating"])
-            wanted = RATINGS if has_ratings else PAIRS
-            optional: list[Role] = ["time"] if has_ratings else ["count", "time"]
-            mine = {role: column for role, column in given.items() if role in (*wanted, *optional)}
-            columns = find_columns(table.names, table.n_columns, wanted, mine, _LABEL, optional)
-            duplicates = duplicates or ("last" if has_ratings else "sum")
-            check_duplicates(duplicates, has_ratings)
-            return collect(table, columns, duplicates, time_format, bad)
+            chosen = choose(table, given, has_ratings)
+            check_duplicates(duplicates or "last", chosen.has_ratings)
+            encoded = collect(table, chosen.columns, flags=chosen.flags, time_format=time_format, bad=bad)
+        return finished(encoded, table, chosen, duplicates, meaning, 0 if bad is None else bad.n_rows)
     except BilinearError:
         raise
     except Exception as error:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bilinear.data.interactions import Grouped
 from bilinear.data.packed_text import PackedText
-from bilinear.data.vocabulary import Vocabulary
+from bilinear.data.vocabulary import Vocabulary, checked_rules
 from bilinear.errors import BilinearError, ModelFileError, ParameterValueError
 from bilinear.estimators.auto import AutoRanker
 from bilinear.estimators.baselines import BiasModel, GlobalMean
@@ -70,6 +70,10 @@ def save(model: Recommender, path: Path) -> None:
         "n_items": len(model.item_vocabulary_),
         "n_ratings": len(model.seen_.ratings),
         "item_texts": list(model.item_texts_),
+        "id_rules": {
+            "users": list(model.user_vocabulary_.rules),
+            "items": list(model.item_vocabulary_.rules),
+        },
         "seed": model.seed_,
         "has_ratings": model.has_ratings_,
         "source": model.source_,
@@ -134,8 +138,9 @@ def _build(manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> 
             raise ValueError(f"{name} is {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}")
         return array
 
-    model.user_vocabulary_ = _vocabulary("users", n_users, tensor, tensors)
-    model.item_vocabulary_ = _vocabulary("items", n_items, tensor, tensors)
+    rules = manifest.get("id_rules", {})  # models saved before there were rules have none
+    model.user_vocabulary_ = _vocabulary("users", n_users, tensor, tensors, rules.get("users"))
+    model.item_vocabulary_ = _vocabulary("items", n_items, tensor, tensors, rules.get("items"))
     starts, others = tensor("seen.starts", np.int64, n_users + 1), tensor("seen.others", np.int32, n_ratings)
     if starts[0] != 0 or starts[-1] != n_ratings or (np.diff(starts) < 0).any():
         raise ValueError("seen.starts do not divide the ratings")
@@ -158,12 +163,17 @@ def _build(manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> 
     return model
 
 
-def _vocabulary(side: str, n: int, tensor: Any, tensors: Mapping[str, NDArray[Any]]) -> Vocabulary:
+def _vocabulary(
+    side: str, n: int, tensor: Any, tensors: Mapping[str, NDArray[Any]], rules: Any
+) -> Vocabulary:
     if f"{side}.integers" in tensors:
-        vocabulary = Vocabulary.from_tensors({"integers": tensor(f"{side}.integers", np.int64, n)})
+        arrays = {"integers": tensor(f"{side}.integers", np.int64, n)}
     else:
-        blob, offsets = tensor(f"{side}.blob", np.uint8), tensor(f"{side}.offsets", np.int64, n + 1)
-        vocabulary = Vocabulary.from_tensors({"blob": blob, "offsets": offsets})
+        arrays = {
+            "blob": tensor(f"{side}.blob", np.uint8),
+            "offsets": tensor(f"{side}.offsets", np.int64, n + 1),
+        }
+    vocabulary = Vocabulary.from_tensors(arrays, checked_rules(rules, f"id_rules of {side}"))
     if fault := vocabulary.fault():
         raise ValueError(f"vocabulary of {side}: {fault}")
     return vocabulary

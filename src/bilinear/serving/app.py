@@ -34,6 +34,8 @@ def create_app(
     items: str | Path | None = None,
     read_only_model: bool = False,
     items_quote: str = "auto",
+    items_id: str | None = None,
+    items_title: str | None = None,
 ) -> Any:
     """An ASGI application that serves a model folder and keeps feedback.
 
@@ -59,6 +61,7 @@ def create_app(
         read_only_model: leave the model folder to another server: `reload` opens it again, nothing else
             changes it. A folder has one server without this, and any number with it.
         items_quote: the character around its fields, "none", or "auto".
+        items_id, items_title: its columns, see `bilinear.read_items`.
     Raises:
         MissingDependencyError: a package is not installed (`pip install 'bilinear[serve]'`).
         Conflict: there is no model in the folder, it is damaged, or another server has it.
@@ -92,6 +95,8 @@ def create_app(
         Path(model),
         items=None if items is None else Path(items),
         items_quote=items_quote,
+        items_id=items_id,
+        items_title=items_title,
         read_only=read_only_model,
     )
     opened = open_store(store)
