@@ -16,6 +16,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from bilinear.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from bilinear.data.datasets import fetch as fetch
     from bilinear.data.interactions import Interactions as Interactions
@@ -52,7 +54,6 @@ if TYPE_CHECKING:
     from bilinear.estimators.random_walk import RandomWalk as RandomWalk
     from bilinear.estimators.ranking_factorization import RankingFactorization as RankingFactorization
     from bilinear.estimators.recipes import fastai_recipe as fastai_recipe
-    from bilinear.estimators.storage import load as load
     from bilinear.evaluation.compare import compare as compare
     from bilinear.evaluation.compare_ratings import compare_ratings as compare_ratings
     from bilinear.evaluation.ranking import RankingProtocol as RankingProtocol
@@ -67,10 +68,12 @@ if TYPE_CHECKING:
     from bilinear.objective.ranking_losses import WARP as WARP
     from bilinear.objective.ranking_losses import CosineContrastive as CosineContrastive
     from bilinear.objective.ranking_losses import SampledSoftmax as SampledSoftmax
+    from bilinear.persistence.models import load as load
     from bilinear.recommend.everyone import recommend_everyone as recommend_everyone
     from bilinear.recommend.everyone import similar_everyone as similar_everyone
     from bilinear.recommend.parquet import write_everyone as write_everyone
     from bilinear.recommend.parquet import write_similar as write_similar
+    from bilinear.registry import register as register
     from bilinear.training.als import ALS as ALS
     from bilinear.training.checkpoint import Checkpoint as Checkpoint
     from bilinear.training.implicit_als import Blocks as Blocks
@@ -113,7 +116,6 @@ if TYPE_CHECKING:
     from bilinear.training.similarities import CosineSimilarity as CosineSimilarity
     from bilinear.training.start import NormalStart as NormalStart
 
-__version__ = "0.1.0"
 
 _HOMES = {
     "bilinear.data.datasets": ("fetch",),
@@ -163,7 +165,7 @@ _HOMES = {
     "bilinear.estimators.random_walk": ("RandomWalk",),
     "bilinear.estimators.ranking_factorization": ("RankingFactorization",),
     "bilinear.estimators.recipes": ("fastai_recipe",),
-    "bilinear.estimators.storage": ("load",),
+    "bilinear.persistence.models": ("load",),
     "bilinear.evaluation.compare": ("compare",),
     "bilinear.evaluation.compare_ratings": ("compare_ratings",),
     "bilinear.evaluation.ranking": (
@@ -188,6 +190,7 @@ _HOMES = {
         "SampledSoftmax",
         "WARP",
     ),
+    "bilinear.registry": ("register",),
     "bilinear.recommend.everyone": (
         "recommend_everyone",
         "similar_everyone",

@@ -14,7 +14,7 @@ import pytest
 from command_line import FIXED, Run
 
 import bilinear
-from bilinear.model.artifact import read_artifact
+from bilinear.persistence.artifact import read_artifact
 
 
 def test_scores_stand_beside_baselines_and_are_those_of_the_held_out_part(

@@ -22,10 +22,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bilinear.errors import ModelFileError, ParameterValueError
-from bilinear.model import artifact
-from bilinear.model.artifact import Artifact, check_artifact, copy_artifact, read_artifact, write_artifact
-from bilinear.model.strict_json import MAX_JSON_BYTES
-from bilinear.model.tensors import read_content
+from bilinear.persistence import artifact
+from bilinear.persistence.artifact import (
+    Artifact,
+    check_artifact,
+    copy_artifact,
+    read_artifact,
+    write_artifact,
+)
+from bilinear.persistence.strict_json import MAX_JSON_BYTES
+from bilinear.persistence.tensors import read_content
 
 MANIFEST = {
     "estimator": "MatrixFactorization",
@@ -699,7 +705,7 @@ WRITER = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-from bilinear.model.artifact import read_artifact, write_artifact
+from bilinear.persistence.artifact import read_artifact, write_artifact
 
 folder = Path(sys.argv[1])
 

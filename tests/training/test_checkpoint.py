@@ -20,7 +20,7 @@ from bilinear.data.interactions import Interactions
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import CheckpointError, DivergenceError, ParameterValueError
 from bilinear.estimators.matrix_factorization import MatrixFactorization
-from bilinear.model.tensors import read_tensors, write_tensors
+from bilinear.persistence.tensors import read_tensors, write_tensors
 from bilinear.training import grid, sgd
 from bilinear.training import journal as module
 from bilinear.training.als import ALS

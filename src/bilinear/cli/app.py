@@ -34,8 +34,8 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from bilinear import __version__
         from bilinear.cli.output import say
+        from bilinear.version import __version__
 
         say(f"bilinear {__version__}")
         raise typer.Exit

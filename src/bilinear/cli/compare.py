@@ -132,7 +132,7 @@ def _models(
 def _task_of(folders: list[str], chosen: dict[str, Any] | None) -> str | None:
     """Ranking if any model only ranks; else what the table allows."""
     from bilinear.estimators.base import RatingModel
-    from bilinear.estimators.storage import load
+    from bilinear.persistence.models import load
 
     models = [load(folder) for folder in folders] or list((chosen or {}).values())
     return None if all(isinstance(model, RatingModel) for model in models) else "ranking"
@@ -184,9 +184,9 @@ def _saved(
     threads: int | None,
     json: bool,
 ) -> None:
-    from bilinear.estimators.storage import load
     from bilinear.evaluation.compare import compare
     from bilinear.evaluation.compare_ratings import compare_ratings
+    from bilinear.persistence.models import load
 
     models = {folder: load(folder) for folder in folders}
     baseline = reference or folders[0]

@@ -33,7 +33,7 @@ def command(
 ) -> None:
     from bilinear.data.synthetic import write_synthetic
     from bilinear.estimators.base import RatingModel
-    from bilinear.estimators.storage import load
+    from bilinear.persistence.models import load
 
     if out.exists() and not out.is_dir():
         raise ParameterValueError(f"{out} is a file; --out names a folder")

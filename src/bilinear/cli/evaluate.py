@@ -58,8 +58,8 @@ def command(
     json: options.Json = False,
 ) -> None:
     from bilinear.estimators.base import RatingModel
-    from bilinear.estimators.storage import load
     from bilinear.evaluation.ranking import evaluate_ranking
+    from bilinear.persistence.models import load
 
     fitted = load(model)
     predicts = isinstance(fitted, RatingModel)

@@ -57,7 +57,7 @@ def command(
 ) -> None:
     from bilinear.data.readers import read_item_list, read_item_ratings
     from bilinear.estimators.base import RatingModel
-    from bilinear.estimators.storage import load
+    from bilinear.persistence.models import load
 
     if sum(given is not None for given in (rate, item, file)) != 1:
         raise ParameterValueError(

@@ -126,9 +126,9 @@ def report(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    from bilinear.estimators.storage import load
     from bilinear.lab.reporting.instrument import REGISTRY
     from bilinear.lab.reporting.report import report as lab_report
+    from bilinear.persistence.models import load
 
     check_page(html)
     for module in plugin or ():

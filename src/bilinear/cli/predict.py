@@ -37,7 +37,7 @@ def command(
 ) -> None:
     from bilinear.data.readers import read_pairs
     from bilinear.estimators.base import RatingModel
-    from bilinear.estimators.storage import load
+    from bilinear.persistence.models import load
 
     if out is not None:
         check_table_path(out)

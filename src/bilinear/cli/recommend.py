@@ -53,7 +53,7 @@ def command(
 ) -> None:
     from dataclasses import asdict
 
-    from bilinear.estimators.storage import load
+    from bilinear.persistence.models import load
     from bilinear.recommend.parquet import write_everyone
 
     if sum((user is not None, users is not None, everyone)) != 1:

@@ -42,7 +42,7 @@ def command(
 ) -> None:
     from dataclasses import asdict
 
-    from bilinear.estimators.storage import load
+    from bilinear.persistence.models import load
     from bilinear.recommend.parquet import write_similar
 
     if sum((item is not None, title is not None, everything)) != 1:

@@ -218,12 +218,12 @@ def command(
 
 def _identity(plan: Any, parts: Any, table: Any, refit: bool) -> dict[str, Any]:
     """What a checkpoint knows this command by: models and the data of both trainings."""
-    from bilinear.estimators.parts import encode_part, without_threads
+    from bilinear.persistence.codec import encode, without_threads
     from bilinear.training.identity import table_identity
 
     models = {
         name: {"type": type(model).__name__}
-        | {key: without_threads(encode_part(value)) for key, value in model.get_params(deep=False).items()}
+        | {key: without_threads(encode(value)) for key, value in model.get_params(deep=False).items()}
         for name, model in plan.models.items()
     }
     data = {"train": table_identity(parts.train), "test": table_identity(parts.test)}
@@ -236,7 +236,7 @@ def _read(ratings: str, store: str | None, **reading: Any) -> Any:
         raise ParameterValueError("say what to train on: RATINGS, --store URL, or both")
     if store is None:
         return options.read_table(ratings, **reading)
-    from bilinear.estimators.storage import load
+    from bilinear.persistence.models import load
     from bilinear.serving.retrain import trained_on, with_feedback
 
     is_model = bool(ratings) and (Path(ratings) / "model.json").is_file()

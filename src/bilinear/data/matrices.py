@@ -116,7 +116,8 @@ def _kept(
 ) -> NDArray[np.bool_]:
     """Which entries are ratings."""
     if not isinstance(missing, str):
-        return ~np.isnan(values) & (values != missing)
+        given: NDArray[np.bool_] = ~np.isnan(values) & (values != missing)
+        return given
     if missing != "ask":
         raise ParameterValueError(f"missing={missing!r}; give a number such as 0 or nan")
     zeros = np.flatnonzero(values == 0)

@@ -143,7 +143,7 @@ class Recommender(Configurable):
 
     def save(self, path: str | Path) -> None:
         """Writes the model as a folder, whole or not at all; see `bilinear.load`."""
-        from bilinear.estimators.storage import save
+        from bilinear.persistence.models import save
 
         save(self, Path(path))
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bilinear import __version__
 from bilinear.extras import extra
+from bilinear.version import __version__
 
 MOST_JSON = 4 << 20
 MOST_IMPORT = 64 << 20

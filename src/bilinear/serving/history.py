@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bilinear.errors import ModelFileError
 from bilinear.files import TEMPORARY_NAME, sync_folder
-from bilinear.model.artifact import MODEL_FILE, artifact_stamp, check_artifact
+from bilinear.persistence.artifact import MODEL_FILE, artifact_stamp, check_artifact
 
 _ENTRY = re.compile(r"(\d{6})-([0-9a-f]{12})")
 _UNFINISHED = re.compile(r"\.(new|candidate|dropped)-[0-9a-f]{16}|candidate")

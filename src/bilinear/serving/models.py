@@ -16,9 +16,9 @@ from bilinear.data.packed_text import PackedText
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import BilinearError, ModelFileError
 from bilinear.estimators.recommender import Recommender
-from bilinear.estimators.storage import load
 from bilinear.memory import available
-from bilinear.model.artifact import artifact_stamp, check_artifact, copy_artifact
+from bilinear.persistence.artifact import artifact_stamp, check_artifact, copy_artifact
+from bilinear.persistence.models import load
 from bilinear.serving.folder_lock import FolderLock
 from bilinear.serving.history import History, is_whole, version_of
 from bilinear.serving.problems import Conflict

@@ -30,11 +30,11 @@ from bilinear.estimators.baselines import BiasModel, GlobalMean
 from bilinear.estimators.experiment import Measurement
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.recommender import Recommender
-from bilinear.estimators.storage import load
 from bilinear.evaluation.compare import Comparison, compare
 from bilinear.evaluation.compare_ratings import RatingComparison, compare_ratings
 from bilinear.evaluation.ranking_task import RankingProtocol
-from bilinear.model.artifact import check_artifact
+from bilinear.persistence.artifact import check_artifact
+from bilinear.persistence.models import load
 from bilinear.serving.models import held_out
 from bilinear.serving.store import FeedbackStore, open_store
 

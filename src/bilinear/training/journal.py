@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bilinear.errors import CheckpointError, ModelFileError
 from bilinear.files import TEMPORARY_NAME, atomic_write
 from bilinear.model.parameters import Parameters
-from bilinear.model.tensors import encode_tensors, read_tensors
+from bilinear.persistence.tensors import encode_tensors, read_tensors
 from bilinear.training.history import History
 from bilinear.training.identity import check_identity
 

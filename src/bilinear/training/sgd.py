@@ -20,6 +20,7 @@ from bilinear.kernels.sgd import IDENTITY, SGD_CELLS
 from bilinear.model.parameters import Array, Parameters
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
+from bilinear.registry import register
 from bilinear.training.descent import Solver, descend, rmse_of
 from bilinear.training.grid import Grid, Rows
 from bilinear.training.history import History
@@ -36,6 +37,7 @@ _SHARED = 1_000_000  # ratings from which a second thread pays
 _BLOCK = 1 << 20  # ratings between two looks at the clock and at Ctrl-C, where a stratum has no more
 
 
+@register
 @dataclass(frozen=True)
 class SGD(Solver):
     """One step a rating, over all ratings in a random order, `n_epochs` times.
