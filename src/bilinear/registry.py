@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from difflib import get_close_matches
 from importlib import import_module
@@ -9,6 +10,9 @@ from pkgutil import walk_packages
 from typing import Any, Generic, TypeVar
 
 from bilinear.errors import ParameterValueError
+
+PLUGINS = "BILINEAR_PLUGINS"
+"""Environment variable: modules with commas between, imported when a name is looked up that is not known."""
 
 Kind = TypeVar("Kind")
 Added = TypeVar("Added")
@@ -102,6 +106,8 @@ class Registry(Generic[Kind]):
             package = import_module(self._packages.pop())
             for module in walk_packages(package.__path__, f"{package.__name__}."):
                 import_module(module.name)
+        for name in filter(None, os.environ.get(PLUGINS, "").split(",")):
+            import_plugin(name)
 
     def __iter__(self) -> Iterator[str]:
         self._import()
@@ -123,6 +129,24 @@ CLASSES: Registry[Any] = Registry(
     "class", "bilinear.model", "bilinear.objective", "bilinear.training", "bilinear.estimators"
 )
 """Models and the objects they are made of: losses, links, penalties, solvers, optimisers, schedules, ..."""
+
+
+def import_plugin(name: str) -> None:
+    """Imports a module that registers classes.
+
+    Args:
+        name: As `import` takes it.
+
+    Raises:
+        ParameterValueError: There is no such module.
+    """
+    try:
+        import_module(name)
+    except ModuleNotFoundError as error:
+        raise ParameterValueError(
+            f"plugin {name!r}: expected the name of a Python module ({error}); give it without .py, and run "
+            "where it can be imported"
+        ) from error
 
 
 def register(cls: type[Added]) -> type[Added]:

@@ -128,7 +128,9 @@ def test_arguments_of_numpy_come_back_as_numbers(tmp_path):
 
 def test_a_part_of_somebody_else_cannot_be_saved_and_leaves_nothing(tmp_path):
     model = MatrixFactorization(**FIXED | {"solver": SGD(n_epochs=2, schedule=lambda _: 1.0)}).fit(TRAIN)
-    with pytest.raises(ParameterValueError, match="cannot be saved; give numbers, text, tuples, or objects of registered"):
+    with pytest.raises(
+        ParameterValueError, match="cannot be saved; give numbers, text, tuples, or objects of registered"
+    ):
         model.save(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -90,10 +88,6 @@ def report(
         list[str] | None,
         typer.Option(help="An instrument to use instead of all; can be repeated. Names: <INSTRUMENTS>."),
     ] = None,
-    plugin: Annotated[
-        list[str] | None,
-        typer.Option(help="A Python module to import first, which registers instruments; can be repeated."),
-    ] = None,
     test: Annotated[str | None, typer.Option(help="A file of ratings that were not trained on.")] = None,
     seeds: Annotated[int, typer.Option(help="Random starts to train and compare, 2 or more; slow.")] = 0,
     control: Annotated[bool, typer.Option("--control", help="Train once more on shuffled ratings.")] = False,
@@ -131,8 +125,6 @@ def report(
     from bilinear.persistence.models import load
 
     check_page(html)
-    for module in plugin or ():
-        _import(module)
     for name in only or ():  # before any file is read
         REGISTRY.get(name)
     fitted = load(model)
@@ -352,20 +344,6 @@ def race(
         say_json(found.to_dict())
     else:
         say(str(found))
-
-
-def _import(module: str) -> None:
-    """Imports a module of the user, also from the working directory."""
-    sys.path.insert(0, "")
-    try:
-        import_module(module)
-    except ModuleNotFoundError as error:
-        raise ParameterValueError(
-            f"--plugin: expected a Python module, got {module} ({error}); give its name without .py, and run "
-            "where it can be imported"
-        ) from error
-    finally:
-        sys.path.remove("")
 
 
 def check_page(path: Path | None) -> None:
