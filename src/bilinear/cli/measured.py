@@ -33,9 +33,7 @@ def _say_refits(measured: Any) -> None:
         found = [by.get(metric) for by in refits.differences.values()]
         if None not in found:
             columns[f"{'RMSE' if metric == 'rmse' else metric} [95 % interval]"] = [*map(_signed, found)]
-    say(
-        f"\nMean over {refits.n_splits} splits with models fitted on each, intervals for new samples of users:"
-    )
+    say(f"\nMeans over {refits.n_splits} splits, models fitted on each; intervals for new samples of users:")
     say_table(columns)
 
 

@@ -89,7 +89,7 @@ class Measurement:
         ]
         if self.refits is not None:
             lines += [
-                f"over {self.refits.n_splits} splits, refitted: RMSE of {name} less that of {self.reference}: "
+                f"over {self.refits.n_splits} splits: RMSE of {name} less that of {self.reference}: "
                 f"{by['rmse'].value:+.4f} [{by['rmse'].low:+.4f}, {by['rmse'].high:+.4f}]"
                 for name, by in self.refits.differences.items()
             ]
@@ -122,11 +122,12 @@ def measure(
         reference: the name of the model that the others are compared with, user by user. None: nobody
             for ratings, the first for rankings.
         n_threads: for scoring rankings; None takes all cores.
-        refits: further splits of the same table, such as `(split_random(table, rng=n) for n in range(1, 10))`.
-            Copies of all models are fitted on each, and `Measurement.refits` has the mean differences to the
-            reference with intervals about other samples of users, splits and fits (`interval_over_refits`).
+        refits: more splits of the same table: `(split_random(table, rng=n) for n in range(1, 10))`. Copies
+            of all models are fitted on each, and `Measurement.refits` has the mean differences to the
+            reference with intervals about other samples of users, splits and fits.
     Raises:
-        ParameterValueError: refits without a reference or of another table; `reference` is none of the models, or a model cannot do the task.
+        ParameterValueError: `reference` is none of the models, or a model cannot do the task.
+            Or refits without a reference, or of another table.
         DataError, EmptyDataError: nothing fair can be measured.
     """
     if reference is not None and reference not in models:
