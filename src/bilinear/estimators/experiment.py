@@ -157,12 +157,14 @@ def measure(
             raise ParameterValueError("refits compare models: give two or more, and reference=, one of them")
         if other.train.user_vocabulary is not split.train.user_vocabulary:
             raise ParameterValueError("refits are further splits of the same table; one is of another")
-        again = again or _Repeated(split, _differences(models, split, comparison, reference))
+        if again is None:
+            again = _Repeated(split, _differences(models, split, comparison, reference))
         (progress or Quiet()).note(f"refit {n} ({other.how})")
         copies = {name: type(model)(**model.get_params(deep=False)) for name, model in models.items()}
         for model in copies.values():
             fit(model, other.train, progress or Quiet())
-        again.add(_differences(copies, other, compared(copies, other), reference))
+        of_lists = compared(copies, other) if task == "ranking" else None
+        again.add(_differences(copies, other, of_lists, reference))
     found = None if again is None else again.result()
     return Measurement(split.how, split.train.n_ratings, comparison, seconds, found)
 
@@ -186,12 +188,10 @@ _Differences = Mapping[str, Mapping[str, SplitDifference]]
 """By model, then by metric."""
 
 
-def _differences(
-    models: Mapping[str, Any], split: Split, comparison: Comparison | RatingComparison, reference: str
-) -> _Differences:
-    """Of each model to the reference on one split."""
+def _differences(models: Mapping[str, Any], split: Split, comparison: object, reference: str) -> _Differences:
+    """Of each model to the reference on one split; of ratings without a `Comparison` of rankings."""
     others = [name for name in models if name != reference]
-    if isinstance(comparison, RatingComparison):
+    if not isinstance(comparison, Comparison):
         test, at = split.test, models[reference]
         rows = test.aligned_to(at.user_vocabulary_, at.item_vocabulary_)
         predicted = {name: model.predict_rows(*rows) for name, model in models.items()}
