@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from bilinear.cli import holding_out, options
+from bilinear.cli.cautions import odd_ratings, without_outlier_warnings
 from bilinear.cli.measured import say_comparison, say_measurement
 from bilinear.cli.output import say_json, tell
 from bilinear.errors import ParameterValueError
@@ -45,6 +46,7 @@ def command(
     task: options.Task = None,
     split: holding_out.Split = "random",
     test: holding_out.Test = None,
+    refits: holding_out.Refits = 0,
     threshold: options.Threshold = None,
     confidence: options.Confidence = None,
     relevant_from: options.RelevantFrom = None,
@@ -103,16 +105,22 @@ def command(
     if not quiet:
         options.tell_table(table)
     if folders:
-        if test is not None or split != "random" or weighing:
+        if test is not None or split != "random" or weighing or refits:
             raise ParameterValueError(
-                "saved models are measured on the whole file: no --split, --test, --threshold or --confidence"
+                "saved models are measured on the whole file: no --split, --test, --refits, --threshold or "
+                "--confidence"
             )
         _saved(folders, table, task, protocol, reference, seed, threads, json)
         return
     models = chosen or _models(_USUAL[task], weighing, seed, threads, task)
     table.check_trainable()
+    again = holding_out.further(table, split, test, seed, reading, refits)
     parts = holding_out.held_out(table, split, test, seed, reading)
-    _measured(models, parts, task, protocol, reference or next(iter(models)), seed, threads, json, quiet)
+    if task == "ratings" and not quiet:
+        for line in odd_ratings(table):
+            tell(line)
+    baseline = reference or next(iter(models))
+    _measured(models, parts, again, task, protocol, baseline, seed, threads, json, quiet)
 
 
 def _models(
@@ -141,6 +149,7 @@ def _task_of(folders: list[str], chosen: dict[str, Any] | None) -> str | None:
 def _measured(
     models: dict[str, Any],
     parts: Any,
+    again: Any,
     task: Any,
     protocol: Any,
     reference: str,
@@ -155,7 +164,7 @@ def _measured(
     from bilinear.estimators.experiment import measure
     from bilinear.training.progress import Bar, Quiet
 
-    with nullcontext(Quiet()) if quiet else Bar() as progress:
+    with without_outlier_warnings(), nullcontext(Quiet()) if quiet else Bar() as progress:
         measured = measure(
             models,
             parts,
@@ -165,6 +174,7 @@ def _measured(
             rng=seed,
             progress=progress,
             n_threads=threads,
+            refits=again,
         )
     if stopped := [name for name, model in models.items() if was_stopped(model)]:
         tell(f"stopped by you: {', '.join(stopped)} measured with the best weights so far, not fully trained")

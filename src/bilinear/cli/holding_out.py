@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +10,7 @@ import typer
 from bilinear.cli import options
 from bilinear.errors import EmptyDataError, ParameterValueError
 
+_DRAWN = ("random", "per-user", "users")
 HOW = ("random", "per-user", "temporal", "leave-last-out", "users", "file")
 
 Split = Annotated[
@@ -26,6 +27,29 @@ Test = Annotated[
         "user (1); with --split file, the file of test rows."
     ),
 ]
+
+
+Refits = Annotated[
+    int,
+    typer.Option(
+        help="Further splits on which all models are fitted again, for intervals about new samples of users.",
+        min=0,
+    ),
+]
+
+
+def further(
+    table: Any, how: str, test: str | None, seed: int, reading: Mapping[str, Any], n: int
+) -> Iterator[Any]:
+    """`n` more splits of the table, each made when it is asked for, with the seeds after `seed`.
+
+    Raises: ParameterValueError: at once, where chance has no part in the split.
+    """
+    if n and how not in _DRAWN:
+        raise ParameterValueError(
+            f"--refits {n}: --split {how} is not drawn by chance; choose {' or '.join(_DRAWN)}"
+        )
+    return (held_out(table, how, test, seed + at, reading) for at in range(1, n + 1))
 
 
 def held_out(table: Any, how: str, test: str | None, seed: int, reading: Mapping[str, Any]) -> Any:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from bilinear.cli import holding_out, options
+from bilinear.cli.cautions import doubt, odd_ratings, without_factors, without_outlier_warnings
 from bilinear.cli.measured import say_measurement
 from bilinear.cli.output import say, say_json, tell
 from bilinear.errors import ParameterValueError
@@ -76,6 +77,7 @@ def command(
     ids: options.Ids = None,
     split: holding_out.Split = "random",
     test: holding_out.Test = None,
+    refits: holding_out.Refits = 0,
     threshold: options.Threshold = None,
     confidence: options.Confidence = None,
     relevant_from: options.RelevantFrom = None,
@@ -164,13 +166,14 @@ def command(
         table = read(has_ratings=has_ratings)
     table.check_trainable()
     texts = item_texts(items, table.item_vocabulary, items_id, items_title, items_quote) if items else {}
+    further = holding_out.further(table, split, test, seed, reading, refits)
     parts = holding_out.held_out(table, split, test, seed, reading)
     if not quiet:
         options.tell_table(table)
     main = plan.models[plan.name]
     if saving is not None and not isinstance(main, MatrixFactorization):
         raise ParameterValueError(f"--checkpoint is for --model mf, not for a {type(main).__name__}")
-    with keeping(saving, partial(_identity, plan, parts, table, refit)):
+    with without_outlier_warnings(), keeping(saving, partial(_identity, plan, parts, table, refit, refits)):
         with nullcontext(Quiet()) if quiet else Bar() as progress:
             measured = measure(
                 plan.models,
@@ -181,6 +184,7 @@ def command(
                 rng=seed,
                 progress=progress,
                 n_threads=threads,
+                refits=further,
             )
             stopped = was_stopped(main)
             again = refit and not stopped and split != "file"
@@ -201,22 +205,27 @@ def command(
         }
         main.save(out)
     trials = getattr(main, "search_", None)
+    odd = odd_ratings(table, rating_range) if chosen == "ratings" else []
+    cautions = [*odd, *filter(None, [doubt(measured, plan.name)])]
     if json:
-        say_json({"model": str(out)} | main.report_ | {"search": trials and trials.to_dict()})
+        say_json(
+            {"model": str(out), "cautions": cautions} | main.report_ | {"search": trials and trials.to_dict()}
+        )
         return
     if trials is not None:
         say("Search on an inner validation part:")
         say(str(trials) + "\n")
     say_measurement(measured)
-    if chosen == "ranking":
-        _say_doubt(measured, plan.name)
+    for caution in cautions:
+        say(f"Careful: {caution}")
     factors = f", {main.parameters_.n_factors} factors" if hasattr(main, "parameters_") else ""
+    factors = f" ({alone})" if (alone := without_factors(main)) else factors
     inside = f" ({main.model_!r})" if hasattr(main, "model_") else ""
     say(f"\nSaved to {out}: {type(main).__name__}{inside} trained on {trained_on}{factors}. Next:")
     say(f"  bilinear recommend {out} --user {table.user_vocabulary[0]}")
 
 
-def _identity(plan: Any, parts: Any, table: Any, refit: bool) -> dict[str, Any]:
+def _identity(plan: Any, parts: Any, table: Any, refit: bool, refits: int) -> dict[str, Any]:
     """What a checkpoint knows this command by: models and the data of both trainings."""
     from bilinear.persistence.codec import encode, without_threads
     from bilinear.training.identity import table_identity
@@ -227,7 +236,10 @@ def _identity(plan: Any, parts: Any, table: Any, refit: bool) -> dict[str, Any]:
         for name, model in plan.models.items()
     }
     data = {"train": table_identity(parts.train), "test": table_identity(parts.test)}
-    return {"command": NAME, "models": models, "data": data | {"all": table_identity(table)}, "refit": refit}
+    return {"command": NAME, "models": models, "data": data | {"all": table_identity(table)}} | {
+        "refit": refit,
+        "refits": refits,
+    }
 
 
 def _read(ratings: str, store: str | None, **reading: Any) -> Any:
@@ -305,17 +317,6 @@ def item_texts(
     if table.genre_column is not None:
         texts["genres"] = PackedText.of("|".join(table.genres(item)) for item in vocabulary)
     return texts
-
-
-def _say_doubt(measured: Any, name: str) -> None:
-    """A line where the list for all is not clearly beaten."""
-    of_model = measured.differences.get(name, {})
-    doubtful = [metric for metric in measured.comparison.usual_metrics() if metric in of_model]
-    if doubtful and all(of_model[metric].low <= 0 for metric in doubtful):
-        say(
-            f"Careful: {name} is not clearly better than one list for all ({measured.reference}); there may "
-            "be too little to learn from"
-        )
 
 
 def _retrain(model: Any, table: Any, progress: Any) -> None:
