@@ -75,7 +75,9 @@ def test_the_origin_of_a_public_url(url: str, origin: str, name: str) -> None:
     assert PublicURL.of(url) == PublicURL(origin, name)
 
 
-@pytest.mark.parametrize("url", ["", "films.example", "ftp://a", "https://", "https://a:x/", "https://u:p@a/"])
+@pytest.mark.parametrize(
+    "url", ["", "films.example", "ftp://a", "https://", "https://a:x/", "https://u:p@a/"]
+)
 def test_public_urls_that_are_none(url: str) -> None:
     with pytest.raises(ParameterValueError, match="--public-url"):
         PublicURL.of(url)
@@ -119,8 +121,26 @@ def nginx(tmp_path: Path) -> Iterator[Any]:
         pytest.skip("nginx or openssl is not installed (apt-get install nginx openssl)")
     certificate = tmp_path / "cert.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=films.example"]
-        + ["-addext", "subjectAltName=DNS:films.example", "-keyout", tmp_path / "key.pem", "-out", certificate],
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "1",
+            "-subj",
+            "/CN=films.example",
+        ]
+        + [
+            "-addext",
+            "subjectAltName=DNS:films.example",
+            "-keyout",
+            tmp_path / "key.pem",
+            "-out",
+            certificate,
+        ],
         check=True,
         capture_output=True,
     )
