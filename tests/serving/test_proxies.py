@@ -115,32 +115,15 @@ def test_pages_under_the_public_url_may_write(model_folder: Path, tmp_path: Path
 
 @pytest.fixture
 def nginx(tmp_path: Path) -> Iterator[Any]:
-    """Starts nginx with TLS in front of a port; gives its own port and what its certificate is checked with."""
+    """Starts nginx with TLS in front of a port; gives its port and a context that knows it."""
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if program is None or shutil.which("openssl") is None:
         pytest.skip("nginx or openssl is not installed (apt-get install nginx openssl)")
     certificate = tmp_path / "cert.pem"
+    options = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=films.example"]
+    options += ["-addext", "subjectAltName=DNS:films.example"]
     subprocess.run(
-        [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "1",
-            "-subj",
-            "/CN=films.example",
-        ]
-        + [
-            "-addext",
-            "subjectAltName=DNS:films.example",
-            "-keyout",
-            tmp_path / "key.pem",
-            "-out",
-            certificate,
-        ],
+        ["openssl", "req", *options, "-keyout", tmp_path / "key.pem", "-out", certificate],
         check=True,
         capture_output=True,
     )

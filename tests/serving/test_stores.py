@@ -154,6 +154,7 @@ def test_a_store_of_a_newer_bilinear_is_refused_by_name(store_url: str) -> None:
     )
     with pytest.raises(StoreUnavailable, match=r"schema version 7.*a newer one"):
         open_store(store_url)
+    alter(store_url, "DROP TABLE feedback", "DROP TABLE bilinear_feedback")
 
 
 def test_a_store_from_before_versions_is_taken_over(store_url: str) -> None:
@@ -167,6 +168,7 @@ def test_a_store_from_before_versions_is_taken_over(store_url: str) -> None:
     alter(store_url, "ALTER TABLE feedback ADD x", "ALTER TABLE bilinear_feedback ADD x int")
     with pytest.raises(StoreUnavailable, match="columns user_id, item_id, rating, time, x, expected"):
         open_store(store_url)
+    alter(store_url, "DROP TABLE feedback", "DROP TABLE bilinear_feedback")
 
 
 def test_a_log_that_was_deleted_takes_nothing_with_it(tmp_path: Path) -> None:
