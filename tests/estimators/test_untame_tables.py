@@ -6,6 +6,7 @@ from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import pytest
+from bilinear.estimators.storage import load
 
 from bilinear.data.interactions import Interactions
 from bilinear.data.outliers import OutlierWarning
@@ -14,7 +15,6 @@ from bilinear.errors import DivergenceError
 from bilinear.estimators.base import RatingModel
 from bilinear.estimators.baselines import BiasModel
 from bilinear.estimators.matrix_factorization import MatrixFactorization
-from bilinear.estimators.storage import load
 from bilinear.model.link import Sigmoid
 from bilinear.objective.losses import CrossEntropy
 from bilinear.training.als import ALS
