@@ -352,6 +352,10 @@ def _content_sha256(document: dict[str, Any]) -> str:
 
 
 def _libraries() -> dict[str, str]:
-    from bilinear import __version__
+    from importlib.metadata import PackageNotFoundError, version
 
-    return {"bilinear": __version__, "numpy": np.__version__, "python": platform.python_version()}
+    try:
+        own = version("bilinear")
+    except PackageNotFoundError:  # run from the sources: no reason to lose a trained model
+        own = "unknown"
+    return {"bilinear": own, "numpy": np.__version__, "python": platform.python_version()}
