@@ -666,21 +666,21 @@ def test_a_model_in_memory_is_the_mapped_one_and_no_longer_the_files(saved):
         read_artifact(saved, in_memory=True)
 
 
+class CutShort:
+    """A file that ends after 64 of the bytes that its size tells."""
+
+    def __init__(self, file: Any) -> None:
+        self.file, self.fileno, self.at = file, file.fileno, 0
+
+    def readinto(self, into: Any) -> int:
+        self.at += 1
+        return self.file.readinto(into[:64]) if self.at == 1 else 0
+
+
 def test_a_file_cut_short_while_it_is_read_into_memory_is_refused(saved):
     path = tensors_file(saved)
-    with path.open("rb", buffering=0) as file, pytest.raises(ModelFileError, match="cut short to 64 bytes"):
-        whole = file.readinto
-
-        class CutShort:
-            """A file that ends after 64 of the bytes that its size tells."""
-
-            fileno, at = file.fileno, 0
-
-            def readinto(self, into: Any) -> int:
-                self.at += 1
-                return whole(into[:64]) if self.at == 1 else 0
-
-        read_content(CutShort(), path, len)
+    with path.open("rb") as file, pytest.raises(ModelFileError, match="cut short to 64 bytes"):
+        read_content(CutShort(file), path, len)
 
 
 # Killed and concurrent writers

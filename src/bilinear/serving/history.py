@@ -29,8 +29,11 @@ class History:
         self._opens: dict[Path, tuple[object, bool]] = {}
 
     def entries(self) -> list[Path]:
-        """Models that open, oldest first; tensors are checked by their size."""
-        return [entry for entry in self._named() if self._can_open(entry)]
+        """Models that open, oldest first; tensors are checked by their size. A folder not there has none."""
+        try:
+            return [entry for entry in self._named() if self._can_open(entry)]
+        except OSError:
+            return []
 
     def unfinished(self, kind: str) -> Path:
         """A name that no other has, for a model in the making; `sweep` removes it."""
@@ -71,10 +74,7 @@ class History:
                     path.unlink(missing_ok=True)
 
     def _named(self) -> list[Path]:
-        try:
-            return sorted(entry for entry in self.folder.iterdir() if _ENTRY.fullmatch(entry.name))
-        except OSError:
-            return []
+        return sorted(entry for entry in self.folder.iterdir() if _ENTRY.fullmatch(entry.name))
 
     def _can_open(self, entry: Path) -> bool:
         stamp = artifact_stamp(entry)
