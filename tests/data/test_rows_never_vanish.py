@@ -21,7 +21,7 @@ from bilinear.data.vocabulary import canonical_integer
 from bilinear.errors import BilinearError
 
 FEW = settings(
-    max_examples=40,
+    max_examples=30,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -56,7 +56,7 @@ def check(path: Path, rows: list[tuple[str, str, int]], encoding: str, quote: st
         slow = outcome(path, codec, quote)
     if isinstance(found, str):
         assert found == slow
-        assert re.search(r"\brows? \d", found), found
+        assert re.search(r"\brows? \d|no header|only one column|no rows below", found), found
         return False
     assert isinstance(slow, Interactions)
     assert pairs_of(found) == pairs_of(slow)
@@ -108,8 +108,11 @@ def test_a_table_written_without_quotes(
     lines = [("user", "item", "rating")] * header + [(u, i, str(r)) for u, i, r in rows]
     path = tmp_path / "t.txt"
     path.write_bytes("".join(delimiter.join(line) + end for line in lines).encode(encoding))
-    if header and any('"' not in field for row in rows for field in row[:2]):
-        check(path, rows, encoding, "none")
+    check(path, rows, encoding, "none")
+    found = outcome(path, {"utf-8-sig": "utf-8"}.get(encoding, encoding), "auto")
+    if isinstance(found, Interactions):  # a pair of quotes around a whole field may be either
+        shown = found.describe()
+        assert shown.rows_in_source == len(rows) == shown.n_ratings + shown.duplicates_merged
 
 
 def write(path: Path, delimiter: str, rows: list[list[str]], end: str = "\n", header: bool = True) -> Path:
@@ -204,7 +207,7 @@ def test_integers_and_lists_that_the_first_rows_promise_are_checked_to_the_end(t
     lists = [" ".join(map(str, range(2 + n % 5))) for n in range(2000)]
     lists[1800] = "17 x y"
     (tmp_path / "lists.txt").write_text("\n".join(lists))
-    with pytest.raises(BilinearError, match="line 1801: '17 x y'.*layout='lists'"):
+    with pytest.raises(BilinearError, match=r"line 1801: '17 x y'.*layout='lists'"):
         read_interactions(tmp_path / "lists.txt")
     assert read_interactions(tmp_path / "lists.txt", layout="lists").n_users > 1
 
@@ -212,7 +215,7 @@ def test_integers_and_lists_that_the_first_rows_promise_are_checked_to_the_end(t
 @pytest.mark.parametrize("quote", ["", "ab", "x", "\n", 3, None])
 def test_a_quote_is_one_mark(tmp_path: Path, quote: object) -> None:
     path = write(tmp_path / "t.csv", ",", plain_rows(3))
-    with pytest.raises(BilinearError, match="quote=.*--quote"):
+    with pytest.raises(BilinearError, match=r"quote=.*--quote"):
         read_ratings(path, quote=quote)  # type: ignore[arg-type]
 
 
