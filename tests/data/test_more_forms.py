@@ -168,9 +168,7 @@ def test_one_column_per_item_is_named_and_read_on_request(tmp_path: Path) -> Non
     assert ratings_of(read_ratings(wide, layout="wide")) == wanted
     import pandas as pd
 
-    assert (
-        ratings_of(read_ratings(pd.read_csv(wide), layout="wide")) == wanted
-    )
+    assert ratings_of(read_ratings(pd.read_csv(wide), layout="wide")) == wanted
     bad = put(tmp_path, text("user,a,b,c,d", "ann,5,x,3,2"))
     with pytest.raises(BilinearError, match=r"'x' is not a number"):
         read_ratings(bad, layout="wide")

@@ -123,8 +123,8 @@ class TextTable:
         layout = self.layout
         if layout.n_rows is not None:
             return layout.is_trusted and n_rows == layout.n_rows
-        n_above = layout.skip + layout.has_header
-        return n_rows + n_above in (self.n_lines, n_filled_lines(self.path, layout.delimiter))
+        n_filled = n_rows + layout.skip + layout.has_header
+        return n_filled == self.n_lines or n_filled == n_filled_lines(self.path, layout.delimiter)
 
     def batches(self, columns: Sequence[int], refuse: Refuse = raise_error) -> Iterator[Batch]:
         yield from _batches(self.label, self.settled()._rows(refuse), columns)
@@ -192,7 +192,7 @@ class JsonTable:
 
     def has_rows(self, n_rows: int) -> bool:
         """Whether so many rows are all of the file: one a line that is not blank."""
-        return n_rows in (self.n_lines, n_filled_lines(self.path, "{"))
+        return n_rows == self.n_lines or n_rows == n_filled_lines(self.path, "{")
 
     def batches(self, columns: Sequence[int], refuse: Refuse = raise_error) -> Iterator[Batch]:
         keys = [self.names[at] for at in columns]
