@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -271,3 +272,35 @@ def test_json_lines_and_frames_skip_bad_rows_too(tmp_path: Path) -> None:
     frame = pd.DataFrame({"user": [1, 2, 3], "item": [1, 2, 3], "rating": [1.0, np.nan, 3.0]})
     found = read_ratings(frame, skip_bad_rows=tmp_path / "bad.csv")
     assert (found.n_rows_read, found.n_rows_skipped) == (2, 1)
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t", ";"])
+@pytest.mark.parametrize("ragged", [False, True])
+def test_skipping_leaves_out_the_row_of_a_quote_and_none_of_those_below(
+    tmp_path: Path, delimiter: str, ragged: bool
+) -> None:
+    rows = plain_rows(400)
+    rows[3][1], rows[300][1] = '"Heroes', 'Heroes"'
+    if ragged:
+        rows[50] = rows[50][:2]
+    found = read_ratings(write(tmp_path / "t.txt", delimiter, rows), skip_bad_rows=tmp_path / "bad.csv")
+    n_bad = ragged + (delimiter == ",")
+    assert (found.n_rows_read, found.n_rows_skipped) == (400 - n_bad, n_bad)
+
+
+@FEW
+@given(tables, st.sampled_from([",", "\t", "|", ";"]), st.randoms(use_true_random=False))
+def test_any_lines_with_quotes_anywhere_are_read_or_left_out_one_by_one(
+    tmp_path: Path, rows: list[tuple[str, str, int]], delimiter: str, random: Any
+) -> None:
+    lines = [f"u{n}{delimiter}i{n}{delimiter}3" for n in range(12)]
+    for user, item, _ in rows[:4]:
+        field = random.choice([user, item, '"' + user, item + '"']).replace("\n", " ").replace("\r", " ")
+        lines[random.randrange(12)] = f"{field}{delimiter}x{delimiter}4"
+    path = tmp_path / "t.txt"
+    path.write_text("\n".join([f"user{delimiter}item{delimiter}rating", *lines]), "utf-8", newline="")
+    found = read_ratings(path, skip_bad_rows=tmp_path / "bad.csv")
+    assert found.n_rows_read + found.n_rows_skipped == 12
+    assert {(f"u{n}", f"i{n}") for n in range(12) if lines[n].startswith(f"u{n}{delimiter}")} <= set(
+        pairs_of(found)
+    )

@@ -118,7 +118,7 @@ def _kept(
 ) -> NDArray[np.bool_]:
     """Which entries are ratings."""
     if not isinstance(missing, str):
-        return ~np.isnan(values) & (values != missing)
+        return np.asarray(~np.isnan(values) & (values != missing), bool)
     if missing != "ask":
         raise ParameterValueError(f"missing={missing!r}; give a number such as 0 or nan")
     zeros = np.flatnonzero(values == 0)

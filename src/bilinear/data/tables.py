@@ -18,9 +18,8 @@ import numpy as np
 from bilinear.data.layout import (
     AS_CHARACTER,
     Layout,
-    misfit,
     n_filled_lines,
-    records,
+    rows_of,
     settled,
     text_lines,
 )
@@ -131,7 +130,7 @@ class TextTable:
 
     def _rows(self, refuse: Refuse) -> Iterator[tuple[int, int, list[str]]]:
         layout = self.layout
-        found = records(text_lines(self.path, layout.skip), layout.delimiter, layout.quote)
+        found = rows_of(text_lines(self.path, layout.skip), layout)
         n_header = int(layout.has_header)
         for row, record in enumerate(found, 1 - n_header):
             if row == 0:
@@ -139,15 +138,14 @@ class TextTable:
             fields, line = record.fields, record.line + layout.skip
             if len(fields) == layout.n_columns + 1 and not fields[-1]:
                 fields.pop()  # a separator after the last field
-            problem = misfit(record, layout) if layout.quote is not None else None
-            if problem is None and len(fields) == layout.n_columns:
+            if record.problem is None and len(fields) == layout.n_columns:
                 yield row, line, fields
                 continue
             first = line - len(record.lines) + 1
-            if problem is not None:
+            if record.problem is not None:
                 message = (
-                    f"{self.label}, row {row} (line {first} or below): {problem}; correct the row, or read "
-                    f"quotes as characters with {AS_CHARACTER}"
+                    f"{self.label}, row {row} (line {first} or below): {record.problem}; correct the row, or "
+                    f"read quotes as characters with {AS_CHARACTER}"
                 )
             else:
                 message = self._ragged(row, first, fields)
