@@ -17,8 +17,8 @@ Ratings = Annotated[
     str,
     typer.Argument(
         help="Ratings, or clicks without any: CSV, TSV, .dat, u.data, Parquet or JSON lines, a user with its "
-        "items per line; also .gz, .zst, .bz2, .xz, .zip. Or a database as sqlite:///FILE or postgresql://..., "
-        "with --query."
+        "items per line; also .gz, .zst, .bz2, .xz, .zip. Or a database as sqlite:///FILE or "
+        "postgresql://..., with --query."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

@@ -86,8 +86,8 @@ class ListTable:
         if self.is_guess and fields and not "".join(fields).isdigit():
             raise FileFormatError(
                 f"{self.label}, line {number}: {line.strip()[:60]!r} where a user with its items is "
-                "expected, whole numbers as in the first lines; correct the line, or say what the file is with "
-                "layout='lists' or 'rows' (--layout)"
+                "expected, whole numbers as in the first lines; correct the line, or say what the file is "
+                "with layout='lists' or 'rows' (--layout)"
             )
         return fields
 

@@ -7,8 +7,9 @@ of marks far apart never makes one field of all the rows between them.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,6 +52,10 @@ class Record(NamedTuple):
     """Why quotes cannot be read; the record is then its first line, cut without quotes."""
 
 
+Judge = Callable[[Sequence[str], Sequence[str]], str | None]
+"""Of the lines and the fields of a record."""
+
+
 def check_quote(quote: object) -> str | None:
     """The mark that `quote` names; None for "auto" and "none".
 
@@ -65,8 +70,13 @@ def check_quote(quote: object) -> str | None:
     return quote
 
 
-def records(stream: Iterable[str], delimiter: str, quote: str | None) -> Iterator[Record]:
-    """Every row that is not blank. A broken quote breaks its own line only: the next one is read anew."""
+def records(
+    stream: Iterable[str], delimiter: str, quote: str | None, judge: Judge | None = None
+) -> Iterator[Record]:
+    """Every row that is not blank. A broken quote breaks its own line only: the next one is read anew.
+
+    Args: judge: says of lines within quotes what speaks against them as one row.
+    """
     lines = iter(stream)
     waiting: list[str] = []  # read already for a record that came to nothing; the next one is the last
     number = 0
@@ -81,12 +91,19 @@ def records(stream: Iterable[str], delimiter: str, quote: str | None) -> Iterato
         if quote is None or quote not in line:
             yield Record(number, fields, (line,))
             continue
-        taken, problem = [line], None
+        taken, problem, raw = [line], None, fields
         try:
-            fields = next(csv.reader(_recorded(taken, waiting, lines), delimiter=delimiter,
-                                     quotechar=quote, strict=True))  # fmt: skip
+            fields = next(
+                csv.reader(
+                    _recorded(taken, waiting, lines), delimiter=delimiter, quotechar=quote, strict=True
+                )
+            )
         except csv.Error as error:
             problem = _reason(str(error))
+        if problem is None and judge is not None and len(taken) > 1:
+            problem = judge(taken, fields)
+        if problem is not None:
+            fields = raw
             waiting.extend(reversed(taken[1:]))
             del taken[1:]
         number += len(taken) - 1
@@ -121,18 +138,20 @@ def n_filled_lines(path: Path, delimiter: str) -> int:
     return sum(1 for line in text_lines(path, 0) if line.strip() or delimiter in line)
 
 
-def misfit(record: Record, layout: Layout) -> str | None:
-    """Why the quotes of a record cannot be meant as such, or None."""
-    if record.problem is not None:
-        return record.problem
-    lines = record.lines
-    if layout.is_trusted or len(lines) == 1:
-        return None
-    alike = sum(_is_row(line, layout) for line in lines)
-    if alike >= 2 and 2 * alike >= len(lines):
+def rows_of(stream: Iterable[str], layout: Layout) -> Iterator[Record]:
+    """Every row of a layout that is not blank; a quote that swallows other rows is a problem of its line."""
+    judge = None if layout.is_trusted else partial(_misfit, layout)
+    return records(stream, layout.delimiter, layout.quote, judge)
+
+
+def _misfit(layout: Layout, lines: Sequence[str], fields: Sequence[str]) -> str | None:
+    """Why lines within quotes cannot be meant as one row, or None."""
+    n_alike = sum(_is_row(line, layout) for line in lines)
+    if (n_alike >= 2 and 2 * n_alike >= len(lines)) or not _has(fields, layout.n_columns):
         return (
-            f"a quote is opened and closed {len(lines) - 1} lines below, and lines between them are rows by "
-            f"themselves; if these line breaks belong to the field, say {AS_QUOTE}"
+            f"a quote is opened here and closed {len(lines) - 1} lines below, which makes one row of "
+            f"{len(fields)} fields of lines that seem to be rows by themselves; if these line breaks "
+            f"belong to the field, say {AS_QUOTE}"
         )
     return None
 
@@ -176,8 +195,8 @@ def settled(path: Path, layout: Layout) -> Layout:
     if layout.n_rows is not None:
         return layout
     n_rows = n_lines = n_proper = n_broken = 0
-    needed, fits_raw = False, True
-    for record in records(text_lines(path, layout.skip), layout.delimiter, layout.quote):
+    needed = False
+    for record in rows_of(text_lines(path, layout.skip), layout):
         n_rows += 1
         if len(record.lines) == 1 and (layout.quote is None or layout.quote not in record.lines[0]):
             n_lines += 1
@@ -185,8 +204,7 @@ def settled(path: Path, layout: Layout) -> Layout:
         raw = [line.rstrip("\r\n").split(layout.delimiter) for line in record.lines]
         raw = [fields for fields in raw if len(fields) > 1 or fields[0].strip()]
         n_lines += len(raw)
-        fits_raw = fits_raw and all(_has(fields, layout.n_columns) for fields in raw)
-        if misfit(record, layout) or not _has(record.fields, layout.n_columns):
+        if record.problem is not None or not _has(record.fields, layout.n_columns):
             n_broken += 1
         elif record.fields != raw[0]:
             n_proper += 1
@@ -203,7 +221,6 @@ def settled(path: Path, layout: Layout) -> Layout:
         not layout.is_trusted
         and n_broken > 0
         and layout.delimiter != ","
-        and fits_raw
         and not needed
         and n_proper < _MOSTLY * n_broken
     )

@@ -35,13 +35,15 @@ def interactions_of(
     _check_orientation(shape, len(user_rows), len(item_rows))
     kept = _kept(values, rows, columns, missing, source)
     rows, columns, values = rows[kept], columns[kept], values[kept]
-    wrong = np.flatnonzero(~np.isfinite(values.astype(np.float32)) | ((values <= 0) & (not has_ratings)))
+    with np.errstate(over="ignore"):
+        is_finite = np.isfinite(values.astype(np.float32))
+    wrong = np.flatnonzero(~is_finite | ((values <= 0) & (not has_ratings)))
     if len(wrong):
         at = int(wrong[0])
         what = "a finite number" if has_ratings else "a count above zero"
         raise RatingValueError(
-            f"{source}, row {rows[at]}, column {columns[at]} (from 0): {values[at]} is not {what}; correct it, "
-            f"or leave all such cells out with missing={values[at]}"
+            f"{source}, row {rows[at]}, column {columns[at]} (from 0): {values[at]} is not {what}; correct "
+            f"it, or leave all such cells out with missing={values[at]}"
         )
     return Interactions.from_rows(
         user_rows[rows],
@@ -69,8 +71,8 @@ def _entries(
         cells = np.ma.asarray(matrix)
         if cells.ndim != 2 or cells.dtype.kind not in "iufb":
             raise ParameterValueError(
-                f"{source}: a {type(matrix).__name__} with {cells.ndim} dimensions of {cells.dtype}; give a SciPy "
-                "sparse matrix or a NumPy array of numbers, users by items"
+                f"{source}: a {type(matrix).__name__} with {cells.ndim} dimensions of {cells.dtype}; give a "
+                "SciPy sparse matrix or a NumPy array of numbers, users by items"
             )
         rows, columns = np.nonzero(~np.ma.getmaskarray(cells))
         values = cells.data[rows, columns]
@@ -116,8 +118,7 @@ def _kept(
 ) -> NDArray[np.bool_]:
     """Which entries are ratings."""
     if not isinstance(missing, str):
-        given: NDArray[np.bool_] = ~np.isnan(values) & (values != missing)
-        return given
+        return np.asarray(~np.isnan(values) & (values != missing), bool)
     if missing != "ask":
         raise ParameterValueError(f"missing={missing!r}; give a number such as 0 or nan")
     zeros = np.flatnonzero(values == 0)

@@ -71,8 +71,8 @@ def _checked_head(head: str, label: str) -> str:
         return words[3]
     raise FileFormatError(
         f"{label}: its head is {head.strip()[:80]!r}; a table of users and items is '{MARK} matrix "
-        "coordinate real general' (or integer, pattern). Load another kind with scipy.io.mmread and give it to "
-        "Interactions.from_matrix"
+        "coordinate real general' (or integer, pattern). Load another kind with scipy.io.mmread and give it "
+        "to Interactions.from_matrix"
     )
 
 

@@ -18,9 +18,8 @@ import numpy as np
 from bilinear.data.layout import (
     AS_CHARACTER,
     Layout,
-    misfit,
     n_filled_lines,
-    records,
+    rows_of,
     settled,
     text_lines,
 )
@@ -123,15 +122,15 @@ class TextTable:
         layout = self.layout
         if layout.n_rows is not None:
             return layout.is_trusted and n_rows == layout.n_rows
-        n_above = layout.skip + layout.has_header
-        return n_rows + n_above in (self.n_lines, n_filled_lines(self.path, layout.delimiter))
+        n_filled = n_rows + layout.skip + layout.has_header
+        return n_filled == self.n_lines or n_filled == n_filled_lines(self.path, layout.delimiter)
 
     def batches(self, columns: Sequence[int], refuse: Refuse = raise_error) -> Iterator[Batch]:
         yield from _batches(self.label, self.settled()._rows(refuse), columns)
 
     def _rows(self, refuse: Refuse) -> Iterator[tuple[int, int, list[str]]]:
         layout = self.layout
-        found = records(text_lines(self.path, layout.skip), layout.delimiter, layout.quote)
+        found = rows_of(text_lines(self.path, layout.skip), layout)
         n_header = int(layout.has_header)
         for row, record in enumerate(found, 1 - n_header):
             if row == 0:
@@ -139,15 +138,14 @@ class TextTable:
             fields, line = record.fields, record.line + layout.skip
             if len(fields) == layout.n_columns + 1 and not fields[-1]:
                 fields.pop()  # a separator after the last field
-            problem = misfit(record, layout) if layout.quote is not None else None
-            if problem is None and len(fields) == layout.n_columns:
+            if record.problem is None and len(fields) == layout.n_columns:
                 yield row, line, fields
                 continue
             first = line - len(record.lines) + 1
-            if problem is not None:
+            if record.problem is not None:
                 message = (
-                    f"{self.label}, row {row} (line {first} or below): {problem}; correct the row, or read "
-                    f"quotes as characters with {AS_CHARACTER}"
+                    f"{self.label}, row {row} (line {first} or below): {record.problem}; correct the row, or "
+                    f"read quotes as characters with {AS_CHARACTER}"
                 )
             else:
                 message = self._ragged(row, first, fields)
@@ -192,7 +190,7 @@ class JsonTable:
 
     def has_rows(self, n_rows: int) -> bool:
         """Whether so many rows are all of the file: one a line that is not blank."""
-        return n_rows in (self.n_lines, n_filled_lines(self.path, "{"))
+        return n_rows == self.n_lines or n_rows == n_filled_lines(self.path, "{")
 
     def batches(self, columns: Sequence[int], refuse: Refuse = raise_error) -> Iterator[Batch]:
         keys = [self.names[at] for at in columns]
