@@ -32,32 +32,13 @@ autodoc_member_order = "bysource"
 myst_heading_anchors = 3
 nitpicky = False
 
-LAB = {
-    "report": "report LabReport Section",
-    "linearity": "linearity Linearity interaction_share one_hot_differences table_share",
-    "convexity": "convexity Convexity convex_band share_in_band factor_slice plane",
-    "stationarity": "where_did_it_end WhereItEnded Escape",
-    "curvature": "smallest_curvature Curvature relative_gradient imbalance balanced",
-    "hessian": "hessian_vector_product",
-    "symmetries": "Symmetries",
-    "certificate": "certificate certificate_of Certificate lower_bound add_factor why_no_certificate",
-    "certify": "certify Certified Round",
-    "proof": "save_proof load_proof verify Verification",
-    "seeds": "run_seeds compare_seeds aligned barrier Seeds Pair",
-    "generalisation": "l2_curve Curve CurvePoint permuted_control Permuted effective_rank factor_curve",
-    "polish": "polish Polished",
-    "problem": "Problem",
-    "races": "race Race Runner Finish Trial",
-    "racers": "racers",
-    "paired": "Difference",
-    "held_out": "study Study Errors",
-}
-
 
 def public_names(package: str) -> list[str]:
-    """Full names of the public objects whose home is in `bilinear.<package>`; of the lab, those above."""
+    """Full names of the public objects whose home is in `bilinear.<package>`."""
     if package == "lab":
-        return [f"bilinear.lab.{module}.{name}" for module, names in LAB.items() for name in names.split()]
+        names = bilinear.lab.public_names()
+        homes = {name: getattr(bilinear.lab, name).__module__ for name in names}
+        return [f"bilinear.lab.{name}" for name in names if homes[name].startswith("bilinear.lab.")]
     homes = bilinear._HOMES.items()
     return [f"{home}.{name}" for home, names in homes if home.split(".")[1] == package for name in names]
 

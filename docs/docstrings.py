@@ -10,7 +10,9 @@ import re
 from collections.abc import Iterator
 from textwrap import dedent
 
-_SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Cost|Source|Learned attributes[^:]*): ?(.*)$")
+_SECTION = re.compile(
+    r"^(Args|Attributes|Returns|Raises|Examples|Cost|Source|Learned attributes[^:]*): ?(.*)$"
+)
 _ENTRY = re.compile(r"^([A-Za-z_][\w.*]*(?: \([^)]*\))?(?:, [A-Za-z_][\w.*]*(?: \([^)]*\))?)*): (.*)$")
 _CODE = re.compile(r"(`[^`]+`)")
 
@@ -23,8 +25,19 @@ def as_rst(lines: list[str]) -> list[str]:
             out += _prose(body)
             continue
         out += [f"**{_escaped(name.replace('`', ''))}**", ""]
+        if name == "Examples":
+            out += _examples(body)
+            continue
         entries = list(_entries(body))
         out += [f"   {line}" for entry in entries for line in entry]
+    return out
+
+
+def _examples(body: list[str]) -> list[str]:
+    """Python sessions as they are, words between them as prose."""
+    out: list[str] = []
+    for block in re.split(r"\n\s*\n", dedent("\n".join(body)).strip("\n")):
+        out += [*(block.splitlines() if block.startswith(">>>") else _prose(block.splitlines())), ""]
     return out
 
 

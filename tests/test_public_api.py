@@ -55,7 +55,7 @@ def test_every_public_name_is_there_and_documented(name):
 def test_the_lab_is_there_without_an_import_of_its_own():
     code = "import bilinear; assert 'lab' in dir(bilinear); print(bilinear.lab.report.__module__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "bilinear.lab.report"
+    assert done.stdout.strip() == "bilinear.lab.reporting.report"
 
 
 def test_type_checkers_see_the_names_that_run():

@@ -64,6 +64,12 @@ def test_docstrings_keep_formulas_sections_and_entries() -> None:
             "",
             "    A paragraph.",
             "Cost: O(n).",
+            "Examples:",
+            "    A sum:",
+            "",
+            "    >>> 1 + 1  # |two|",
+            "    2",
+            "",
             "Learned attributes, beyond those of `Other`:",
             "    model_: a model.",
             "",
@@ -78,5 +84,12 @@ def test_docstrings_keep_formulas_sections_and_entries() -> None:
     assert "   ``seed``" in lines
     assert "   A paragraph." in lines
     assert lines[lines.index("**Cost**") + 2] == "   O(n)."
+    shown = lines.index("**Examples**")
+    assert [line for line in lines[shown : shown + 8] if line] == [
+        "**Examples**",
+        "A sum:",
+        ">>> 1 + 1  # |two|",
+        "2",
+    ]
     assert "**Learned attributes, beyond those of Other**" in lines
     assert lines[-2] == "Last words."

@@ -44,6 +44,7 @@ def command(
         str | None, typer.Option(help="Name (or position from 1) of the item column of --file.")
     ] = None,
     rating: options.Rating = None,
+    quote: options.Quote = "auto",
     n: options.N = 10,
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="List the given items as well.")
@@ -72,11 +73,11 @@ def command(
         pairs = (
             [_parse(text) for text in rate]
             if rate
-            else read_item_ratings(file, item=item_column, rating=rating)
+            else read_item_ratings(file, item=item_column, rating=rating, quote=quote)
         )
         items, ratings = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     else:
-        items = read_item_list(file, item=item_column)
+        items = read_item_list(file, item=item_column, quote=quote)
     if predicts and ratings is None:
         raise ParameterValueError(
             f"a {type(fitted).__name__} learns from ratings: --rate ITEM=RATING says how each item was liked"

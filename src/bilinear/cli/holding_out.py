@@ -40,7 +40,9 @@ def held_out(table: Any, how: str, test: str | None, seed: int, reading: Mapping
     if how == "file":
         if test is None:
             raise ParameterValueError("--split file: name the file of test rows with --test FILE")
-        return splits.split_file(table, options.read_table(test, has_ratings=table.has_ratings, **reading))
+        return splits.split_file(
+            table, options.read_table(test, has_ratings=table.has_ratings, **options.of_test(reading))
+        )
     share = _number({"leave-last-out": "1", "users": "0.1"}.get(how, "0.2") if test is None else test)
     by_name: dict[str, Callable[[], Any]] = {
         "random": lambda: splits.split_random(table, share, seed),

@@ -17,7 +17,8 @@ Ratings = Annotated[
     str,
     typer.Argument(
         help="Ratings, or clicks without any: CSV, TSV, .dat, u.data, Parquet or JSON lines, a user with its "
-        "items per line; also .gz or .zst. Or a database as sqlite:///FILE or postgresql://..., with --query."
+        "items per line; also .gz, .zst, .bz2, .xz, .zip. Or a database as sqlite:///FILE or postgresql://..., "
+        "with --query."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -58,7 +59,11 @@ Threads = Annotated[
     int | None, typer.Option(help="Cores to use, else all; the result does not depend on it.", min=1)
 ]
 Layout = Annotated[
-    str, typer.Option(help="Without ratings: rows, lists (a user and its items per line), or auto.")
+    str,
+    typer.Option(
+        help="rows, wide (one column per item), lists (without ratings, a user and its items per line), or "
+        "auto."
+    ),
 ]
 Encoding = Annotated[str, typer.Option(help="Of text files; latin-1 is the usual other one.")]
 Duplicates = Annotated[
@@ -88,6 +93,21 @@ Ids = Annotated[
     str | None,
     typer.Option(help="Ids that differ by this only are one: strip (blanks around), nfc (Unicode), or both."),
 ]
+Quote = Annotated[
+    str,
+    typer.Option(
+        help="The character around fields of text files; none where a quotation mark is just a character; "
+        "auto decides on the whole file."
+    ),
+]
+ItemsQuote = Annotated[str, typer.Option(help="As --quote, of the items file.")]
+TimeFormat = Annotated[
+    str | None, typer.Option(help="How times are written, such as '%d/%m/%Y %H:%M' (as Python's strptime).")
+]
+SkipBadRows = Annotated[
+    Path | None,
+    typer.Option(help="Leave out rows that cannot be read, and write them with the reason to this CSV file."),
+]
 MemoryLimit = Annotated[
     str | None, typer.Option(help="What reading may use before it spills to disk, such as 2GB.")
 ]
@@ -105,13 +125,19 @@ Candidates = Annotated[
 
 _READING = (
     *("user", "item", "rating", "time", "count", "layout", "duplicates", "encoding", "memory_limit"),
-    *("missing", "ids"),
+    *("quote", "time_format", "skip_bad_rows", "missing", "ids"),
 )
 
 
 def reading(given: Mapping[str, Any]) -> dict[str, Any]:
     """What of a command's arguments (its `locals()`) says how to read a table; --query is apart."""
     return {name: given[name] for name in _READING if name in given}
+
+
+def of_test(reading: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for a second file: the rows it leaves out go to a file of their own."""
+    path = reading.get("skip_bad_rows")
+    return {**reading, "skip_bad_rows": path and path.with_name(f"{path.stem}-test{path.suffix}")}
 
 
 def read_table(
@@ -128,6 +154,9 @@ def read_table(
     memory_limit: str | None = None,
     missing: list[str] | None = None,
     ids: str | None = None,
+    quote: str = "auto",
+    time_format: str | None = None,
+    skip_bad_rows: Path | None = None,
     query: str | None = None,
     has_ratings: bool | None = None,
 ) -> Any:
@@ -142,6 +171,7 @@ def read_table(
     columns: dict[str, Any] = {"user": user, "item": item, "rating": rating, "time": time, "count": count}
     columns |= {"duplicates": duplicates, "layout": layout, "has_ratings": has_ratings}
     columns |= {"missing": missing or None, "ids": ids}
+    columns |= {"quote": quote, "time_format": time_format, "skip_bad_rows": skip_bad_rows}
     if source.startswith(("http://", "https://")):
         raise ParameterValueError(f"{source}: files are read from disk; fetch it first, then give its name")
     if "://" in source:
@@ -150,10 +180,21 @@ def read_table(
                 f"{source} is a database: say what to read, such as "
                 "--query 'SELECT user_id, item_id, rating FROM ratings'"
             )
-        return read_any(query, connection=source, **columns)
+        return _told(read_any(query, connection=source, **columns), skip_bad_rows)
     if query is not None:
         raise ParameterValueError(f"--query reads from a database, but {source} is a file")
-    return read_any(source, encoding=encoding, memory_limit=memory_limit, **columns)
+    table = read_any(source, encoding=encoding, memory_limit=memory_limit, **columns)
+    return _told(table, skip_bad_rows)
+
+
+def _told(table: Any, skip_bad_rows: Path | None) -> Any:
+    if skip_bad_rows is not None:
+        n_rows = table.n_rows_read + table.n_rows_skipped
+        tell(
+            f"{table.source}: {table.n_rows_skipped:,} of {n_rows:,} rows could not be read and were left "
+            f"out; {skip_bad_rows} has them with the reasons"
+        )
+    return table
 
 
 def tell_table(table: Any) -> None:

@@ -32,6 +32,7 @@ def command(
     user: options.User = None,
     item: options.Item = None,
     encoding: options.Encoding = "utf-8",
+    quote: options.Quote = "auto",
     json: options.Json = False,
 ) -> None:
     from bilinear.data.readers import read_pairs
@@ -46,7 +47,7 @@ def command(
             f"{model} holds a {type(fitted).__name__}, which ranks items and predicts no ratings: use "
             "`bilinear recommend` with --candidates, or train a model of ratings (--task ratings)"
         )
-    wanted = read_pairs(pairs, user=user, item=item, encoding=encoding)
+    wanted = read_pairs(pairs, user=user, item=item, encoding=encoding, quote=quote)
     found = fitted.predict(wanted.users, wanted.items)
     columns = {
         "user": list(wanted.users),

@@ -40,6 +40,7 @@ def command(
     ] = None,
     items_id: options.ItemsId = None,
     items_title: options.ItemsTitle = None,
+    items_quote: options.ItemsQuote = "auto",
     task: options.Task = None,
     model: Annotated[
         str,
@@ -67,6 +68,9 @@ def command(
     ] = None,
     duplicates: options.Duplicates = None,
     encoding: options.Encoding = "utf-8",
+    quote: options.Quote = "auto",
+    time_format: options.TimeFormat = None,
+    skip_bad_rows: options.SkipBadRows = None,
     memory_limit: options.MemoryLimit = None,
     missing: options.Missing = None,
     ids: options.Ids = None,
@@ -159,7 +163,7 @@ def command(
         has_ratings = True if chosen == "ratings" else None
         table = read(has_ratings=has_ratings)
     table.check_trainable()
-    texts = item_texts(items, table.item_vocabulary, items_id, items_title) if items else {}
+    texts = item_texts(items, table.item_vocabulary, items_id, items_title, items_quote) if items else {}
     parts = holding_out.held_out(table, split, test, seed, reading)
     if not quiet:
         options.tell_table(table)
@@ -275,12 +279,14 @@ def check_out(out: Path) -> None:
         raise ParameterValueError(f"{out}: you may not write into {folder}; choose another --out")
 
 
-def item_texts(path: Path, vocabulary: Any, id_: str | None = None, title: str | None = None) -> Any:
+def item_texts(
+    path: Path, vocabulary: Any, id_: str | None = None, title: str | None = None, quote: str = "auto"
+) -> Any:
     """Titles and genres in the order of the model's items, as the model keeps them."""
     from bilinear.data.items import read_items
     from bilinear.data.packed_text import PackedText
 
-    table = read_items(path, item=id_, title=title, match=vocabulary)
+    table = read_items(path, item=id_, title=title, match=vocabulary, quote=quote)
     missing = sum(item not in table for item in vocabulary)
     columns = ", ".join(map(repr, table.columns))
     if missing == len(vocabulary):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -29,6 +30,7 @@ _THINGS = (
 
 
 _ID_ENDINGS = ("id", "key", "code", "sku", "ean", "upc", "gtin", "asin", "isbn", "isbn13", "slug", "uri")
+_TYPED = re.compile(r":(token|float)(_seq)?$")
 _CAN_BE_OFF = ("count", "time", "title")
 
 
@@ -80,8 +82,8 @@ _NAMES: dict[Role, tuple[frozenset[str], ...]] = {
 
 
 def plain(name: str) -> str:
-    """A column name without case, blanks and punctuation: `"User-ID"` is `"userid"`."""
-    return "".join(letter for letter in name.casefold() if letter.isalnum())
+    """A column name without case, blanks, punctuation and RecBole's type: `"User-ID"` is `"userid"`."""
+    return "".join(letter for letter in _TYPED.sub("", name).casefold() if letter.isalnum())
 
 
 def find_columns(
@@ -133,13 +135,22 @@ def find_columns(
         options = " ".join(f"{_flag(role, flags)} NAME" for role in missing)
         raise MissingColumnError(
             f"{label}: no {' and no '.join(missing)} column found; {_listing(names)}. Name it with "
-            f"{missing[0]}=... ({options}), or by its position, counted from 1"
+            f"{missing[0]}=... ({options}), or by its position, counted from 1" + _if_wide(names, missing)
         )
     for role in searched:
         fit = _by_name(names, role, set(found.values()), label, flags)
         if fit is not None:
             found[role] = fit
     return found
+
+
+def _if_wide(names: Sequence[str], missing: Sequence[str]) -> str:
+    if "item" not in missing or len(names) < 5:
+        return ""
+    return (
+        ". If it has one column per item, read it with layout='wide' (--layout wide), or make rows of it "
+        "first (melt in pandas, unpivot in polars)"
+    )
 
 
 def recognised(names: Sequence[str], roles: Sequence[Role]) -> bool:

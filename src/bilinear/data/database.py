@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bilinear.data.columns import Role
-from bilinear.data.tables import BATCH, Batch
+from bilinear.data.tables import BATCH, Batch, Refuse, raise_error
 from bilinear.errors import FileFormatError, IdValueError, ParameterValueError, RatingValueError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class ParquetTable:
     def n_columns(self) -> int:
         return len(self.names)
 
-    def batches(self, columns: Sequence[int]) -> Iterator[Batch]:
+    def batches(self, columns: Sequence[int], refuse: Refuse = raise_error) -> Iterator[Batch]:
         import duckdb
 
         # Moments travel as ISO text: the client would need one more package for time zones.
@@ -99,7 +99,7 @@ class ParquetTable:
         try:
             rows = self.connection.execute(f"SELECT {picked} FROM {parquet(self.path)}")
             while batch := rows.fetchmany(BATCH):
-                yield Batch(self.label, list(zip(*batch, strict=True)), first)
+                yield Batch(self.label, list(zip(*batch, strict=True)), range(first, first + len(batch)))
                 first += len(batch)
         except duckdb.OutOfMemoryException:
             raise

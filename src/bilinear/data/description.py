@@ -21,16 +21,12 @@ class ReadingNotes:
     """What was decided when a source was read, for its user to know.
 
     Attributes:
-        item_column: the name of the column that gave the items, or None.
         ignored: (column, kind of its values) of every column without a part in the table; kinds are
             those of the first rows.
-        n_left_out: rows that were left out, for a reason that is among the remarks.
         remarks: a line each.
     """
 
-    item_column: str | None = None
     ignored: tuple[tuple[str, str], ...] = ()
-    n_left_out: int = 0
     remarks: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
@@ -53,7 +49,8 @@ class Description:
     items of the vocabulary without a rating here. Where `has_ratings` is false, ratings are counts.
     `ignored_columns` are (name, kind of its values) of the columns that were not used, `rows_left_out` rows
     that were read and are not in the table, such as those with a marker for "no rating", and `remarks`
-    what else was decided in reading, a line each.
+    what else was decided in reading, a line each. `rows_in_source` is always
+    `n_ratings + duplicates_merged + rows_left_out + rows_skipped`.
     """
 
     source: str
@@ -72,7 +69,9 @@ class Description:
     items_rated_once: int
     duplicates_merged: int
     has_ratings: bool = True
+    rows_skipped: int = 0
     rows_left_out: int = 0
+    rows_in_source: int = 0
     ignored_columns: tuple[tuple[str, str], ...] = ()
     remarks: tuple[str, ...] = ()
 
@@ -98,13 +97,26 @@ class Description:
             items_rated_once=int((per_item == 1).sum()),
             duplicates_merged=table.n_duplicates,
             has_ratings=table.has_ratings,
-            rows_left_out=table.notes.n_left_out,
+            rows_skipped=table.n_rows_skipped,
+            rows_left_out=table.n_rows_left_out,
+            rows_in_source=table.n_rows_read + table.n_rows_skipped + table.n_rows_left_out,
             ignored_columns=table.notes.ignored,
             remarks=table.notes.remarks,
         )
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def _rows(self) -> str:
+        """What became of every row of the source."""
+        line = f"{self.rows_in_source:,} rows in the source"
+        if self.duplicates_merged:
+            line += f"; {self.duplicates_merged:,} repeated (user, item) rows were merged"
+        if self.rows_left_out:
+            line += f"; {self.rows_left_out:,} were left out, as said below"
+        if self.rows_skipped:
+            line += f"; {self.rows_skipped:,} could not be read and were left out"
+        return line
 
     def __str__(self) -> str:
         low, high = self.rating_range
@@ -128,15 +140,8 @@ class Description:
                 f"  without {'a rating' if self.has_ratings else 'an interaction'} here: "
                 f"{self.cold_users:,} users, {self.cold_items:,} items"
             )
-        if self.duplicates_merged:
-            lines.append(f"  {self.duplicates_merged:,} repeated (user, item) rows were merged")
-        if self.rows_left_out:
-            n_rows = self.n_ratings + self.duplicates_merged + self.rows_left_out
-            lines.append(
-                f"  {n_rows:,} rows in the source: {self.n_ratings:,} {noun}s, {self.duplicates_merged:,} "
-                f"merged, {self.rows_left_out:,} left out"
-            )
-        notes = ReadingNotes(ignored=self.ignored_columns, remarks=self.remarks)
+        lines.append(f"  {self._rows()}")
+        notes = ReadingNotes(self.ignored_columns, self.remarks)
         lines += [f"  {line}" for line in notes.lines()]
         if not counted:
             return "\n".join(lines)

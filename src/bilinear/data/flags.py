@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from bilinear.data.tables import Batch
-from bilinear.data.values import Values, is_absent
+from bilinear.data.values import Values, Where, is_absent
 from bilinear.errors import RatingValueError
 
 WORDS = {
@@ -36,25 +34,18 @@ def is_blank(value: Any) -> bool:
     return is_absent(value) or (isinstance(value, str) and not value.strip())
 
 
-def as_numbers(batches: Iterable[Batch], at: int, name: str) -> Iterator[Batch]:
-    """Batches with 1 and 0 in the column at a position.
+def flag_numbers(values: Values, where: Where, what: str) -> list[float | None]:
+    """1 and 0 for the cells of a batch, None where there is no value.
 
     Raises: RatingValueError: a cell that is there says neither true nor false, with its row.
     """
-    for batch in batches:
-        columns: list[Values] = list(batch.columns)
-        columns[at] = _numbers(batch, at, name)
-        yield replace(batch, columns=columns)
-
-
-def _numbers(batch: Batch, at: int, name: str) -> Sequence[Any]:
-    found: list[Any] = []
-    for row, value in enumerate(batch.columns[at]):
+    found = []
+    for row, value in enumerate(values):
         number = flag(value)
         if number is None and not is_blank(value):
             raise RatingValueError(
-                f"{batch.where(row)}: {name} {str(value)[:60]!r} says neither true nor false, as the first "
-                "rows do; correct it or drop the row"
+                f"{where(row)}: {what} {str(value)[:60]!r} says neither true nor false, as the first rows "
+                "do; correct it or drop the row"
             )
         found.append(number)
     return found

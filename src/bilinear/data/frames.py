@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bilinear.data.tables import Batch
+from bilinear.data.tables import Batch, Refuse, raise_error
 from bilinear.data.values import Values
 from bilinear.errors import AmbiguousColumnError, DataError, ParameterValueError
 
@@ -44,7 +44,7 @@ class FrameTable:
             part = part.collect()
         return [column.to_list() for column in part.iter_columns()]
 
-    def batches(self, columns: Sequence[int]) -> Iterator[Batch]:
+    def batches(self, columns: Sequence[int], refuse: Refuse = raise_error) -> Iterator[Batch]:
         import narwhals as nw
 
         frame = self.frame.select([nw.col(self.columns[at]) for at in columns])
@@ -52,7 +52,8 @@ class FrameTable:
             frame = frame.collect()
         for start in range(0, len(frame), _ROWS):
             part = frame[start : start + _ROWS]
-            yield Batch(self.label, [_values(column) for column in part.iter_columns()], start + 1)
+            columns_of = [_values(column) for column in part.iter_columns()]
+            yield Batch(self.label, columns_of, range(start + 1, start + 1 + len(part)))
 
 
 def frame_table(source: Any) -> FrameTable:

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bilinear.data.layout import AS_CHARACTER
 from bilinear.data.values import Values, Where
 from bilinear.data.vocabulary import Id, Vocabulary, canonical_integer, clean_id, is_encodable
 from bilinear.errors import IdValueError
 
 _INT64 = np.iinfo(np.int64)
+_MOST_LINES = 10
 
 
 class IdColumn:
@@ -47,6 +49,12 @@ class IdColumn:
         raw = list(values)
         types = set(map(type, raw))
         plain = types == {str} and "" not in raw and (self._is_text or is_encodable(raw))
+        if plain and any(map(has_many_lines, raw)):
+            row = next(row for row, value in enumerate(raw) if has_many_lines(value))
+            raise IdValueError(
+                f"{where(row)}: {self._what} {raw[row][:40]!r} goes over {len(raw[row].splitlines()):,} "
+                f"lines, which no id does; correct its quotes, or read them as characters with {AS_CHARACTER}"
+            )
         if not plain and not (types == {int} and min(raw) >= _INT64.min and max(raw) <= _INT64.max):
             raw = [self._clean(value, row, where) for row, value in enumerate(raw)]
             types = set(map(type, raw))
@@ -84,3 +92,8 @@ class IdColumn:
     def _encode(self, ids: Iterable[Id]) -> NDArray[np.int32]:
         codes = self._codes
         return np.array([codes.setdefault(id_, len(codes)) for id_ in ids], np.int32)
+
+
+def has_many_lines(id_: str) -> bool:
+    """Whether an id is rather a part of a file, from a quote to the next one far below."""
+    return ("\n" in id_ or "\r" in id_) and len(id_.splitlines()) > _MOST_LINES

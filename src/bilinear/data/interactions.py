@@ -57,6 +57,8 @@ class Interactions:
         user_vocabulary, item_vocabulary: external ids of the rows.
         source: where it was read from, for messages.
         n_rows_read: rows of the source before duplicates were merged.
+        n_rows_skipped: rows of the source that could not be read and were left out, as `skip_bad_rows` asks.
+        n_rows_left_out: rows whose rating says that there is none, as `missing` asks, or whose flag is false.
         has_ratings: false for clicks, plays and purchases, which say that someone took something up and
             never how it was liked; parts of a table inherit it.
         notes: what was decided in reading, such as which columns were not used.
@@ -74,6 +76,8 @@ class Interactions:
     n_rows_read: int = 0
     duplicates: Duplicates = field(default="last")
     has_ratings: bool = True
+    n_rows_skipped: int = 0
+    n_rows_left_out: int = 0
     notes: ReadingNotes = field(default=ReadingNotes())
 
     def __post_init__(self) -> None:
@@ -169,7 +173,43 @@ class Interactions:
         )
         notes = notes or ReadingNotes()
         remarks = (*notes.remarks, *told, *alike)
-        return replace(table, notes=replace(notes, n_left_out=n_left_out, remarks=remarks))
+        return replace(table, n_rows_left_out=n_left_out, notes=replace(notes, remarks=remarks))
+
+    @classmethod
+    def from_matrix(
+        cls,
+        matrix: Any,
+        users: Iterable[Any] | None = None,
+        items: Iterable[Any] | None = None,
+        *,
+        missing: float | Literal["ask"] = "ask",
+        has_ratings: bool = True,
+        duplicates: Duplicates | None = None,
+        source: str = "matrix",
+    ) -> Interactions:
+        """From a matrix of users by items: SciPy sparse of any format, or a NumPy array.
+
+        Cells that a sparse matrix does not store, NaN, and cells masked in a masked array are not ratings.
+        Users and items without a rating are known all the same.
+
+        Args:
+            users, items: ids of the rows and columns, each once; None counts from 0.
+            missing: another value that is not a rating: 0, 99, ...; with NaN there is none, and zeros are
+                ratings. "ask" refuses zeros, which may be meant either way.
+            has_ratings: False where the values say how often, above zero.
+            duplicates: of entries that a sparse matrix stores twice, as in `from_columns`.
+        Raises:
+            ParameterValueError: not a matrix of numbers, or not of as many rows and columns as ids are given.
+            RatingValueError: a zero, or a value that cannot be a rating. IdValueError: an id is there twice.
+        Cost: O(entries), for an array O(cells).
+
+        >>> table = Interactions.from_matrix([[5, 0, 3], [0, 4, 0]], ["ann", "bob"], missing=0)
+        >>> table.n_ratings, table.shape
+        (3, (2, 3))
+        """
+        from bilinear.data.matrices import interactions_of
+
+        return interactions_of(matrix, users, items, missing, has_ratings, duplicates, source)
 
     @classmethod
     def from_rows(
@@ -392,7 +432,8 @@ class Interactions:
             ratings=self.ratings[rows],
             times=None if self.times is None else self.times[rows],
             n_rows_read=len(rows),
-            notes=replace(self.notes, n_left_out=0),
+            n_rows_skipped=0,
+            n_rows_left_out=0,
         )
 
     def aligned_to(self, users: Vocabulary, items: Vocabulary) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

@@ -124,6 +124,7 @@ def read_items(
     title: Column | Literal[False] = None,
     match: Vocabulary | None = None,
     encoding: str | None = None,
+    quote: str = "auto",
 ) -> Items:
     """Reads titles, genres and whatever else is known of the items; files and frames as `read_ratings`.
 
@@ -137,6 +138,7 @@ def read_items(
             made alike by its rules.
         encoding: of a text file; None takes UTF-8 if the file is valid UTF-8, else Latin-1 (as
             MovieLens' u.item is).
+        quote: as of `read_ratings`.
 
     Raises:
         IdValueError: an id is missing, or in two rows.
@@ -145,7 +147,7 @@ def read_items(
     Cost: some seconds a million items; all columns stay in memory.
     """
     given: dict[Role, Column | Literal[False]] = {"item": item, "title": title}
-    with open_table(source, ITEMS, given, encoding) as (table, _):
+    with open_table(source, ITEMS, given, encoding, quote=quote) as (table, _):
         remark = ""
         if item is None and table.names is not None:
             given["item"], remark = _id_column(table, match)

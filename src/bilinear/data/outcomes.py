@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
@@ -14,11 +14,10 @@ import numpy as np
 from bilinear.data import engine, sniff
 from bilinear.data.columns import PAIRS, RATINGS, Column, Role, find_columns, plain, recognised
 from bilinear.data.description import ReadingNotes
-from bilinear.data.flags import as_numbers
 from bilinear.data.interactions import Duplicates, Interactions
 from bilinear.data.missing import Missing, checked_missing
 from bilinear.data.profiles import Profile, profiles, seen_whole
-from bilinear.data.tables import Batch, Table, TextTable
+from bilinear.data.tables import Table, TextTable
 from bilinear.data.vocabulary import IdRule, checked_rules
 from bilinear.errors import AmbiguousColumnError, DataError, ParameterValueError
 
@@ -63,11 +62,6 @@ class Chosen:
     only_yes: bool
     signs: str
     notes: ReadingNotes
-
-    def batches(self, table: Table) -> Iterator[Batch]:
-        """The rows of the chosen columns, flags as 1 and 0."""
-        batches = table.batches(list(self.columns.values()))
-        return as_numbers(batches, list(self.columns).index("rating"), "rating") if self.flags else batches
 
 
 @dataclass(frozen=True)
@@ -145,7 +139,6 @@ def choose(
             remarks.append(f"{profile.name!r} is the rating: {meaning}")
     ignored = [at for at in range(table.n_columns) if at not in columns.values()]
     notes = ReadingNotes(
-        table.names[columns["item"]] if table.names is not None else None,
         tuple((profile.name, profile.kind) for profile in profiles(table, ignored)),
         remarks=tuple(remarks),
     )

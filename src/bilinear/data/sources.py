@@ -25,7 +25,12 @@ from bilinear.data.database import ParquetTable, connected
 from bilinear.data.files import PlainFile, opened
 from bilinear.data.frames import frame_table
 from bilinear.data.item_lists import ListTable
+from bilinear.data.layout import check_quote
+from bilinear.data.matrix_market import MARK as MATRIX_MARKET
+from bilinear.data.matrix_market import matrix_market_table
+from bilinear.data.netflix import is_netflix, netflix_table
 from bilinear.data.tables import JsonTable, Table, TextTable
+from bilinear.data.wide import WideTable
 from bilinear.errors import DataError, ParameterValueError
 
 if TYPE_CHECKING:
@@ -46,10 +51,14 @@ def open_table(
     memory_limit: str | None = None,
     threads: int | None = None,
     layout: str = "rows",
+    quote: str = "auto",
 ) -> Iterator[tuple[Table, Connection | None]]:
     """The table, and for a file the engine that can read it fast.
 
-    Args: layout: "lists" for a text file with a user and its items per line, "auto" to look for that.
+    Args:
+        layout: "lists" for a text file with a user and its items per line, "auto" to look for that; "wide"
+            for one column per item.
+        quote: the character around fields of a text file, "none", or "auto" to decide on the whole file.
     Raises:
         ParameterValueError: neither path nor frame, or an argument that is not for it.
         DataError: the file is not there, damaged, or not laid out as a table.
@@ -59,25 +68,30 @@ def open_table(
             ("memory_limit", memory_limit, (None,)),
             ("threads", threads, (None,)),
             ("encoding", encoding, (None, "utf-8")),
-            ("layout", layout, ("rows", "auto")),
+            ("quote", quote, ("auto",)),
+            ("layout", layout, ("rows", "auto", "wide")),
         ):
             if value not in default:
                 raise ParameterValueError(f"{name}={value!r} is for files; a frame is in memory already")
-        yield frame_table(source), None
+        frame = frame_table(source)
+        yield WideTable.of(frame, given) if layout == "wide" else frame, None
         return
     if isinstance(source, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", source):
         raise DataError(
             f"{source}: this is an address, not a file; fetch it first (a database: bilinear.read_sql)"
         )
+    check_quote(quote)
     with (
         opened(source, encoding) as file,
         connected(file.folder, memory_limit, threads) as connection,
     ):
         separator = _list_separator(file, layout)
         if separator is not None:
-            yield ListTable(file.path, file.label, separator), None
+            yield ListTable(file.path, file.label, separator, layout == "auto"), None
+        elif layout == "wide":
+            yield WideTable.of(_table(file, connection, RATINGS, given, quote), given), None
         else:
-            yield _table(file, connection, roles, given), connection
+            yield _table(file, connection, roles, given, quote), connection
 
 
 def _list_separator(file: PlainFile, layout: str) -> str | None:
@@ -88,15 +102,22 @@ def _list_separator(file: PlainFile, layout: str) -> str | None:
     return sniff.list_separator(file.path) if layout == "auto" and file.kind == "text" else None
 
 
-def _table(file: PlainFile, connection: Connection, roles: Sequence[Role], given: Given) -> Table:
+def _table(file: PlainFile, connection: Connection, roles: Sequence[Role], given: Given, quote: str) -> Table:
     if file.kind == "parquet":
         return ParquetTable.of(file.path, file.label, connection)
     if file.kind == "json":
-        return JsonTable.of(file.path, file.label)
-    layout = sniff.layout(
-        file.path, file.label, file.suffix, _n_needed(roles), partial(_is_header, roles=roles, given=given)
-    )
-    return TextTable(file.path, file.label, layout)
+        return JsonTable.of(file.path, file.label, file.n_lines)
+    with file.path.open(encoding="utf-8") as stream:
+        head = stream.readline(1000) + stream.readline(1000)
+    if head.startswith(MATRIX_MARKET):
+        return matrix_market_table(file.path, file.folder, file.label)
+    if is_netflix(head):
+        return netflix_table(file.path, file.folder, file.label)
+    if quote == "auto" and not file.has_quotes:
+        quote = "none"
+    is_header = partial(_is_header, roles=roles, given=given)
+    layout = sniff.layout(file.path, file.label, file.suffix, _n_needed(roles), is_header, quote)
+    return TextTable(file.path, file.label, layout, file.n_lines)
 
 
 def _n_needed(roles: Sequence[Role]) -> int:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote
 
+from bilinear.data.bad_rows import BadRows
 from bilinear.data.collect import collect
 from bilinear.data.columns import Column, Role
 from bilinear.data.interactions import Duplicates, Interactions, check_duplicates
 from bilinear.data.missing import Missing
 from bilinear.data.outcomes import Meaning, choose, finished
 from bilinear.data.sources import Given
-from bilinear.data.tables import BATCH, Batch
+from bilinear.data.tables import BATCH, Batch, Refuse, raise_error
 from bilinear.data.vocabulary import IdRule
 from bilinear.errors import BilinearError, DataError, ParameterValueError
 from bilinear.extras import extra
@@ -66,6 +67,8 @@ def query_table(
     duplicates: Duplicates | None,
     has_ratings: bool | None,
     meaning: Meaning,
+    time_format: str | None = None,
+    bad: BadRows | None = None,
 ) -> Interactions:
     """The rows of a query as a table with ratings, without, or (None) with them if there is such a column."""
     if duplicates is not None and has_ratings is not None:
@@ -78,7 +81,7 @@ def query_table(
             table = _rows_of(cursor)
             chosen = choose(table, given, has_ratings)
             check_duplicates(duplicates or "last", chosen.has_ratings)
-            encoded = collect(chosen.batches(table), list(chosen.columns), table.label, table.is_text)
+            encoded = collect(table, chosen.columns, time_format, bad, chosen.flags)
         return finished(encoded, table, chosen, duplicates, meaning)
     except BilinearError:
         raise
@@ -103,10 +106,14 @@ class CursorTable:
     def n_columns(self) -> int:
         return len(self.names)
 
-    def batches(self, columns: Sequence[int]) -> Iterator[Batch]:
+    def batches(self, columns: Sequence[int], refuse: Refuse = raise_error) -> Iterator[Batch]:
         rows, n_read = self.first, 0
         while rows:
-            yield Batch(_LABEL, [[row[at] for row in rows] for at in columns], n_read + 1)
+            yield Batch(
+                _LABEL,
+                [[row[at] for row in rows] for at in columns],
+                range(n_read + 1, n_read + 1 + len(rows)),
+            )
             n_read += len(rows)
             rows = self.cursor.fetchmany(BATCH)
 
