@@ -13,7 +13,7 @@ from postgres_server import PostgresServer
 
 from bilinear.errors import ParameterValueError
 from bilinear.serving.problems import StoreUnavailable
-from bilinear.serving.store import Counts, Feedback, FeedbackStore, settled, open_store
+from bilinear.serving.store import Counts, Feedback, FeedbackStore, open_store, settled
 
 
 def all_of(store: FeedbackStore) -> list[Feedback]:

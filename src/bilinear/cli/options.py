@@ -73,6 +73,21 @@ Duplicates = Annotated[
         "Else last of ratings, and the sum of clicks."
     ),
 ]
+Quote = Annotated[
+    str,
+    typer.Option(
+        help="The character around fields of text files; none where a quotation mark is just a character; "
+        "auto decides on the whole file."
+    ),
+]
+ItemsQuote = Annotated[str, typer.Option(help="As --quote, of the items file.")]
+TimeFormat = Annotated[
+    str | None, typer.Option(help="How times are written, such as '%d/%m/%Y %H:%M' (as Python's strptime).")
+]
+SkipBadRows = Annotated[
+    Path | None,
+    typer.Option(help="Leave out rows that cannot be read, and write them with the reason to this CSV file."),
+]
 ItemsId = Annotated[
     str | None,
     typer.Option(
@@ -92,21 +107,6 @@ Missing = Annotated[
 Ids = Annotated[
     str | None,
     typer.Option(help="Ids that differ by this only are one: strip (blanks around), nfc (Unicode), or both."),
-]
-Quote = Annotated[
-    str,
-    typer.Option(
-        help="The character around fields of text files; none where a quotation mark is just a character; "
-        "auto decides on the whole file."
-    ),
-]
-ItemsQuote = Annotated[str, typer.Option(help="As --quote, of the items file.")]
-TimeFormat = Annotated[
-    str | None, typer.Option(help="How times are written, such as '%d/%m/%Y %H:%M' (as Python's strptime).")
-]
-SkipBadRows = Annotated[
-    Path | None,
-    typer.Option(help="Leave out rows that cannot be read, and write them with the reason to this CSV file."),
 ]
 MemoryLimit = Annotated[
     str | None, typer.Option(help="What reading may use before it spills to disk, such as 2GB.")
@@ -152,11 +152,11 @@ def read_table(
     duplicates: Any = None,
     encoding: str = "utf-8",
     memory_limit: str | None = None,
-    missing: list[str] | None = None,
-    ids: str | None = None,
     quote: str = "auto",
     time_format: str | None = None,
     skip_bad_rows: Path | None = None,
+    missing: list[str] | None = None,
+    ids: str | None = None,
     query: str | None = None,
     has_ratings: bool | None = None,
 ) -> Any:
@@ -170,8 +170,8 @@ def read_table(
         raise ParameterValueError("--rating and --count: a table has ratings or counts, name one of them")
     columns: dict[str, Any] = {"user": user, "item": item, "rating": rating, "time": time, "count": count}
     columns |= {"duplicates": duplicates, "layout": layout, "has_ratings": has_ratings}
-    columns |= {"missing": missing or None, "ids": ids}
     columns |= {"quote": quote, "time_format": time_format, "skip_bad_rows": skip_bad_rows}
+    columns |= {"missing": missing or None, "ids": ids}
     if source.startswith(("http://", "https://")):
         raise ParameterValueError(f"{source}: files are read from disk; fetch it first, then give its name")
     if "://" in source:

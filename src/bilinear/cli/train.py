@@ -38,9 +38,9 @@ def command(
     items: Annotated[
         Path | None, typer.Option(help="A file with an id, a title and other columns for each item.")
     ] = None,
+    items_quote: options.ItemsQuote = "auto",
     items_id: options.ItemsId = None,
     items_title: options.ItemsTitle = None,
-    items_quote: options.ItemsQuote = "auto",
     task: options.Task = None,
     model: Annotated[
         str,

@@ -20,9 +20,10 @@ from bilinear.errors import EmptyDataError
 def collect(
     table: Table,
     columns: Mapping[Role, int],
+    *,
+    flags: bool = False,
     time_format: str | None = None,
     bad: BadRows | None = None,
-    flags: bool = False,
 ) -> Encoded:
     """The reference way from rows to codes.
 
@@ -39,11 +40,14 @@ def collect(
     what: Literal["rating", "count"] = "rating" if "rating" in columns else "count"
     numbers = NumberColumn(what) if what in columns else None
 
-    def number_cells(batch: Batch, cells: Mapping[Role, Values]) -> Values:
-        return flag_numbers(cells[what], batch.where, what) if flags else cells[what]
+    def cells_of(batch: Batch) -> dict[Role, Values]:
+        cells = dict(zip(columns, batch.columns, strict=True))
+        if flags:
+            cells[what] = flag_numbers(batch, list(columns).index(what), what)
+        return cells
 
     def check(batch: Batch) -> None:
-        cells = dict(zip(columns, batch.columns, strict=True))
+        cells = cells_of(batch)
         users.clean(cells["user"], batch.where)
         items.clean(cells["item"], batch.where)
         if numbers is not None:
@@ -59,7 +63,7 @@ def collect(
         if not len(batch):
             continue
         n_rows += len(batch)
-        cells = dict(zip(columns, batch.columns, strict=True))
+        cells = cells_of(batch)
         users.add(cells["user"], batch.where)
         items.add(cells["item"], batch.where)
         if numbers is not None:
@@ -72,13 +76,6 @@ def collect(
         )
     user_vocabulary, user_rows = users.finish()
     item_vocabulary, item_rows = items.finish()
-    return Encoded(
-        [
-            user_rows,
-            item_rows,
-            np.ones(n_rows, np.float32) if numbers is None else numbers.finish(),
-            times.finish() if "time" in columns else None,
-        ],
-        user_vocabulary,
-        item_vocabulary,
-    )
+    clock = times.finish() if "time" in columns else None
+    values = np.ones(n_rows, np.float32) if numbers is None else numbers.finish()
+    return Encoded([user_rows, item_rows, values, clock], user_vocabulary, item_vocabulary)

@@ -29,8 +29,8 @@ _THINGS = (
 )
 
 
-_ID_ENDINGS = ("id", "key", "code", "sku", "ean", "upc", "gtin", "asin", "isbn", "isbn13", "slug", "uri")
 _TYPED = re.compile(r":(token|float)(_seq)?$")
+_ID_ENDINGS = ("id", "key", "code", "sku", "ean", "upc", "gtin", "asin", "isbn", "isbn13", "slug", "uri")
 _CAN_BE_OFF = ("count", "time", "title")
 
 

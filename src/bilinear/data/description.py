@@ -47,10 +47,10 @@ class Description:
     `histogram` holds (label, count) pairs: one a distinct rating, or ten equal intervals
     when there are more than twelve. `time_span` is UTC, ISO 8601. Cold rows are users and
     items of the vocabulary without a rating here. Where `has_ratings` is false, ratings are counts.
-    `ignored_columns` are (name, kind of its values) of the columns that were not used, `rows_left_out` rows
-    that were read and are not in the table, such as those with a marker for "no rating", and `remarks`
-    what else was decided in reading, a line each. `rows_in_source` is always
-    `n_ratings + duplicates_merged + rows_left_out + rows_skipped`.
+    `rows_in_source` is always `n_ratings + duplicates_merged + rows_skipped + rows_left_out`: rows that repeat
+    a pair, that could not be read, and that were read and are not in the table, such as those with a marker
+    for "no rating". `ignored_columns` are (name, kind of its values) of the columns that were not used, and
+    `remarks` what else was decided in reading, a line each.
     """
 
     source: str
@@ -70,6 +70,7 @@ class Description:
     duplicates_merged: int
     has_ratings: bool = True
     rows_skipped: int = 0
+    rows_in_source: int = 0
     rows_left_out: int = 0
     rows_in_source: int = 0
     ignored_columns: tuple[tuple[str, str], ...] = ()
@@ -98,8 +99,8 @@ class Description:
             duplicates_merged=table.n_duplicates,
             has_ratings=table.has_ratings,
             rows_skipped=table.n_rows_skipped,
-            rows_left_out=table.n_rows_left_out,
-            rows_in_source=table.n_rows_read + table.n_rows_skipped + table.n_rows_left_out,
+            rows_in_source=table.n_rows_read + table.n_rows_skipped + table.notes.n_left_out,
+            rows_left_out=table.notes.n_left_out,
             ignored_columns=table.notes.ignored,
             remarks=table.notes.remarks,
         )
@@ -116,6 +117,8 @@ class Description:
             line += f"; {self.rows_left_out:,} were left out, as said below"
         if self.rows_skipped:
             line += f"; {self.rows_skipped:,} could not be read and were left out"
+        if self.rows_left_out:
+            line += f"; {self.rows_left_out:,} hold no {'rating' if self.has_ratings else 'interaction'}"
         return line
 
     def __str__(self) -> str:
@@ -141,7 +144,7 @@ class Description:
                 f"{self.cold_users:,} users, {self.cold_items:,} items"
             )
         lines.append(f"  {self._rows()}")
-        notes = ReadingNotes(self.ignored_columns, self.remarks)
+        notes = ReadingNotes(ignored=self.ignored_columns, remarks=self.remarks)
         lines += [f"  {line}" for line in notes.lines()]
         if not counted:
             return "\n".join(lines)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from bilinear.data.values import Values, Where, is_absent
+from bilinear.data.tables import Batch
+from bilinear.data.values import is_absent
 from bilinear.errors import RatingValueError
 
 WORDS = {
@@ -34,13 +35,13 @@ def is_blank(value: Any) -> bool:
     return is_absent(value) or (isinstance(value, str) and not value.strip())
 
 
-def flag_numbers(values: Values, where: Where, what: str) -> list[float | None]:
-    """1 and 0 for the cells of a batch, None where there is no value.
+def flag_numbers(batch: Batch, at: int, name: str) -> Sequence[Any]:
+    """The column at a position as 1 and 0, None where there is no value.
 
     Raises: RatingValueError: a cell that is there says neither true nor false, with its row.
     """
-    found = []
-    for row, value in enumerate(values):
+    found: list[Any] = []
+    for row, value in enumerate(batch.columns[at]):
         number = flag(value)
         if number is None and not is_blank(value):
             raise RatingValueError(

@@ -77,7 +77,6 @@ class Interactions:
     duplicates: Duplicates = field(default="last")
     has_ratings: bool = True
     n_rows_skipped: int = 0
-    n_rows_left_out: int = 0
     notes: ReadingNotes = field(default=ReadingNotes())
 
     def __post_init__(self) -> None:
@@ -145,37 +144,6 @@ class Interactions:
         )
 
     @classmethod
-    def refined(
-        cls,
-        columns: list[Any],
-        user_vocabulary: Vocabulary,
-        item_vocabulary: Vocabulary,
-        *,
-        missing: tuple[float, ...] | None,
-        rules: tuple[IdRule, ...],
-        is_text: bool,
-        duplicates: Duplicates,
-        source: str,
-        has_ratings: bool,
-        notes: ReadingNotes | None = None,
-    ) -> Interactions:
-        """As `from_encoded`, without rows that hold no rating, and with ids made alike by `rules`.
-
-        Args: missing, rules: as `checked_missing` and `checked_rules` give them; () for none. is_text: ids
-            are words of a text file.
-        """
-        both, n_left_out, told = without_missing(
-            columns, (user_vocabulary, item_vocabulary), missing, source, "rating" if has_ratings else "value"
-        )
-        both, alike = with_rules(columns, both, rules, is_text, source)
-        table = cls.from_encoded(
-            columns, *both, duplicates=duplicates, source=source, has_ratings=has_ratings
-        )
-        notes = notes or ReadingNotes()
-        remarks = (*notes.remarks, *told, *alike)
-        return replace(table, n_rows_left_out=n_left_out, notes=replace(notes, remarks=remarks))
-
-    @classmethod
     def from_matrix(
         cls,
         matrix: Any,
@@ -210,6 +178,37 @@ class Interactions:
         from bilinear.data.matrices import interactions_of
 
         return interactions_of(matrix, users, items, missing, has_ratings, duplicates, source)
+
+    @classmethod
+    def refined(
+        cls,
+        columns: list[Any],
+        user_vocabulary: Vocabulary,
+        item_vocabulary: Vocabulary,
+        *,
+        missing: tuple[float, ...] | None,
+        rules: tuple[IdRule, ...],
+        is_text: bool,
+        duplicates: Duplicates,
+        source: str,
+        has_ratings: bool,
+        notes: ReadingNotes | None = None,
+    ) -> Interactions:
+        """As `from_encoded`, without rows that hold no rating, and with ids made alike by `rules`.
+
+        Args: missing, rules: as `checked_missing` and `checked_rules` give them; () for none. is_text: ids
+            are words of a text file.
+        """
+        both, n_left_out, told = without_missing(
+            columns, (user_vocabulary, item_vocabulary), missing, source, "rating" if has_ratings else "value"
+        )
+        both, alike = with_rules(columns, both, rules, is_text, source)
+        table = cls.from_encoded(
+            columns, *both, duplicates=duplicates, source=source, has_ratings=has_ratings
+        )
+        notes = notes or ReadingNotes()
+        remarks = (*notes.remarks, *told, *alike)
+        return replace(table, notes=replace(notes, n_left_out=n_left_out, remarks=remarks))
 
     @classmethod
     def from_rows(
@@ -433,7 +432,7 @@ class Interactions:
             times=None if self.times is None else self.times[rows],
             n_rows_read=len(rows),
             n_rows_skipped=0,
-            n_rows_left_out=0,
+            notes=replace(self.notes, n_left_out=0),
         )
 
     def aligned_to(self, users: Vocabulary, items: Vocabulary) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

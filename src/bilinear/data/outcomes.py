@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
@@ -78,7 +78,12 @@ class Meaning:
 
 
 def finished(
-    encoded: engine.Encoded, table: Table, chosen: Chosen, duplicates: Duplicates | None, meaning: Meaning
+    encoded: engine.Encoded,
+    table: Table,
+    chosen: Chosen,
+    duplicates: Duplicates | None,
+    meaning: Meaning,
+    n_skipped: int,
 ) -> Interactions:
     """The table of rows that were read; see `Interactions.refined` for errors and cost."""
     if chosen.signs and not np.isin(encoded.columns[2], np.array([-1, 0, 1], np.float32)).all():
@@ -88,7 +93,7 @@ def finished(
             f"{table.label}: missing={list(meaning.missing)} (--missing) is for ratings; this is read without"
         )
     no_yes = (0.0, -1.0) if chosen.only_yes else ()
-    return Interactions.refined(
+    found = Interactions.refined(
         *encoded,
         missing=meaning.missing if chosen.has_ratings else no_yes,
         rules=meaning.rules,
@@ -98,6 +103,7 @@ def finished(
         has_ratings=chosen.has_ratings,
         notes=chosen.notes,
     )
+    return replace(found, n_rows_skipped=n_skipped) if n_skipped else found
 
 
 def choose(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -130,8 +130,7 @@ def read_ratings(
     if layout not in ("rows", "wide"):
         raise ParameterValueError(f"layout={layout!r}; choose 'rows' or 'wide' for ratings")
     given: Given = {"user": user, "item": item, "rating": rating, "time": time}
-    meaning = Meaning.of(missing, ids)
-    spelling = _Spelling(quote, time_format, skip_bad_rows)
+    spelling, meaning = _Spelling(quote, time_format, skip_bad_rows), Meaning.of(missing, ids)
     return _read(source, given, True, duplicates, layout, memory_limit, encoding, threads, spelling, meaning)
 
 
@@ -219,8 +218,7 @@ def read_any(
     given: Given = {"user": user, "item": item, "rating": rating, "count": count, "time": time}
     if has_ratings is None and (rating is not None or count):
         has_ratings = rating is not None
-    meaning = Meaning.of(missing, ids)
-    spelling = _Spelling(quote, time_format, skip_bad_rows)
+    spelling, meaning = _Spelling(quote, time_format, skip_bad_rows), Meaning.of(missing, ids)
     if connection is not None:
         _only_files(layout, memory_limit, encoding, None, quote)
         return _queried(source, connection, given, duplicates, has_ratings, spelling, meaning)
@@ -252,14 +250,9 @@ def _queried(
     meaning: Meaning,
 ) -> Interactions:
     with leaving_out(spelling.skip_bad_rows, None) as bad:
-        found = query_table(
+        return query_table(
             query, connection, given, duplicates, has_ratings, meaning, spelling.time_format, bad
         )
-    return _counted(found, bad)
-
-
-def _counted(found: Interactions, bad: BadRows | None) -> Interactions:
-    return replace(found, n_rows_skipped=bad.n_rows) if bad is not None and bad.n_rows else found
 
 
 def _read(
@@ -277,20 +270,20 @@ def _read(
     if layout not in get_args(Layout):
         raise ParameterValueError(f"layout={layout!r}; choose 'auto', 'rows', 'lists' or 'wide'")
     roles = RATINGS if has_ratings else INTERACTIONS
-    with leaving_out(spelling.skip_bad_rows, source) as bad:
-        with open_table(source, roles, given, encoding, memory_limit, threads, layout, spelling.quote) as (
-            table,
-            connection,
-        ):
-            if isinstance(table, ListTable):
-                _no_columns(given, table.label)
-                chosen, found = Chosen({}, False, False, False, "", ReadingNotes()), table.read()
-            else:
-                chosen = choose(table, given, has_ratings, connection)
-                check_duplicates(duplicates or "last", chosen.has_ratings)
-                found = _encoded(table, connection, chosen, spelling.time_format, bad)
-        # The engine is closed now: its memory is free for sorting.
-        return _counted(finished(found, table, chosen, duplicates, meaning), bad)
+    with (
+        leaving_out(spelling.skip_bad_rows, source) as bad,
+        open_table(source, roles, given, encoding, memory_limit, threads, layout, spelling.quote) as opened,
+    ):
+        table, connection = opened
+        if isinstance(table, ListTable):
+            _no_columns(given, table.label)
+            chosen, found = Chosen({}, False, False, False, "", ReadingNotes()), table.read()
+        else:
+            chosen = choose(table, given, has_ratings, connection)
+            check_duplicates(duplicates or "last", chosen.has_ratings)
+            found = _encoded(table, connection, chosen, spelling.time_format, bad)
+    # The engine is closed now: its memory is free for sorting.
+    return finished(found, table, chosen, duplicates, meaning, 0 if bad is None else bad.n_rows)
 
 
 def _encoded(
@@ -306,7 +299,7 @@ def _encoded(
             encoded = engine.read(connection, table, columns)
         if encoded is not None:
             return encoded
-    return collect(table, columns, time_format, bad, chosen.flags)
+    return collect(table, columns, flags=chosen.flags, time_format=time_format, bad=bad)
 
 
 def _no_columns(given: Given, label: str) -> None:

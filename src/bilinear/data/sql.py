@@ -81,8 +81,8 @@ def query_table(
             table = _rows_of(cursor)
             chosen = choose(table, given, has_ratings)
             check_duplicates(duplicates or "last", chosen.has_ratings)
-            encoded = collect(table, chosen.columns, time_format, bad, chosen.flags)
-        return finished(encoded, table, chosen, duplicates, meaning)
+            encoded = collect(table, chosen.columns, flags=chosen.flags, time_format=time_format, bad=bad)
+        return finished(encoded, table, chosen, duplicates, meaning, 0 if bad is None else bad.n_rows)
     except BilinearError:
         raise
     except Exception as error:

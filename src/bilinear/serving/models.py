@@ -38,7 +38,7 @@ class ModelFolder:
 
     Args:
         items: a table with titles and categories, in place of those that a model has.
-        items_id, items_title: its columns, see `bilinear.read_items`.
+        items_id, items_title, items_quote: how to read it, see `bilinear.read_items`.
         kept: how many earlier models.
         read_only: change neither folder; reload only.
     """
@@ -48,17 +48,17 @@ class ModelFolder:
         path: Path,
         *,
         items: Path | None = None,
-        items_quote: str = "auto",
         items_id: str | None = None,
         items_title: str | None = None,
+        items_quote: str = "auto",
         kept: int = _KEPT,
         read_only: bool = False,
     ) -> None:
         self.path, self.kept, self.read_only = Path(path), kept, read_only
         self._items: Items | None = None
-        self._read_items = None
         if items is not None:
-            self._read_items = partial(read_items, items, item=items_id, title=items_title, quote=items_quote)
+            known = _loaded(self.path)[0].item_vocabulary_
+            self._items = read_items(items, item=items_id, title=items_title, match=known, quote=items_quote)
         self._history = History(_history_of(self.path.absolute()))
         # By a link to the folder or by its own name: two servers on it must meet.
         real = Path(os.path.realpath(self.path))
