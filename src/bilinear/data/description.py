@@ -21,12 +21,16 @@ class ReadingNotes:
     """What was decided when a source was read, for its user to know.
 
     Attributes:
+        item_column: the name of the column that gave the items, or None.
         ignored: (column, kind of its values) of every column without a part in the table; kinds are
             those of the first rows.
+        n_left_out: rows that were left out, for a reason that is among the remarks.
         remarks: a line each.
     """
 
+    item_column: str | None = None
     ignored: tuple[tuple[str, str], ...] = ()
+    n_left_out: int = 0
     remarks: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
@@ -72,7 +76,6 @@ class Description:
     rows_skipped: int = 0
     rows_in_source: int = 0
     rows_left_out: int = 0
-    rows_in_source: int = 0
     ignored_columns: tuple[tuple[str, str], ...] = ()
     remarks: tuple[str, ...] = ()
 
@@ -113,8 +116,6 @@ class Description:
         line = f"{self.rows_in_source:,} rows in the source"
         if self.duplicates_merged:
             line += f"; {self.duplicates_merged:,} repeated (user, item) rows were merged"
-        if self.rows_left_out:
-            line += f"; {self.rows_left_out:,} were left out, as said below"
         if self.rows_skipped:
             line += f"; {self.rows_skipped:,} could not be read and were left out"
         if self.rows_left_out:

@@ -45,8 +45,8 @@ def flag_numbers(batch: Batch, at: int, name: str) -> Sequence[Any]:
         number = flag(value)
         if number is None and not is_blank(value):
             raise RatingValueError(
-                f"{where(row)}: {what} {str(value)[:60]!r} says neither true nor false, as the first rows "
-                "do; correct it or drop the row"
+                f"{batch.where(row)}: {name} {str(value)[:60]!r} says neither true nor false, as the first "
+                "rows do; correct it or drop the row"
             )
         found.append(number)
     return found

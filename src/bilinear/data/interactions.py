@@ -58,7 +58,6 @@ class Interactions:
         source: where it was read from, for messages.
         n_rows_read: rows of the source before duplicates were merged.
         n_rows_skipped: rows of the source that could not be read and were left out, as `skip_bad_rows` asks.
-        n_rows_left_out: rows whose rating says that there is none, as `missing` asks, or whose flag is false.
         has_ratings: false for clicks, plays and purchases, which say that someone took something up and
             never how it was liked; parts of a table inherit it.
         notes: what was decided in reading, such as which columns were not used.

@@ -130,8 +130,7 @@ class ModelFolder:
         model, found = _loaded(folder)
         if not found.startswith(content):
             raise Conflict(f"{folder} holds another model than the one that was measured", code="other_model")
-        if self._read_items is not None:
-            self._items = self._items or self._read_items(match=model.item_vocabulary_)
+        if self._items is not None:
             model.item_texts_ = _texts(self._items, model.item_vocabulary_)
         return model, found[:_VERSION_DIGITS]
 
