@@ -21,14 +21,12 @@ class ReadingNotes:
     """What was decided when a source was read, for its user to know.
 
     Attributes:
-        item_column: the name of the column that gave the items, or None.
         ignored: (column, kind of its values) of every column without a part in the table; kinds are
             those of the first rows.
         n_left_out: rows that were left out, for a reason that is among the remarks.
         remarks: a line each.
     """
 
-    item_column: str | None = None
     ignored: tuple[tuple[str, str], ...] = ()
     n_left_out: int = 0
     remarks: tuple[str, ...] = ()
