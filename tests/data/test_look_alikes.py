@@ -114,3 +114,9 @@ def test_rules_as_they_may_be_given() -> None:
 def test_integers_need_no_rules_and_keep_them() -> None:
     found = Vocabulary.from_tensors(Vocabulary.from_ids([1, 2]).tensors(), ("strip",))
     assert found.encode([" 1", "2 ", "3"]).tolist() == [0, 1, -1]
+
+
+def test_every_blank_that_is_stripped_is_looked_for() -> None:
+    blanks = [chr(code) for code in range(0x110000) if chr(code).isspace()]
+    for blank in blanks:
+        assert "1 of 2 user ids have blanks around them" in remarks(table([f"日本{blank}", "日本"])), ascii(blank)
