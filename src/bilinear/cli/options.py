@@ -270,7 +270,5 @@ def _lines(given: str) -> list[str]:
             "text file with one id a line"
         ) from None
     except OSError as error:
-        raise DataError(
-            f"{given}: no file {str(path)!r} of ids can be read: {error.strerror}; {_QUOTED}"
-        ) from None
+        raise DataError(f"{path}: {error.strerror}; {_QUOTED}") from None
     return [line for line in text.replace("\r\n", "\n").split("\n") if line]

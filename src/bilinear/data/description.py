@@ -21,14 +21,12 @@ class ReadingNotes:
     """What was decided when a source was read, for its user to know.
 
     Attributes:
-        item_column: the name of the column that gave the items, or None.
         ignored: (column, kind of its values) of every column without a part in the table; kinds are
             those of the first rows.
         n_left_out: rows that were left out, for a reason that is among the remarks.
         remarks: a line each.
     """
 
-    item_column: str | None = None
     ignored: tuple[tuple[str, str], ...] = ()
     n_left_out: int = 0
     remarks: tuple[str, ...] = ()
@@ -51,9 +49,9 @@ class Description:
     `histogram` holds (label, count) pairs: one a distinct rating, or ten equal intervals
     when there are more than twelve. `time_span` is UTC, ISO 8601. Cold rows are users and
     items of the vocabulary without a rating here. Where `has_ratings` is false, ratings are counts.
-    `rows_in_source` is always `n_ratings + duplicates_merged + rows_skipped + rows_left_out`: rows that repeat
-    a pair, that could not be read, and that were read and are not in the table, such as those with a marker
-    for "no rating". `ignored_columns` are (name, kind of its values) of the columns that were not used, and
+    `rows_in_source` is always `n_ratings + duplicates_merged + rows_skipped + rows_left_out`: rows that
+    repeat a pair, that could not be read, and that were read and are not in the table, such as those with a
+    marker for "no rating". `ignored_columns` are (name, kind of its values) of the columns that were not used, and
     `remarks` what else was decided in reading, a line each.
     """
 

@@ -149,7 +149,7 @@ class Interactions:
         users: Iterable[Any] | None = None,
         items: Iterable[Any] | None = None,
         *,
-        missing: float | Literal["ask"] = "ask",
+        missing: float | Iterable[float] | Literal["ask"] = "ask",
         has_ratings: bool = True,
         duplicates: Duplicates | None = None,
         source: str = "matrix",
@@ -161,8 +161,9 @@ class Interactions:
 
         Args:
             users, items: ids of the rows and columns, each once; None counts from 0.
-            missing: another value that is not a rating: 0, 99, ...; with NaN there is none, and zeros are
-                ratings. "ask" refuses zeros, which may be meant either way.
+            missing: another value that is not a rating, or several: 0, 99, ...; with NaN there is none, and
+                zeros are ratings. "ask" refuses zeros, which may be meant either way, and values that are
+                frequent and apart from the others.
             has_ratings: False where the values say how often, above zero.
             duplicates: of entries that a sparse matrix stores twice, as in `from_columns`.
         Raises:

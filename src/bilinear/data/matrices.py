@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bilinear.data.missing import check_markers
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import IdValueError, ParameterValueError, RatingValueError
 
 if TYPE_CHECKING:
     from bilinear.data.interactions import Duplicates, Interactions
 
-Missing = float | Literal["ask"]
+Missing = float | Iterable[float] | Literal["ask"]
 
 
 def interactions_of(
@@ -36,8 +37,10 @@ def interactions_of(
     kept = _kept(values, rows, columns, missing, source)
     rows, columns, values = rows[kept], columns[kept], values[kept]
     with np.errstate(over="ignore"):
-        is_finite = np.isfinite(values.astype(np.float32))
-    wrong = np.flatnonzero(~is_finite | ((values <= 0) & (not has_ratings)))
+        singles = values.astype(np.float32)
+    if missing == "ask" and has_ratings:
+        check_markers(singles, source, keep="missing=nan")
+    wrong = np.flatnonzero(~np.isfinite(singles) | ((values <= 0) & (not has_ratings)))
     if len(wrong):
         at = int(wrong[0])
         what = "a finite number" if has_ratings else "a count above zero"
@@ -118,7 +121,9 @@ def _kept(
 ) -> NDArray[np.bool_]:
     """Which entries are ratings."""
     if not isinstance(missing, str):
-        return np.asarray(~np.isnan(values) & (values != missing), bool)
+        marks = np.atleast_1d(np.asarray(missing, np.float64))
+        kept: NDArray[np.bool_] = ~np.isnan(values) & ~np.isin(values, marks)
+        return kept
     if missing != "ask":
         raise ParameterValueError(f"missing={missing!r}; give a number such as 0 or nan")
     zeros = np.flatnonzero(values == 0)

@@ -110,9 +110,12 @@ def _pair_is_apart(values: NDArray[np.float32], below: bool) -> bool:
     return {float(value) for value in pair} <= _USUAL and all(_is_apart(float(v), rest) for v in pair)
 
 
-def check_markers(ratings: NDArray[np.float32], label: str) -> list[str]:
+def check_markers(
+    ratings: NDArray[np.float32], label: str, keep: str = "missing='none' (--missing none)"
+) -> list[str]:
     """Lines about a zero that may mean "no rating".
 
+    Args: keep: the argument that takes every value for a rating.
     Raises: RatingValueError: values that certainly look like markers, with the way to leave them out.
     """
     found = suspects(ratings)
@@ -126,7 +129,7 @@ def check_markers(ratings: NDArray[np.float32], label: str) -> list[str]:
         raise RatingValueError(
             f"{label}: {n:,} of {len(ratings):,} ratings are {named}, apart from the others "
             f"({rest.min():g} to {rest.max():g}), which seems to mean that there is no rating; leave them "
-            f"out with missing={given} ({options}), or keep them with missing='none' (--missing none)"
+            f"out with missing={given} ({options}), or keep them with {keep}"
         )
     if found.zero:
         n = int((ratings == 0).sum())

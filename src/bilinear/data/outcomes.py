@@ -145,7 +145,6 @@ def choose(
             remarks.append(f"{profile.name!r} is the rating: {meaning}")
     ignored = [at for at in range(table.n_columns) if at not in columns.values()]
     notes = ReadingNotes(
-        table.names[columns["item"]] if table.names is not None else None,
         tuple((profile.name, profile.kind) for profile in profiles(table, ignored)),
         remarks=tuple(remarks),
     )

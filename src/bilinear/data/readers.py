@@ -270,20 +270,18 @@ def _read(
     if layout not in get_args(Layout):
         raise ParameterValueError(f"layout={layout!r}; choose 'auto', 'rows', 'lists' or 'wide'")
     roles = RATINGS if has_ratings else INTERACTIONS
-    with (
-        leaving_out(spelling.skip_bad_rows, source) as bad,
-        open_table(source, roles, given, encoding, memory_limit, threads, layout, spelling.quote) as opened,
-    ):
-        table, connection = opened
-        if isinstance(table, ListTable):
-            _no_columns(given, table.label)
-            chosen, found = Chosen({}, False, False, False, "", ReadingNotes()), table.read()
-        else:
-            chosen = choose(table, given, has_ratings, connection)
-            check_duplicates(duplicates or "last", chosen.has_ratings)
-            found = _encoded(table, connection, chosen, spelling.time_format, bad)
-    # The engine is closed now: its memory is free for sorting.
-    return finished(found, table, chosen, duplicates, meaning, 0 if bad is None else bad.n_rows)
+    opening = open_table(source, roles, given, encoding, memory_limit, threads, layout, spelling.quote)
+    with leaving_out(spelling.skip_bad_rows, source) as bad:
+        with opening as (table, connection):
+            if isinstance(table, ListTable):
+                _no_columns(given, table.label)
+                chosen, found = Chosen({}, False, False, False, "", ReadingNotes()), table.read()
+            else:
+                chosen = choose(table, given, has_ratings, connection)
+                check_duplicates(duplicates or "last", chosen.has_ratings)
+                found = _encoded(table, connection, chosen, spelling.time_format, bad)
+        # The engine is closed now: its memory is free for sorting.
+        return finished(found, table, chosen, duplicates, meaning, 0 if bad is None else bad.n_rows)
 
 
 def _encoded(

@@ -13,6 +13,11 @@ from bilinear.data.missing import check_markers, left_out
 from bilinear.data.vocabulary import IdRule, Vocabulary, by_rules, canonical_integer
 from bilinear.errors import EmptyDataError, IdValueError
 
+_WIDE_BLANKS = [
+    chr(code).encode()
+    for code in (0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000)
+]
+"""Characters that `str.strip` takes off and that are more than a byte of UTF-8."""
 _WHAT = {
     "strip": ("blanks around them", "--ids strip (ids='strip') takes the blanks off"),
     "nfc": ("accents in parts (not Unicode's NFC)", "--ids nfc (ids='nfc') composes them"),
@@ -145,8 +150,11 @@ def _candidates(vocabulary: Vocabulary, rule: str) -> NDArray[np.int64]:
     blob, offsets = tensors["blob"], tensors["offsets"]
     if rule == "strip":
         filled = np.flatnonzero(np.diff(offsets))
-        first, last = blob[offsets[filled]], blob[offsets[filled + 1] - 1]
-        rows: NDArray[np.int64] = filled[(first <= 32) | (first >= 128) | (last <= 32) | (last >= 128)]
+        ends = np.array([blob[offsets[filled]], blob[offsets[filled + 1] - 1]])
+        may_be_blank = ends <= 32
+        if any(space in blob.tobytes() for space in _WIDE_BLANKS):
+            may_be_blank |= ends >= 128
+        rows: NDArray[np.int64] = filled[may_be_blank.any(axis=0)]
         return rows
     high = np.flatnonzero(blob >= 128)
     if not len(high) or unicodedata.is_normalized("NFC", blob.tobytes().decode()):

@@ -124,28 +124,34 @@ def _n_needed(roles: Sequence[Role]) -> int:
     return {INTERACTIONS: 2, ITEM_LIST: 1}.get(tuple(roles)) or max(2, len(roles))
 
 
+_TELLING: dict[tuple[Role, ...], tuple[Role, ...]] = {
+    INTERACTIONS: ("user", "item"),
+    ITEMS: ("item", "title"),
+}
+
+
 def _is_header(rows: Sequence[Sequence[str]], roles: Sequence[Role], given: Given) -> bool:
     """Whether a file's first row names its columns.
 
     Ratings are numbers, so a first row without any number is a header there; ids may be any
-    text, so elsewhere names that are known or given make a header, and of interactions a word above a
-    column of numbers.
+    text, so elsewhere names that are known or given make a header, and of interactions and items a word
+    above a column of numbers.
     """
     first = rows[0]
     flat = {plain(field) for field in first}
     names = [name for name in given.values() if isinstance(name, str) and name and not is_position(name)]
     if any(plain(name) in flat for name in names):
         return True
-    if tuple(roles) == INTERACTIONS:
-        if recognised(first, ["user"]) or recognised(first, ["item"]):
+    if tuple(roles) in (INTERACTIONS, ITEMS):
+        if "id" in flat or any(recognised(first, [role]) for role in _TELLING[tuple(roles)]):
             return True
         below = [row for row in rows[1:] if len(row) == len(first)]
         return bool(below) and any(
-            not sniff.is_number(word) and all(sniff.is_number(row[at]) for row in below)
+            not sniff.is_number(word)
+            and not sniff.is_missing(word)
+            and all(sniff.is_number(row[at]) for row in below)
             for at, word in enumerate(first)
         )
-    if tuple(roles) == ITEMS and "id" in flat:
-        return True
     if tuple(roles) != RATINGS:
         return any(recognised(first, [role]) for role in given)
     if recognised(first, roles):

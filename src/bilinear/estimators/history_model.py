@@ -112,8 +112,8 @@ class HistoryModel(_Learned):
             no, yes = signs
             raise ParameterValueError(
                 f"{interactions.source}: every rating is {no:g} or {yes:g}, and {no:g} seems to be a no, "
-                f"which a ranking must not learn from: threshold={yes:g} (--threshold {yes:g}) leaves it out, "
-                f"threshold={no:g} learns from all"
+                f"which a ranking must not learn from: threshold={yes:g} (--threshold {yes:g}) leaves it "
+                f"out, threshold={no:g} learns from all"
             )
         if self.threshold is not None:
             table = table.take(table.ratings >= self.threshold)

@@ -56,9 +56,9 @@ class ModelFolder:
     ) -> None:
         self.path, self.kept, self.read_only = Path(path), kept, read_only
         self._items: Items | None = None
-        if items is not None:
-            known = _loaded(self.path)[0].item_vocabulary_
-            self._items = read_items(items, item=items_id, title=items_title, match=known, quote=items_quote)
+        self._read_items = None
+        if items is not None:  # once a model is there, whose items tell the column of ids
+            self._read_items = partial(read_items, items, item=items_id, title=items_title, quote=items_quote)
         self._history = History(_history_of(self.path.absolute()))
         # By a link to the folder or by its own name: two servers on it must meet.
         real = Path(os.path.realpath(self.path))
@@ -130,7 +130,8 @@ class ModelFolder:
         model, found = _loaded(folder)
         if not found.startswith(content):
             raise Conflict(f"{folder} holds another model than the one that was measured", code="other_model")
-        if self._items is not None:
+        if self._read_items is not None:
+            self._items = self._items or self._read_items(match=model.item_vocabulary_)
             model.item_texts_ = _texts(self._items, model.item_vocabulary_)
         return model, found[:_VERSION_DIGITS]
 
