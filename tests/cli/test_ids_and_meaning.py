@@ -74,7 +74,9 @@ def test_an_id_with_an_at_sign_is_not_a_file(odd_model: Path, run: Run) -> None:
     ran = run("recommend", odd_model, "--user", "plain", "--candidates", "@home")
     assert ran.code == 2
     assert "begins with @" in ran.err
-    ran = run("recommend", odd_model, "--user", "plain", "--include-seen", "--json", "--candidates", '"@home"')
+    ran = run(
+        "recommend", odd_model, "--user", "plain", "--include-seen", "--json", "--candidates", '"@home"'
+    )
     assert listed(ran.out) == {"@home"}
 
 

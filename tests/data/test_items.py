@@ -220,7 +220,9 @@ def test_hints_name_the_options_of_the_items_file(tmp_path: Path) -> None:
     with pytest.raises(MissingColumnError, match="--items-id NAME"):
         read_items(path)
     path.write_text("id,movie_title,title\n1,2,One\n")
-    with pytest.raises(AmbiguousColumnError, match=r"--items-title NAME\), or leave it out .*--items-title ''"):
+    with pytest.raises(
+        AmbiguousColumnError, match=r"--items-title NAME\), or leave it out .*--items-title ''"
+    ):
         read_items(path)
     assert read_items(path, title="movie_title").title(1) == "2"
 

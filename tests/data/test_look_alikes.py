@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from bilinear.estimators.storage import load
 
 from bilinear.data.interactions import Interactions
 from bilinear.data.readers import read_any, read_interactions, read_ratings
 from bilinear.data.vocabulary import Vocabulary, checked_rules
 from bilinear.errors import IdValueError, ParameterValueError
 from bilinear.estimators.baselines import BiasModel
-from bilinear.estimators.storage import load
 
 NFC, NFD = "Am\u00e9lie", "Ame\u0301lie"
 
@@ -119,4 +119,6 @@ def test_integers_need_no_rules_and_keep_them() -> None:
 def test_every_blank_that_is_stripped_is_looked_for() -> None:
     blanks = [chr(code) for code in range(0x110000) if chr(code).isspace()]
     for blank in blanks:
-        assert "1 of 2 user ids have blanks around them" in remarks(table([f"日本{blank}", "日本"])), ascii(blank)
+        assert "1 of 2 user ids have blanks around them" in remarks(table([f"日本{blank}", "日本"])), ascii(
+            blank
+        )

@@ -120,7 +120,9 @@ def test_zeros_beside_1_to_10_are_told_and_kept(tmp_path: Path) -> None:
 
 
 def test_what_is_left_out_is_as_if_it_were_not_in_the_file(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"user": list("aabbcc"), "item": [1, 2, 1, 3, 4, 4], "rating": [5, 99, 3, 4, 99, 99]})
+    frame = pd.DataFrame(
+        {"user": list("aabbcc"), "item": [1, 2, 1, 3, 4, 4], "rating": [5, 99, 3, 4, 99, 99]}
+    )
     found = read_ratings(frame, missing=99, duplicates="error")  # c rated 4 twice, with the marker
     apart = read_ratings(frame[frame.rating != 99])
     assert found.user_vocabulary == apart.user_vocabulary

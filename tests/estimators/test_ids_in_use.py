@@ -130,7 +130,9 @@ def test_similar_takes_numbers_of_any_kind() -> None:
     model = EASE().fit(read_ratings(rows()))
     expected = model.similar(2, 3).items.tolist()
     assert model.similar(np.float64(2), 3).items.tolist() == expected
-    assert model.similar(Decimal(2), 3, candidates=[float(item) for item in range(6)]).items.tolist() == expected
+    assert (
+        model.similar(Decimal(2), 3, candidates=[float(item) for item in range(6)]).items.tolist() == expected
+    )
 
 
 def test_arrays_are_read_by_the_same_rules_as_frames() -> None:
