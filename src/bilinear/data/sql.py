@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from bilinear.data.collect import collect
 from bilinear.data.columns import PAIRS, RATINGS, Column, Role, find_columns, recognised
+from bilinear.data.database import stoppable
 from bilinear.data.interactions import Duplicates, Interactions, check_duplicates
 from bilinear.data.sources import Given
 from bilinear.data.tables import BATCH, Batch
@@ -145,8 +146,9 @@ def _connected(connection: Any) -> Iterator[Any]:
         path = Path(unquote(rest[1:]))
         if not path.is_file():  # SQLite would make an empty database
             raise DataError(f"{path}: there is no such database file (an absolute path needs sqlite:////)")
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            yield database
+        file = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        with closing(file), stoppable(file):
+            yield file
     elif scheme in ("postgresql", "postgres"):
         with extra("postgres"):
             import psycopg
