@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from bilinear.estimators.storage import load
+from bilinear.persistence.models import load
 
 from bilinear.data.interactions import Interactions
 from bilinear.data.readers import read_any, read_interactions, read_ratings

@@ -6,7 +6,7 @@ from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import pytest
-from bilinear.estimators.storage import load
+from bilinear.persistence.models import load
 
 from bilinear.data.interactions import Interactions
 from bilinear.data.outliers import OutlierWarning

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"}
 INTEGERS |= {f"U{name}" for name in INTEGERS}
 DECIMALS = ("FLOAT", "DOUBLE", "DECIMAL")
+_open: list[Any] = []
+"""Connections of ours whose queries Ctrl-C ends."""
 
 
 @contextmanager
@@ -50,14 +52,46 @@ def connected(
             f"memory_limit={memory_limit!r} is no amount of memory such as '2GB' or '500MB' ({error})"
         ) from None
     try:
-        connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
-        yield connection
+        with stoppable(connection):
+            connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
+            yield connection
     except duckdb.OutOfMemoryException as error:
         raise ParameterValueError(
             f"memory_limit={memory_limit!r} is too little to read this file; raise it ({first_line(error)})"
         ) from None
     finally:
         connection.close()
+
+
+@contextmanager
+def stoppable(connection: Any) -> Iterator[None]:
+    """Ctrl-C during a query of the block is a KeyboardInterrupt, as anywhere else.
+
+    DuckDB makes another error of it, some only once the query is done; see `end_queries`.
+    """
+    _open.append(connection)
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not _is_interruption(cause):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            raise
+        raise KeyboardInterrupt from error
+    finally:
+        _open[:] = [other for other in _open if other is not connection]
+
+
+def _is_interruption(error: BaseException) -> bool:
+    """By DuckDB's class, or the words of its client and of SQLite's."""
+    return type(error).__name__ == "InterruptException" or str(error) in ("Query interrupted", "interrupted")
+
+
+def end_queries() -> None:
+    """Ends the queries under way: for a thread that learns of Ctrl-C while the main one waits for them."""
+    for connection in tuple(_open):
+        connection.interrupt()
 
 
 @dataclass(frozen=True)
