@@ -67,6 +67,8 @@ PUBLISHED = (
     ("Graph filter in closed form (GF-CF)", 0.1849, 0.1518),
     ("UltraGCN", 0.1862, 0.1580),
     ("SimpleX", 0.1872, 0.1557),
+    ("NESCL", 0.1917, 0.1617),
+    ("BSPM-EM", 0.1920, 0.1597),
 )
 
 

@@ -1,7 +1,7 @@
 """What the lab costs: a proved optimum on real ratings, a certificate on millions, a report.
 
 Optimum: `bilinear lab certify` and `bilinear lab verify` on ml-latest-small, each a process of its
-own. Certificate: objective, loss slopes, one spectral norm and the lower bound at a random point with
+own. Certificate: objective, loss gradient, one spectral norm and the lower bound at a random point with
 64 factors, on synthetic ratings; memory is what the process held at its peak beyond what it held with
 the ratings alone. Report: `bilinear lab` with its defaults on a model of `bilinear train`.
 """
@@ -26,7 +26,7 @@ import json, sys, time
 import numpy as np
 from bilinear import Identity, Interactions, SquaredError
 from bilinear.data.vocabulary import Vocabulary
-from bilinear.lab.certificate import certificate_of
+from bilinear.lab import certificate_of
 from bilinear.model.parameters import Parameters
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2

@@ -39,8 +39,7 @@ def public_names(package: str) -> list[str]:
         package: "lab", or the package of `bilinear` that the objects are defined in.
     """
     if package == "lab":
-        names = [name for name in vars(lab) if not name.startswith("_")]
-        return [f"bilinear.lab.{name}" for name in names if not inspect.ismodule(getattr(lab, name))]
+        return [f"bilinear.lab.{name}" for name in lab.public_names()]
     homes = bilinear._HOME_OF.items()
     return [f"bilinear.{name}" for name, home in homes if home.split(".")[1:2] == [package]]
 

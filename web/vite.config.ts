@@ -12,7 +12,12 @@ export default defineConfig({
     cssCodeSplit: false,
     reportCompressedSize: true,
     rollupOptions: {
-      output: { entryFileNames: "page.js", chunkFileNames: "[name].js", assetFileNames: "page[extname]" },
+      output: {
+        postBanner: "/*! bundles Preact (MIT): /licenses */",
+        entryFileNames: "page.js",
+        chunkFileNames: "[name].js",
+        assetFileNames: "page[extname]",
+      },
     },
   },
   server: { proxy: { "/v1": "http://127.0.0.1:8000", "/docs": "http://127.0.0.1:8000" } },

@@ -13,16 +13,25 @@ import bilinear
 from bilinear.data.interactions import Interactions
 from bilinear.errors import DivergenceError
 from bilinear.estimators.matrix_factorization import MatrixFactorization
-from bilinear.lab.certificate import certificate, certificate_of
-from bilinear.lab.certify import Certified, certify
-from bilinear.lab.convexity import convexity
-from bilinear.lab.curvature import relative_gradient
-from bilinear.lab.generalisation import Curve, l2_curve, permuted_control, rmse
-from bilinear.lab.linearity import linearity
-from bilinear.lab.problem import Problem
-from bilinear.lab.proof import save_proof, verify
-from bilinear.lab.seeds import compare_seeds, run_seeds
-from bilinear.lab.stationarity import where_did_it_end
+from bilinear.lab import (
+    Certified,
+    PenaltyCurve,
+    Problem,
+    certificate_at,
+    certificate_of,
+    certify,
+    compare_seeds,
+    diagnose_endpoint,
+    l2_curve,
+    measure_convexity,
+    measure_linearity,
+    permuted_control,
+    relative_gradient,
+    run_seeds,
+    save_proof,
+    verify,
+)
+from bilinear.lab.numerics.summaries import rmse
 from bilinear.model.link import Identity
 from bilinear.model.parameters import Parameters
 from bilinear.model.scoring import score_rows
@@ -106,7 +115,7 @@ def measure(ratings: Interactions, *, n_factors: int = 64, epochs: tuple[int, ..
 def _linearity(train: Interactions) -> Values:
     """On "It is a linear model": the course's own model, and its biases alone."""
     course = bilinear.fastai_recipe(rng=0).set_params(validation_fraction=0).fit(train)
-    found = linearity(course.parameters_, course.link_, train)
+    found = measure_linearity(course.parameters_, course.link_, train)
     return {
         "one_hot_rows": found.n_rows,
         "one_hot_different": found.n_different_bits,
@@ -128,7 +137,7 @@ def _product() -> Values:
 def _convexity(objective: Objective, model: MatrixFactorization) -> Values:
     """On "The loss is not convex": a witness, chords, and the two halves."""
     problem = Problem.of(objective, model.parameters_.global_mean)
-    found = convexity(problem, problem.pack(model.parameters_))
+    found = measure_convexity(problem, problem.pack(model.parameters_))
     return {
         "loss": found.loss,
         "loss_flipped": found.loss_flipped,
@@ -146,7 +155,7 @@ def _saddle(objective: Objective) -> Values:
     table = objective.interactions
     fitted = solve_biases(table, objective.penalty)
     zero = [np.zeros((n, 8)) for n in table.shape]
-    found = where_did_it_end(
+    found = diagnose_endpoint(
         Parameters(fitted.global_mean, fitted.user_biases, fitted.item_biases, *zero), objective
     )
     assert found.escape is not None
@@ -171,8 +180,8 @@ def _few_factors() -> Values:
         out |= {
             f"{name}_losses": losses.tolist(),
             f"{name}_counts": counts.tolist(),
-            f"{name}_certified": certificate(problem, best).certified,
-            f"{name}_gain": certificate(problem, best).gain,
+            f"{name}_certified": certificate_at(problem, best).certified,
+            f"{name}_gain": certificate_at(problem, best).gain,
         }
     return out
 
@@ -221,9 +230,9 @@ def _no_certificate(train: Interactions) -> Values:
     course = bilinear.fastai_recipe(rng=0).set_params(validation_fraction=0).fit(train)
     objective = Objective(course.loss_, course.link_, L2(0.1, 0.1, 0.0), train)
     problem = Problem.of(objective, course.parameters_.global_mean)
-    bends = convexity(problem, problem.pack(course.parameters_))
+    shape = measure_convexity(problem, problem.pack(course.parameters_))
     found = certificate_of(objective, course.parameters_)
-    return {"course_refusal": found.refusal, "course_band": bends.share_in_band}
+    return {"course_refusal": found.refusal, "course_band": shape.share_in_band}
 
 
 def _runs(
@@ -237,7 +246,7 @@ def _runs(
             model = _trained(objective.interactions, objective.penalty, n_factors, schedule, n_epochs)
             problem = Problem.of(objective, model.parameters_.global_mean)
             at = problem.pack(model.parameters_)
-            found = certificate(problem, at)
+            found = certificate_at(problem, at)
             rows.append(
                 {
                     "schedule": name,
@@ -328,11 +337,11 @@ def _no_end() -> Values:
     """A loss without any minimum: three ratings, one factor, no penalty."""
     problem = _small([[np.nan, 1], [1, 0]], 0.0)
     start = problem.unpack(np.random.default_rng(0).standard_normal(problem.size(1)))
-    found = where_did_it_end(start, problem)
+    found = diagnose_endpoint(start, problem)
     return {"run_verdict": found.verdict, "run_norms": found.norms, "run_losses": found.losses}
 
 
-def _held_out(curve: Curve) -> Values:
+def _held_out(curve: PenaltyCurve) -> Values:
     """The optimum of the training loss and the best model, over the penalty."""
     best = curve.best
     return {

@@ -6,10 +6,11 @@ import errno
 import os
 import re
 import secrets
+import shutil
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -69,6 +70,29 @@ def publish(file: BinaryIO, path: Path) -> None:
     sync_folder(path.parent)
 
 
+def link_or_copy(source: Path, path: Path) -> None:
+    """Gives a file on disk the name `path` as well, or a copy of it where the system has no hard links.
+
+    An older file of the name is replaced. Both names may lead to one file: replace it, never write into it.
+    """
+    source = Path(os.path.realpath(source))
+    temporary = path.parent / f".{secrets.token_hex(8)}.bilinear-tmp"
+    try:
+        with source.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.hardlink_to(source)
+    except OSError:  # not allowed, not there (also on Windows), or too many names
+        with source.open("rb") as original, temporary_file(path) as file:
+            shutil.copyfileobj(original, file, 1 << 20)
+            publish(file, path)
+        return
+    try:
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # a rename onto the same file does nothing
+    sync_folder(path.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Makes names given in `folder` survive a power cut, where the system can."""
     if sys.platform == "win32":
@@ -108,6 +132,38 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child may share the descriptor
     finally:
         os.close(descriptor)
+
+
+def hold(folder: Path) -> int | None:
+    """Holds a folder against other processes and callers, without waiting.
+
+    It is held until `release`, or the end of this process, however that comes. `locked` waits for it, so
+    a folder is used for one of the two. Where the system has no locks (see `locked`), nothing is held.
+
+    Returns: what `release` takes, or None: somebody else holds the folder.
+    Raises: OSError: the folder is not there or cannot be opened.
+    """
+    if sys.platform == "win32":
+        return -1
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            os.close(descriptor)
+            raise
+    return descriptor
+
+
+def release(held: int) -> None:
+    """Ends what `hold` began."""
+    if sys.platform != "win32":
+        with suppress(OSError):  # where there are no locks, and nothing is held
+            fcntl.flock(held, fcntl.LOCK_UN)  # a forked child may share the descriptor
+        os.close(held)
 
 
 def is_regular(path: Path) -> bool:

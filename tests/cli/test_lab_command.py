@@ -166,30 +166,30 @@ def test_verify_says_no_to_other_ratings(
 def test_verify_wants_a_proof(run: Run, certified: Path, ratings_file: Path) -> None:
     ran = run("lab", "verify", certified / "best", ratings_file)
     assert ran.code == 2
-    assert "is a model, not a proof" in ran.err
+    assert "expected a proof, got a model" in ran.err
 
 
 def test_race_on_the_command_line(run: Run, ratings_file: Path, tmp_path: Path) -> None:
     page = tmp_path / "race.html"
-    racers = ("--racer", "sgd", "--racer", "adam+one-cycle")
+    methods = ("--method", "sgd", "--method", "adam+one-cycle")
     small = ("--seeds", 2, "--n-epochs", 2, "--n-factors", 2)
-    ran = run("lab", "race", ratings_file, *racers, *small, "--l2", 1, "--l2-biases", 1, "--html", page)
+    ran = run("lab", "race", ratings_file, *methods, *small, "--l2", 1, "--l2-biases", 1, "--html", page)
     assert ran.code == 0, ran.err
     assert "adam+one-cycle" in ran.out
     assert "tuning its rate" in ran.err
     assert page.is_file()
-    as_json = run("lab", "race", ratings_file, *racers, *small, "--json", *FAST)
-    assert len(json.loads(as_json.out)["runners"]) == 2
+    as_json = run("lab", "race", ratings_file, *methods, *small, "--json", *FAST)
+    assert len(json.loads(as_json.out)["methods"]) == 2
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("MODEL", "RATINGS", "--html", "page.txt"), "end it in .html"),
-        (("MODEL", "RATINGS", "--seeds", "1"), "n_seeds=1"),
+        (("MODEL", "RATINGS", "--html", "page.txt"), "ends in .html"),
+        (("MODEL", "RATINGS", "--seeds", "1"), "n_seeds: expected 0, or 2 to 99"),
         (("MODEL", "nothing.csv"), "nothing.csv"),
         (("nothing", "RATINGS"), "nothing"),
-        (("race", "RATINGS", "--racer", "sgdd", "--racer", "adam"), "no optimiser"),
+        (("race", "RATINGS", "--method", "sgdd", "--method", "adam"), "expected an optimiser"),
         (("race", "RATINGS", "--tune", "test"), "objective or validation"),
         (("certify", "RATINGS", "--out", "x", "--loss", "absolute"), "squared or cross-entropy"),
         (("certify", "RATINGS", "--out", "x", "--l2", "much"), "--l2 much"),

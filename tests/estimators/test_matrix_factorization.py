@@ -41,7 +41,7 @@ def inner_parts(model, table=TRAIN):
 def test_the_chosen_values_are_those_of_the_table_and_of_the_model():
     model = fitted("factors")
     table = model.search_
-    assert {trial.stage for trial in table.trials} == {"biases", "l2", "full run"}
+    assert {trial.stage for trial in table.trials} == {"mean", "biases", "l2", "full run"}
     (kept,) = (trial for trial in table.trials if trial.kept and trial.stage == "full run")
     assert (table.n_factors, table.l2, table.l2_biases) == (kept.n_factors, kept.l2, kept.l2_biases)
     assert model.parameters_.n_factors == table.n_factors
@@ -268,7 +268,7 @@ def test_progress_hears_every_epoch_of_every_stage():
     heard = Recorder()
     model = MatrixFactorization(solver=QUICK, rng=0).fit(TRAIN, progress=heard)
     stages = [name for name, _ in heard.of("stage")]
-    trials = [trial for trial in model.search_.trials if trial.stage != "biases"]
+    trials = [trial for trial in model.search_.trials if trial.stage not in ("mean", "biases")]
     assert stages[:-1] == [f"search {trial.stage}, {trial.n_factors} factors" for trial in trials]
     assert stages[-1] == f"on all ratings, {model.parameters_.n_factors} factors"
     assert len(heard.of("epoch")) == len(heard.of("advance"))  # one block an epoch

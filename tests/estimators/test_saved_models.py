@@ -20,9 +20,12 @@ from problems import planted_table, same_bits
 from bilinear.data.interactions import Interactions
 from bilinear.data.packed_text import PackedText
 from bilinear.errors import ModelFileError, ParameterValueError
+from bilinear.estimators.blend import Blend
 from bilinear.estimators.matrix_factorization import MatrixFactorization
+from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.storage import load
 from bilinear.model.artifact import read_artifact, write_artifact
+from bilinear.training.schedules import Cosine
 from bilinear.training.sgd import SGD
 
 
@@ -126,6 +129,34 @@ def test_arguments_of_numpy_come_back_as_numbers(tmp_path):
 def test_a_part_of_somebody_else_cannot_be_saved_and_leaves_nothing(tmp_path):
     model = MatrixFactorization(**FIXED | {"solver": SGD(n_epochs=2, schedule=lambda _: 1.0)}).fit(TRAIN)
     with pytest.raises(ParameterValueError, match="cannot be saved; use one of bilinear's own"):
+        model.save(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+class MatrixFactorizationOfMine(MatrixFactorization):
+    pass
+
+
+class _Namesake(Cosine):
+    pass
+
+
+_Namesake.__name__ = _Namesake.__qualname__ = "Cosine"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: MatrixFactorizationOfMine(**FIXED),
+        lambda: type("MatrixFactorization", (MatrixFactorization,), {})(**FIXED),
+        lambda: MatrixFactorization(**FIXED | {"solver": SGD(n_epochs=2, schedule=_Namesake())}),
+        lambda: Blend((Popularity(), type("Popularity", (Popularity,), {})()), (1.0, 1.0)),
+    ],
+    ids=["a subclass", "a namesake of a model", "a namesake of a part", "a namesake inside a model"],
+)
+def test_what_load_could_not_bring_back_is_refused_and_leaves_nothing(make, tmp_path):
+    model = make().fit(TRAIN)
+    with pytest.raises(ParameterValueError, match=r"cannot be saved, because load\(\) builds"):
         model.save(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 

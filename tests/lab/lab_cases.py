@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.data.interactions import Interactions
-from bilinear.lab.problem import Problem
+from bilinear.lab import Problem
 from bilinear.model.link import Identity, Link, Sigmoid
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import CrossEntropy, Loss, SquaredError

@@ -7,10 +7,10 @@ import pytest
 from lab_cases import HIDDEN, SETTINGS, plain, random_objective, random_parameters, table_of
 from numpy.typing import NDArray
 
-from bilinear.lab import spectral
-from bilinear.lab.certificate import add_factor, certificate, certificate_of, floor, lower_bound
-from bilinear.lab.problem import Problem
-from bilinear.lab.spectral import spectral_norm_by_gram, top_singular
+from bilinear.lab import Problem, add_factor, certificate_at, certificate_of, lower_bound
+from bilinear.lab.numerics import spectral
+from bilinear.lab.numerics.spectral import spectral_norm_by_gram, top_singular
+from bilinear.lab.proofs.certificate import floor
 from bilinear.model.link import Identity
 from bilinear.objective.losses import SquaredError
 from bilinear.objective.objective import Objective
@@ -31,7 +31,7 @@ def convex_twin(problem: Problem, n_steps: int = 20_000) -> tuple[float, NDArray
     """
     m, n = problem.n_users, problem.n_items
     s, t = problem.user_scales, problem.item_scales
-    curvature = problem.bends(problem.scores(problem.zeros(0))).max()
+    curvature = problem.loss_curvature(problem.scores(problem.zeros(0))).max()
     curvature = max(curvature, problem.weights.max() if isinstance(problem.link, Identity) else 0)
     length = curvature * ((1 / s.min() / t.min()) ** 2 + n / s.min() ** 2 + m / t.min() ** 2 + m * n)
     length += problem.l2_biases
@@ -58,7 +58,7 @@ def convex_twin(problem: Problem, n_steps: int = 20_000) -> tuple[float, NDArray
         x, b, c, mean = (
             new + (t_old - 1) / t_new * (new - before) for new, before in zip(here, old, strict=True)
         )
-        slopes = problem.slopes(scores(x, b, c, mean))
+        slopes = problem.loss_gradient(scores(x, b, c, mean))
         g = problem.matrix(slopes).toarray()
         row, column = problem.row_sums(slopes)
         p, sizes, q = np.linalg.svd(x - step * g, full_matrices=False)
@@ -72,7 +72,7 @@ def convex_twin(problem: Problem, n_steps: int = 20_000) -> tuple[float, NDArray
         if now > best:  # restart the momentum
             t_old, old = 1.0, here
         best = min(best, now)
-    return best, problem.slopes(scores(*here))
+    return best, problem.loss_gradient(scores(*here))
 
 
 @pytest.mark.parametrize("lanczos", [False, True])
@@ -118,7 +118,7 @@ def test_full_matrix_gap_closes_at_the_shrunken_singular_values(rng: np.random.G
     problem = plain(matrix, 0.7)
     kept = np.sqrt(np.maximum(sizes - 0.7, 0))
     at = problem.join(None, None, None, p * kept, qt.T * kept)
-    found = certificate(problem, at)
+    found = certificate_at(problem, at)
     assert found.ratio == pytest.approx(1, abs=1e-6)
     assert found.certified
     assert found.loss == pytest.approx(sum(0.7 * s - 0.245 if s > 0.7 else s**2 / 2 for s in sizes), rel=1e-6)
@@ -151,7 +151,7 @@ def test_lower_bound_is_below_and_reaches_the_convex_optimum(
     optimum, slopes = convex_twin(problem, 1200)
     for k in (1, 4):
         at = 0.5 * rng.standard_normal(problem.size(k))
-        found = certificate(problem, at)
+        found = certificate_at(problem, at)
         assert found.lower_bound <= optimum * (1 + 1e-9)
         assert found.loss >= optimum - 1e-9
         assert found.gap >= found.loss - optimum - 1e-9
@@ -168,7 +168,7 @@ def test_unpenalised_biases_need_zero_sums_and_get_them(name: str, rng: np.rando
     problem = Problem.of(objective, 0.3)
     optimum, slopes = convex_twin(problem, 4000)
     at = 0.5 * rng.standard_normal(problem.size(2))
-    found = certificate(problem, at)
+    found = certificate_at(problem, at)
     assert floor(problem) < found.lower_bound <= optimum * (1 + 1e-9)
     norm = top_singular(problem.matrix(slopes)).norm
     assert lower_bound(problem, slopes, spectral_norm=norm) == pytest.approx(optimum, rel=1e-3)
@@ -179,8 +179,8 @@ def test_gap_formula_of_the_plain_problem(rng: np.random.Generator) -> None:
     matrix = np.where(rng.random((9, 7)) < 0.6, rng.standard_normal((9, 7)), HIDDEN)
     problem = plain(matrix, 0.9)
     at = 0.4 * rng.standard_normal(problem.size(3))
-    found = certificate(problem, at)
-    slopes = problem.slopes(problem.scores(at))
+    found = certificate_at(problem, at)
+    slopes = problem.loss_gradient(problem.scores(at))
     s = min(1.0, 0.9 / found.spectral_norm)
     stated = found.loss + s**2 * (slopes @ slopes) / 2 + s * (slopes @ problem.ratings)
     assert found.gap <= stated * (1 + 1e-6)
@@ -208,7 +208,7 @@ def test_ratio_under_each_normalisation(rng: np.random.Generator) -> None:
             Objective(SquaredError(), Identity(-9, 9), l2, table), 0.0, has_biases=False, **options
         )
         s, t = problem.user_scales, problem.item_scales
-        return certificate(problem, problem.join(None, None, None, u * s[:, None], v * t[:, None])).ratio
+        return certificate_at(problem, problem.join(None, None, None, u * s[:, None], v * t[:, None])).ratio
 
     norm = np.linalg.norm(residual, 2)
     assert ratio(L2(0.8, 0, 0)) == pytest.approx(norm / 0.8)
@@ -225,7 +225,7 @@ def test_one_more_factor_gains_what_is_announced(name: str, rng: np.random.Gener
     objective = random_objective(name, rng, L2(0.2, 0.2, 0.5))
     problem = Problem.of(objective, 0.3)
     at = 0.3 * rng.standard_normal(problem.size(2))
-    found = certificate(problem, at)
+    found = certificate_at(problem, at)
     assert found.gain > 0
     more = add_factor(problem, at, found)
     assert problem.n_factors(more) == 3
@@ -242,9 +242,9 @@ def test_above_the_largest_useful_l2_the_origin_is_certified(rng: np.random.Gene
     matrix = np.where(rng.random((9, 7)) < 0.6, rng.standard_normal((9, 7)), HIDDEN)
     most = np.linalg.norm(np.nan_to_num(matrix), 2)
     above, below = plain(matrix, 1.001 * most), plain(matrix, 0.9 * most)
-    assert certificate(above, above.zeros(3)).certified
-    assert certificate(above, above.zeros(3)).gain == 0
-    assert not certificate(below, below.zeros(3)).certified
+    assert certificate_at(above, above.zeros(3)).certified
+    assert certificate_at(above, above.zeros(3)).gain == 0
+    assert not certificate_at(below, below.zeros(3)).certified
 
 
 def test_refusals_say_why_and_bound_trivially(rng: np.random.Generator) -> None:
@@ -265,7 +265,7 @@ def test_refusals_say_why_and_bound_trivially(rng: np.random.Generator) -> None:
 
 def test_an_exact_fit_without_l2_needs_no_certificate() -> None:
     problem = plain([[1.0, 2.0], [2.0, 4.0]], 0.0)
-    found = certificate(
+    found = certificate_at(
         problem, problem.join(None, None, None, np.array([[1.0], [2]]), np.array([[1.0], [2]]))
     )
     assert found.refusal

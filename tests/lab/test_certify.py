@@ -13,9 +13,7 @@ from test_certificate import convex_twin
 
 from bilinear.data.interactions import Interactions
 from bilinear.errors import ModelFileError, ParameterValueError
-from bilinear.lab.certify import Certified, Round, certify
-from bilinear.lab.problem import Problem
-from bilinear.lab.proof import load_proof, save_proof, verify
+from bilinear.lab import Certified, Problem, Round, certify, load_proof, save_proof, verify
 from bilinear.model.artifact import write_artifact
 from bilinear.model.link import Identity, Sigmoid
 from bilinear.model.parameters import Parameters
@@ -76,7 +74,7 @@ def test_rounds_tell_of_the_growth(certified: Certified) -> None:
 
 def test_an_end_to_the_growth_is_honest(table: Interactions, certified: Certified) -> None:
     heard: list[Round] = []
-    short = certify(table, penalty=L2(1.0, 0.5, 0.5), max_factors=2, report=heard.append)
+    short = certify(table, penalty=L2(1.0, 0.5, 0.5), max_factors=2, on_round=heard.append)
     assert not short.optimal
     assert short.rank <= 2
     assert short.certificate.gain > 0
@@ -170,10 +168,10 @@ def test_a_false_proof_does_not_hold(what: str, certified: Certified, table: Int
 
 def test_other_folders_are_no_proofs(certified: Certified, tmp_path: Path) -> None:
     write_artifact(tmp_path / "model", {"estimator": "BiasModel"}, {})
-    with pytest.raises(ModelFileError, match="is a model, not a proof"):
+    with pytest.raises(ModelFileError, match="expected a proof, got a model"):
         load_proof(tmp_path / "model")
     write_artifact(tmp_path / "model", {"kind": "bilinear-proof"}, {})
-    with pytest.raises(ModelFileError, match="are no proof"):
+    with pytest.raises(ModelFileError, match=r"expected model\.json and tensors of a proof"):
         load_proof(tmp_path / "model")
     with pytest.raises(ModelFileError, match="no such folder"):
         load_proof(tmp_path / "nothing")

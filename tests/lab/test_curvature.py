@@ -15,15 +15,16 @@ from lab_cases import (
 )
 
 from bilinear.errors import ParameterValueError
-from bilinear.lab.curvature import (
+from bilinear.lab import (
+    Hessian,
+    Problem,
+    Symmetries,
     balanced,
+    hessian_vector_product,
     imbalance,
     relative_gradient,
     smallest_curvature,
 )
-from bilinear.lab.hessian import Hessian, hessian_vector_product
-from bilinear.lab.problem import Problem
-from bilinear.lab.symmetries import Symmetries
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import second_derivative
 from bilinear.objective.objective import Objective
@@ -214,7 +215,7 @@ def test_curvature_is_at_least_l2_minus_spectral_norm_for_convex_losses(
     at = problem.pack(random_parameters(problem.shape, 3, rng))
     hessian = Hessian(problem, at)
     dense = np.array([hessian.times(axis) for axis in np.eye(len(at))])
-    norm = np.linalg.norm(problem.matrix(hessian.slopes).toarray(), 2)
+    norm = np.linalg.norm(problem.matrix(hessian.loss_gradient).toarray(), 2)
     assert np.linalg.eigvalsh(dense)[0] >= min(problem.l2 - norm, problem.l2_biases) - 1e-12
 
 

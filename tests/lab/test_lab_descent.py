@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 from lab_cases import HIDDEN, SETTINGS, plain, random_objective
 
-from bilinear.kernels.second_order import bend_pairs, pair_products, spread_pairs
-from bilinear.lab import halves
-from bilinear.lab.blocks import Blocks
-from bilinear.lab.curvature import relative_gradient, smallest_curvature
-from bilinear.lab.descend import descend
-from bilinear.lab.hessian import Hessian
-from bilinear.lab.polish import newton, polish
-from bilinear.lab.problem import Problem
+from bilinear.kernels.second_order import gradient_pairs, hessian_product_pairs, pair_products
+from bilinear.lab import Hessian, Problem, polish, relative_gradient, smallest_curvature
+from bilinear.lab.numerics import two_threads
+from bilinear.lab.numerics.polish import newton
+from bilinear.lab.numerics.row_blocks import RowBlocks
+from bilinear.lab.numerics.trust_region import trust_region_newton
 from bilinear.objective.penalties import L2
 
 
@@ -31,13 +29,13 @@ def test_pair_kernels_agree_with_their_numpy_twins(rng: np.random.Generator) -> 
     pair_products(users, items, u, v, scales, out)
     np.testing.assert_allclose(out, scales * (u[users] * v[items]).sum(1), rtol=1e-12)
     out_u, out_v = np.zeros((m, k)), np.zeros((n, k))
-    spread_pairs(users, items, slopes, u, v, out_u, out_v)
+    gradient_pairs(users, items, slopes, u, v, out_u, out_v)
     dense = np.zeros((m, n))
     np.add.at(dense, (users, items), slopes)
     np.testing.assert_allclose(out_u, dense @ v, atol=1e-12)
     np.testing.assert_allclose(out_v, dense.T @ u, atol=1e-12)
     found, out_u, out_v = dz.copy(), np.zeros((m, k)), np.zeros((n, k))
-    bend_pairs(users, items, scales, bends, slopes, u, v, du, dv, found, out_u, out_v)
+    hessian_product_pairs(users, items, scales, bends, slopes, u, v, du, dv, found, out_u, out_v)
     change = dz + scales * ((du[users] * v[items]).sum(1) + (u[users] * dv[items]).sum(1))
     np.testing.assert_allclose(found, bends * change, rtol=1e-12)
     outer, inner = np.zeros((m, n)), np.zeros((m, n))
@@ -61,9 +59,9 @@ def test_blocks_invert_each_row_of_the_gauss_newton_matrix(
     ridge = np.full(len(at), problem.l2)
     for biases in parts[1:3]:
         ridge[biases.astype(int)] = problem.l2_biases
-    matrix = jacobian @ np.diag(hessian.bends) @ jacobian.T + np.diag(ridge)
+    matrix = jacobian @ np.diag(hessian.loss_curvature) @ jacobian.T + np.diag(ridge)
     direction = rng.standard_normal(len(at))
-    found = Blocks.of(hessian).solve(direction)
+    found = RowBlocks.of(hessian).solve(direction)
     for biases, factors in zip(parts[1:3], parts[3:], strict=True):
         for row in range(len(factors)):
             own = [*factors[row].astype(int), *([int(biases[row])] if has_biases else [])]
@@ -85,9 +83,9 @@ def test_two_threads_give_what_one_gives(rng: np.random.Generator, monkeypatch: 
     at, direction = rng.standard_normal((2, problem.size(4)))
     found = []
     for worth_it in (1e18, 0):
-        monkeypatch.setattr(halves, "_WORTH_IT", worth_it)
+        monkeypatch.setattr(two_threads, "_WORTH_IT", worth_it)
         hessian = Hessian(problem, at)
-        found.append((hessian.times(direction), Blocks.of(hessian).solve(direction)))
+        found.append((hessian.times(direction), RowBlocks.of(hessian).solve(direction)))
     for one, two in zip(*found, strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-12, atol=1e-12)
 
@@ -111,7 +109,7 @@ def test_descent_leaves_a_saddle_that_it_starts_beside(rng: np.random.Generator)
     problem = plain(np.diag([5.0, 3.0, 2.0, 1.0]), 0.5)
     start = 1e-6 * rng.standard_normal(problem.size(1))
     assert relative_gradient(problem, start) > 0
-    found = descend(problem, start, tolerance=1e-9, max_products=10_000)
+    found = trust_region_newton(problem, start, tolerance=1e-9, max_products=10_000)
     assert found.value == pytest.approx(9.375, abs=1e-6)
 
 
@@ -141,6 +139,6 @@ def test_polishing_a_stationary_point_moves_nothing() -> None:
 def test_descent_stops_at_its_budget(rng: np.random.Generator) -> None:
     problem = Problem.of(random_objective("squared", rng, n_users=25, n_items=18), 0.3)
     start = rng.standard_normal(problem.size(4))
-    found = descend(problem, start, tolerance=0.0, max_products=7)
+    found = trust_region_newton(problem, start, tolerance=0.0, max_products=7)
     assert found.n_products == 7
     assert found.value < problem.value(start)

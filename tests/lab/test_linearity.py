@@ -9,9 +9,18 @@ import pytest
 from lab_cases import SETTINGS, random_objective, random_parameters, random_table
 
 from bilinear.errors import ParameterValueError
-from bilinear.lab.convexity import band_share, convex_band, convexity, factor_slice, plane
-from bilinear.lab.linearity import interaction_share, linearity, one_hot_differences, table_share
-from bilinear.lab.problem import Problem
+from bilinear.lab import (
+    Problem,
+    convex_band,
+    factor_slice,
+    interaction_share,
+    measure_convexity,
+    measure_linearity,
+    one_hot_differences,
+    plane_slice,
+    table_share,
+)
+from bilinear.lab.convexity import convex_share_of_scores
 from bilinear.model.link import Identity, Sigmoid
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import second_derivative
@@ -35,7 +44,7 @@ def dense_scores(parameters: Parameters) -> np.ndarray:
 def test_a_model_with_factors_is_bilinear_and_not_linear(rng: np.random.Generator) -> None:
     table = random_table(rng, 30, 20)
     parameters = random_parameters(table.shape, 4, rng).astype(np.float32)
-    found = linearity(parameters, Identity(0.5, 5.0), table)
+    found = measure_linearity(parameters, Identity(0.5, 5.0), table)
     assert found.same_as_one_hot
     assert found.n_rows == table.n_ratings
     assert found.bilinear
@@ -51,7 +60,7 @@ def test_a_model_with_factors_is_bilinear_and_not_linear(rng: np.random.Generato
 def test_a_bias_model_is_linear_until_the_sigmoid(rng: np.random.Generator) -> None:
     table = random_table(rng, 30, 20)
     parameters = random_parameters(table.shape, 0, rng, size=1.0)
-    found = linearity(parameters, Sigmoid(0.0, 5.5), table)
+    found = measure_linearity(parameters, Sigmoid(0.0, 5.5), table)
     assert found.linear
     assert found.share_before_link == 0
     assert found.jointly_linear < 1e-12
@@ -83,8 +92,8 @@ def test_interaction_share_is_that_of_the_dense_table(rng: np.random.Generator) 
 
 def test_no_ratings_to_look_at_is_an_error(rng: np.random.Generator) -> None:
     table = random_table(rng)
-    with pytest.raises(ParameterValueError, match="no ratings"):
-        linearity(Parameters.zeros(table.shape, 1), Identity(0, 1), table.take(np.arange(0)))
+    with pytest.raises(ParameterValueError, match="expected at least one interaction"):
+        measure_linearity(Parameters.zeros(table.shape, 1), Identity(0, 1), table.take(np.arange(0)))
 
 
 @pytest.mark.parametrize(
@@ -99,7 +108,7 @@ def test_convex_band_of_squared_error_after_a_sigmoid(fraction: float, low: floa
     shares = 1 / (1 + np.exp(-scores))
     convex = second_derivative(loss, scores, ratings, link) >= 0
     assert ((shares >= low) & (shares <= high) == convex).mean() > 0.999
-    assert band_share(loss, link, scores, ratings) == pytest.approx(convex.mean(), abs=1e-3)
+    assert convex_share_of_scores(loss, link, scores, ratings) == pytest.approx(convex.mean(), abs=1e-3)
 
 
 def test_a_single_bias_under_two_losses() -> None:
@@ -130,12 +139,12 @@ def test_a_single_bias_under_two_losses() -> None:
 def test_a_useful_model_is_its_own_witness_and_its_halves_are_convex(
     name: str, rng: np.random.Generator
 ) -> None:
-    from bilinear.lab.polish import polish
+    from bilinear.lab.numerics.polish import polish
 
     objective = random_objective(name, rng, L2(0.1, 0.1, 0.5), n_users=15, n_items=12)
     problem = Problem.of(objective, 0.3)
     at = polish(problem, rng.standard_normal(problem.size(3))).at
-    found = convexity(problem, at)
+    found = measure_convexity(problem, at)
     assert found.witnessed
     assert found.loss == pytest.approx(found.loss_flipped, rel=1e-12)
     assert found.loss_between > found.loss
@@ -149,7 +158,7 @@ def test_a_useful_model_is_its_own_witness_and_its_halves_are_convex(
 def test_half_problems_after_a_sigmoid_with_squares_are_not_convex(rng: np.random.Generator) -> None:
     objective = random_objective("sigmoid squared", rng, L2(0.01, 0.01, 0.0), n_users=15, n_items=12)
     problem = Problem.of(objective, 0.0)
-    found = convexity(problem, 3 * rng.standard_normal(problem.size(2)), n_chords=100)
+    found = measure_convexity(problem, 3 * rng.standard_normal(problem.size(2)), n_chords=100)
     assert found.share_in_band < 1
     assert found.n_half_above > 0
     assert not found.halves_convex
@@ -157,7 +166,7 @@ def test_half_problems_after_a_sigmoid_with_squares_are_not_convex(rng: np.rando
 
 def test_a_bias_only_model_is_no_witness(rng: np.random.Generator) -> None:
     problem = Problem.of(random_objective("squared", rng), 0.3)
-    found = convexity(problem, rng.standard_normal(problem.size(0)))
+    found = measure_convexity(problem, rng.standard_normal(problem.size(0)))
     assert not found.witnessed
     assert found.n_above == 0
     assert found.loss_between == found.loss
@@ -167,7 +176,7 @@ def test_slices_are_the_objective(rng: np.random.Generator) -> None:
     problem = Problem.of(random_objective("sigmoid squared", rng), 0.3, free_mean=True)
     origin, first, second = rng.standard_normal((3, problem.size(2)))
     a, b = np.linspace(-1, 1, 4), np.linspace(-2, 2, 5)
-    found = plane(problem, origin, first, second, a, b)
+    found = plane_slice(problem, origin, first, second, a, b)
     for i, x in enumerate(a):
         for j, y in enumerate(b):
             expected = problem.value(origin + x * first + y * second)

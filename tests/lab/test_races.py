@@ -15,9 +15,8 @@ from bilinear import lab
 from bilinear.data.interactions import Interactions
 from bilinear.data.splits import split_random
 from bilinear.errors import DataError, ParameterValueError
-from bilinear.lab.paired import holm, mean_interval, paired_differences
-from bilinear.lab.racers import racers
-from bilinear.lab.races import Race, race
+from bilinear.lab import Race, race, race_methods
+from bilinear.lab.races.paired_differences import holm, mean_interval, paired_differences
 from bilinear.model.link import Sigmoid
 from bilinear.objective.losses import SquaredError
 from bilinear.objective.penalties import L2
@@ -38,7 +37,7 @@ def table() -> Interactions:
 def found(table: Interactions) -> Race:
     return race(
         table,
-        racers("sgd", "adam+one-cycle", n_epochs=6, batch_size=16),
+        race_methods("sgd", "adam+one-cycle", n_epochs=6, batch_size=16),
         penalty=PENALTY,
         n_factors=4,
         n_epochs=6,
@@ -48,14 +47,14 @@ def found(table: Interactions) -> Race:
 def test_every_run_is_between_the_bound_and_the_untrained_model(found: Race) -> None:
     assert found.certified is not None
     assert found.certified <= 1e-6
-    for runner in found.runners:
-        assert len(runner.finishes) == 10
-        assert runner.n_diverged == 0
-        assert all(finish.loss > found.lower_bound for finish in runner.finishes)
-        assert all(0 < missing < 1 for missing in runner.missing)
-        first = runner.finishes[0]
+    for method in found.methods:
+        assert len(method.runs) == 10
+        assert method.n_diverged == 0
+        assert all(run.loss > found.lower_bound for run in method.runs)
+        assert all(0 < missing < 1 for missing in method.missing)
+        first = method.runs[0]
         expected = (first.loss - found.lower_bound) / (found.untrained - found.lower_bound)
-        assert runner.missing[0] == pytest.approx(expected)
+        assert method.missing[0] == pytest.approx(expected)
 
 
 def test_the_bound_is_the_certified_optimum_of_the_training_part(found: Race, table: Interactions) -> None:
@@ -67,13 +66,13 @@ def test_the_bound_is_the_certified_optimum_of_the_training_part(found: Race, ta
 
 
 def test_the_tuned_rate_is_better_than_both_neighbours(found: Race) -> None:
-    for runner in found.runners:
+    for method in found.methods:
         values = {
-            trial.learning_rate: np.inf if trial.value is None else trial.value for trial in runner.trials
+            trial.learning_rate: np.inf if trial.value is None else trial.value for trial in method.trials
         }
-        assert values[runner.learning_rate] == min(values.values())
-        assert values[runner.learning_rate] <= values[runner.learning_rate * 2]
-        assert values[runner.learning_rate] <= values[runner.learning_rate / 2]
+        assert values[method.learning_rate] == min(values.values())
+        assert values[method.learning_rate] <= values[method.learning_rate * 2]
+        assert values[method.learning_rate] <= values[method.learning_rate / 2]
 
 
 def test_tuning_finds_the_same_rate_from_afar(table: Interactions) -> None:
@@ -86,8 +85,8 @@ def test_tuning_finds_the_same_rate_from_afar(table: Interactions) -> None:
         n_epochs=3,
         n_seeds=2,
     )
-    assert both.runners[0].learning_rate == both.runners[1].learning_rate
-    assert both.runners[0].finishes == both.runners[1].finishes  # the same starts, orders and rate
+    assert both.methods[0].learning_rate == both.methods[1].learning_rate
+    assert both.methods[0].runs == both.methods[1].runs  # the same starts, orders and rate
     assert both.losses[0].mean == 0
     assert not both.losses[0].real
 
@@ -95,7 +94,7 @@ def test_tuning_finds_the_same_rate_from_afar(table: Interactions) -> None:
 def test_held_out_ratings_have_no_part_in_it(table: Interactions) -> None:
     """Other test ratings: the same rates, the same losses, other errors."""
     parts = split_random(table, 0.2, 1)
-    methods = racers("sgd", "adam", n_epochs=2, batch_size=16)
+    methods = race_methods("sgd", "adam", n_epochs=2, batch_size=16)
     runs = [
         race(
             parts.train,
@@ -109,7 +108,7 @@ def test_held_out_ratings_have_no_part_in_it(table: Interactions) -> None:
         )
         for test in (parts.test, replace(parts.test, ratings=parts.test.ratings[::-1].copy()))
     ]
-    for one, two in zip(runs[0].runners, runs[1].runners, strict=True):
+    for one, two in zip(runs[0].methods, runs[1].methods, strict=True):
         assert (one.learning_rate, one.trials, one.missing) == (two.learning_rate, two.trials, two.missing)
         assert one.test_rmse != two.test_rmse
     with pytest.raises(DataError, match="held out"):
@@ -119,7 +118,7 @@ def test_held_out_ratings_have_no_part_in_it(table: Interactions) -> None:
 def test_without_a_certificate_it_says_so(table: Interactions) -> None:
     found = race(
         table,
-        racers("sgd", "adam", n_epochs=2, batch_size=16),
+        race_methods("sgd", "adam", n_epochs=2, batch_size=16),
         loss=SquaredError(),
         link=Sigmoid(),
         penalty=PENALTY,
@@ -133,12 +132,12 @@ def test_without_a_certificate_it_says_so(table: Interactions) -> None:
 
 
 def test_a_race_is_told_in_words_json_and_a_page(found: Race, tmp_path: Path) -> None:
-    assert found.best.name in [runner.name for runner in found.runners]
+    assert found.best.name in [method.name for method in found.methods]
     text = str(found)
     assert "rates tuned on the training objective" in text
     assert "adam+one-cycle lowered" in text
     stored = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    assert len(stored["runners"]) == 2
+    assert len(stored["methods"]) == 2
     assert stored["losses"][0]["p_corrected"] < 0.05
     found.to_html(tmp_path / "race.html")
     page = (tmp_path / "race.html").read_text()
@@ -150,15 +149,15 @@ def test_a_race_is_told_in_words_json_and_a_page(found: Race, tmp_path: Path) ->
 
 def test_objective_is_not_touched_by_the_race(table: Interactions) -> None:
     before = table.ratings.tobytes(), table.users.tobytes(), table.items.tobytes()
-    race(table, racers("sgd", "adam", n_epochs=1), penalty=PENALTY, n_factors=1, n_epochs=1, n_seeds=2)
+    race(table, race_methods("sgd", "adam", n_epochs=1), penalty=PENALTY, n_factors=1, n_epochs=1, n_seeds=2)
     assert before == (table.ratings.tobytes(), table.users.tobytes(), table.items.tobytes())
 
 
 def test_what_cannot_race_is_refused(table: Interactions) -> None:
-    two = racers("sgd", "adam", n_epochs=2)
+    two = race_methods("sgd", "adam", n_epochs=2)
     with pytest.raises(ParameterValueError, match="at least two"):
-        race(table, racers("sgd", n_epochs=2), n_epochs=2)
-    with pytest.raises(ParameterValueError, match="n_seeds=1"):
+        race(table, race_methods("sgd", n_epochs=2), n_epochs=2)
+    with pytest.raises(ParameterValueError, match=r"n_seeds: .* got 1"):
         race(table, two, n_epochs=2, n_seeds=1)
     with pytest.raises(ParameterValueError, match="budget is the same"):
         race(table, two, n_epochs=3)
@@ -166,23 +165,23 @@ def test_what_cannot_race_is_refused(table: Interactions) -> None:
         race(table, two | {"adamw": MiniBatch(AdamW(), n_epochs=2)}, n_epochs=2)
     with pytest.raises(ParameterValueError, match="changes the penalty"):
         race(table, two | {"fade": SGD(n_epochs=2, l2_schedule=lambda progress: 1 - progress)}, n_epochs=2)
-    with pytest.raises(ParameterValueError, match="no solver"):
+    with pytest.raises(ParameterValueError, match="expected a solver"):
         race(table, two | {"adam": "adam"}, n_epochs=2)  # type: ignore[dict-item]
-    with pytest.raises(ParameterValueError, match="no optimiser"):
-        racers("sgdd")
-    with pytest.raises(ParameterValueError, match="no schedule"):
-        racers("sgd+one-bike")
-    with pytest.raises(ParameterValueError, match="tune="):
+    with pytest.raises(ParameterValueError, match="expected an optimiser"):
+        race_methods("sgdd")
+    with pytest.raises(ParameterValueError, match="expected a schedule"):
+        race_methods("sgd+one-bike")
+    with pytest.raises(ParameterValueError, match="tune: expected"):
         race(table, two, n_epochs=2, tune="test")  # type: ignore[arg-type]
 
 
-def test_racers_are_what_their_names_say() -> None:
-    made = racers("adam+one-cycle+averaged", n_epochs=7, batch_size=32)["adam+one-cycle+averaged"]
+def test_methods_are_what_their_names_say() -> None:
+    made = race_methods("adam+one-cycle+averaged", n_epochs=7, batch_size=32)["adam+one-cycle+averaged"]
     assert isinstance(made, MiniBatch)
     assert (made.n_epochs, made.batch_size) == (7, 32)
     assert type(made.schedule).__name__ == "OneCycle"
     assert made.average is not None
-    assert len(racers()) >= 5
+    assert len(race_methods()) >= 5
 
 
 def test_sign_flip_p_value_is_the_share_of_sign_patterns() -> None:

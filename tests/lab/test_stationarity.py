@@ -13,10 +13,8 @@ import pytest
 from lab_cases import HIDDEN, SETTINGS, plain, random_objective, random_parameters, random_table, table_of
 from numpy.typing import NDArray
 
-from bilinear.lab.certify import certify
-from bilinear.lab.polish import polish
-from bilinear.lab.problem import Problem
-from bilinear.lab.stationarity import Verdict, where_did_it_end
+from bilinear.lab import Problem, certify, diagnose_endpoint, polish
+from bilinear.lab.endpoint import Verdict
 from bilinear.model.link import Identity, Sigmoid
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import CrossEntropy, SquaredError
@@ -85,7 +83,7 @@ def sigmoid_origin(share: float) -> Case:
     table = random_table(np.random.default_rng(5), 8, 6, 0.8)
     loss, link = SETTINGS["sigmoid squared"]
     free = Problem.of(Objective(loss, link, L2(1, 1, 0), table), 0.0, has_biases=False)
-    norm = np.linalg.norm(free.matrix(free.slopes(np.zeros(table.n_ratings))).toarray(), 2)
+    norm = np.linalg.norm(free.matrix(free.loss_gradient(np.zeros(table.n_ratings))).toarray(), 2)
     objective = Objective(loss, link, L2(share * norm, 1, 0), table)
     problem = Problem.of(objective, 0.0, has_biases=False)
     return point(problem, problem.zeros(2))
@@ -161,7 +159,7 @@ def without_factors(name: str, l2_times: float, n_factors: int) -> Case:
     given = NORMALISATIONS[name]()
     parts = given.parts(polish(given, given.zeros(0)).at)
     at = given.join(*parts[:3], *(np.zeros((n, n_factors)) for n in (given.n_users, given.n_items)))
-    norm = np.linalg.norm(given.matrix(given.slopes(given.scores(at))).toarray(), 2)
+    norm = np.linalg.norm(given.matrix(given.loss_gradient(given.scores(at))).toarray(), 2)
     return point(replace(given, l2=l2_times * float(norm)), at)
 
 
@@ -245,7 +243,7 @@ def test_verdict(name: str) -> None:
     expected, build = CASES[name]
     problem, parameters = build()
     before = {name: array.copy() for name, array in parameters.arrays().items()}
-    found = where_did_it_end(parameters, problem)
+    found = diagnose_endpoint(parameters, problem)
     assert found.verdict == expected, found.to_dict()
     assert str(found).endswith(".")
     json.dumps(found.to_dict(), allow_nan=False)
@@ -268,7 +266,7 @@ def test_verdict(name: str) -> None:
 def test_critical_points_of_the_diagonal_with_one_factor(
     kept: list[int], loss: float, curvature: float
 ) -> None:
-    found = where_did_it_end(subset(kept, 1)[1], subset(kept, 1)[0])
+    found = diagnose_endpoint(subset(kept, 1)[1], subset(kept, 1)[0])
     assert found.polished.loss == pytest.approx(loss, abs=1e-12)
     assert found.curvature is not None
     assert found.curvature.smallest == pytest.approx(curvature, abs=1e-9)
@@ -292,7 +290,7 @@ def test_minima_of_the_three_cell_problem() -> None:
     seen: dict[float, tuple[float, float]] = {}
     starts = [1.5 * rng.standard_normal(problem.size(1)) for _ in range(60)]
     for start in [*starts, np.array([0.46, -3.04, -0.91, -1.19, -0.42, 2.95])]:  # few reach the fourth
-        found = where_did_it_end(problem.unpack(polish(problem, start).at), problem)
+        found = diagnose_endpoint(problem.unpack(polish(problem, start).at), problem)
         if found.verdict == "rank-limited":
             assert found.curvature is not None
             seen[round(found.polished.loss, 4)] = (
@@ -306,7 +304,7 @@ def test_minima_of_the_three_cell_problem() -> None:
     for k in (2, 3):
         for _ in range(5):
             at = polish(problem, rng.standard_normal(problem.size(k)))
-            found = where_did_it_end(problem.unpack(at.at), problem)
+            found = diagnose_endpoint(problem.unpack(at.at), problem)
             assert at.loss == pytest.approx(0.585436, abs=1e-6)
             assert found.certificate.ratio == pytest.approx(1, abs=1e-6)
 
@@ -317,7 +315,7 @@ def test_minima_of_the_weighted_problem() -> None:
         losses = set()
         for seed in range(25):
             problem, parameters = weighted(extra, seed)
-            found = where_did_it_end(parameters, problem)
+            found = diagnose_endpoint(parameters, problem)
             if found.nearby == "minimum":
                 losses.add(round(found.polished.loss, 6))
         assert sorted(losses) == pytest.approx(expected, abs=2e-6)
@@ -325,7 +323,7 @@ def test_minima_of_the_weighted_problem() -> None:
 
 def test_escape_from_an_empty_column_gains_what_the_certificate_says() -> None:
     problem, parameters = subset([0], 2)
-    found = where_did_it_end(parameters, problem)
+    found = diagnose_endpoint(parameters, problem)
     assert found.escape is not None
     assert found.escape.curvature == pytest.approx(0.5 - 3.0, abs=1e-9)
     assert found.polished.loss - found.escape.loss == pytest.approx(found.certificate.gain, rel=1e-6)
@@ -334,6 +332,6 @@ def test_escape_from_an_empty_column_gains_what_the_certificate_says() -> None:
 
 def test_a_budget_that_is_too_small_is_told() -> None:
     problem, parameters = trained("squared", 3, 0.3, to_the_end=False)
-    found = where_did_it_end(parameters, problem, max_products=3)
+    found = diagnose_endpoint(parameters, problem, max_products=3)
     assert found.verdict == "not converged"
     assert found.certificate.gap > 0

@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 
 from bilinear.errors import ModelFileError, ParameterValueError
 from bilinear.model import artifact
-from bilinear.model.artifact import Artifact, read_artifact, write_artifact
+from bilinear.model.artifact import Artifact, check_artifact, copy_artifact, read_artifact, write_artifact
 from bilinear.model.strict_json import MAX_JSON_BYTES
+from bilinear.model.tensors import read_content
 
 MANIFEST = {
     "estimator": "MatrixFactorization",
@@ -406,6 +407,21 @@ def test_files_cut_at_any_length_are_refused(saved, verify):
     assert_is_sample(read_artifact(saved))
 
 
+def test_a_check_refuses_what_a_reader_refuses(saved):
+    assert re.fullmatch("[0-9a-f]{64}", check_artifact(saved))
+    tensors = tensors_file(saved)
+    whole = tensors.read_bytes()
+    for damaged in (whole[:-1], whole + b" ", b"", b"\1" + whole[1:]):
+        tensors.write_bytes(damaged)
+        with pytest.raises(ModelFileError) as found:
+            check_artifact(saved)
+        with pytest.raises(ModelFileError, match=re.escape(str(found.value))):
+            read_artifact(saved)
+    tensors.unlink()
+    with pytest.raises(ModelFileError, match="which is missing"):
+        check_artifact(saved)
+
+
 @settings(deadline=None, max_examples=200)
 @given(st.binary(max_size=100), st.sampled_from([b"", b'{"format": "bilinear-model", ']))
 def test_random_bytes_as_model_json_are_refused(content, prefix):
@@ -590,6 +606,75 @@ def test_what_is_missing_is_named_with_what_makes_it(saved, tmp_path):
     tensors_file(saved).unlink()
     with pytest.raises(ModelFileError, match=r"names the file tensors-\w+.safetensors, which is missing"):
         read_artifact(saved)
+
+
+# Copies and models in memory
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_copy_is_the_model_with_its_tensors_linked_where_that_is_possible(
+    saved, tmp_path, monkeypatch, linked
+):
+    if not linked:
+
+        def no_links(*args: Any, **options: Any) -> None:
+            raise PermissionError(errno.EPERM, "no hard links here")
+
+        monkeypatch.setattr(os, "link", no_links)
+    copy = tmp_path / "copy"
+    for _ in range(2):  # onto itself as well
+        assert copy_artifact(saved, copy) == check_artifact(saved)
+        assert_is_sample(read_artifact(copy))
+        assert files(copy) == files(saved)
+        assert tensors_file(copy).samefile(tensors_file(saved)) is linked
+    write_artifact(saved, {"version": 2}, {"x": np.zeros(3)})
+    assert_is_sample(read_artifact(copy))
+
+
+def test_a_copy_replaces_a_model_and_nothing_else(saved, tmp_path):
+    write_artifact(tmp_path / "old", {"version": 2}, {"x": np.zeros(3)})
+    copy_artifact(saved, tmp_path / "old")
+    assert_is_sample(read_artifact(tmp_path / "old"))
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "holiday.jpg").touch()
+    with pytest.raises(ModelFileError, match="choose another folder"):
+        copy_artifact(saved, tmp_path / "photos")
+    tensors_file(saved).write_bytes(bytes(tensors_file(saved).stat().st_size))
+    with pytest.raises(ModelFileError, match="SHA-256"):
+        copy_artifact(saved, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_model_in_memory_is_the_mapped_one_and_no_longer_the_files(saved):
+    mapped, found = read_artifact(saved), read_artifact(saved, in_memory=True)
+    path = tensors_file(saved)
+    assert_is_sample(found)
+    for name, tensor in found.tensors.items():
+        assert not tensor.flags.writeable
+        start = tensor.__array_interface__["data"][0]
+        assert start % 64 == mapped.tensors[name].__array_interface__["data"][0] % 64
+    with path.open("r+b") as file:
+        file.write(bytes(path.stat().st_size))
+    assert_is_sample(found)
+    with pytest.raises(ModelFileError, match="SHA-256"):
+        read_artifact(saved, in_memory=True)
+
+
+def test_a_file_cut_short_while_it_is_read_into_memory_is_refused(saved):
+    path = tensors_file(saved)
+    with path.open("rb", buffering=0) as file, pytest.raises(ModelFileError, match="cut short to 64 bytes"):
+        whole = file.readinto
+
+        class CutShort:
+            """A file that ends after 64 of the bytes that its size tells."""
+
+            fileno, at = file.fileno, 0
+
+            def readinto(self, into: Any) -> int:
+                self.at += 1
+                return whole(into[:64]) if self.at == 1 else 0
+
+        read_content(CutShort(), path, len)
 
 
 # Killed and concurrent writers

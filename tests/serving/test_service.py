@@ -376,7 +376,7 @@ def test_history_keeps_a_few_models(service: Service, table: Interactions, model
     for l2 in range(1, 8):
         bilinear.BiasModel(l2_biases=float(l2)).fit(table).save(model_folder)
         versions.append(service.reload(m.Nothing()).model)
-    assert service.models.count() == 5
+    assert service.info(m.Nothing()).n_earlier == 5
     for earlier in versions[-2:-7:-1]:
         assert service.rollback(m.Nothing()).model == earlier
 

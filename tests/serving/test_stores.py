@@ -13,7 +13,7 @@ from postgres_server import PostgresServer
 
 from bilinear.errors import ParameterValueError
 from bilinear.serving.problems import StoreUnavailable
-from bilinear.serving.store import Counts, Feedback, FeedbackStore, last_of_each_pair, open_store
+from bilinear.serving.store import Counts, Feedback, FeedbackStore, settled, open_store
 
 
 def all_of(store: FeedbackStore) -> list[Feedback]:
@@ -26,7 +26,7 @@ def test_what_was_written_is_there_and_survives_reopening(store: FeedbackStore, 
         Feedback("u", "ü 漢字 🎬", 0.1 + 0.2, 11.0),
         Feedback("v", "a/b", 1.0, 3.0),
     ]
-    assert store.write(rows) == [True, True, True]
+    assert store.write(rows) == [row.time for row in rows]
     other = open_store(store_url)
     assert all_of(other) == rows
     assert other.of_user("u") == [("a/b", 4.5, 10.25), ("ü 漢字 🎬", 0.1 + 0.2, 11.0)]
@@ -39,34 +39,35 @@ def test_what_was_written_is_there_and_survives_reopening(store: FeedbackStore, 
 def test_a_repeated_write_has_the_effect_of_one(store: FeedbackStore) -> None:
     row = Feedback("u", "i", 3.0, 5.0)
     for _ in range(3):
-        assert store.write([row]) == [True]
+        assert store.write([row]) == [5.0]
     assert all_of(store) == [row]
 
 
 def test_the_later_time_wins_whoever_writes_last(store: FeedbackStore) -> None:
     late, early = Feedback("u", "i", 5.0, 20.0), Feedback("u", "i", 1.0, 10.0)
-    assert store.write([late]) == [True]
-    assert store.write([early]) == [False]
+    assert store.write([late]) == [20.0]
+    assert store.write([early]) == [None]
     assert store.get("u", "i") == late
-    assert store.write([late._replace(rating=2.0)]) == [True]  # the same time: the write that came last
+    assert store.write([late._replace(rating=2.0)]) == [20.0]  # the same time: the write that came last
     assert store.get("u", "i") == late._replace(rating=2.0)
 
 
 def test_a_deletion_stays_against_a_late_retry(store: FeedbackStore) -> None:
     store.write([Feedback("u", "i", 4.0, 1.0)])
     store.write([Feedback("u", "i", None, 2.0)])
-    assert store.write([Feedback("u", "i", 4.0, 1.0)]) == [False]
+    assert store.write([Feedback("u", "i", 4.0, 1.0)]) == [None]
     assert store.of_user("u") == [("i", None, 2.0)]
     assert store.counts() == Counts(0, 0, 1)
-    assert store.write([Feedback("u", "i", 3.0, 3.0)]) == [True]
+    assert store.write([Feedback("u", "i", 3.0, 3.0)]) == [3.0]
     assert store.counts() == Counts(1, 1, 0)
 
 
 def test_of_a_pair_in_one_write_the_latest_counts(store: FeedbackStore) -> None:
     rows = [Feedback("u", "i", 1.0, 5.0), Feedback("u", "i", 2.0, 7.0), Feedback("u", "i", 3.0, 6.0)]
-    assert store.write(rows) == [False, True, False]
+    assert store.write(rows) == [None, 7.0, None]
     assert all_of(store) == [rows[1]]
-    assert last_of_each_pair([rows[1], rows[1]._replace(rating=9.0)]) == [1]
+    again = rows[1]._replace(rating=9.0)
+    assert settled([rows[1], again], {}) == {1: again}
 
 
 def test_a_write_is_all_or_nothing(store: FeedbackStore) -> None:
@@ -76,7 +77,7 @@ def test_a_write_is_all_or_nothing(store: FeedbackStore) -> None:
     with pytest.raises(StoreUnavailable):
         store.write(rows)
     assert [row.item for row in all_of(store)] == ["old"]
-    assert store.write([Feedback("u", "new", 1.0, 1.0)]) == [True]  # and it goes on
+    assert store.write([Feedback("u", "new", 1.0, 1.0)]) == [1.0]  # and it goes on
 
 
 def test_concurrent_writers_leave_the_last_by_time(store: FeedbackStore) -> None:
@@ -150,7 +151,7 @@ def test_sqlite_that_somebody_holds_says_so_and_goes_on_after(tmp_path: Path) ->
     assert store.of_user("u") == []  # readers do not wait
     holder.execute("ROLLBACK")
     holder.close()
-    assert store.write([Feedback("u", "i", 1.0, 1.0)]) == [True]
+    assert store.write([Feedback("u", "i", 1.0, 1.0)]) == [1.0]
     store.close()
 
 
@@ -219,7 +220,7 @@ def test_postgres_gone_and_back(postgres: PostgresServer) -> None:
     assert store.of_user("gone") == [("i", 1.0, 1.0)]
     postgres.stop()
     postgres.start()
-    assert store.write([Feedback("gone", "i", 3.0, 3.0)]) == [True]  # a restart goes unnoticed
+    assert store.write([Feedback("gone", "i", 3.0, 3.0)]) == [3.0]  # a restart goes unnoticed
     store.close()
 
 

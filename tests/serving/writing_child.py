@@ -16,7 +16,7 @@ def main() -> None:
     writer = Writer(open_store(url))
     number = first
     while True:
-        futures: list[tuple[int, Future[list[bool]]]] = []
+        futures: list[tuple[int, Future[list[float | None]]]] = []
         for _ in range(TOGETHER):
             number += 1
             # The same pairs again and again, each time later; all rows of a write carry its number.

@@ -33,9 +33,9 @@ RULES = [Plain, Momentum, Nesterov, AdaGrad, RowAdaGrad, RMSProp, Adam, RAdam, L
 
 
 def test_every_rule_of_the_kernel_has_one_class_and_adamw_is_adam():
-    assert sorted(rule.rule for rule in RULES) == list(range(len(RULES)))
+    assert sorted(rule.code for rule in RULES) == list(range(len(RULES)))
     assert all(issubclass(rule, Optimizer) for rule in RULES)
-    assert AdamW.rule == rules.ADAM
+    assert AdamW.code == rules.ADAM
     assert len({rule() for rule in RULES}) == len(RULES)
 
 

@@ -1,8 +1,10 @@
-"""bilinear lab: measure a model, certify an optimum, check a proof, race optimisers."""
+"""bilinear lab: measure a model, certify an optimum, verify a proof, race optimisers."""
 
 from __future__ import annotations
 
 import os
+import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +26,7 @@ bilinear lab verify proof ratings.csv
 
 bilinear lab race ratings.csv --html race.html
 
-A model folder that is called like a command: bilinear lab ./race ratings.csv
+A model folder with the name of a command: bilinear lab ./race ratings.csv
 """
 
 _REPORT = "report"
@@ -39,41 +41,73 @@ class _ReportUnlessNamed(typer.core.TyperGroup):
         return super().parse_args(ctx, args)
 
 
+class _NamesInHelp(typer.core.TyperCommand):
+    """Completes the help texts with the names that the lab has registered, when help is asked for."""
+
+    def get_help(self, ctx: Any) -> str:
+        from bilinear.lab import instruments
+        from bilinear.lab.races.methods import AVERAGES, OPTIMISERS, SCHEDULES
+
+        lists = {
+            "INSTRUMENTS": instruments(),
+            "OPTIMISERS": OPTIMISERS,
+            "SCHEDULES": SCHEDULES,
+            "AVERAGES": AVERAGES,
+        }
+        for parameter in self.params:
+            for word, names in lists.items():
+                if getattr(parameter, "help", None):
+                    parameter.help = parameter.help.replace(f"<{word}>", ", ".join(names))  # type: ignore[attr-defined]
+        return super().get_help(ctx)
+
+
 app = typer.Typer(
     cls=_ReportUnlessNamed,
-    help="Is the model linear, is its loss convex, is it at the optimum, does it generalise? Measured.",
+    help="Measure if a model is linear, its loss convex, its training at the optimum, and if it generalises.",
     epilog=EXAMPLES,
     no_args_is_help=True,
 )
 
 Penalty = Annotated[str, typer.Option(help="Penalty of the factors, or auto: found as in `bilinear train`.")]
 BiasPenalty = Annotated[str, typer.Option(help="Penalty of the biases, or auto.")]
-Exponent = Annotated[float, typer.Option(help="How penalties grow with a row's number of ratings.", min=0)]
+Exponent = Annotated[float, typer.Option(help="Exponent of a row's number of ratings in its penalty.", min=0)]
 Loss = Annotated[str, typer.Option(help="squared, or cross-entropy (after a sigmoid); both have proofs.")]
 Html = Annotated[Path | None, typer.Option(help="Write one page with pictures as well.")]
 
 
 @app.command(
     name=_REPORT,
+    cls=_NamesInHelp,
     help="Measure a saved model on its training ratings. Also: `bilinear lab MODEL RATINGS`.",
-    epilog="Example: bilinear lab report model ratings.csv --seeds 4 --study --html lab.html",
+    epilog="Examples: bilinear lab model ratings.csv --seeds 4 --study --html lab.html; bilinear lab model "
+    "ratings.csv --only linearity --only convexity",
 )
 def report(
     model: options.Model,
     ratings: options.Ratings,
     html: Html = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="An instrument to use instead of all; can be repeated. Names: <INSTRUMENTS>."),
+    ] = None,
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(help="A Python module to import first, which registers instruments; can be repeated."),
+    ] = None,
     test: Annotated[str | None, typer.Option(help="A file of ratings that were not trained on.")] = None,
-    seeds: Annotated[int, typer.Option(help="Other random starts to compare, 2 or more; slow.")] = 0,
+    seeds: Annotated[int, typer.Option(help="Random starts to train and compare, 2 or more; slow.")] = 0,
     control: Annotated[bool, typer.Option("--control", help="Train once more on shuffled ratings.")] = False,
     study: Annotated[
-        bool, typer.Option("--study", help="Train on a part: errors over epochs, penalty and factors; slow.")
+        bool,
+        typer.Option("--study", help="Train again on a part: errors over epochs, penalty and factors; slow."),
     ] = False,
     products: Annotated[
         int | None,
-        typer.Option(help="Budget of polishing, in Hessian products; else some 15 seconds.", min=1),
+        typer.Option(help="Limit of polishing, in Hessian products; by default some 15 seconds.", min=1),
     ] = None,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Keep the report with the model, for the page of `bilinear serve`.")
+        bool,
+        typer.Option("--keep", help="Store the report with the model, for the page of `bilinear serve`."),
     ] = False,
     user: options.User = None,
     item: options.Item = None,
@@ -88,22 +122,28 @@ def report(
     quiet: options.Quiet = False,
 ) -> None:
     from bilinear.estimators.storage import load
-    from bilinear.lab.report import report as lab_report
+    from bilinear.lab.reporting.instrument import REGISTRY
+    from bilinear.lab.reporting.report import report as lab_report
 
     check_page(html)
+    for module in plugin or ():
+        _import(module)
+    for name in only or ():  # before any file is read
+        REGISTRY.get(name)
     fitted = load(model)
     reading = options.reading(locals())
     table = options.read_table(ratings, query=query, **reading)
     found = lab_report(
         fitted,
         table,
+        only=only or None,
         test=None if test is None else options.read_table(test, **reading),
         n_seeds=seeds,
         control=control,
         study=study,
         max_products=products,
         seed=seed,
-        tell=None if quiet else tell,
+        on_progress=None if quiet else tell,
     )
     if html is not None:
         found.to_html(html)
@@ -111,7 +151,7 @@ def report(
     if keep:
         fitted.report_ = {**fitted.report_, "lab": found.to_dict()}
         fitted.save(model)
-        tell(f"kept with {model}")
+        tell(f"report stored with {model}")
     if json:
         say_json(found.to_dict())
     else:
@@ -119,19 +159,21 @@ def report(
 
 
 @app.command(
-    help="Find a provably optimal factorisation and write it, with a proof that anyone can check.",
+    help="Find a provably optimal factorisation and write it, with a proof that can be verified.",
     epilog="Example: bilinear lab certify ratings.csv --l2 1 --l2-biases 0.8 --out best --proof proof",
 )
 def certify(
     ratings: options.Ratings,
     out: Annotated[Path, typer.Option(help="The model folder to write; an older model there is replaced.")],
-    proof: Annotated[Path | None, typer.Option(help="The proof folder to write; else OUT-proof.")] = None,
+    proof: Annotated[
+        Path | None, typer.Option(help="The proof folder to write; by default OUT-proof.")
+    ] = None,
     l2: Penalty = "auto",
     l2_biases: BiasPenalty = "auto",
     l2_exponent: Exponent = 0.5,
     loss: Loss = "squared",
-    max_factors: Annotated[int | None, typer.Option(help="An end to the growth.", min=0)] = None,
-    products: Annotated[int, typer.Option(help="An end to the work, in Hessian products.", min=1)] = 20_000,
+    max_factors: Annotated[int | None, typer.Option(help="Number of factors, at most.", min=0)] = None,
+    products: Annotated[int, typer.Option(help="Hessian products, at most.", min=1)] = 20_000,
     user: options.User = None,
     item: options.Item = None,
     rating: options.Rating = None,
@@ -145,12 +187,14 @@ def certify(
     quiet: options.Quiet = False,
 ) -> None:
     from bilinear.cli.train import check_out
-    from bilinear.lab.certify import certify as lab_certify
-    from bilinear.lab.proof import save_proof
+    from bilinear.lab.proofs.certify import certify as lab_certify
+    from bilinear.lab.proofs.proof import save_proof
 
     place = out.with_name(f"{out.name}-proof") if proof is None else proof
     if place.resolve() == out.resolve():
-        raise ParameterValueError(f"--proof {place} is the folder of the model; choose another")
+        raise ParameterValueError(
+            f"--proof: expected another folder than the folder of the model, got {place}; choose another"
+        )
     check_out(out)
     check_out(place)
     table = options.read_table(ratings, query=query, **options.reading(locals()))
@@ -163,7 +207,7 @@ def certify(
         max_factors=max_factors,
         max_products=products,
         seed=seed,
-        report=None if quiet else lambda round_: tell(str(round_)),
+        on_round=None if quiet else lambda round_: tell(str(round_)),
     )
     model = found.to_model()
     model.report_ = {"trained_on": "all ratings", "certificate": found.certificate.to_dict()}
@@ -173,13 +217,13 @@ def certify(
         say_json({"model": str(out), "proof": str(place)} | found.to_dict())
     else:
         say(str(found))
-        say(f"Model in {out}, proof in {place}. Check it:  bilinear lab verify {place} {ratings}")
+        say(f"Model in {out}, proof in {place}. Verify it:  bilinear lab verify {place} {ratings}")
     if not found.optimal:
         raise typer.Exit(1)
 
 
 @app.command(
-    help="Check a proof from the ratings alone. Exit code 1: it does not hold.",
+    help="Verify a proof from the ratings alone. Exit code 1: it does not hold.",
     epilog="Example: bilinear lab verify proof ratings.csv",
 )
 def verify(
@@ -195,8 +239,8 @@ def verify(
     memory_limit: options.MemoryLimit = None,
     json: options.Json = False,
 ) -> None:
-    from bilinear.lab.proof import load_proof
-    from bilinear.lab.proof import verify as lab_verify
+    from bilinear.lab.proofs.proof import load_proof
+    from bilinear.lab.proofs.proof import verify as lab_verify
 
     loaded = load_proof(proof)
     table = options.read_table(ratings, query=query, **options.reading(locals()))
@@ -210,28 +254,29 @@ def verify(
 
 
 @app.command(
-    help="Race optimisers and schedules on one objective and one budget: which helped, and is it real?",
-    epilog="Example: bilinear lab race ratings.csv --racer sgd --racer sgd+one-cycle --racer adam+one-cycle",
+    cls=_NamesInHelp,
+    help="Compare optimisers and schedules on one objective and one budget, with tests of the differences.",
+    epilog="Example: bilinear lab race ratings.csv --method sgd --method adam+one-cycle",
 )
 def race(
     ratings: options.Ratings,
-    racer: Annotated[
+    method: Annotated[
         list[str] | None,
         typer.Option(
-            help="OPTIMISER[+SCHEDULE][+AVERAGE], may be given more than once; the others are compared with "
-            "the first. Optimisers: sgd, momentum, nesterov, adagrad, row-adagrad, rmsprop, adam, radam, "
-            "lamb, lars, lookahead. Schedules: constant, one-cycle, cosine, linear, step, exponential, "
-            "polynomial, flat-cosine, warm-restarts, warm-up. Averages: averaged, running-mean."
+            help="OPTIMISER[+SCHEDULE][+AVERAGE]; can be repeated, the others are compared with the first. "
+            "Optimisers: <OPTIMISERS>. Schedules: <SCHEDULES>. Averages: <AVERAGES>."
         ),
     ] = None,
     html: Html = None,
-    test: Annotated[str | None, typer.Option(help="A file of ratings for the error; else a tenth.")] = None,
+    test: Annotated[
+        str | None, typer.Option(help="A file of held-out ratings; by default a tenth is held out.")
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Runs of each method.", min=2)] = 10,
-    n_epochs: Annotated[int, typer.Option(help="The budget: passes over the ratings.", min=1)] = 20,
-    n_factors: Annotated[int, typer.Option(help="Length of the factors.", min=1)] = 16,
+    n_epochs: Annotated[int, typer.Option(help="Passes over the ratings in every run.", min=1)] = 20,
+    n_factors: Annotated[int, typer.Option(help="Number of factors.", min=1)] = 16,
     batch_size: Annotated[int, typer.Option(help="Ratings a step.", min=1)] = 64,
     tune: Annotated[
-        str, typer.Option(help="What rates are chosen by: objective, or validation.")
+        str, typer.Option(help="What learning rates are chosen by: objective, or validation.")
     ] = "objective",
     l2: Penalty = "auto",
     l2_biases: BiasPenalty = "auto",
@@ -250,13 +295,13 @@ def race(
     quiet: options.Quiet = False,
 ) -> None:
     from bilinear.data.splits import split_file, split_random
-    from bilinear.lab.racers import racers
-    from bilinear.lab.races import race as lab_race
+    from bilinear.lab.races.methods import race_methods
+    from bilinear.lab.races.race import race as lab_race
 
     check_page(html)
     if tune not in ("objective", "validation"):
-        raise ParameterValueError(f"--tune {tune}: choose objective or validation")
-    methods = racers(*racer or (), n_epochs=n_epochs, batch_size=batch_size)
+        raise ParameterValueError(f"--tune: expected objective or validation, got {tune}")
+    methods = race_methods(*method or (), n_epochs=n_epochs, batch_size=batch_size)
     reading = options.reading(locals())
     table = options.read_table(ratings, query=query, **reading)
     table.check_trainable()
@@ -265,7 +310,7 @@ def race(
         if test is None
         else split_file(table, options.read_table(test, **reading))
     )
-    # the penalty is searched for on the training part alone
+    # the penalty is searched on the training part alone
     chosen, penalty = objective_parts(parts.train, loss, l2, l2_biases, l2_exponent, seed, quiet)
     found = lab_race(
         parts.train,
@@ -278,7 +323,7 @@ def race(
         n_seeds=seeds,
         tune="objective" if tune == "objective" else "validation",
         seed=seed,
-        tell=None if quiet else tell,
+        on_progress=None if quiet else tell,
     )
     if html is not None:
         found.to_html(html)
@@ -289,21 +334,35 @@ def race(
         say(str(found))
 
 
+def _import(module: str) -> None:
+    """Imports a module of the user, also from the working directory."""
+    sys.path.insert(0, "")
+    try:
+        import_module(module)
+    except ModuleNotFoundError as error:
+        raise ParameterValueError(
+            f"--plugin: expected a Python module, got {module} ({error}); give its name without .py, and run "
+            "where it can be imported"
+        ) from error
+    finally:
+        sys.path.remove("")
+
+
 def check_page(path: Path | None) -> None:
-    """Refuses a place for the page before the work is done for it."""
+    """Raises ParameterValueError where no page can be written, before any work is done."""
     if path is None:
         return
     if path.suffix.lower() not in (".html", ".htm"):
-        raise ParameterValueError(f"--html {path}: end it in .html")
+        raise ParameterValueError(f"--html: expected a file name that ends in .html, got {path}")
     folder = path.resolve().parent
     if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise ParameterValueError(f"--html {path}: no file can be written there")
+        raise ParameterValueError(f"--html: expected a place where a file can be written, got {path}")
 
 
 def objective_parts(
     table: Any, loss: str, l2: str, l2_biases: str, exponent: float, seed: int, quiet: bool
 ) -> tuple[dict[str, Any], Any]:
-    """(loss and link, penalty), with what is "auto" found by the search of training."""
+    """(loss and link, penalty); "auto" is replaced by the result of training's search."""
     from bilinear.cli.train import was_stopped
     from bilinear.estimators.matrix_factorization import MatrixFactorization
     from bilinear.model.link import Identity, Sigmoid
@@ -318,11 +377,11 @@ def objective_parts(
     factors, biases = auto_or(float, "--l2", l2), auto_or(float, "--l2-biases", l2_biases)
     if "auto" in (factors, biases):
         if not quiet:
-            tell("searching for the penalty on an inner validation part")
+            tell("searching for the penalty on a validation part of the training ratings")
         model = MatrixFactorization(
             l2=factors, l2_biases=biases, l2_exponent=exponent, rng=seed, refit=False, **chosen
         ).fit(table)
-        if was_stopped(model):  # whoever presses Ctrl-C does not ask for a proof with half a search
+        if was_stopped(model):  # Ctrl-C: half a search is not used for a proof
             raise KeyboardInterrupt
         return chosen, model.penalty_
     return chosen, L2(factors, biases, exponent)

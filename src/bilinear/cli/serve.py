@@ -23,6 +23,8 @@ bilinear serve model
 bilinear serve model --store postgresql://me@localhost/shop --retrain-every 24
 
 bilinear serve model --host 0.0.0.0 --token-file tokens.txt --rate-limit 50
+
+bilinear serve model --token-file tokens.txt --public-url https://films.example.org/ --trusted-proxy 127.0.0.1
 """
 
 
@@ -32,7 +34,11 @@ def command(
         Path | None, typer.Option(help="Titles and categories, for a model trained without them.")
     ] = None,
     store: Annotated[
-        str, typer.Option(help="Where feedback is kept: sqlite:///FILE or postgresql://USER@HOST/DATABASE.")
+        str,
+        typer.Option(
+            help="Where feedback is kept: sqlite:///FILE or postgresql://USER@HOST/DATABASE; the password is "
+            "best left to PGPASSWORD or ~/.pgpass."
+        ),
     ] = "sqlite:///feedback.db",
     host: Annotated[
         str, typer.Option(help="Address to listen on; any but this machine's own needs --token-file.")
@@ -44,6 +50,19 @@ def command(
     rate_limit: Annotated[
         float | None, typer.Option(help="Requests a second for each client address.", min=0.01)
     ] = None,
+    public_url: Annotated[
+        str | None, typer.Option(help="The address that browsers see, where a TLS proxy stands in front.")
+    ] = None,
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(help="Address or network whose X-Forwarded-For and -Proto are believed; repeatable."),
+    ] = None,
+    most_connections: Annotated[
+        int, typer.Option(help="Open connections in all; health is answered beyond them.", min=1)
+    ] = 1000,
+    most_per_address: Annotated[
+        int, typer.Option(help="Open connections from one address, trusted proxies apart.", min=1)
+    ] = 200,
     retrain_every: Annotated[
         float | None, typer.Option(help="Hours between trainings, as long as feedback came in.", min=0.001)
     ] = None,
@@ -51,18 +70,29 @@ def command(
         float,
         typer.Option(help="Share by which a new model may score worse and still go live.", min=0, max=1),
     ] = 0.02,
+    read_only_model: Annotated[
+        bool,
+        typer.Option(
+            "--read-only-model",
+            help="Leave the model folder to another server: no training and no rollback here.",
+        ),
+    ] = False,
     access_log: Annotated[bool, typer.Option("--access-log", help="A log line for every request.")] = False,
 ) -> None:
     with extra("serve"):
-        import uvicorn
-
         from bilinear.serving.app import create_app
         from bilinear.serving.guard import is_loopback, names_of
-        from bilinear.serving.protocol import LimitedProtocol
+        from bilinear.serving.protocol import Limits, files_for, say_early, uvicorn_server
+        from bilinear.serving.proxies import Proxies
     if token_file is None and not is_loopback(host):
         raise ParameterValueError(
             f"--host {host} can be reached by others: give --token-file, or listen on 127.0.0.1"
         )
+    if public_url is not None and token_file is None:
+        tell("without --token-file everybody whom the proxy lets through may read and write")
+    limits = Limits(connections=files_for(most_connections), per_address=most_per_address)
+    if limits.connections < most_connections:
+        tell(f"{limits.connections} connections at most: this system allows no more open files (ulimit -n)")
     app = create_app(
         model,
         store=store,
@@ -70,13 +100,17 @@ def command(
         token_file=token_file,
         hosts=tuple(names_of(host)),
         rate_limit=rate_limit,
+        public_url=public_url,
+        trusted_proxies=trusted_proxy or (),
         retrain_every=None if retrain_every is None else 3600 * retrain_every,
         max_worse=max_worse,
         access_log=access_log,
+        read_only_model=read_only_model,
     )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        say_early(listening)
         try:
             listening.bind((host, port))
         except OSError as error:
@@ -86,17 +120,5 @@ def command(
         listening.listen(2048)
         port = listening.getsockname()[1]
         tell(f"http://{f'[{host}]' if ':' in host else host}:{port}/  (API: /docs; stop with Ctrl-C)")
-        config = uvicorn.Config(
-            app,
-            http=LimitedProtocol,
-            access_log=False,
-            log_level="warning",
-            server_header=False,
-            proxy_headers=False,
-            limit_concurrency=1000,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=10,
-            ws="none",
-        )
         with suppress(KeyboardInterrupt):  # raised after all requests are answered: the way to end it
-            uvicorn.Server(config).run([listening])
+            uvicorn_server(app, limits, Proxies(trusted_proxy or ())).run([listening])

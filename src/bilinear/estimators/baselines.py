@@ -9,19 +9,19 @@ import numpy as np
 
 from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Interactions
+from bilinear.data.outliers import warn_of_outliers
 from bilinear.data.splits import split_validation
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.base import RatingModel, check_table, resolve_link
-from bilinear.model.link import Identity
+from bilinear.model.link import Identity, Link
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import SquaredError
 from bilinear.objective.penalties import L2
 from bilinear.training.biases import solve_biases
-from bilinear.training.history import History
+from bilinear.training.history import CLOSED_FORM
 from bilinear.training.progress import Progress
 from bilinear.training.search import choose_bias_penalty
-
-_CLOSED_FORM = History((), 0, "closed form")
+from bilinear.training.units import Units
 
 
 @dataclass(repr=False, eq=False)
@@ -40,7 +40,7 @@ class GlobalMean(RatingModel):
         mean = float(interactions.ratings.mean(dtype=np.float64))
         self.link_, self.loss_, self.penalty_ = link, SquaredError(), L2()
         self.search_, self.seed_ = None, None
-        self._learn(interactions, Parameters.zeros(interactions.shape, 0, mean), _CLOSED_FORM)
+        self._learn(interactions, Parameters.zeros(interactions.shape, 0, mean), CLOSED_FORM)
         return self
 
     def retrain(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
@@ -72,31 +72,35 @@ class BiasModel(RatingModel):
     def fit(self, interactions: Interactions) -> Self:
         """Solves for the biases of all `interactions`; returns self."""
         check_table(interactions)
-        link, seed, table = (
-            resolve_link(Identity(), self.rating_range, interactions),
-            draw_seed(self.rng),
-            None,
-        )
+        units, link = self._in_units(interactions)
+        inner, seed, table = units.table(interactions), draw_seed(self.rng), None
         penalty = L2(0.0, 0.0 if self.l2_biases == "auto" else self.l2_biases, self.l2_exponent)
         if self.l2_biases == "auto":
             check_fraction(self.validation_fraction)
-            split = split_validation(interactions, self.validation_fraction, np.random.default_rng([seed, 0]))
-            table = choose_bias_penalty(split.train, split.test, link, self.l2_exponent)
+            split = split_validation(inner, self.validation_fraction, np.random.default_rng([seed, 0]))
+            table = choose_bias_penalty(split.train, split.test, units.link(link), self.l2_exponent)
             penalty = replace(penalty, biases=table.l2_biases)
-        parameters = solve_biases(interactions, penalty)
+            table = units.search_table(table, link, SquaredError())
+        parameters = units.parameters(solve_biases(inner, penalty), link)
         self.link_, self.loss_, self.penalty_ = link, SquaredError(), penalty
         self.search_, self.seed_ = table, seed
-        self._learn(interactions, parameters, _CLOSED_FORM)
+        self._learn(interactions, parameters, CLOSED_FORM)
+        warn_of_outliers(units.fence, interactions)
         return self
 
     def retrain(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
         """Solves for the biases of another table with the penalty that `fit` took."""
         check_table(interactions)
-        link = resolve_link(Identity(), self.rating_range, interactions)
-        parameters = solve_biases(interactions, self.penalty_)
-        self.link_ = link
-        self._learn(interactions, parameters, _CLOSED_FORM)
+        units, self.link_ = self._in_units(interactions)
+        parameters = solve_biases(units.table(interactions), self.penalty_)
+        self._learn(interactions, units.parameters(parameters, self.link_), CLOSED_FORM)
+        warn_of_outliers(units.fence, interactions)
         return self
+
+    def _in_units(self, interactions: Interactions) -> tuple[Units, Link]:
+        """What it is solved in, see `Units`, and the link into the rating range."""
+        units = Units.of(interactions, self.rating_range)
+        return units, resolve_link(Identity(), self.rating_range, units.fence.bounded(interactions))
 
 
 def draw_seed(rng: int | None) -> int:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Grouped, Interactions
+from bilinear.eigen import largest_eigen_by_products
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.history_model import HistoryModel
 from bilinear.estimators.neighbour_model import checked_exponent, checked_neighbours
@@ -24,6 +25,7 @@ from bilinear.training.neighbours import grouped_the_other_way, sums_by_row
 from bilinear.training.progress import Progress
 
 _LEAST = 1e-30
+_ZERO = 1e-6  # of the largest eigenvalue: the rounding of float32
 
 
 class _Learned(HistoryModel):
@@ -148,7 +150,6 @@ def slow_directions(by_user: Grouped, n_items: int, k: int) -> NDArray[np.float3
     At most as many as users or items less one. Signs: the largest entry of each is positive.
     """
     from scipy.sparse import csr_array
-    from scipy.sparse.linalg import LinearOperator, eigsh
 
     users = np.maximum(sums_by_row(by_user), _LEAST)
     items = np.maximum(np.bincount(by_user.others, by_user.ratings.astype(np.float64), n_items), _LEAST)
@@ -160,10 +161,9 @@ def slow_directions(by_user: Grouped, n_items: int, k: int) -> NDArray[np.float3
     left, right = (other, matrix) if wide else (matrix, other)
     size = min(shape)
     k = min(k, size - 1)
-    operator = LinearOperator((size, size), matvec=lambda x: left @ (right @ x), dtype=np.float32)
     start = np.random.default_rng(0).standard_normal(size, dtype=np.float32)
-    values, vectors = eigsh(operator, k=k, v0=start, tol=1e-4)
-    vectors = vectors[:, np.argsort(-values)]
+    values, vectors = largest_eigen_by_products(lambda x: left @ (right @ x), start, k, tolerance=1e-4)
+    vectors[:, values <= _ZERO * values[0]] = 0  # beyond the rank of the table any vector would do
     if not wide:
         vectors = other @ vectors
         vectors /= np.maximum(np.linalg.norm(vectors, axis=0), _LEAST)

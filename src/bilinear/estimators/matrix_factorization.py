@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Interactions
+from bilinear.data.outliers import warn_of_outliers
 from bilinear.data.part import Part
 from bilinear.data.splits import Split, split_validation
 from bilinear.errors import EmptyDataError, ParameterValueError
@@ -33,9 +34,10 @@ from bilinear.training.history import History
 from bilinear.training.identity import table_identity
 from bilinear.training.lr_find import RangeTest, lr_find
 from bilinear.training.progress import Bar, Progress, Quiet
-from bilinear.training.search import SearchTable, first_choice, search
+from bilinear.training.search import SearchTable, first_choice, search, solve_without_factors
 from bilinear.training.sgd import SGD
 from bilinear.training.start import NormalStart, Scale, random_start
+from bilinear.training.units import Units
 
 _MOST_FACTORS = 4096
 _FEWEST_FACTORS = 32  # that a search tries
@@ -52,7 +54,8 @@ class MatrixFactorization(RatingModel):
     prediction is `link(score)`.
 
     Args:
-        n_factors: length of the factors; "auto" tries 32, 64, 128, 256.
+        n_factors: length of the factors; "auto" tries 32, 64, 128, 256, and none: with biases alone, and
+            with the mean alone where l2_biases is "auto" too; see `bilinear.training.search`.
         l2, l2_biases: penalties of factors and biases, see `L2`; "auto" searches for them.
         l2_exponent: how the penalty grows with a row's number of ratings, see `L2`.
         loss: `SquaredError()`, or `CrossEntropy()` (needs the sigmoid; convex in the score).
@@ -118,11 +121,14 @@ class MatrixFactorization(RatingModel):
         with keeping(checkpoint, partial(self._identity, interactions), progress):
             return self._fit(interactions, progress)
 
-    def _fit(self, interactions: Interactions, progress: Progress) -> Self:
-        link = resolve_link(self.link, self.rating_range, interactions)
+    def _fit(self, original: Interactions, progress: Progress) -> Self:
+        units, own_link, interactions, link = self._in_units(original)
         seed = once(lambda: draw_seed(self.rng))
         solver = self.solver.resolved(interactions.n_ratings)
-        n_factors, l2, l2_biases = self.n_factors, self.l2, self.l2_biases
+        n_factors = self.n_factors
+        given = units.penalty(self._given_penalty(), link, self.loss)
+        l2: float | Literal["auto"] = "auto" if self.l2 == "auto" else given.factors
+        l2_biases: float | Literal["auto"] = "auto" if self.l2_biases == "auto" else given.biases
         inner: Split | None = None
         table: SearchTable | None = None
         best: tuple[Parameters, History] | None = None
@@ -152,7 +158,8 @@ class MatrixFactorization(RatingModel):
         assert l2 != "auto"
         assert l2_biases != "auto"
         penalty = L2(l2, l2_biases, self.l2_exponent)
-        descend = partial(self._descend, solver, link, penalty, n_factors, seed, progress)
+        size = self.start_size if table is None else table.start_size
+        descend = partial(self._descend, solver, link, penalty, n_factors, size, seed, progress)
         if best is None:
             best = descend(inner.train, inner.test) if inner else descend(interactions)
         parameters, history = best
@@ -160,14 +167,19 @@ class MatrixFactorization(RatingModel):
             history = replace(history, ended="interrupted")
         again = inner is not None and self.refit and history.ended != "interrupted"
         del inner  # its memory is for what follows
-        if again:
+        if again and history.ended == "closed form":
+            parameters = solve_without_factors(interactions, penalty, link, self.loss)
+        elif again:
             descend = partial(descend, interactions, stage=_LAST_STAGE)
             parameters, history = trained_again(descend, parameters, history)
         if history.ended == "interrupted":
             abandoned()
-        self.loss_, self.link_, self.penalty_ = self.loss, link, penalty
-        self.search_, self.seed_, self.solver_ = table, seed, solver
-        self._learn(interactions, parameters, history)
+        self.loss_, self.link_ = self.loss, own_link
+        self.penalty_ = units.penalty(penalty, link, self.loss, back=True)
+        self.search_ = None if table is None else units.search_table(table, link, self.loss)
+        self.seed_, self.solver_ = seed, solver
+        self._learn(original, units.parameters(parameters, link), units.history(history, link, self.loss))
+        warn_of_outliers(units.fence, original)
         return self
 
     def retrain(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
@@ -177,17 +189,23 @@ class MatrixFactorization(RatingModel):
         """
         before = self.parameters_
         self._check(interactions)
-        link = resolve_link(self.link, self.rating_range, interactions)
+        units, own_link, table, link = self._in_units(interactions)
         assert self.seed_ is not None
-        settings = self.solver_, link, self.penalty_, before.n_factors, self.seed_
-        descend = partial(self._descend, *settings, progress or Quiet(), interactions, stage=_LAST_STAGE)
-        parameters, history = trained_again(descend, before, self.history_)
+        penalty = units.penalty(self.penalty_, link, self.loss)
+        if self.history_.ended == "closed form":
+            parameters, history = solve_without_factors(table, penalty, link, self.loss), self.history_
+        else:
+            size = self.start_size if self.search_ is None else self.search_.start_size
+            settings = self.solver_, link, penalty, before.n_factors, size, self.seed_
+            descend = partial(self._descend, *settings, progress or Quiet(), table, stage=_LAST_STAGE)
+            parameters, history = trained_again(descend, before, self.history_)
         if parameters is before:
             abandoned()
             self.history_ = history
         else:
-            self.link_ = link
-            self._learn(interactions, parameters, history)
+            self.link_ = own_link
+            self._learn(interactions, units.parameters(parameters, link), history)
+            warn_of_outliers(units.fence, interactions)
         return self
 
     def lr_find(
@@ -209,7 +227,7 @@ class MatrixFactorization(RatingModel):
         Cost: n_steps batches at most, less than an epoch for `SGD`.
         """
         self._check(interactions)
-        link = resolve_link(self.link, self.rating_range, interactions)
+        _, _, interactions, link = self._in_units(interactions)
         rng = np.random.default_rng([draw_seed(self.rng), 2])
         scale = Scale.of(interactions, link, self.loss)
         first = first_choice(scale)
@@ -219,7 +237,7 @@ class MatrixFactorization(RatingModel):
             first.l2_biases if self.l2_biases == "auto" else self.l2_biases,
             self.l2_exponent,
         )
-        start = self._start(interactions, n_factors, scale, rng)
+        start = self._start(interactions, n_factors, scale, self.start_size, rng)
         objective = Objective(self.loss, link, penalty, interactions)
         rates = {"lowest": lowest, "highest": highest}
         return lr_find(self.solver, objective, start, rng, **rates, n_steps=n_steps)  # type: ignore[arg-type]
@@ -232,12 +250,27 @@ class MatrixFactorization(RatingModel):
         super()._restore(manifest, tensor)
         self.solver_ = decode_part(manifest["solver"], Solver)
 
+    def _in_units(self, interactions: Interactions) -> tuple[Units, Link, Interactions, Link]:
+        """(units, link, table in these units, link in these units); see `Units`."""
+        units = Units.of(interactions, self.rating_range, keep_scale=self.start is not None)
+        link = resolve_link(self.link, self.rating_range, units.fence.bounded(interactions))
+        return units, link, units.table(interactions), units.link(link)
+
+    def _given_penalty(self) -> L2:
+        """The penalties that are numbers; zero for what is "auto"."""
+        return L2(
+            0.0 if self.l2 == "auto" else self.l2,
+            0.0 if self.l2_biases == "auto" else self.l2_biases,
+            self.l2_exponent,
+        )
+
     def _descend(
         self,
         solver: Solver,
         link: Link,
         penalty: L2,
         n_factors: int,
+        start_size: float,
         seed: int,
         progress: Progress,
         train: Interactions,
@@ -249,7 +282,7 @@ class MatrixFactorization(RatingModel):
         scale = Scale.of(train, link, self.loss)
         return solver.minimise(
             Objective(self.loss, link, penalty, train),
-            self._start(train, n_factors, scale, rng),
+            self._start(train, n_factors, scale, start_size, rng),
             rng,
             validation=validation,
             n_epochs=n_epochs,
@@ -258,10 +291,10 @@ class MatrixFactorization(RatingModel):
         )
 
     def _start(
-        self, table: Interactions, n_factors: int, scale: Scale, rng: np.random.Generator
+        self, table: Interactions, n_factors: int, scale: Scale, size: float, rng: np.random.Generator
     ) -> Parameters:
         if self.start is None:
-            return random_start(table, n_factors, scale, self.start_size, rng)
+            return random_start(table, n_factors, scale, size, rng)
         return self.start.draw(table, n_factors, scale, rng)
 
     def _memory(self, interactions: Interactions) -> int:
@@ -297,11 +330,7 @@ class MatrixFactorization(RatingModel):
             raise ParameterValueError(
                 f"n_factors={n_factors!r}; 'auto' or a whole number, 0 to {_MOST_FACTORS}"
             )
-        L2(
-            0.0 if self.l2 == "auto" else self.l2,
-            0.0 if self.l2_biases == "auto" else self.l2_biases,
-            self.l2_exponent,
-        )
+        self._given_penalty()
         if not (is_real(self.start_size) and self.start_size > 0):
             raise ParameterValueError(f"start_size={self.start_size!r}; a positive number")
         if self.validation_fraction:

@@ -35,8 +35,11 @@ def fitted_whole(model: Any, interactions: Interactions) -> Any:
 
 
 def encode_argument(value: Any) -> Any:
-    """As `encode_part`, also for models and tuples of models (their arguments, not what they learned)."""
+    """As `encode_part`, also for models and tuples of models: their arguments, not what they learned."""
     if isinstance(value, Recommender):
+        from bilinear.estimators.storage import check_loadable
+
+        check_loadable(value)
         arguments = {field.name: encode_argument(getattr(value, field.name)) for field in fields(value)}  # type: ignore[arg-type]
         return {_MARK: type(value).__name__, "arguments": arguments}
     if isinstance(value, tuple):

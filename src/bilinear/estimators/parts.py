@@ -118,7 +118,8 @@ def encode_part(value: Any) -> Any:
         name = type(value).__name__
         if _PARTS.get(name) is not type(value):
             raise ParameterValueError(
-                f"a {name} cannot be saved; models are saved with bilinear's own parts only"
+                f"a {name} of {type(value).__module__} cannot be saved, because load() builds bilinear's own "
+                "classes only; take one of these, or pickle the model"
             )
         return {"type": name} | {
             field.name: encode_part(getattr(value, field.name)) for field in fields(value)

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.arguments import is_real, is_whole
+from bilinear.arguments import is_real, is_whole, kernel_code
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.errors import EmptyDataError, ParameterValueError
 from bilinear.estimators.baselines import check_fraction, draw_seed
@@ -255,6 +255,7 @@ class RankingFactorization(_Learned):
             raise ParameterValueError(f"n_factors={self.n_factors!r}; a whole number, 1 to {MOST_FACTORS}")
         if not isinstance(self.loss, RankingLoss):
             raise ParameterValueError(f"loss={self.loss!r}; an object such as CosineContrastive() or BPR()")
+        kernel_code(self.loss)
         if not isinstance(self.solver, MiniBatch):
             raise ParameterValueError(f"solver={self.solver!r}; an object such as MiniBatch(Adam())")
         if self.solver.weight_decay.biases not in (None, self.solver.weight_decay.factors):

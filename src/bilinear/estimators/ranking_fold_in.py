@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from bilinear.arguments import kernel_code
 from bilinear.data.interactions import Grouped
 from bilinear.estimators.ranking import rows_of
 from bilinear.kernels.ranking_fold_in import fold_in_users
@@ -67,7 +68,8 @@ class FoldIn:
             users = np.ascontiguousarray(out[rows])
             fold_in_users(
                 *taken, self.rows, self.panels, self.biases, self.log_weights,
-                self.loss.code, *self.loss.numbers, l2, self.radius, _MOST_EVALUATIONS, _TOLERANCE, users,
+                kernel_code(self.loss), *self.loss.numbers, l2, self.radius,
+                _MOST_EVALUATIONS, _TOLERANCE, users,
             )  # fmt: skip
             out[rows] = users
         return out

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bilinear.data.interactions import Grouped
 from bilinear.data.packed_text import PackedText
 from bilinear.data.vocabulary import Vocabulary
-from bilinear.errors import BilinearError, ModelFileError
+from bilinear.errors import BilinearError, ModelFileError, ParameterValueError
 from bilinear.estimators.auto import AutoRanker
 from bilinear.estimators.baselines import BiasModel, GlobalMean
 from bilinear.estimators.blend import Blend
@@ -51,7 +51,12 @@ _MODELS: dict[str, type[Recommender]] = {
 
 
 def save(model: Recommender, path: Path) -> None:
-    """Writes a fitted model; see `bilinear.model.artifact` for the guarantees and the errors."""
+    """Writes a fitted model; see `bilinear.model.artifact` for the guarantees and the errors.
+
+    Raises: ParameterValueError: before anything is written, for a model or a part that `load` could not bring
+        back: of a class that is not bilinear's own.
+    """
+    check_loadable(model)
     manifest, tensors = model._state()
     for side, vocabulary in (("users", model.user_vocabulary_), ("items", model.item_vocabulary_)):
         tensors |= {f"{side}.{name}": array for name, array in vocabulary.tensors().items()}
@@ -73,17 +78,20 @@ def save(model: Recommender, path: Path) -> None:
     write_artifact(path, manifest, tensors)
 
 
-def load(path: str | Path, *, verify: bool = True) -> Any:
+def load(path: str | Path, *, verify: bool = True, in_memory: bool = False) -> Any:
     """Opens a saved model; its arrays are read-only views of the file.
 
-    Args: verify: compare checksums, which reads the file once. Sizes, shapes and the row numbers
-        inside are always checked, so that a hostile file cannot make later calls read astray.
+    Args:
+        verify: compare checksums, which reads the file once. Sizes, shapes and the row numbers
+            inside are always checked, so that a hostile file cannot make later calls read astray.
+        in_memory: read the arrays instead, for a process that has to outlive damage to the file: the
+            system ends one whose mapped file is cut short.
     Returns: the fitted estimator, of the class that was saved.
     Raises:
         ModelFileError: no model there, or damaged, hostile, or of a newer format.
-    Cost: O(n_ratings + n_items) checks; memory is mapped, not read.
+    Cost: O(n_ratings + n_items) checks; memory is mapped, not read, unless `in_memory`.
     """
-    artifact = read_artifact(Path(path), verify=verify)
+    artifact = read_artifact(Path(path), verify=verify, in_memory=in_memory)
     try:
         return _build(artifact.manifest, artifact.tensors)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -101,6 +109,16 @@ def model_named(name: Any) -> type[Recommender]:
     if name not in _MODELS:
         raise ValueError(f"unknown estimator {name!r}; it may need a newer bilinear")
     return _MODELS[name]
+
+
+def check_loadable(model: Recommender) -> None:
+    """Refuses a model of another class, which `model_named` could not find, or would find another for."""
+    kind = type(model)
+    if _MODELS.get(kind.__name__) is not kind:
+        raise ParameterValueError(
+            f"a model of the class {kind.__module__}.{kind.__qualname__} cannot be saved, because load() "
+            f"builds bilinear's own classes only; fit one of these ({', '.join(_MODELS)}), or pickle this one"
+        )
 
 
 def _build(manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Recommender:

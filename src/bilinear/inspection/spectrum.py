@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bilinear.eigen import symmetric_eigen
 from bilinear.estimators.base import RatingModel
 from bilinear.inspection.items import check_model, no_factors
 
@@ -75,8 +76,10 @@ def spectrum(model: RatingModel) -> Spectrum | None:
     items = balanced_item_factors(model)
     n_users = int((model.seen_.counts > 0).sum())
     n_items = int(np.unique(model.seen_.others).size)
-    values = np.sqrt(np.linalg.eigvalsh(items.T @ items)[::-1].clip(0))
+    values = np.sqrt(symmetric_eigen(items.T @ items).values[::-1].clip(0))
     squares = values**2
+    if not squares.any():  # users and items use different factors: every product is zero
+        return None
     taste = float(np.sqrt(squares.sum() / n_items))
     return Spectrum(values * np.sqrt(n_users), squares / squares.sum(), taste)
 
@@ -100,6 +103,6 @@ def balanced_item_factors(model: RatingModel) -> NDArray[np.float64]:
         block = users[start : start + _BLOCK].astype(np.float64)
         gram += block.T @ block
     gram /= max(1, int((model.seen_.counts > 0).sum()))
-    values, directions = np.linalg.eigh(gram)
+    values, directions = symmetric_eigen(gram)
     balanced: NDArray[np.float64] = items.astype(np.float64) @ (directions * np.sqrt(values.clip(0)))
     return balanced

@@ -5,7 +5,8 @@ with `kept` (n_ratings,) count, or all where it is empty. Cost: O(n_ratings).
 """
 
 import numpy as np
-from numba import njit
+
+from bilinear.kernels.cache import njit
 
 
 @njit(cache=True, nogil=True)

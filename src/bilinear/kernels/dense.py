@@ -6,7 +6,8 @@ in the way of ours, and its bits depend on how many there are.
 """
 
 import numpy as np
-from numba import njit
+
+from bilinear.kernels.cache import njit
 
 # Sums may be reordered into vector lanes; NaN and infinity keep their meaning.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}

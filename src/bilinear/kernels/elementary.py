@@ -4,7 +4,8 @@ Those of the C library are calls, one number at a time, and were most of the tim
 """
 
 import numpy as np
-from numba import njit
+
+from bilinear.kernels.cache import njit
 
 # Neither reordered nor folded: the rounding below is (x + large) - large.
 _PLAIN = {"contract"}

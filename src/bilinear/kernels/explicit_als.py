@@ -16,8 +16,8 @@ change since the last time, so that rounding shrinks with it.
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from bilinear.kernels.cache import njit
 from bilinear.kernels.dense import cholesky_of_one_plus, row_products, solve_factored
 from bilinear.kernels.normal_equations import TILE, add_products, factor, solve
 

@@ -1,7 +1,8 @@
 """Ratings grouped into cells, so that the rows which a cell touches stay in cache."""
 
 import numpy as np
-from numba import njit
+
+from bilinear.kernels.cache import njit
 
 INTERLEAVED = 16  # users; enough that the processor has work while it waits for one's row
 

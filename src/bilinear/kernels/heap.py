@@ -3,7 +3,7 @@
 Higher scores are better, then lower rows.
 """
 
-from numba import njit
+from bilinear.kernels.cache import njit
 
 
 @njit(inline="always")

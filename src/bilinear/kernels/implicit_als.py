@@ -14,8 +14,8 @@ so that a row with n < n_factors costs n^2, not n_factors^2: most rows have few 
 """
 
 import numpy as np
-from numba import njit
 
+from bilinear.kernels.cache import njit
 from bilinear.kernels.dense import (
     add_column_products,
     cholesky_of_one_plus,

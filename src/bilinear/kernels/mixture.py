@@ -1,7 +1,8 @@
 """Mixtures of several models' scores: made comparable, added up, and judged on a few candidates."""
 
 import numpy as np
-from numba import njit
+
+from bilinear.kernels.cache import njit
 
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
 

@@ -3,7 +3,8 @@
 from collections import namedtuple
 
 import numpy as np
-from numba import njit
+
+from bilinear.kernels.cache import njit
 
 Sampler = namedtuple("Sampler", "catalogue cumulative guide log_chances key")
 """Where negatives come from.

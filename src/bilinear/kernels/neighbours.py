@@ -1,8 +1,8 @@
 """Item-to-item weights through the users they share, and scores from them."""
 
 import numpy as np
-from numba import njit
 
+from bilinear.kernels.cache import njit
 from bilinear.kernels.heap import comes_before, rise, sift_down
 
 _FAST = {"reassoc", "contract", "nsz", "arcp"}

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import binding, ir  # type: ignore[import-untyped]
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from bilinear.kernels.cache import njit
 
 _WIDE = binding.get_host_cpu_features().get("avx512f", False)
 _VECTOR_BYTES = 64 if _WIDE else 32

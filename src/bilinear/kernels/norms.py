@@ -1,7 +1,8 @@
 """Lengths of factor tables."""
 
 import numpy as np
-from numba import njit
+
+from bilinear.kernels.cache import njit
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"})

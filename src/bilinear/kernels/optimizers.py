@@ -6,8 +6,8 @@ What an optimiser makes of a row's gradient is in kernels.rules; here is what al
 from collections import namedtuple
 
 import numpy as np
-from numba import njit
 
+from bilinear.kernels.cache import njit
 from bilinear.kernels.rules import step_rows
 from bilinear.kernels.sgd import loss_and_slope
 

@@ -1,8 +1,9 @@
 """Counts and stable counting sorts by a small integer key, in linear time."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from bilinear.kernels.cache import njit
 
 Order = NDArray[np.int64]
 

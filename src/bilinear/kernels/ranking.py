@@ -1,7 +1,8 @@
 """Places in rankings with ties, and what metrics expect of them."""
 
 import numpy as np
-from numba import njit
+
+from bilinear.kernels.cache import njit
 
 _FEW = 24
 

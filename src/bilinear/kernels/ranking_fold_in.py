@@ -1,8 +1,8 @@
 """New users of a model that was trained on sampled negatives: the least loss, the items held fixed."""
 
 import numpy as np
-from numba import njit
 
+from bilinear.kernels.cache import njit
 from bilinear.kernels.ranking_losses import ranking_loss
 from bilinear.kernels.rows import add_row
 from bilinear.kernels.sampled import SET

@@ -5,9 +5,9 @@ in objective.ranking_losses. Training and fold-in call the same function.
 """
 
 import numpy as np
-from numba import njit
 
 from bilinear.kernels import elementary
+from bilinear.kernels.cache import njit
 
 # Sums may be reordered into vector lanes; NaN and infinity keep their meaning.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}

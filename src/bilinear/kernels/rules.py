@@ -8,8 +8,8 @@ cache on disk: a dispatcher that is passed as an argument is another type in eve
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from bilinear.kernels.cache import njit
 from bilinear.kernels.rows import fetch_row
 
 # Sums may be reordered into vector lanes; NaN and infinity keep their meaning.

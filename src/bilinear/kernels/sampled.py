@@ -10,8 +10,8 @@ adds to its gradient in the order of sets.
 from collections import namedtuple
 
 import numpy as np
-from numba import njit
 
+from bilinear.kernels.cache import njit
 from bilinear.kernels.negatives import draw_negatives, hide, mark, no_marks
 from bilinear.kernels.optimizers import _new_slot
 from bilinear.kernels.ranking_losses import ranking_loss

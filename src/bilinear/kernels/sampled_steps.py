@@ -3,8 +3,8 @@
 from collections import namedtuple
 
 import numpy as np
-from numba import njit
 
+from bilinear.kernels.cache import njit
 from bilinear.kernels.optimizers import Side, _finish_rows, _take_steps
 from bilinear.kernels.rows import fetch_row, inverse_length
 from bilinear.kernels.sampled import SET, find_users, gather_items, score_sets

@@ -1,7 +1,6 @@
 """Scores of listed pairs of rows."""
 
-from numba import njit
-
+from bilinear.kernels.cache import njit
 from bilinear.kernels.rows import fetch_row
 
 # Sums may be reordered into vector lanes; NaN and infinity keep their meaning.

@@ -1,7 +1,8 @@
 """First and second derivatives of an objective over pairs of rows, and the blocks that precondition them."""
 
 import numpy as np
-from numba import njit
+
+from bilinear.kernels.cache import njit
 
 # Sums may be reordered into vector lanes; NaN and infinity keep their meaning.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
@@ -20,7 +21,7 @@ def pair_products(users, items, u, v, scales, out):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def spread_pairs(users, items, entries, u, v, out_u, out_v):  # type: ignore[no-untyped-def]
+def gradient_pairs(users, items, entries, u, v, out_u, out_v):  # type: ignore[no-untyped-def]
     """out_u[user] += entry * v[item] and out_v[item] += entry * u[user]: a matrix times v, and back."""
     k = u.shape[1]
     for n in range(len(users)):
@@ -33,13 +34,13 @@ def spread_pairs(users, items, entries, u, v, out_u, out_v):  # type: ignore[no-
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def bend_pairs(  # type: ignore[no-untyped-def]
-    users, items, scales, bends, slopes, u, v, du, dv, dz, out_u, out_v
+def hessian_product_pairs(  # type: ignore[no-untyped-def]
+    users, items, scales, curvatures, gradients, u, v, du, dv, dz, out_u, out_v
 ):  # fmt: skip
     """One pass of the Hessian of sum_n loss(z_n), z_n = ... + scales[n] <u, v>, along (du, dv).
 
-    dz holds the biases' change of the scores and becomes bends * (the whole change);
-    out_u, out_v receive the sums over pairs of bends * dz * scales * v + slopes * scales * dv.
+    dz holds the biases' change of the scores and becomes curvatures * (the whole change);
+    out_u, out_v receive the sums over pairs of curvatures * dz * scales * v + gradients * scales * dv.
     """
     k = u.shape[1]
     for n in range(len(users)):
@@ -48,8 +49,8 @@ def bend_pairs(  # type: ignore[no-untyped-def]
         total = 0.0
         for f in range(k):
             total += p[f] * dq[f] + dp[f] * q[f]
-        dz[n] = bends[n] * (dz[n] + scales[n] * total)
-        h, g = scales[n] * dz[n], scales[n] * slopes[n]
+        dz[n] = curvatures[n] * (dz[n] + scales[n] * total)
+        h, g = scales[n] * dz[n], scales[n] * gradients[n]
         left, right = out_u[a], out_v[b]
         for f in range(k):
             left[f] += h * q[f] + g * dq[f]

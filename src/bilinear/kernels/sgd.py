@@ -1,8 +1,8 @@
 """Stochastic gradient descent on the dot-product model, one rating at a time, cell by cell."""
 
 import numpy as np
-from numba import njit
 
+from bilinear.kernels.cache import njit
 from bilinear.kernels.lanes import fetch, load, spread, store, total
 
 # Sums may be reordered into vector lanes; NaN and infinity keep their meaning.

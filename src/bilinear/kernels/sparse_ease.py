@@ -1,8 +1,8 @@
 """Ridge regression of each item on its own few sources, and the dense products of all items."""
 
 import numpy as np
-from numba import njit
 
+from bilinear.kernels.cache import njit
 from bilinear.kernels.dense import cholesky_of_one_plus, solve_factored
 
 

@@ -1,7 +1,8 @@
 """Drawing a large synthetic table: who rates what, and how."""
 
 import numpy as np
-from numba import njit
+
+from bilinear.kernels.cache import njit
 
 
 @njit(cache=True, nogil=True)

@@ -1,8 +1,8 @@
 """The largest scores of a user, without storing all of them."""
 
 import numpy as np
-from numba import njit
 
+from bilinear.kernels.cache import njit
 from bilinear.kernels.heap import comes_before, rise, sift_down, sort_heap
 
 _FAST = {"reassoc", "contract", "nsz", "arcp"}

@@ -7,8 +7,8 @@ in a Matrix Product, SIGMOD 2015.
 """
 
 import numpy as np
-from numba import njit
 
+from bilinear.kernels.cache import njit
 from bilinear.kernels.heap import offer, sort_heap
 from bilinear.kernels.tile import TILE_ITEMS, TILE_USERS, lowest_bit, score_tile
 

@@ -1,4 +1,4 @@
-"""Is the training objective convex? Witnesses on the model's own weights; no Hessian needed."""
+"""Is the training loss convex? Chords and slices through the model's own weights; no Hessian needed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from bilinear.lab.problem import Problem, Vector
+from bilinear.lab.numerics.problem import Problem, Vector
+from bilinear.lab.reporting.charts import heatmap, lines
+from bilinear.lab.reporting.context import Context
+from bilinear.lab.reporting.instrument import Instrument, register
+from bilinear.lab.reporting.section import Section
 from bilinear.model.link import Link, Sigmoid, logistic
 from bilinear.objective.losses import Loss, SquaredError
 
@@ -16,18 +20,23 @@ _ROUNDING = 1e-12  # of the objective: differences below it are none
 
 @dataclass(frozen=True, eq=False)
 class Convexity:
-    """What chords through the objective show.
+    """What chords of the objective show about its convexity.
 
     Attributes:
-        loss: the objective at the model; loss_flipped: with the sign of all factors changed (the
-            same scores, so the same); loss_between: at their midpoint, the model without factors.
-        convex_in_score: whether the loss is a convex function of the score for every rating.
-        share_in_band: share of the ratings at whose score the loss bends upwards.
-        n_chords, n_above: chords between points around the model, and how many have a midpoint
-            above the mean of their ends: each is a proof that the objective is not convex.
-        n_half_chords, n_half_above: the same with the items' factors and biases held fixed, and
-            with the users': none for a loss convex in the score.
-        slice: the objective over (a U, b V), see `factor_slice`.
+        loss: The objective at the model.
+        loss_flipped: The objective with the sign of all factors changed: the same scores, so the same.
+        loss_between: The objective at their midpoint, the model without factors.
+        convex_in_score: Whether the loss is a convex function of the score for every rating.
+        share_in_band: Share of the ratings at whose score the loss has positive curvature.
+        n_chords: Chords between points around the model.
+        n_above: Chords whose midpoint is above the mean of their ends: each proves that the
+            objective is not convex.
+        n_half_chords: Chords with the items' factors and biases held fixed, or with the users'.
+        n_half_above: Those of them above the mean of their ends; 0 for a loss convex in the score.
+        slice: The objective over (a U, b V), see `factor_slice`.
+
+    Examples:
+        See `measure_convexity`.
     """
 
     loss: float
@@ -39,19 +48,20 @@ class Convexity:
     n_above: int
     n_half_chords: int
     n_half_above: int
-    slice: Slice
+    slice: PlaneSlice
 
     @property
     def witnessed(self) -> bool:
-        """Whether model, sign-flipped model and their midpoint prove that it is not convex."""
+        """Whether the model, its negated factors and their midpoint prove that it is not convex."""
         return self.loss_between > max(self.loss, self.loss_flipped) + _ROUNDING * abs(self.loss)
 
     @property
     def halves_convex(self) -> bool:
-        """Whether no chord of a half-problem went above its ends: alternating descent is safe."""
+        """Whether the midpoint of no half-problem's chord is above the mean of its ends."""
         return self.n_half_above == 0
 
     def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
         values = {name: value for name, value in vars(self).items() if name != "slice"}
         return values | {
             "witnessed": self.witnessed,
@@ -62,38 +72,74 @@ class Convexity:
     def __str__(self) -> str:
         if self.witnessed:
             return (
-                f"not convex: the model and its sign-flipped twin have the objective {self.loss:.6g}, "
+                "not convex: the model and the model with negated factors have the objective "
+                f"{self.loss:.6g}, "
                 f"halfway between them it is {self.loss_between:.6g}"
             )
         return "no witness against convexity: without its factors the model is no worse"
 
 
 @dataclass(frozen=True, eq=False)
-class Slice:
-    """The objective over a grid of a plane: values[i, j] at origin + a[i] first + b[j] second."""
+class PlaneSlice:
+    """The objective over a grid of a plane: values[i, j] at origin + a[i] first + b[j] second.
+
+    Attributes:
+        a: Multiples of the first direction.
+        b: Multiples of the second direction.
+        values: (len(a), len(b)) values of the objective.
+
+    Examples:
+        See `factor_slice`.
+    """
 
     a: Vector
     b: Vector
     values: Vector
 
     def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
         return {name: array.tolist() for name, array in vars(self).items()}
 
 
 @dataclass(frozen=True)
-class Band:
-    """The shares sigma(z) of the range between which squared error after a sigmoid is convex."""
+class ConvexBand:
+    """The interval in which squared error after a sigmoid is convex in the score.
+
+    Attributes:
+        low: Smallest share sigma(z) of the rating range.
+        high: Largest share.
+
+    Examples:
+        See `convex_band`.
+    """
 
     low: float
     high: float
 
 
-def convexity(problem: Problem, at: Vector, *, n_chords: int = 20, seed: int = 0) -> Convexity:
-    """Looks for chords above which the objective rises.
+def measure_convexity(problem: Problem, at: Vector, *, n_chords: int = 20, seed: int = 0) -> Convexity:
+    """Searches for chords whose midpoint is above the mean of their ends.
 
     Chords join the model with points as far from it as it is from zero, in random directions.
     Cost: some 6 * n_chords evaluations, O(n_ratings * n_factors) each.
     Source: docs/theory/convexity.md.
+
+    Args:
+        problem: The objective.
+        at: The model as a flat vector.
+        n_chords: Random chords.
+        seed: Of the directions.
+
+    Returns:
+        Counts of chords, three witnesses, and a slice to draw.
+
+    Examples:
+        >>> from bilinear import lab, synthetic_ratings
+        >>> found = lab.certify(synthetic_ratings(20, 15, 150, rng=0), penalty=lab.L2(1.0, 1.0))
+        >>> problem = lab.Problem.of(found.objective, found.parameters.global_mean)
+        >>> shown = lab.measure_convexity(problem, problem.pack(found.parameters))
+        >>> shown.witnessed, shown.halves_convex
+        (True, True)
     """
     parts = problem.parts(at)
     flipped = problem.join(*parts[:3], -parts.user_factors, -parts.item_factors)
@@ -111,7 +157,7 @@ def convexity(problem: Problem, at: Vector, *, n_chords: int = 20, seed: int = 0
         problem.value(flipped),
         problem.value(without),
         problem.convex_in_score,
-        share_in_band(problem, at),
+        convex_share(problem, at),
         n_chords,
         n_above,
         2 * n_chords,
@@ -120,22 +166,49 @@ def convexity(problem: Problem, at: Vector, *, n_chords: int = 20, seed: int = 0
     )
 
 
-def convex_band(fraction: float) -> Band:
-    """Where (sigma(z) - y)^2 bends upwards, for a rating at the fraction y of its range.
+def convex_band(fraction: float) -> ConvexBand:
+    """The interval of sigma(z) in which (sigma(z) - y)^2 has positive curvature.
 
-    The roots of 3 s^2 - 2 (1 + y) s + y = 0 in s = sigma(z).
+    Its ends are the roots of `3 s^2 - 2 (1 + y) s + y = 0` in `s = sigma(z)`.
+
+    Args:
+        fraction: The rating y as a share of its range.
+
+    Returns:
+        Both ends, as shares.
+
+    Examples:
+        >>> from bilinear import lab
+        >>> lab.convex_band(0.0)
+        ConvexBand(low=0.0, high=0.6666666666666666)
     """
     root = float(np.sqrt(1 - fraction + fraction**2))
-    return Band((1 + fraction - root) / 3, (1 + fraction + root) / 3)
+    return ConvexBand((1 + fraction - root) / 3, (1 + fraction + root) / 3)
 
 
-def share_in_band(problem: Problem, at: Vector) -> float:
-    """Share of the ratings at whose score the loss bends upwards; 1 for losses convex in the score."""
-    return band_share(problem.loss, problem.link, problem.scores(at), problem.ratings)
+def convex_share(problem: Problem, at: Vector) -> float:
+    """The share of the ratings at whose score the loss has positive curvature.
+
+    Args:
+        problem: The objective.
+        at: A flat vector.
+
+    Returns:
+        1 for losses that are convex in the score.
+
+    Examples:
+        >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
+        >>> from bilinear.objective.objective import Objective
+        >>> ratings = synthetic_ratings(10, 8, 50, rng=0)
+        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(0.5, 5), lab.L2(1, 1), ratings), 3.5)
+        >>> lab.convex_share(problem, problem.zeros(2))
+        1.0
+    """
+    return convex_share_of_scores(problem.loss, problem.link, problem.scores(at), problem.ratings)
 
 
-def band_share(loss: Loss, link: Link, scores: Vector, ratings: Vector) -> float:
-    """As `share_in_band`, of any scores."""
+def convex_share_of_scores(loss: Loss, link: Link, scores: Vector, ratings: Vector) -> float:
+    """`convex_share` of any scores."""
     if not (isinstance(loss, SquaredError) and isinstance(link, Sigmoid)):
         return 1.0
     low, high = link.bounds
@@ -143,11 +216,29 @@ def band_share(loss: Loss, link: Link, scores: Vector, ratings: Vector) -> float
     return float(np.mean(-3 * s**2 + 2 * (1 + y) * s - y >= 0))
 
 
-def factor_slice(problem: Problem, at: Vector, *, reach: float = 1.5, n: int = 21) -> Slice:
-    """The objective over (a U, b V), the biases fixed: the picture of x * y.
+def factor_slice(problem: Problem, at: Vector, *, reach: float = 1.5, n: int = 21) -> PlaneSlice:
+    """The objective over (a U, b V) with the biases fixed.
 
-    Two valleys around the model (1, 1) and its twin (-1, -1), a pass between them at (0, 0).
-    Cost: n^2 evaluations of O(n_ratings), one of O(n_ratings * n_factors).
+    It has minima near the model (1, 1) and the model with negated factors (-1, -1), and a saddle
+    point between them at (0, 0). Cost: n^2 evaluations of O(n_ratings), one of O(n_ratings * n_factors).
+
+    Args:
+        problem: The objective.
+        at: The model as a flat vector.
+        reach: Largest multiple of the factors.
+        n: Points along each axis.
+
+    Returns:
+        An n x n grid.
+
+    Examples:
+        >>> import numpy as np
+        >>> from bilinear import lab, synthetic_ratings
+        >>> found = lab.certify(synthetic_ratings(20, 15, 150, rng=0), penalty=lab.L2(1.0, 1.0))
+        >>> problem = lab.Problem.of(found.objective, found.parameters.global_mean)
+        >>> cut = lab.factor_slice(problem, problem.pack(found.parameters), reach=1.0, n=3)
+        >>> bool(np.isclose(cut.values[0, 0], cut.values[2, 2])), bool(cut.values[1, 1] > cut.values[2, 2])
+        (True, True)
     """
     parts = problem.parts(at)
     zero_u, zero_v = 0 * parts.user_factors, 0 * parts.item_factors
@@ -156,14 +247,38 @@ def factor_slice(problem: Problem, at: Vector, *, reach: float = 1.5, n: int = 2
     first = problem.join(*none, parts.user_factors, zero_v)
     second = problem.join(*none, zero_u, parts.item_factors)
     steps = np.linspace(-reach, reach, n)
-    return plane(problem, empty, first, second, steps, steps)
+    return plane_slice(problem, empty, first, second, steps, steps)
 
 
-def plane(problem: Problem, origin: Vector, first: Vector, second: Vector, a: Vector, b: Vector) -> Slice:
+def plane_slice(
+    problem: Problem, origin: Vector, first: Vector, second: Vector, a: Vector, b: Vector
+) -> PlaneSlice:
     """The objective at origin + a[i] first + b[j] second, exactly.
 
-    The scores are quadratic along any plane, so six vectors of scores give all of them.
+    The scores are quadratic in a plane, so six vectors of scores give all of them.
     Cost: O(n_ratings) a point.
+
+    Args:
+        problem: The objective.
+        origin: A flat vector.
+        first: The first direction.
+        second: The second direction.
+        a: Multiples of the first direction.
+        b: Multiples of the second direction.
+
+    Returns:
+        A len(a) x len(b) grid.
+
+    Examples:
+        >>> import numpy as np
+        >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
+        >>> from bilinear.objective.objective import Objective
+        >>> ratings = synthetic_ratings(10, 8, 50, rng=0)
+        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(0.5, 5), lab.L2(1, 1), ratings), 3.5)
+        >>> origin, first, second = np.random.default_rng(0).standard_normal((3, problem.size(2)))
+        >>> cut = lab.plane_slice(problem, origin, first, second, np.array([0.0, 1.0]), np.array([0.0]))
+        >>> bool(np.isclose(cut.values[1, 0], problem.value(origin + first)))
+        True
     """
     here, one, two = (problem.parts(vector) for vector in (origin, first, second))
 
@@ -187,7 +302,7 @@ def plane(problem: Problem, origin: Vector, first: Vector, second: Vector, a: Ve
             place = np.array([1.0, x, y])
             losses = problem.loss.value(scores, problem.ratings, problem.link)
             values[i, j] = float(problem.weights @ losses) + float(place @ gram @ place)
-    return Slice(np.asarray(a), np.asarray(b), values)
+    return PlaneSlice(np.asarray(a), np.asarray(b), values)
 
 
 def _penalty_weights(problem: Problem, at: Vector) -> Vector:
@@ -199,7 +314,7 @@ def _penalty_weights(problem: Problem, at: Vector) -> Vector:
 
 
 def _direction(problem: Problem, at: Vector, rng: np.random.Generator, fixed: int | None = None) -> Vector:
-    """A random direction, each part as long as that of the point; `fixed` 0 or 1 holds users or items."""
+    """A random direction, each part as long as that of the point; `fixed` = 0 or 1 holds users or items."""
     out = np.zeros(len(at))
     for index, (change, part) in enumerate(zip(problem.parts(out), problem.parts(at), strict=True)):
         held = fixed is not None and (index - 1) % 2 == fixed and index > 0
@@ -212,3 +327,88 @@ def _direction(problem: Problem, at: Vector, rng: np.random.Generator, fixed: in
 def _above(problem: Problem, at: Vector, value: float, direction: Vector) -> bool:
     ends = value, problem.value(at + direction)
     return problem.value(at + direction / 2) > sum(ends) / 2 + _ROUNDING * sum(map(abs, ends))
+
+
+@register
+class LossConvexity(Instrument):
+    """Whether the training loss is convex, with the model's own weights as witness.
+
+    Examples:
+        See `report`.
+    """
+
+    name = "convexity"
+    question = "Is the training loss convex?"
+    order = 4
+
+    def measure(self, context: Context) -> Section:
+        model = context.rating_model
+        if model is None:
+            return self.section(_RANKING[context.training], "nothing", {})
+        found = measure_convexity(context.problem, context.at, n_chords=10, seed=context.seed)
+        n_factors = model.parameters_.n_factors
+        return self.section(
+            _answer(found, n_factors),
+            "nothing: where training ended is what counts"
+            if found.convex_in_score
+            else f"the loss has negative curvature at {1 - found.share_in_band:.1%} of the ratings; "
+            "CrossEntropy never has",
+            found.to_dict(),
+            (
+                (
+                    "loss of the model, and with all factors negated",
+                    f"{found.loss:,.6g}, {found.loss_flipped:,.6g}",
+                ),
+                ("loss halfway, where the factors cancel", f"{found.loss_between:,.6g}"),
+                ("random chords below the loss, of", f"{found.n_above}, {found.n_chords}"),
+                ("the same with one side held fixed", f"{found.n_half_above}, {found.n_half_chords}"),
+                ("ratings where the loss curves upwards", f"{found.share_in_band:.1%}"),
+            ),
+            picture=_picture(found),
+            measured=found,
+        )
+
+
+_RANKING = {
+    "closed form": "Yes: it is a least squares problem with a penalty, with one solution.",
+    "all pairs": "Not in users and items together, as they are multiplied; with one side fixed it is, and "
+    "that is why alternating least squares never raises it.",
+    "rankings": "Not in users and items together, as their factors are multiplied.",
+    "counts": "The question does not arise: it minimises no loss.",
+}
+
+
+def _answer(found: Convexity, n_factors: int) -> str:
+    if found.witnessed:
+        answer = (
+            "No: the model and the same model with all factors negated are equally good, and what lies "
+            "halfway between them is worse."
+        )
+    elif n_factors:
+        answer = "No witness was found: without its factors this model is no worse."
+    elif found.convex_in_score:
+        answer = "Yes, for this model: without factors nothing is multiplied with anything."
+    else:
+        answer = "No: it has no factors, but its loss is not convex in the score."
+    if n_factors and found.halves_convex:
+        answer += " With the items held fixed it is convex in the users, and the reverse."
+    return answer
+
+
+def _picture(found: Convexity) -> str:
+    cut = found.slice
+    if not np.ptp(cut.values) > 0:
+        return ""
+    along = np.diag(cut.values)
+    return heatmap(
+        cut.values,
+        float(cut.a[-1]),
+        "The loss from above; deep colour is low. Two valleys, and a pass where the factors are zero",
+        "The training loss over multiples of the user factors and of the item factors",
+        [(1, 1, "this model"), (-1, -1, "negated")],
+    ) + lines(
+        {"loss": list(zip(cut.a.tolist(), along.tolist(), strict=True))},
+        "From the negated model (-1) to the model (1): a convex loss would have no hill",
+        "The training loss on the line through the model, zero factors and the negated model",
+        "all factors times this",
+    )

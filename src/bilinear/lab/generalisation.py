@@ -1,232 +1,218 @@
-"""Does it generalise? Ratings shuffled as a control, errors over the penalty, factors that matter."""
+"""Does it generalise? Errors on training and held-out ratings, and what training again on a part shows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from copy import copy
-from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from bilinear.data.interactions import Interactions
-from bilinear.errors import ParameterValueError
 from bilinear.estimators.base import RatingModel
-from bilinear.lab.certificate import certificate
-from bilinear.lab.curvature import principal_axes
-from bilinear.lab.descend import descend
-from bilinear.lab.problem import Problem, Vector
-from bilinear.model.link import Identity, Link
-from bilinear.model.parameters import Parameters
-from bilinear.model.scoring import score_rows
-from bilinear.objective.objective import Objective
-
-_USED = 1e-4  # of the deviation of the targets: what a factor must add to the scores to count in a rank
+from bilinear.inspection import charts
+from bilinear.lab.numerics.summaries import effective_rank, rmse
+from bilinear.lab.reporting.charts import bars, lines
+from bilinear.lab.reporting.context import Context
+from bilinear.lab.reporting.instrument import Instrument, register
+from bilinear.lab.reporting.section import Fact, Section
+from bilinear.lab.retraining.held_out_study import HeldOutStudy, held_out_study
+from bilinear.lab.retraining.permuted_control import PermutedControl, permuted_control
 
 
-@dataclass(frozen=True)
-class Permuted:
-    """The same training on ratings that were shuffled among the rated pairs: all there is to learn is noise.
+@register
+class Generalisation(Instrument):
+    """Errors on training and other ratings; with `control` and `study` also of models trained again.
 
-    RMSE in rating units; the mean's is that of predicting the mean training rating.
+    Examples:
+        See `report`.
     """
 
-    train_rmse: float
-    test_rmse: float | None
-    permuted_train_rmse: float
-    permuted_test_rmse: float | None
-    mean_train_rmse: float
-    mean_test_rmse: float | None
+    name = "generalisation"
+    question = "Does it generalise?"
+    order = 2
 
-    @property
-    def memorised(self) -> float:
-        """How much of the mean's squared error on the training ratings goes away when they are noise."""
-        return 1 - (self.permuted_train_rmse / self.mean_train_rmse) ** 2
-
-    @property
-    def learned(self) -> float | None:
-        """How much of the mean's squared error on held-out ratings goes away; None without any."""
-        if self.test_rmse is None or self.mean_test_rmse is None:
-            return None
-        return 1 - (self.test_rmse / self.mean_test_rmse) ** 2
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"memorised": self.memorised, "learned": self.learned}
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """One penalty: errors, and how near to the global optimum of the training objective."""
-
-    l2: float
-    n_factors: int
-    loss: float
-    relative_gap: float
-    ratio: float
-    rank: int
-    train_rmse: float
-    test_rmse: float
-    later_rmse: float | None
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Errors over the L2 of factors, from large to small."""
-
-    points: tuple[CurvePoint, ...]
-
-    @property
-    def best(self) -> CurvePoint:
-        """The smallest held-out error."""
-        return min(self.points, key=lambda point: point.test_rmse)
-
-    @property
-    def certified_worse(self) -> tuple[CurvePoint, ...]:
-        """Certified global optima of their training objective that predict worse than the best point."""
-        best = self.best
-        return tuple(
-            point
-            for point in self.points
-            if point.relative_gap <= 1e-3 and point.test_rmse > 1.005 * best.test_rmse
+    def measure(self, context: Context) -> Section:
+        model = context.rating_model
+        if model is None:
+            return self._of_a_ranking_model(context)
+        control: PermutedControl | None = None
+        study: HeldOutStudy | None = None
+        if context.control:
+            context.on_progress("training once more on shuffled ratings")
+            control = permuted_control(model, context.train, context.test, seed=context.seed)
+        if context.study:
+            context.on_progress("training again on a part of the ratings: epochs, factors, penalties")
+            study = held_out_study(model, context.train, seed=context.seed)
+        parameters, history, test, reported = (
+            model.parameters_,
+            model.history_,
+            context.test,
+            context.reported,
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"points": [asdict(point) for point in self.points], "best": asdict(self.best)}
-
-    def __str__(self) -> str:
-        lines = ["      l2  factors  rank  train RMSE  test RMSE  |G|/l2  relative gap"]
-        lines += [
-            f"{point.l2:8.4g} {point.n_factors:8d} {point.rank:5d} {point.train_rmse:11.4f} "
-            f"{point.test_rmse:10.4f} {point.ratio:7.3f} {point.relative_gap:13.2g}"
-            f"{' <- best' if point == self.best else ''}"
-            for point in self.points
-        ]
-        return "\n".join(lines)
-
-
-def effective_rank(parameters: Parameters) -> float:
-    """exp(entropy of the singular values' shares): how many factors the model really uses.
-
-    Source: Roy & Vetterli, EUSIPCO 2007. Cost: O((n_users + n_items) * n_factors^2).
-    """
-    sizes = singular_values(parameters)
-    if not sizes.sum() > 0:
-        return 0.0
-    shares = sizes / sizes.sum()
-    shares = shares[shares > 0]
-    return float(np.exp(-(shares @ np.log(shares))))
-
-
-def singular_values(parameters: Parameters) -> Vector:
-    """Those of user_factors @ item_factors.T, descending, without forming it."""
-    u, v = (np.asarray(side, np.float64) for side in (parameters.user_factors, parameters.item_factors))
-    return principal_axes(u, v)[2]
-
-
-def rmse(parameters: Parameters, link: Link, table: Interactions) -> float:
-    """Root mean squared error of the predictions for a table with the same rows; float64."""
-    scores = score_rows(parameters.astype(np.float64), table.users, table.items)
-    return float(np.sqrt(np.mean((link.prediction(scores) - table.ratings) ** 2)))
-
-
-def permuted_control(
-    model: RatingModel, train: Interactions, test: Interactions | None = None, *, seed: int = 0
-) -> Permuted:
-    """Trains a copy of the model on shuffled ratings with the settings it found; the model stays as it is.
-
-    Args: train: in the rows of the model's vocabularies; test: any, unknown ids count as unknown.
-    Cost: one training run.
-    """
-    ratings = np.random.default_rng(seed).permutation(train.ratings)
-    shuffled = replace(train, ratings=ratings)
-    other = copy(model).retrain(shuffled)
-    if other.history_.ended == "interrupted" and model.history_.ended != "interrupted":
-        raise KeyboardInterrupt  # which left the copy as it was: it says nothing of shuffled ratings
-    mean = float(train.ratings.mean(dtype=np.float64))
-    mean_train, mean_test = (
-        None if table is None else float(np.sqrt(np.mean((table.ratings.astype(np.float64) - mean) ** 2)))
-        for table in (train, test)
-    )
-    assert mean_train is not None
-    return Permuted(
-        rmse(model.parameters_, model.link_, train),
-        None if test is None else model.evaluate(test).rmse.value,
-        rmse(other.parameters_, other.link_, shuffled),
-        None if test is None else other.evaluate(test).rmse.value,
-        mean_train,
-        mean_test,
-    )
-
-
-def l2_curve(
-    objective: Objective,
-    test: Interactions,
-    l2s: Sequence[float],
-    n_factors: int,
-    *,
-    later: Interactions | None = None,
-    tolerance: float = 1e-5,
-    max_products: int = 2000,
-    has_biases: bool = True,
-    seed: int = 0,
-) -> Curve:
-    """Trains to the end at each L2 of factors, from large to small, each from the one before.
-
-    The global mean is the score of the mean rating. Held-out errors and the certificate of each
-    point show where the best model is not the best optimum.
-
-    Args:
-        test, later: held-out ratings in the rows of the objective's table; later in time, say.
-    Cost: a descent for each L2.
-    """
-    if not l2s:
-        raise ParameterValueError("no l2 to try; give some, such as (10, 3, 1, 0.3)")
-    table, link = objective.interactions, objective.link
-    mean = link.score(float(table.ratings.mean(dtype=np.float64)))
-    deviation = float(table.ratings.std(dtype=np.float64)) if isinstance(link, Identity) else 1.0
-    rng = np.random.default_rng(seed)
-    at: Vector | None = None
-    points = []
-    for l2 in sorted(l2s, reverse=True):
-        penalty = replace(objective.penalty, factors=float(l2))
-        problem = Problem.of(replace(objective, penalty=penalty), mean, has_biases=has_biases)
-        if at is None:
-            at = problem.zeros(n_factors)
-        # A little noise: columns that a larger L2 has shrunk to zero would stay there.
-        start = at + 1e-3 * rng.standard_normal(len(at))
-        at = descend(problem, start, tolerance=tolerance, max_products=max_products).at
-        found, parameters = certificate(problem, at), problem.unpack(at)
-        added = singular_values(parameters) / np.sqrt(table.n_users * table.n_items)  # RMS over all pairs
-        points.append(
-            CurvePoint(
-                float(l2),
-                n_factors,
-                found.loss,
-                found.relative_gap,
-                found.ratio,
-                int((added > _USED * deviation).sum()),
-                rmse(parameters, link, table),
-                rmse(parameters, link, test),
-                None if later is None else rmse(parameters, link, later),
+        train_rmse = rmse(parameters, model.link_, context.train)
+        test_rmse = None if test is None else model.evaluate(test).rmse.value
+        rank = effective_rank(parameters)
+        facts: list[Fact] = [("RMSE on the training ratings", f"{train_rmse:.4f}")]
+        if test is not None:
+            facts.append((f"RMSE on {test.n_ratings:,} other ratings", f"{test_rmse:.4f}"))
+        if reported is not None:
+            interval = f"{reported.rmse:.4f} [{reported.low:.4f}, {reported.high:.4f}]"
+            facts.append(("held-out RMSE in the model's own report", interval))
+        if parameters.n_factors:
+            facts.append(("factors, and how many it really uses", f"{parameters.n_factors:,}, {rank:.1f}"))
+        if history.epochs:
+            facts.append(("epoch kept, of", f"{history.best_epoch}, {len(history.epochs)}"))
+        answer, next_step = _answer(train_rmse, test_rmse, None if reported is None else reported.rmse)
+        if control is not None:
+            answer += (
+                f" Trained on shuffled ratings it still explains {control.memorised:.0%} of their variance, "
+                "which is pure memorising."
             )
+            own = 1 - (control.train_rmse / control.mean_train_rmse) ** 2
+            facts.append(
+                ("variance explained: its own ratings, shuffled", f"{own:.0%}, {control.memorised:.0%}")
+            )
+        if study is not None:
+            words, study_facts, step = _of_study(study)
+            answer, next_step, facts = f"{answer} {words}", step or next_step, [*facts, *study_facts]
+        evidence: dict[str, Any] = {
+            "train_rmse": train_rmse,
+            "test_rmse": test_rmse,
+            "reported_rmse": None if reported is None else reported.rmse,
+            "n_factors": parameters.n_factors,
+            "effective_rank": rank,
+            "best_epoch": history.best_epoch,
+            "epochs": [vars(epoch) for epoch in history.epochs],
+            "permuted": None if control is None else control.to_dict(),
+            "study": None if study is None else study.to_dict(),
+        }
+        picture = _of_training(model) if study is None else _study_picture(study)
+        if control is not None:
+            picture += _control_picture(control)
+        return self.section(
+            answer,
+            next_step,
+            evidence,
+            facts,
+            picture=picture,
+            measured={"permuted": control, "study": study},
         )
-    return Curve(tuple(points))
 
-
-def factor_curve(
-    fit: Callable[[int], tuple[Parameters, Link]],
-    train: Interactions,
-    test: Interactions,
-    sizes: Sequence[int],
-) -> tuple[tuple[int, float, float, float], ...]:
-    """(n_factors, train RMSE, test RMSE, effective rank) of what `fit` returns for each size.
-
-    Cost: one call of `fit` for each size.
-    """
-    rows = []
-    for size in sizes:
-        parameters, link = fit(size)
-        rows.append(
-            (size, rmse(parameters, link, train), rmse(parameters, link, test), effective_rank(parameters))
+    def _of_a_ranking_model(self, context: Context) -> Section:
+        parameters = context.model.dot_product()
+        rank = None if parameters is None else effective_rank(parameters)
+        return self.section(
+            "Not measured here: errors in stars say nothing about a ranking.",
+            "measure it with evaluate_ranking on interactions that it was not trained on",
+            {"effective_rank": rank},
+            () if rank is None else (("factors it really uses", f"{rank:.1f}"),),
         )
-    return tuple(rows)
+
+
+def _answer(train: float, test: float | None, reported: float | None) -> tuple[str, str]:
+    """(answer, next step) of the errors alone."""
+    wide = "a wide gap between the two asks for a larger penalty or fewer factors"
+    if test is not None:
+        return (
+            f"Its predictions miss held-out ratings by {test:.4f} and those it was trained on by {train:.4f} "
+            "(RMSE).",
+            wide,
+        )
+    if reported is not None:
+        return (
+            f"Its predictions missed held-out ratings by {reported:.4f}, as its own report states, and they "
+            f"miss those it was trained on by {train:.4f} (RMSE).",
+            wide,
+        )
+    return (
+        f"Its predictions miss the ratings it was trained on by {train:.4f} on average (RMSE).",
+        "hold ratings out and give them as test: the training error says nothing about new ones; or ask "
+        "for the study, which trains again on a part",
+    )
+
+
+def _of_study(found: HeldOutStudy) -> tuple[str, list[Fact], str]:
+    """(words, facts, next step) of a study."""
+    words = f"Trained again without {found.how}:"
+    step = "nothing: its penalty is within a factor of two of the best"
+    facts: list[Fact] = []
+    if found.epochs:
+        last, best = found.epochs[-1], min(found.epochs, key=lambda point: point.held_out)
+        facts.append(
+            ("held-out RMSE at the best epoch, the last", f"{best.held_out:.4f}, {last.held_out:.4f}")
+        )
+        if last.later is not None:
+            facts.append(("RMSE on later ratings at the last epoch", f"{last.later:.4f}"))
+        words += f" the held-out error is {last.held_out:.4f} at the end"
+        words += f" and was best at epoch {best.at:.0f} of {last.at:.0f}."
+    if found.sizes:
+        size = min(found.sizes, key=lambda point: point.held_out)
+        facts.append(("best number of factors, its held-out RMSE", f"{size.at:.0f}, {size.held_out:.4f}"))
+    if found.penalties is not None:
+        best_l2, worse = found.penalties.best, found.penalties.certified_worse
+        facts.append(
+            ("best l2 when trained to the end, its RMSE", f"{best_l2.l2:.4g}, {best_l2.test_rmse:.4f}")
+        )
+        if worse:
+            words += (
+                f" {len(worse)} penalties whose training loss is within a thousandth of the global optimum "
+                "predict clearly worse than the best: the optimum is not the best model."
+            )
+        if found.l2 and not 0.45 <= best_l2.l2 / found.l2 <= 2.2:
+            step = f"try l2={best_l2.l2:.3g} instead of {found.l2:.3g}"
+    return words, facts, step
+
+
+def _of_training(model: RatingModel) -> str:
+    """Validation error, or else training loss, over the epochs of the model's own training."""
+    epochs, kept = model.history_.epochs, (model.history_.best_epoch or 0) - 1
+    measured = [epoch.validation_rmse for epoch in epochs if epoch.validation_rmse is not None]
+    if epochs and len(measured) == len(epochs):
+        return charts.curve(
+            measured, kept, "RMSE on a validation part, in training", "Validation RMSE by epoch"
+        )
+    if len(epochs) > 1:
+        return charts.curve([epoch.loss for epoch in epochs], kept, "Training loss", "Loss by epoch")
+    return ""
+
+
+def _study_picture(study: HeldOutStudy) -> str:
+    by_epoch, by_size = (
+        [(point.at, point.train, point.held_out, point.later) for point in points]
+        for points in (study.epochs, study.sizes)
+    )
+    drawn = ""
+    for rows, what, x_label in (
+        (by_epoch, "Error over the epochs", "epoch"),
+        (by_size, "Error over the number of factors", "factors"),
+    ):
+        if len(rows) > 1:
+            drawn += lines(_series(rows), f"{what} (RMSE)", what, x_label)
+    if study.penalties is not None:
+        places = study.penalties.points
+        drawn += lines(
+            _series([(point.l2, point.train_rmse, point.test_rmse, point.later_rmse) for point in places]),
+            "Error over the penalty (RMSE), each trained until it converges; the line is this model's",
+            "RMSE over the penalty of the factors",
+            "l2 of the factors",
+            log_x=True,
+            marked=study.l2,
+        )
+    return drawn
+
+
+def _series(rows: list[tuple[float, float, float, float | None]]) -> dict[str, list[tuple[float, float]]]:
+    """Curves of (x, training, held-out, later) errors; without the last where there are no times."""
+    series = {"training": [(x, y) for x, y, _, _ in rows], "held out": [(x, y) for x, _, y, _ in rows]}
+    later = [(x, y) for x, _, _, y in rows if y is not None]
+    return series | ({"later in time": later} if later else {})
+
+
+def _control_picture(control: PermutedControl) -> str:
+    shares = {
+        "own ratings": 100 * (1 - (control.train_rmse / control.mean_train_rmse) ** 2),
+        "shuffled": 100 * control.memorised,
+    }
+    if control.learned is not None:
+        shares["new ratings"] = max(100 * control.learned, 0.0)
+    return bars(
+        shares,
+        "Share of the ratings' variance that the model explains: on shuffled ratings, all is memorised",
+        "{:.0f} %",
+    )

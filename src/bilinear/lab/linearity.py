@@ -1,4 +1,4 @@
-"""Is it a linear model? Measured on the weights: bilinear, affine in each side, curved in both."""
+"""Is it a linear model? Measured on the weights: affine in each side, bilinear in both."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from numpy.typing import NDArray
 
 from bilinear.data.interactions import Interactions
 from bilinear.errors import ParameterValueError
-from bilinear.lab.problem import Vector
-from bilinear.model.link import Link
+from bilinear.lab.numerics.problem import Vector
+from bilinear.lab.reporting.charts import bars
+from bilinear.lab.reporting.context import Context
+from bilinear.lab.reporting.instrument import Instrument, register
+from bilinear.lab.reporting.section import Section, percent
+from bilinear.model.link import Identity, Link
 from bilinear.model.parameters import Parameters
 from bilinear.model.scoring import score_one_hot, score_rows
 
@@ -24,17 +28,23 @@ class Linearity:
     """How linear the scores of one model are. Differences are relative to the largest score involved.
 
     Attributes:
-        n_rows: ratings on which the embedding look-up was compared with one-hot times weights.
-        n_different_bits: how many of those scores differ in any bit; 0.
-        user_affine, item_affine: largest deviation from affine in the user's one-hot with the
-            item fixed, and the reverse; rounding only.
-        jointly_linear: largest deviation of s(a x, a y) from a s(x, y): far from zero with factors.
-        mixed_difference: largest deviation of s(x,y) - s(x',y) - s(x,y') + s(x',y') from
-            (x - x')^T U V^T (y - y'); rounding only.
-        share_before_link, share_after_link: interaction share of scores and of predictions, the
-            energy of the double-centred table over that of the table centred by its mean.
-        bias_share_before_link, bias_share_after_link: the same with the factors taken out.
-        n_users_sampled, n_items_sampled: the part of the table behind all shares but the first.
+        n_rows: Ratings on which the embedding look-up was compared with one-hot times weights.
+        n_different_bits: How many of those scores differ in any bit; 0.
+        user_affine: Largest deviation from affine in the user's one-hot with the item fixed; rounding.
+        item_affine: The same in the item's one-hot with the user fixed.
+        jointly_linear: Largest deviation of `s(a x, a y)` from `a s(x, y)`: far from zero with factors.
+        mixed_difference: Largest deviation of `s(x,y) - s(x',y) - s(x,y') + s(x',y')` from
+            `(x - x')^T U V^T (y - y')`; rounding.
+        share_before_link: Interaction share of the scores: the energy of the double-centred table
+            over that of the table centred by its mean.
+        share_after_link: The same of the predictions.
+        bias_share_before_link: The same of the scores with the factors removed.
+        bias_share_after_link: The same of the predictions with the factors removed.
+        n_users_sampled: Users of the part of the table behind all shares but the first.
+        n_items_sampled: Items of that part.
+
+    Examples:
+        See `measure_linearity`.
     """
 
     n_rows: int
@@ -66,6 +76,7 @@ class Linearity:
         return self.bilinear and self.share_before_link <= _ROUNDING
 
     def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
         return asdict(self) | {
             "same_as_one_hot": self.same_as_one_hot,
             "bilinear": self.bilinear,
@@ -80,19 +91,41 @@ class Linearity:
         )
 
 
-def linearity(
+def measure_linearity(
     parameters: Parameters, link: Link, interactions: Interactions, *, n_rows: int = 10_000, seed: int = 0
 ) -> Linearity:
-    """Measures every sense in which the model is, and is not, linear.
+    """Measures every sense in which a model is, and is not, linear.
 
-    Args: interactions: whose rows are looked up; `n_rows` of them are drawn if there are more.
     Cost: O(n_rows * n_factors + (n_users + n_items) * n_factors^2); never an n_users x n_items array.
     Source: docs/theory/linearity.md.
+
+    Args:
+        parameters: Of the model.
+        link: Of the model.
+        interactions: Pairs to look up; `n_rows` of them are drawn if there are more.
+        n_rows: Pairs to look up, at most.
+        seed: Of everything that is drawn.
+
+    Returns:
+        Deviations from linearity and shares of interaction.
+
+    Raises:
+        ParameterValueError: There are no interactions.
+
+    Examples:
+        >>> from bilinear import MatrixFactorization, lab, synthetic_ratings
+        >>> ratings = synthetic_ratings(20, 15, 150, rng=0)
+        >>> model = MatrixFactorization(n_factors=2, l2=0.1, l2_biases=1.0, rng=0).fit(ratings)
+        >>> found = lab.measure_linearity(model.parameters_, model.link_, ratings)
+        >>> found.same_as_one_hot, found.bilinear, found.linear
+        (True, True, False)
     """
     rng = np.random.default_rng(seed)
     rows = np.arange(interactions.n_ratings)
     if not len(rows):
-        raise ParameterValueError(f"{interactions.source} has no ratings to look at")
+        raise ParameterValueError(
+            f"{interactions.source}: expected at least one interaction to look up, got none"
+        )
     if len(rows) > n_rows:
         rows = np.sort(rng.choice(len(rows), n_rows, replace=False))
     users, items = interactions.users[rows], interactions.items[rows]
@@ -115,7 +148,24 @@ def linearity(
 
 
 def one_hot_differences(parameters: Parameters, users: NDArray[Any], items: NDArray[Any]) -> int:
-    """How many scores differ in any bit between looking rows up and multiplying one-hot rows."""
+    """The number of scores that differ in any bit between looking rows up and multiplying one-hot rows.
+
+    Args:
+        parameters: Of the model.
+        users: (n,) user rows.
+        items: (n,) item rows.
+
+    Returns:
+        0 where both ways agree bit for bit.
+
+    Examples:
+        >>> import numpy as np
+        >>> from bilinear import lab
+        >>> from bilinear.model.parameters import Parameters
+        >>> parameters = Parameters.zeros((4, 3), 2)
+        >>> lab.one_hot_differences(parameters, np.array([0, 3]), np.array([1, 2]))
+        0
+    """
     looked_up = score_rows(parameters, users, items)
     multiplied = score_one_hot(
         parameters,
@@ -126,12 +176,22 @@ def one_hot_differences(parameters: Parameters, users: NDArray[Any], items: NDAr
 
 
 def interaction_share(parameters: Parameters) -> float:
-    """Energy of the double-centred score table over that of the table centred by its mean.
+    """The interaction share of the whole table of scores, by two-way analysis of variance.
 
-    The two-way analysis of variance of the whole table of scores: 0 for a bias-only model, 1 where
-    users and items have no effect of their own. Through k x k products, without the table.
+    It is the energy of the double-centred table over that of the table centred by its mean, by
+    k x k products, without the table. Cost: O((n_users + n_items) * n_factors^2).
 
-    Cost: O((n_users + n_items) * n_factors^2).
+    Args:
+        parameters: Of the model.
+
+    Returns:
+        0 for a model with biases alone, 1 where users and items have no effect of their own.
+
+    Examples:
+        >>> from bilinear import lab
+        >>> from bilinear.model.parameters import Parameters
+        >>> lab.interaction_share(Parameters.zeros((4, 3), 2))
+        0.0
     """
     wide = parameters.astype(np.float64)
     u, v = wide.user_factors, wide.item_factors
@@ -145,7 +205,19 @@ def interaction_share(parameters: Parameters) -> float:
 
 
 def table_share(table: Any) -> float:
-    """The same share of any dense table."""
+    """`interaction_share` of any dense table.
+
+    Args:
+        table: (n_users, n_items) numbers.
+
+    Returns:
+        From 0, where it is a sum of row and column effects, to 1.
+
+    Examples:
+        >>> from bilinear import lab
+        >>> lab.table_share([[1, 2], [3, 4]]), lab.table_share([[1, 0], [0, 1]])
+        (0.0, 1.0)
+    """
     values = np.asarray(table, np.float64)
     centred = values - values.mean()
     inner = centred - centred.mean(axis=0) - centred.mean(axis=1, keepdims=True)
@@ -172,7 +244,7 @@ def _affine_in_each(wide: Parameters, rng: np.random.Generator) -> tuple[float, 
 
 
 def _jointly_linear(wide: Parameters, users: NDArray[Any], items: NDArray[Any]) -> float:
-    """Largest |t(2x, 2y) - 2 t(x, y)| with t the score without the mean: the x * y of the argument."""
+    """Largest |t(2x, 2y) - 2 t(x, y)| with t the score without the mean."""
     x, y = (
         _one_hot(rows, n, np.dtype(np.float64)) for rows, n in ((users, wide.n_users), (items, wide.n_items))
     )
@@ -218,3 +290,69 @@ def _block(wide: Parameters, users: NDArray[Any], items: NDArray[Any]) -> Any:
 
 def _no_factors(wide: Parameters) -> tuple[Vector, Vector]:
     return np.zeros((wide.n_users, 0)), np.zeros((wide.n_items, 0))
+
+
+@register
+class ScoreLinearity(Instrument):
+    """In which sense the scores are linear, and how much of them is interaction.
+
+    Examples:
+        See `report`.
+    """
+
+    name = "linearity"
+    question = "Is it a linear model?"
+    order = 5
+
+    def measure(self, context: Context) -> Section:
+        model, parameters = context.rating_model, context.model.dot_product()
+        if parameters is None:
+            answer = (
+                "Yes: a user's scores are the user's row of interactions times a table of weights between "
+                "items."
+                if context.training == "closed form"
+                else f"The lab cannot say: the scores of a {type(context.model).__name__} are not a dot "
+                "product "
+                "of a user and an item."
+            )
+            return self.section(answer, "nothing: there are no factors to interpret", {})
+        link: Link = Identity(-1e30, 1e30)
+        next_step = "nothing: this is what a dot product is"
+        if model is not None:
+            parameters, link = model.parameters_, model.link_
+            next_step = "nothing: compare with BiasModel, which is the linear part"
+        found = measure_linearity(parameters, link, context.train, seed=context.seed)
+        shares = [percent(share) for share in _shares(found).values()]
+        answer = (
+            "Yes: the score is the sum of a user's and an item's number."
+            if found.linear
+            else "It is bilinear: linear in the user with the item fixed and the reverse, not in both; "
+            f"{shares[0]} of the scores' variation is interaction."
+        )
+        facts = (
+            (
+                "rows where look-up and one-hot product differ",
+                f"{found.n_different_bits:,} of {found.n_rows:,}",
+            ),
+            ("deviation from linear in the user alone", f"{found.user_affine:.1g}"),
+            ("deviation from linear in the item alone", f"{found.item_affine:.1g}"),
+            ("deviation from linear in both at once", f"{found.jointly_linear:.2g}"),
+            ("interaction in the scores, in the predictions", ", ".join(shares[:2])),
+            ("the same with biases alone", ", ".join(shares[2:])),
+        )
+        picture = bars(
+            {name: 100 * share for name, share in _shares(found).items()},
+            "Interaction: the share of the variation that no sum of a user's and an item's number can give",
+            "{:.1f} %",
+            "{:.2f} %",
+        )
+        return self.section(answer, next_step, found.to_dict(), facts, picture=picture, measured=found)
+
+
+def _shares(found: Linearity) -> dict[str, float]:
+    return {
+        "scores": found.share_before_link,
+        "predictions": found.share_after_link,
+        "biases alone": found.bias_share_before_link,
+        "same, predicted": found.bias_share_after_link,
+    }

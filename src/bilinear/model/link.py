@@ -11,6 +11,8 @@ from bilinear.arguments import is_real
 from bilinear.errors import ParameterValueError
 from bilinear.model.parameters import Array
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 @dataclass(frozen=True)
 class Link:
@@ -23,7 +25,7 @@ class Link:
     high: float | None = None
 
     code: ClassVar[int]
-    """How the kernels name this link."""
+    """How the kernels name this link; training refuses classes of your own, which they do not know."""
 
     def __post_init__(self) -> None:
         low, high = self.low, self.high
@@ -96,12 +98,15 @@ class Sigmoid(Link):
 
     def resolved(self, low: float, high: float) -> Self:
         extra = self.margin * (high - low)
-        return super().resolved(low - extra, high + extra)
+        return super().resolved(max(low - extra, -_LARGEST), min(high + extra, _LARGEST))
 
     def prediction(self, score: Array) -> Array:
         low, high = self.bounds
+        share = logistic(score)
+        wide = high - low > _LARGEST
+        between = (1 - share) * low + share * high if wide else low + (high - low) * share
         # rounding can carry a saturated sigmoid past its end
-        predictions: Array = np.clip(low + (high - low) * logistic(score), low, high)
+        predictions: Array = np.clip(between, low, high)
         return predictions
 
     def slope(self, score: Array) -> Array:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -116,10 +116,37 @@ def _pieces(header: bytes, arrays: list[NDArray[Any]]) -> Iterator[memoryview]:
 def map_tensors(file: BinaryIO, path: Path) -> dict[str, NDArray[Any]]:
     """As `read_tensors`, of a file already open; `path` is for messages."""
     size = os.fstat(file.fileno()).st_size
-    if size < 8:
+    if size < 8:  # an empty file cannot be mapped
         raise damaged(path, f"has {size} bytes, too few for a header")
     # A plain array over the map: the subclass np.memmap slows every later indexing.
-    content = np.memmap(file, np.uint8, "r").view(np.ndarray)
+    return parse_tensors(np.memmap(file, np.uint8, "r").view(np.ndarray), path)
+
+
+def read_content(file: BinaryIO, path: Path, on_bytes: Callable[[Any], object]) -> NDArray[np.uint8]:
+    """The bytes of an open file as a read-only array in memory; `on_bytes` sees them piece by piece.
+
+    Raises:
+        ModelFileError: the file was cut short while it was read.
+    """
+    size = os.fstat(file.fileno()).st_size
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    first = -memory.ctypes.data % _ALIGNMENT
+    content = memory[first : first + size]
+    start = 0
+    while start < size:
+        n_read = file.readinto(content[start : start + _CHUNK])  # type: ignore[attr-defined]
+        if not n_read:
+            raise damaged(path, f"was cut short to {start:,} bytes while it was read")
+        on_bytes(content[start : start + n_read])
+        start += n_read
+    content.setflags(write=False)
+    return content
+
+
+def parse_tensors(content: NDArray[np.uint8], path: Path) -> dict[str, NDArray[Any]]:
+    """The tensors of a file's bytes as views of them; `path` is for messages."""
+    if len(content) < 8:
+        raise damaged(path, f"has {len(content)} bytes, too few for a header")
     length = int.from_bytes(content[:8].tobytes(), "little")
     if length > min(MAX_JSON_BYTES, len(content) - 8):
         raise damaged(

@@ -18,7 +18,7 @@ class Loss:
     """A loss of one rating; all methods work elementwise on scores before the link."""
 
     code: ClassVar[int]
-    """How the kernels name this loss."""
+    """How the kernels name this loss; training refuses classes of your own, which they do not know."""
 
     def check(self, link: Link) -> None:
         """Raises ParameterValueError when the loss cannot go with `link`."""
@@ -101,7 +101,7 @@ def second_derivative(loss: Loss, scores: Array, ratings: NDArray[Any], link: Li
     bends: NDArray[np.float64] = np.asarray(loss.curvature(scores, ratings, link), np.float64)
     if loss.convex_in_score(link):
         return bends
-    if not (isinstance(loss, SquaredError) and isinstance(link, Sigmoid)):
+    if not (type(loss) is SquaredError and type(link) is Sigmoid):
         raise ParameterValueError(
             f"the second derivative of {type(loss).__name__} after {type(link).__name__} is not known here"
         )

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.arguments import is_real
+from bilinear.arguments import is_real, kernel_code
 from bilinear.errors import ParameterValueError
 from bilinear.kernels import ranking_losses as kernels
 from bilinear.model.parameters import Array
@@ -19,7 +19,7 @@ class RankingLoss:
     """A loss of the scores of what a user took up, and of some items that the user did not."""
 
     code: ClassVar[int]
-    """How the kernels name this loss."""
+    """How the kernels name this loss; training refuses classes of your own, which they do not know."""
     convex: ClassVar[bool] = True
     """Whether it is a convex function of the scores."""
 
@@ -47,8 +47,8 @@ class RankingLoss:
         ones = np.ones(len(positive), np.float32) if weights is None else weights
         zeros = np.zeros(len(negative), np.float32) if log_weights is None else log_weights
         up, down = np.empty(len(positive), np.float32), np.empty(len(negative), np.float32)
-        n = int((negative > -np.inf).sum())
-        value = kernels.ranking_loss(self.code, positive, ones, negative, n, zeros, *self.numbers, up, down)
+        n, code = int((negative > -np.inf).sum()), kernel_code(self)
+        value = kernels.ranking_loss(code, positive, ones, negative, n, zeros, *self.numbers, up, down)
         return float(value), up, down
 
     def _check(self, name: str, low: float, high: float = np.inf) -> None:

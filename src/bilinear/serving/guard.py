@@ -12,6 +12,7 @@ from typing import Literal
 from bilinear.errors import ParameterValueError
 from bilinear.serving.http import Scope, header
 from bilinear.serving.problems import Refused
+from bilinear.serving.proxies import Proxies, PublicURL, group_of
 
 Access = Literal["open", "read", "write"]
 
@@ -87,13 +88,25 @@ class Guard:
     names), and writes that a browser sends for a page must come from our own page.
     """
 
-    def __init__(self, tokens: Tokens | None, names: frozenset[str], rate: RateLimit | None) -> None:
+    def __init__(
+        self,
+        tokens: Tokens | None,
+        names: frozenset[str],
+        rate: RateLimit | None,
+        proxies: Proxies | None = None,
+        public: PublicURL | None = None,
+    ) -> None:
         self._tokens, self._names, self._rate = tokens, names, rate
+        self._proxies, self._public = proxies or Proxies(), public
+
+    def client(self, scope: Scope) -> str:
+        """The address of the client, or of the last hop before the trusted proxies."""
+        return self._proxies.client(scope)
 
     def check(self, scope: Scope, access: Access) -> None:
         """Raises Refused: 421 (host), 403 (origin, token), 401 (no token), 429 (too many)."""
         if self._rate is not None:
-            wait = self._rate.take(client_of(scope))
+            wait = self._rate.take(group_of(self.client(scope)))
             if wait:
                 raise Refused(f"too many requests; wait {wait:.1f} s", code="too_many_requests", status=429)
         host = header(scope, b"host")
@@ -113,15 +126,20 @@ class Guard:
 
     def _check_origin(self, scope: Scope, host: bytes | None) -> None:
         origin = header(scope, b"origin")
-        site = header(scope, b"sec-fetch-site")
-        foreign = origin is not None and (host is None or origin.partition(b"://")[2] != host)
-        if foreign or site in (b"cross-site", b"same-site"):
+        foreign = origin is not None and not self._is_ours(origin.decode("latin-1"), host, scope)
+        if foreign or header(scope, b"sec-fetch-site") in (b"cross-site", b"same-site"):
             raise Refused("a page of another origin may not write here", code="wrong_origin", status=403)
 
-
-def client_of(scope: Scope) -> str:
-    client = scope.get("client")
-    return str(client[0]) if client else "unknown"
+    def _is_ours(self, origin: str, host: bytes | None, scope: Scope) -> bool:
+        """The public URL's origin, or the host that was asked, by the scheme that a trusted proxy names."""
+        if self._public is not None and origin == self._public.origin:
+            return True
+        scheme, _, authority = origin.partition("://")
+        if host is None or authority != host.decode("latin-1"):
+            return False
+        if self._public is not None and authority == self._public.origin.partition("://")[2]:
+            return False  # the same name, without TLS
+        return scheme == (self._proxies.scheme(scope) or scheme)
 
 
 def is_loopback(host: str) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import bilinear.serving.messages as m
 from bilinear.serving.http import Answer, json_answer
-from bilinear.serving.imports import CSV_HEADER, read_lines, written_lines
+from bilinear.serving.imports import read_lines
 from bilinear.serving.metrics import KIND
 from bilinear.serving.problems import StoreUnavailable
 from bilinear.serving.store import Feedback
@@ -37,13 +37,19 @@ async def recommend(server: Server, query: m.RecommendQuery, _: None) -> Answer:
 
 
 async def recommend_among(server: Server, _: None, body: m.RecommendBody) -> Answer:
-    """The hot path: a read of the store, then a place in the next batch."""
-    store = server.service.store
-    if len(body.candidates) > _MANY:  # looking them up takes its time
-        return json_answer(await server.in_thread(server.service.recommend, body))
-    changes = store.of_user(body.user) if store.is_local else await server.in_thread(store.of_user, body.user)
-    plan = server.service.plan(body, changes)
-    return json_answer(server.service.recommended(plan, await server.batcher.rank(plan)))
+    """The hot path: a read of the store, then a place in the next batch.
+
+    What takes its time, thousands of candidates or of ratings, is a thread's.
+    """
+    service = server.service
+    store = service.store
+    if len(body.candidates) <= _MANY:
+        most = body.user, _MANY + 1
+        changes = store.of_user(*most) if store.is_local else await server.in_thread(store.of_user, *most)
+        if len(changes) <= _MANY and service.folds_quickly(body.user, changes):
+            plan = service.plan(body, changes)
+            return json_answer(service.recommended(plan, await server.batcher.rank(plan)))
+    return json_answer(await server.in_thread(service.recommend, body))
 
 
 async def item_map(server: Server, _: m.Nothing, __: None) -> Answer:
@@ -61,14 +67,16 @@ async def delete_feedback(server: Server, query: m.DeleteQuery, _: None) -> Answ
 
 
 async def _written(server: Server, row: Feedback) -> Answer:
-    stored = await asyncio.wrap_future(server.writer.write([row]))
-    return json_answer(m.FeedbackRecord(*row, stored[0]))
+    (stored,) = await asyncio.wrap_future(server.writer.write([row]))
+    moment = row.time if stored is None else stored
+    return json_answer(m.FeedbackRecord(row.user, row.item, row.rating, moment, stored is not None))
 
 
 async def import_feedback(server: Server, _: m.Nothing, body: tuple[bytes, str]) -> Answer:
-    rows = await server.in_thread(_checked_rows, server, *body)
-    if rows:
-        await asyncio.wrap_future(server.writer.write(rows))
+    async with server.importing:  # one at a time: its rows take several times the memory of its lines
+        rows = await server.in_bulk_thread(_checked_rows, server, *body)
+        if rows:
+            await asyncio.wrap_future(server.writer.write(rows))
     return json_answer(m.Imported(len(rows)))
 
 
@@ -87,22 +95,9 @@ def _checked_rows(server: Server, body: bytes, kind: str) -> list[Feedback]:
 
 
 async def export_feedback(server: Server, query: m.ExportQuery, _: None) -> Answer:
-    batches = server.service.store.everything()
-    first = await server.in_thread(
-        next, batches, None
-    )  # a store that is away is told before the answer begins
-
-    async def pieces() -> AsyncIterator[bytes]:
-        if query.format == "csv":
-            yield CSV_HEADER
-        rows = first
-        while rows is not None:
-            shown = rows if query.deleted else [row for row in rows if row.rating is not None]
-            yield written_lines(shown, query.format)
-            rows = await server.in_thread(next, batches, None)
-
+    pieces = await server.exports.start(server.service.store, query.format, query.deleted)
     kind = b"text/csv; charset=utf-8" if query.format == "csv" else b"application/x-ndjson"
-    return Answer(200, pieces(), kind)
+    return Answer(200, pieces, kind)
 
 
 def swap(method: str) -> Handler:
@@ -133,8 +128,10 @@ async def ready(server: Server, _: m.Nothing, __: None) -> Answer:
     try:
         await server.in_thread(server.service.store.get, "-", "-")
     except StoreUnavailable as error:
-        return json_answer(m.Health("unavailable", engine.version, str(error)), 503)
-    return json_answer(m.Health("ok", engine.version, "ok"))
+        server.log_store(error)  # with its details, which are nothing for a stranger
+        return json_answer(m.Health("unavailable", engine.version, error.code), 503)
+    condition = await server.in_thread(server.service.models.condition, engine.version)
+    return json_answer(m.Health("ok", engine.version, "ok", condition))
 
 
 async def metrics(server: Server, _: m.Nothing, __: None) -> Answer:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Protocol, TypeVar, get_type_hints
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -18,9 +19,30 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 Parsed = TypeVar("Parsed", bound=msgspec.Struct)
 
 JSON = b"application/json"
-_SLOWEST_BODY = 60.0
+ABORT = "bilinear.abort"
+"""The ASGI extension by which an answer that was begun is cut off."""
+
+_BODY_PAUSE = 30.0
+_BODY_BYTES_A_SECOND = 100_000
+_SMALL_BODY = 64 << 10
 _MOST_FIELDS = 1000
 _encoder = msgspec.json.Encoder()
+
+
+class Pieces(Protocol):
+    """A body that is made while it is sent. `aclose` gives back what it holds, also where none was asked."""
+
+    waits_since: float | None
+    """When it began to wait for the client to take a piece; None while it does not."""
+
+    cut: asyncio.Event
+    """Set where the rest is not to be sent."""
+
+    async def piece(self) -> bytes | None:
+        """The next piece; None at the end."""
+        ...
+
+    async def aclose(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -28,7 +50,7 @@ class Answer:
     """What goes back. `body` is bytes, or pieces that are sent as they come."""
 
     status: int
-    body: bytes | AsyncIterator[bytes]
+    body: bytes | Pieces
     kind: bytes = JSON
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
 
@@ -57,14 +79,53 @@ def header(scope: Scope, name: bytes, *, once: bool = True) -> bytes | None:
     return found
 
 
-async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
-    """The whole body. Raises Refused (413) as soon as it is longer than `most` bytes."""
+class Budget:
+    """Bytes that the bodies of all requests may take together, until their requests are answered.
+
+    The first 64 kB of each are free, so that long bodies cannot keep out short ones.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most, self.used = most, 0
+
+    @contextmanager
+    def share(self) -> Iterator[Callable[[int], None]]:
+        """A call that says how long one body has become; raises Refused (503) where that is too much."""
+        held = 0
+
+        def grow(length: int) -> None:
+            nonlocal held
+            more = length - _SMALL_BODY - held
+            if more <= 0:
+                return
+            if self.used + more > self.most:
+                raise Refused(
+                    "too many long bodies are under way; try again in a moment", code="busy", status=503
+                )
+            self.used, held = self.used + more, held + more
+
+        try:
+            yield grow
+        finally:
+            self.used -= held
+
+
+async def read_body(scope: Scope, receive: Receive, most: int, grow: Callable[[int], None]) -> bytes:
+    """The whole body.
+
+    Raises:
+        Refused: 413 as soon as it is longer than `most` bytes; 408 after a pause of 30 seconds, or 30
+            seconds behind 100 kB a second; 503 from `grow`, which is told its length.
+        ClientGone: the client left before it was whole.
+    """
     declared = header(scope, b"content-length")
     if declared is not None and (not declared.isdigit() or int(declared) > most):
         raise _too_long(most)
     parts, length = [], 0
+    time = asyncio.get_running_loop().time
+    began = time()
     try:
-        async with asyncio.timeout(_SLOWEST_BODY):
+        async with asyncio.timeout(_BODY_PAUSE) as deadline:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
@@ -73,9 +134,12 @@ async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
                 length += len(part)
                 if length > most:
                     raise _too_long(most)
+                grow(length)
                 parts.append(part)
                 if not message.get("more_body", False):
                     return b"".join(parts)
+                slowest = began + _BODY_PAUSE + length / _BODY_BYTES_A_SECOND
+                deadline.reschedule(min(time() + _BODY_PAUSE, slowest))
     except TimeoutError:
         raise Refused("the body did not come in time", code="slow_body", status=408) from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 
 import msgspec
@@ -13,6 +14,7 @@ from bilinear.serving.problems import Refused
 from bilinear.serving.store import Feedback
 
 _COLUMNS = ("user", "item", "rating", "time")
+_FORMULA = re.compile("'*[=+\\-@\\t\\r\\n\uff1d\uff0b\uff0d\uff20]")
 _line_decoder = msgspec.json.Decoder(FeedbackLine)
 _encoder = msgspec.json.Encoder()
 
@@ -48,6 +50,10 @@ def _from_csv(text: str) -> Iterator[tuple[int, FeedbackLine]]:
             if len(cells) != len(names):
                 raise _wrong(rows.line_num, f"{len(cells)} cells under {len(names)} names")
             line: dict[str, str | None] = dict(zip(names, cells, strict=True))
+            for name in ("user", "item"):
+                cell = line[name]
+                if cell is not None and cell.startswith("'") and _FORMULA.match(cell):
+                    line[name] = cell[1:]
             for name in ("rating", "time"):
                 if line.get(name) == "":
                     line[name] = None
@@ -60,15 +66,23 @@ def _from_csv(text: str) -> Iterator[tuple[int, FeedbackLine]]:
 
 
 def written_lines(rows: list[Feedback], kind: str) -> bytes:
-    """Rows as an import reads them."""
+    """Rows as an import reads them.
+
+    In CSV an id that a spreadsheet would take for a formula, by its first sign (= + - @ tab, line break),
+    gets an apostrophe in front, which an import takes away again.
+    """
     if kind == "csv":
         out = io.StringIO(newline="")
-        csv.writer(out, lineterminator="\n").writerows(
-            (row.user, row.item, "" if row.rating is None else repr(row.rating), repr(row.time))
-            for row in rows
+        # Quoted throughout: a lone carriage return in an id would else end the line.
+        csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerows(
+            (_as_text(row.user), _as_text(row.item), row.rating, row.time) for row in rows
         )
         return out.getvalue().encode()
-    return b"".join(_encoder.encode(FeedbackLine(*row)) + b"\n" for row in rows)
+    return _encoder.encode_lines([FeedbackLine(*row) for row in rows])
+
+
+def _as_text(cell: str) -> str:
+    return f"'{cell}" if _FORMULA.match(cell) else cell
 
 
 CSV_HEADER = ",".join(_COLUMNS).encode() + b"\n"

@@ -367,7 +367,11 @@ class RetrainState(Struct, frozen=True):
 class Health(Struct, frozen=True):
     status: Literal["ok", "unavailable"]
     model: str
-    store: str
+    store: Annotated[str, Meta(description="`ok`, `not asked`, or a code; the server's log says more.")]
+    model_folder: Annotated[
+        Literal["as loaded", "replaced", "damaged", "not asked"],
+        Meta(description="Beside the model that answers: `replaced` waits for a reload."),
+    ] = "not asked"
 
 
 class Problem(Struct, frozen=True):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import re
+import os
 import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from bilinear.data.items import Items, read_items
 from bilinear.data.packed_text import PackedText
@@ -12,82 +17,194 @@ from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import BilinearError, ModelFileError
 from bilinear.estimators.recommender import Recommender
 from bilinear.estimators.storage import load
-from bilinear.model.artifact import MODEL_FILE
-from bilinear.model.strict_json import parse_json
+from bilinear.memory import available
+from bilinear.model.artifact import artifact_stamp, check_artifact, copy_artifact
+from bilinear.serving.folder_lock import FolderLock
+from bilinear.serving.history import History, is_whole, version_of
 from bilinear.serving.problems import Conflict
 
+Condition = Literal["as loaded", "replaced", "damaged"]
+
 _KEPT = 5
-_NAME = re.compile(r"(\d{6})-([0-9a-f]{12})")
+_VERSION_DIGITS = 12
 
 
 class ModelFolder:
-    """The folder `path` holds what is live; `<path>.history` what was before, newest last.
+    """The folder `path` holds what is live; `<path>.history` holds that too, and what was before.
 
-    A model that stops being live is saved to the history before the next takes its place, so that a
-    folder rewritten by `bilinear train` can be rolled back as well.
+    A model goes live only when the one before it is in the history, which takes neither time nor space
+    where the file system has hard links. So a folder rewritten by `bilinear train` can be rolled back
+    as well, and whenever a process is killed or a disk is full, there is a way back.
 
-    Args: items: a table with titles and categories, in place of those that a model has. kept: how many
-        earlier models.
+    Args:
+        items: a table with titles and categories, in place of those that a model has.
+        kept: how many earlier models.
+        read_only: change neither folder; reload only.
     """
 
-    def __init__(self, path: Path, *, items: Path | None = None, kept: int = _KEPT) -> None:
-        self.path, self.kept = Path(path), kept
+    def __init__(
+        self, path: Path, *, items: Path | None = None, kept: int = _KEPT, read_only: bool = False
+    ) -> None:
+        self.path, self.kept, self.read_only = Path(path), kept, read_only
         self._items = None if items is None else read_items(items)
-        self.history = self.path.absolute().with_name(f"{self.path.absolute().name}.history")
+        self._history = History(_history_of(self.path.absolute()))
+        # By a link to the folder or by its own name: two servers on it must meet.
+        real = Path(os.path.realpath(self.path))
+        self._lock = FolderLock({self._history.folder, _history_of(real)}, f"the model folder {self.path}")
+        self._is_serving = False
+        self._checking = threading.Lock()
+        self._checked: tuple[object, Condition] = (None, "as loaded")
+
+    # The lock
+
+    def lock(self) -> None:
+        """Holds the folder until `close`, and removes what killed servers left in the history.
+
+        A disk that is full or read-only does not stop a server: the lock is then taken before a change.
+
+        Raises: Conflict: another server has the folder.
+        """
+        if self.read_only or not self.path.is_dir():
+            return
+        self._is_serving = True
+        with suppress(OSError):
+            self._lock.take()
+            self._history.sweep()
+
+    def close(self) -> None:
+        self._is_serving = False
+        self._lock.release()
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Holds the folder for a change of it or of the history. May be nested.
+
+        Raises: Conflict: another server has it, it cannot be written, or `read_only`.
+        """
+        if self.read_only:
+            raise Conflict(
+                "the model folder is served read-only; ask the server that changes it", code="read_only"
+            )
+        if self._lock.is_held:
+            yield
+            return
+        try:
+            self._lock.take()
+        except OSError as error:
+            raise Conflict(f"{self._history.folder} cannot be written: {error}", code="not_kept") from error
+        try:
+            yield
+        finally:
+            if not self._is_serving:
+                self._lock.release()
+
+    # Reading
 
     def load(self) -> tuple[Recommender, str]:
         """The model in the folder and its version, checked byte by byte.
+
+        It lies in memory of its own, so that nothing done to the files reaches it; one that would take
+        more than half of the memory that is free is mapped instead.
 
         Raises: Conflict: there is none, or it is damaged; the message says which.
         """
         return self.load_from(self.path)
 
-    def load_from(self, folder: Path) -> tuple[Recommender, str]:
-        """Another folder's model and version, with this one's titles; see `load`."""
-        model, version = _loaded(folder)
+    def load_from(self, folder: Path, content: str = "") -> tuple[Recommender, str]:
+        """Another folder's model and version, with this one's titles; see `load`.
+
+        Args: content: the beginning of its content hash. Raises Conflict: it is another.
+        """
+        model, found = _loaded(folder)
+        if not found.startswith(content):
+            raise Conflict(f"{folder} holds another model than the one that was measured", code="other_model")
         if self._items is not None:
             model.item_texts_ = _texts(self._items, model.item_vocabulary_)
-        return model, version
+        return model, found[:_VERSION_DIGITS]
 
-    def keep(self, model: Recommender, version: str) -> None:
-        """Saves a model to the history, unless it is the newest there."""
-        entries = self._entries()
-        if entries and entries[-1].name.endswith(version):
+    def condition(self, live: str) -> Condition:
+        """Whether the folder still holds the live model: "replaced" by another, or "damaged".
+
+        Cost: a look at the files' times; one hash of the tensors whenever those changed.
+        """
+        with self._checking:
+            for _ in range(3):  # a writer may be at work
+                asked = live, artifact_stamp(self.path)
+                if self._checked[0] == asked:
+                    break
+                self._checked = asked, self._examined(live)
+            return self._checked[1]
+
+    def _examined(self, live: str) -> Condition:
+        try:
+            return "as loaded" if check_artifact(self.path).startswith(live) else "replaced"
+        except (ModelFileError, OSError):
+            return "damaged"
+
+    # Changing
+
+    def keep(self, model: Recommender, version: str, *, verify: bool = True) -> None:
+        """Makes sure that the live model is the newest of the history.
+
+        Raises: Conflict: it is not, and cannot be added.
+        """
+        if self.read_only:
             return
-        number = int(_number(entries[-1])) + 1 if entries else 1
-        self.history.mkdir(parents=True, exist_ok=True)
-        try:
-            model.save(self.history / f"{number:06d}-{version}")
-        except OSError as error:
-            raise Conflict(
-                f"the model that is live could not be kept in {self.history}: {error.strerror}; make room",
-                code="not_kept",
-            ) from error
-        for old in self._entries()[: -self.kept]:
-            shutil.rmtree(old, ignore_errors=True)
+        with self.changing():
+            entries = self._history.entries()
+            newest = entries[-1] if entries else None
+            if newest and version_of(newest) == version and (not verify or is_whole(newest)):
+                return
+            try:
+                self._history.add(version, partial(self._save, model, version))
+            except (OSError, BilinearError) as error:
+                reason = error.strerror if isinstance(error, OSError) else error
+                folder = self._history.folder
+                raise Conflict(
+                    f"the model that is live could not be kept in {folder}: {reason}; make room",
+                    code="not_kept",
+                ) from error
+            self._history.drop(self._history.entries()[: -self.kept - 1])
 
-    def publish(self, model: Recommender) -> str:
-        """Makes a model the folder's, whole or not at all; its version."""
-        try:
-            model.save(self.path)
-        except (OSError, BilinearError) as error:
-            raise Conflict(f"{self.path} cannot be written: {error}", code="not_saved") from error
-        return _version(self.path)
+    def _save(self, model: Recommender, version: str, folder: Path) -> None:
+        """From the folder, while it is there; else from memory."""
+        with suppress(OSError, ModelFileError):
+            if copy_artifact(self.path, folder).startswith(version):
+                return
+        shutil.rmtree(folder, ignore_errors=True)
+        model.save(folder)
 
-    def newest(self, live: str) -> Path:
-        """The folder of the newest model that is not the live one. Raises Conflict where there is none."""
-        entries = [entry for entry in self._entries() if not entry.name.endswith(live)]
-        if not entries:
-            raise Conflict("no earlier model is kept, so there is nothing to roll back to", code="no_earlier")
-        return entries[-1]
+    def remember(self, model: Recommender, version: str) -> None:
+        """As `keep`, of a model that has just gone live: where it fails, it is done before the next swap."""
+        with suppress(Conflict):
+            self.keep(model, version, verify=False)
 
-    def count(self) -> int:
-        return len(self._entries())
+    def publish(self, folder: Path) -> None:
+        """Makes the model of another folder this one's, whole or not at all."""
+        with self.changing():
+            try:
+                copy_artifact(folder, self.path)
+            except (OSError, BilinearError) as error:
+                raise Conflict(f"{self.path} cannot be written: {error}", code="not_saved") from error
 
-    def _entries(self) -> list[Path]:
-        if not self.history.is_dir():
-            return []
-        return sorted(entry for entry in self.history.iterdir() if _NAME.fullmatch(entry.name))
+    def candidate(self) -> Path:
+        """A folder, not there yet, for a model in the making. Raises Conflict: see `changing`."""
+        with self.changing():
+            return self._history.unfinished("candidate")
+
+    # Going back
+
+    def earlier(self, live: str) -> list[Path]:
+        """Folders of the models that were live before, the latest first."""
+        entries = self._history.entries()
+        at = [number for number, entry in enumerate(entries) if version_of(entry) == live]
+        before = entries[: at[-1]] if at else entries
+        return [entry for entry in reversed(before) if version_of(entry) != live]
+
+    def forget_after(self, entry: Path) -> None:
+        """Takes what came after an entry out of the history."""
+        with self.changing():
+            self._history.drop([other for other in self._history.entries() if other.name > entry.name])
 
 
 def held_out(model: Recommender) -> dict[str, float] | None:
@@ -112,26 +229,22 @@ def _texts(items: Items, vocabulary: Vocabulary) -> dict[str, PackedText]:
 
 
 def _loaded(folder: Path) -> tuple[Recommender, str]:
+    """A model and its content hash."""
     try:
         while True:
-            before = _version(folder)
-            model = load(folder)
-            if _version(folder) == before:
+            before = check_artifact(folder, verify=False)
+            model: Recommender = load(folder, in_memory=_fits(folder))
+            if check_artifact(folder, verify=False) == before:
                 return model, before
     except (ModelFileError, OSError) as error:
         raise Conflict(str(error), code="model_refused") from error
 
 
-def _version(folder: Path) -> str:
-    """The beginning of the SHA-256 over all that model.json says, tensors' checksums included."""
-    path = folder / MODEL_FILE
-    if not path.is_file():
-        raise ModelFileError(f"{folder}: no {MODEL_FILE} there; give the folder that `bilinear train` made")
-    version = parse_json(path.read_bytes(), path).get("content_sha256")
-    return version[:12] if isinstance(version, str) else "000000000000"
+def _fits(folder: Path) -> bool:
+    """Whether a copy of the tensors takes less than half of what is free."""
+    free = available()
+    return free is None or 2 * sum(size for _, _, size, *_ in artifact_stamp(folder)) <= free
 
 
-def _number(entry: Path) -> str:
-    match = _NAME.fullmatch(entry.name)
-    assert match is not None
-    return match[1]
+def _history_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.history")

@@ -24,9 +24,9 @@ _REFUSALS = {
     415: "The body is of another media type.",
     421: "This server does not answer for that host.",
     429: "Too many requests; Retry-After says how long to wait.",
-    503: "The feedback store cannot be used now; nothing was acknowledged. Try again.",
+    503: "The feedback store cannot be used now, or the server is busy; nothing was acknowledged. Try again.",
 }
-_ALWAYS = (400, 401, 403, 421, 429)
+_ALWAYS = (400, 401, 403, 421, 429, 503)
 _WITH_BODY = (408, 413, 415)
 
 
@@ -70,7 +70,7 @@ def _operation(operation: Operation, components: dict[str, Any]) -> dict[str, An
         "parameters": _parameters(components[operation.query.__name__]),
         "responses": {
             "200": {"description": "Done.", "content": _content(operation.answer, operation.answers)},
-            **{str(status): _refusal(operation, status) for status in sorted(statuses)},
+            **{str(status): _refusal(operation, status) for status in sorted(set(statuses))},
         },
     }
     if operation.body is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from bilinear.eigen import symmetric_eigen
 from bilinear.inspection.items import first_genre
 from bilinear.inspection.spectrum import balanced_item_factors
 from bilinear.serving.engine import Engine
@@ -27,7 +28,7 @@ def item_map(engine: Engine) -> ItemMap:
         raise Conflict("a map needs a model with two factors or more and three rated items", code="no_map")
     places = balanced_item_factors(model)[rows]  # type: ignore[arg-type]
     places -= places.mean(axis=0)
-    shares, directions = np.linalg.eigh(places.T @ places)
+    shares, directions = symmetric_eigen(places.T @ places)
     coordinates = places @ directions[:, ::-1][:, :2]
     furthest = np.abs(coordinates).argmax(axis=0)
     coordinates *= np.where(coordinates[furthest, np.arange(2)] < 0, -1.0, 1.0)

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
+from urllib.parse import quote
 
+from bilinear.errors import ParameterValueError
 from bilinear.extras import extra
 from bilinear.serving.problems import StoreUnavailable
-from bilinear.serving.store import BATCH, Counts, Feedback, last_of_each_pair
+from bilinear.serving.store import (
+    BATCH,
+    COLUMNS,
+    SCHEMA_VERSION,
+    Counts,
+    Feedback,
+    pairs_of_stamped,
+    settled,
+)
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS bilinear_feedback (
+CREATE TABLE bilinear_feedback (
     user_id text COLLATE "C" NOT NULL, item_id text COLLATE "C" NOT NULL,
     rating double precision, time double precision NOT NULL, PRIMARY KEY (user_id, item_id)
 )
+"""
+_SAYS = "bilinear feedback, schema {}"
+_KNOWN = """
+SELECT obj_description(to_regclass('bilinear_feedback'), 'pg_class'), array_agg(attname::text ORDER BY attnum)
+FROM pg_attribute WHERE attrelid = to_regclass('bilinear_feedback') AND attnum > 0 AND NOT attisdropped
+"""
+_TIMES = """
+SELECT user_id, item_id, time FROM bilinear_feedback
+JOIN unnest(%s::text[], %s::text[]) AS asked (u, i) ON user_id = asked.u AND item_id = asked.i
 """
 _LOCK = "SELECT pg_advisory_xact_lock(7091611026414170210)"  # two servers that start at once
 _WRITE = """
@@ -41,38 +61,48 @@ class PostgresStore:
         with extra("postgres"):
             import psycopg
         self._psycopg, self._url = psycopg, url
-        self.address = _without_password(url)
+        parts = _parts(url)
+        self.address = _shown(parts)
+        self._secrets = [str(value) for name, value in parts.items() if "password" in name and value]
         self._local = threading.local()
         self._open: dict[Any, None] = {}
         self._lock = threading.Lock()
         self._prepared = False
         self.counts()
 
-    def of_user(self, user: str) -> list[tuple[str, float | None, float]]:
-        query = "SELECT item_id, rating, time FROM bilinear_feedback WHERE user_id = %s ORDER BY item_id"
-        return self._run(lambda connection: connection.execute(query, (user,)).fetchall())
+    def of_user(self, user: str, most: int | None = None) -> list[tuple[str, float | None, float]]:
+        query = (
+            "SELECT item_id, rating, time FROM bilinear_feedback WHERE user_id = %s ORDER BY item_id LIMIT %s"
+        )
+        return self._run(lambda connection: connection.execute(query, (user, most)).fetchall())
 
     def get(self, user: str, item: str) -> Feedback | None:
         query = "SELECT * FROM bilinear_feedback WHERE user_id = %s AND item_id = %s"
         row = self._run(lambda connection: connection.execute(query, (user, item)).fetchone())
         return None if row is None else Feedback(*row)
 
-    def write(self, rows: Sequence[Feedback]) -> list[bool]:
-        positions = sorted(last_of_each_pair(rows), key=lambda at: rows[at][:2])
-        columns = [list(column) for column in zip(*(rows[at] for at in positions), strict=True)]
-        if not positions:
+    def write(self, rows: Sequence[Feedback]) -> list[float | None]:
+        pairs = pairs_of_stamped(rows)
+        if not rows:
             return []
 
-        def write(connection: Any) -> set[tuple[str, str]]:
+        def write(connection: Any) -> list[float | None]:
             with connection.transaction():
-                return set(connection.execute(_WRITE, columns).fetchall())
+                known = {}
+                if pairs:
+                    found = connection.execute(_TIMES, _columns(pairs)).fetchall()
+                    known = {(user, item): moment for user, item, moment in found}
+                kept = settled(rows, known)
+                columns = _columns(sorted(kept.values(), key=lambda row: row[:2]))
+                there = set(connection.execute(_WRITE, columns).fetchall())
+            stored: list[float | None] = [None] * len(rows)
+            for at, row in kept.items():
+                if row[:2] in there:
+                    stored[at] = row.time
+            return stored
 
         # Sent again after a broken connection it has the same effect, whether or not it had arrived.
-        there = self._run(write)
-        stored = [False] * len(rows)
-        for at in positions:
-            stored[at] = rows[at][:2] in there
-        return stored
+        return self._run(write)
 
     def everything(self) -> Iterator[list[Feedback]]:
         try:
@@ -130,11 +160,37 @@ class PostgresStore:
             keepalives_idle=_SECONDS,
         )
         if not self._prepared:
-            with connection.transaction():
-                connection.execute(_LOCK)
-                connection.execute(_SCHEMA)
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
             self._prepared = True
         return connection
+
+    def _prepare(self, connection: Any) -> None:
+        """Makes the table, or looks whether it is one that this version knows."""
+        with connection.transaction():
+            connection.execute(_LOCK)
+            says, columns = connection.execute(_KNOWN).fetchone()
+            if columns is None:
+                connection.execute(_SCHEMA)
+                connection.execute(f"COMMENT ON TABLE bilinear_feedback IS '{_SAYS.format(SCHEMA_VERSION)}'")
+                return
+        version = re.fullmatch(_SAYS.format(r"(\d+)"), says or "")
+        if version is not None and int(version[1]) > SCHEMA_VERSION:
+            raise StoreUnavailable(
+                f"feedback store {self.address}: its table has schema version {version[1]}, and this "
+                f"bilinear knows those up to {SCHEMA_VERSION}: install the one that made it, or a newer one"
+            )
+        if tuple(columns) != COLUMNS:
+            raise StoreUnavailable(
+                f"feedback store {self.address}: its table bilinear_feedback has the columns "
+                f"{', '.join(columns)}, expected {', '.join(COLUMNS)}; choose another database for --store"
+            )
+        if says is None:  # before versions were written the table was the same
+            with suppress(self._psycopg.Error):  # who does not own it may still use it
+                connection.execute(f"COMMENT ON TABLE bilinear_feedback IS '{_SAYS.format(SCHEMA_VERSION)}'")
 
     def _drop(self) -> None:
         connection = getattr(self._local, "connection", None)
@@ -146,14 +202,45 @@ class PostgresStore:
                 connection.close()
 
     def _unavailable(self, error: Exception) -> StoreUnavailable:
-        first = str(error).strip().split("\n", 1)[0][:200]
+        first = str(error).strip().split("\n", 1)[0]
+        for secret in self._secrets:
+            for form in (secret, quote(secret, safe=""), quote(secret)):
+                first = first.replace(form, "***")
+        first = first[:200]
         return StoreUnavailable(
             f"feedback store {self.address}: {first}; nothing was acknowledged, try again"
         )
 
 
-def _without_password(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    credentials, at, host = rest.rpartition("@")
-    user = credentials.partition(":")[0]
-    return f"{scheme}://{user}{at}{host.partition('?')[0]}"
+def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _parts(url: str) -> dict[str, Any]:
+    """An address taken apart by libpq's own rules, of a URL or of words `host=... password=...`.
+
+    Raises ParameterValueError: it cannot be read. Nothing of it is repeated: what libpq takes for a host or
+    a port there may be a part of the password.
+    """
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
+    before_query = url.partition("?")[0].partition("://")[2]
+    authority, _, path = before_query.partition("/")
+    try:
+        parts = conninfo_to_dict(url)
+    except ProgrammingError:
+        parts = {"port": "unreadable"}
+    if authority.count("@") > 1 or "@" in path or not re.fullmatch(r"[\d,]*", str(parts.get("port") or "")):
+        raise ParameterValueError(
+            "--store: this address of a PostgreSQL database cannot be read; write "
+            "postgresql://USER@HOST:PORT/DATABASE, with signs such as @ / ? % in a password as %40 %2F %3F "
+            "%25, or leave the password to PGPASSWORD or ~/.pgpass"
+        )
+    return dict(parts)
+
+
+def _shown(parts: Mapping[str, Any]) -> str:
+    user, host, port, database = (str(parts.get(name) or "") for name in ("user", "host", "port", "dbname"))
+    host = host or str(parts.get("hostaddr") or "")
+    return f"postgresql://{user}{'@' if user else ''}{host}{':' if port else ''}{port}/{database}"

@@ -1,6 +1,7 @@
 """The process that makes a new model from all ratings and feedback: `python -m bilinear.serving.retrain`.
 
-It reads one JSON object from standard input, writes a model folder, and prints what it measured.
+It reads one line of JSON from standard input, writes a model folder, and prints what it measured. It
+ends when standard input does: the server that started it is gone.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -32,6 +34,7 @@ from bilinear.estimators.storage import load
 from bilinear.evaluation.compare import Comparison, compare
 from bilinear.evaluation.compare_ratings import RatingComparison, compare_ratings
 from bilinear.evaluation.ranking_task import RankingProtocol
+from bilinear.model.artifact import check_artifact
 from bilinear.serving.models import held_out
 from bilinear.serving.store import FeedbackStore, open_store
 
@@ -155,11 +158,19 @@ def retrained(
 def main() -> None:
     """Reads the order, makes the model, prints the verdict."""
     os.nice(10)  # those who wait for an answer go first
-    order = json.load(sys.stdin)
+    order = json.loads(sys.stdin.buffer.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         print(json.dumps(carry_out(order)))
-    except BilinearError as error:
+    except (BilinearError, OSError) as error:
         sys.exit(str(error))
+
+
+def _end_with_parent() -> None:
+    # Not sys.stdin: its lock, held by this thread, would stop the interpreter from ending.
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    os._exit(1)
 
 
 def carry_out(order: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,6 +181,7 @@ def carry_out(order: Mapping[str, Any]) -> dict[str, Any]:
     if verdict.good_enough:
         model.save(Path(order["out"]))
     return {
+        "content": check_artifact(Path(order["out"])) if verdict.good_enough else None,
         "good_enough": verdict.good_enough,
         "message": verdict.message,
         "metric": verdict.metric,

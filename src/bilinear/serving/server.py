@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,10 +15,14 @@ import msgspec
 from bilinear.serving import openapi
 from bilinear.serving.batching import Batcher
 from bilinear.serving.engine import Engine
-from bilinear.serving.guard import Guard, client_of
+from bilinear.serving.exports import Exports
+from bilinear.serving.guard import Guard
 from bilinear.serving.http import (
+    ABORT,
     Answer,
+    Budget,
     ClientGone,
+    Pieces,
     Receive,
     Scope,
     Send,
@@ -32,13 +36,15 @@ from bilinear.serving.logs import Log
 from bilinear.serving.metrics import Metrics
 from bilinear.serving.operations import OPERATIONS, Operation
 from bilinear.serving.plane import item_map
-from bilinear.serving.problems import Refused
+from bilinear.serving.problems import Refused, StoreUnavailable
 from bilinear.serving.retraining import Retraining
 from bilinear.serving.service import Service
-from bilinear.serving.web_files import WebFile, web_files
+from bilinear.serving.web_files import LICENSES, WebFile, web_files
 from bilinear.serving.writing import Writer
 
 _THREADS = 8
+_BULK_THREADS = 2
+_SAY_AGAIN = 10.0
 _SECURITY = [
     (
         b"content-security-policy",
@@ -71,6 +77,7 @@ class Server:
         version: str,
         most_json: int,
         most_import: int,
+        most_unfinished: int,
         access_log: bool = False,
         retrain_every: float | None = None,
         max_worse: float,
@@ -78,10 +85,15 @@ class Server:
         self.service, self.guard, self.log = service, guard, log
         self.metrics = Metrics()
         self._threads = ThreadPoolExecutor(_THREADS, "bilinear")
+        self._bulk_threads = ThreadPoolExecutor(_BULK_THREADS, "bilinear-bulk")
         self.batcher = Batcher(self._threads)
         self.writer = Writer(service.store)
         self.retraining = Retraining(self, store_url, max_worse)
+        self.exports = Exports(self.in_bulk_thread)
+        self.importing = asyncio.Lock()
+        self._bodies = Budget(most_unfinished)
         self._most_json, self._most_import = most_json, most_import
+        self._store_fault: tuple[str, float] = ("", 0.0)
         self._access_log, self._retrain_every = access_log, retrain_every
         self._routes: dict[str, dict[str, Operation]] = {}
         for operation in OPERATIONS:
@@ -91,6 +103,7 @@ class Server:
         self._files |= {
             "/openapi.json": WebFile.of(msgspec.json.encode(described), b"application/json"),
             "/docs": WebFile.of(openapi.page(described), b"text/html; charset=utf-8"),
+            "/licenses": WebFile.of(LICENSES.read_bytes(), b"text/plain; charset=utf-8"),
             "/docs.css": WebFile.of(openapi.STYLE, b"text/css; charset=utf-8"),
         }
         self._map: tuple[Engine | None, bytes] = (None, b"")
@@ -107,6 +120,17 @@ class Server:
     async def in_thread(self, call: Callable[..., Made], *arguments: Any) -> Made:
         """A call that takes its time, without stopping the others."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
+
+    async def in_bulk_thread(self, call: Callable[..., Made], *arguments: Any) -> Made:
+        """As `in_thread`, for imports and exports: however many there are, others find a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._bulk_threads, call, *arguments)
+
+    def log_store(self, error: StoreUnavailable) -> None:
+        """What the store says, with all its details; the same again not before ten seconds have passed."""
+        before, moment = self._store_fault
+        if str(error) != before or monotonic() - moment > _SAY_AGAIN:
+            self._store_fault = str(error), monotonic()
+            self.log.write("store", state="unavailable", message=str(error))
 
     def map_of(self, engine: Engine) -> bytes:
         """The map of one model as JSON, made once."""
@@ -147,7 +171,9 @@ class Server:
         await self.retraining.stop()
         await asyncio.to_thread(self.writer.close)
         self._threads.shutdown()
+        self._bulk_threads.shutdown()
         self.service.store.close()
+        self.service.models.close()
         self.log.write("stop")
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -158,12 +184,19 @@ class Server:
         operation = operations.get(wanted) if operations else None
         name = operation.name if operation else "page" if path in self._files else "unknown"
         try:
-            if operation is not None:
-                answer = await self._answer(operation, scope, receive)
-            else:
+            if operation is None:
                 self.guard.check(scope, "open")
                 answer = self._other(scope, wanted, operations)
+            elif operation.body is None:
+                self.guard.check(scope, operation.access)
+                query = parse_query(scope["query_string"], operation.query)
+                answer = await operation.handler(self, query, None)
+            else:
+                with self._bodies.share() as grow:
+                    answer = await self._answer_to_body(operation, scope, receive, grow)
         except Refused as error:
+            if isinstance(error, StoreUnavailable):
+                self.log_store(error)
             answer = _refusal(error)
         except ClientGone:
             return
@@ -172,7 +205,7 @@ class Server:
                 "error", operation=name, kind=type(error).__name__, trace=traceback.format_exc(limit=-8)
             )
             answer = problem(500, "internal", "this is a fault of the server; its log says more")
-        await _send(answer, send, head=method == "HEAD", api=operation is not None)
+        await self._send(answer, scope, receive, send, api=operation is not None)
         seconds = perf_counter() - began
         self.metrics.count(name, answer.status, seconds)
         if self._access_log or answer.status in (401, 403, 421, 429) or answer.status >= 500:
@@ -183,23 +216,54 @@ class Server:
                 path=path[:200],
                 status=answer.status,
                 ms=round(1000 * seconds, 2),
-                client=client_of(scope),
+                client=self.guard.client(scope),
             )
 
-    async def _answer(self, operation: Operation, scope: Scope, receive: Receive) -> Answer:
+    async def _answer_to_body(
+        self, operation: Operation, scope: Scope, receive: Receive, grow: Callable[[int], None]
+    ) -> Answer:
+        assert operation.body is not None
         self.guard.check(scope, operation.access)
         query = parse_query(scope["query_string"], operation.query)
-        body: Any = None
-        if operation.body is not None:
-            kind = _media_type(scope)
-            if kind not in operation.bodies:
-                raise Refused(
-                    f"the body must be {' or '.join(operation.bodies)}", code="bad_media_type", status=415
-                )
-            is_import = operation.bodies != ("application/json",)
-            content = await read_body(scope, receive, self._most_import if is_import else self._most_json)
-            body = (content, kind) if is_import else parse_body(content, operation.body)
+        kind = _media_type(scope)
+        if kind not in operation.bodies:
+            raise Refused(
+                f"the body must be {' or '.join(operation.bodies)}", code="bad_media_type", status=415
+            )
+        is_import = operation.bodies != ("application/json",)
+        content = await read_body(scope, receive, self._most_import if is_import else self._most_json, grow)
+        body: Any = (content, kind) if is_import else parse_body(content, operation.body)
         return await operation.handler(self, query, body)
+
+    async def _send(self, answer: Answer, scope: Scope, receive: Receive, send: Send, *, api: bool) -> None:
+        headers = [(b"content-type", answer.kind), *_SECURITY, *answer.headers]
+        if api or answer.status >= 400:
+            headers.append(_FRESH)
+        body, head = answer.body, scope["method"] == "HEAD"
+        start = {"type": "http.response.start", "status": answer.status, "headers": headers}
+        if isinstance(body, bytes):
+            if answer.status != 304:
+                headers.append((b"content-length", str(len(body)).encode()))
+            await send(start)
+            await send({"type": "http.response.body", "body": b"" if head else body})
+            return
+        why: str | None = None
+        try:
+            await send(start)
+            why = None if head else await _send_pieces(body, receive, send)
+        except StoreUnavailable as error:
+            self.log_store(error)
+            why = "the store became unavailable"
+        finally:
+            await body.aclose()
+        if why is None:
+            await send({"type": "http.response.body", "body": b""})
+            return
+        self.log.write("cut", path=scope["path"], why=why, client=self.guard.client(scope))
+        abort = (scope.get("extensions") or {}).get(ABORT)
+        if abort is not None:
+            abort["abort"]()
+            await asyncio.sleep(0)  # so that the server knows before this returns
 
     def _other(self, scope: Scope, method: str, operations: dict[str, Operation] | None) -> Answer:
         """Files, and what is not there."""
@@ -228,7 +292,7 @@ def _refusal(error: Refused) -> Answer:
         answer.headers.append((b"www-authenticate", b"Bearer"))
     if error.status in (429, 503):
         answer.headers.append((b"retry-after", b"1"))
-    if error.status in (408, 413):
+    if error.status == 408:
         answer.headers.append((b"connection", b"close"))
     return answer
 
@@ -239,23 +303,32 @@ def _media_type(scope: Scope) -> str:
     return given.partition(b";")[0].strip().lower().decode("latin-1")
 
 
-async def _send(answer: Answer, send: Send, *, head: bool, api: bool) -> None:
-    headers = [(b"content-type", answer.kind), *_SECURITY, *answer.headers]
-    if api or answer.status >= 400:
-        headers.append(_FRESH)
-    body = answer.body
-    if isinstance(body, bytes):
-        if answer.status != 304:
-            headers.append((b"content-length", str(len(body)).encode()))
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if head else body})
-        return
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    if not head:
-        await _send_pieces(body, send)
-    await send({"type": "http.response.body", "body": b""})
+async def _send_pieces(pieces: Pieces, receive: Receive, send: Send) -> str | None:
+    """Sends them as the client takes them; why it ended before the last, or None."""
+    gone, cut = asyncio.ensure_future(_until_gone(receive)), asyncio.ensure_future(pieces.cut.wait())
+    sending: asyncio.Future[None] | None = None
+    try:
+        while (piece := await pieces.piece()) is not None and not gone.done():
+            pieces.waits_since = monotonic()
+            sending = asyncio.ensure_future(
+                send({"type": "http.response.body", "body": piece, "more_body": True})
+            )
+            await asyncio.wait({sending, gone, cut}, return_when=asyncio.FIRST_COMPLETED)
+            if not sending.done():
+                break
+            sending.result()
+            pieces.waits_since = None
+    finally:
+        for future in (gone, cut, sending):
+            if future is not None:
+                future.cancel()
+    if gone.done() and not gone.cancelled():
+        return "the client left"
+    if pieces.cut.is_set():
+        return "the client did not take it in time"
+    return None
 
 
-async def _send_pieces(pieces: AsyncIterator[bytes], send: Send) -> None:
-    async for piece in pieces:
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
+from pathlib import Path
 from time import time
 from typing import Any
 
@@ -18,10 +19,11 @@ from bilinear.serving.explaining import explained, user_bias
 from bilinear.serving.models import ModelFolder, held_out
 from bilinear.serving.problems import Conflict, NotFound
 from bilinear.serving.retrieval import Ranked, Rows
-from bilinear.serving.store import Feedback, FeedbackStore
+from bilinear.serving.store import Feedback, FeedbackStore, Stamped
 
 Change = tuple[str, float | None, float]
 _MOST_FOLDED = 10_000
+_MANY = 10_000
 _CLOCK_SKEW = 300.0
 
 
@@ -53,6 +55,7 @@ class Service:
     def __init__(self, models: ModelFolder, store: FeedbackStore) -> None:
         self.models, self.store = models, store
         self.engine = Engine(*models.load())
+        models.remember(self.engine.model, self.engine.version)
         self._folded: tuple[Engine, dict[str, tuple[Sequence[Change], Person]]] = (self.engine, {})
         self._swapping = threading.Lock()
         self._clock = threading.Lock()
@@ -120,8 +123,20 @@ class Service:
         if len(folded) >= _MOST_FOLDED:
             with suppress(KeyError, RuntimeError):  # another thread may have been quicker
                 del folded[next(iter(folded))]
-        folded[user] = (changes, person)
+        if len(changes) <= _MANY:
+            folded[user] = (changes, person)
         return person
+
+    def folds_quickly(self, user: str, changes: Sequence[Change]) -> bool:
+        """Whether `person` with a few changes takes about a millisecond: not with a very long history."""
+        if not changes:
+            return True
+        engine = self.engine
+        folded_by, folded = self._folded
+        if folded_by is engine and user in folded:
+            return True
+        row = engine.user_row(user)
+        return row < 0 or int(engine.model.seen_.counts[row]) <= _MANY
 
     # Items
 
@@ -251,10 +266,11 @@ class Service:
     # Feedback
 
     def feedback_row(self, user: str, item: str, rating: float | None, moment: float | None) -> Feedback:
-        """A row to be written, checked and with a time."""
+        """A row to be written, checked and with a time: the client's, or the server's own."""
         if rating is not None:
             self.engine.check_rating(rating)
-        return Feedback(user, item, rating, self.moment(moment))
+        kind = Stamped if moment is None else Feedback
+        return kind(user, item, rating, self.moment(moment))
 
     def moment(self, given: float | None) -> float:
         """The time of a write: the client's, or now, later than any now before."""
@@ -306,7 +322,7 @@ class Service:
             model.source_,
             held_out(model),
             engine.loaded_at,
-            self.models.count(),
+            len(self.models.earlier(engine.version)),
             bounds is not None,
             engine.can_similar,
             "title" in model.item_texts_,
@@ -330,27 +346,38 @@ class Service:
             engine, old = Engine(*self.models.load()), self.engine
             if engine.version != old.version:
                 self.models.keep(old.model, old.version)
+            self.models.remember(engine.model, engine.version)
             return self._go_live(engine)
 
     def rollback(self, _: m.Nothing) -> m.Swapped:
-        """Goes back to the model that was live before, which leaves the history."""
-        import shutil
+        """Goes back to the model that was live before; the live one leaves the history.
 
-        with self._swap():
-            before = self.engine.version
-            earlier = self.models.newest(before)
-            model, _version = self.models.load_from(earlier)
-            engine = Engine(model, self.models.publish(model))
-            shutil.rmtree(earlier, ignore_errors=True)
-            return self._go_live(engine)
+        A model of the history that does not open is passed over.
+        """
+        with self._swap(), self.models.changing():
+            refused: list[str] = []
+            for earlier in self.models.earlier(self.engine.version):
+                try:
+                    engine = Engine(*self.models.load_from(earlier))
+                except Conflict as error:
+                    refused.append(str(error))
+                    continue
+                self.models.publish(earlier)
+                self.models.forget_after(earlier)
+                return self._go_live(engine)
+            message = "no earlier model is kept, so there is nothing to roll back to"
+            raise Conflict("; ".join([message, *refused]), code="no_earlier")
 
-    def adopt(self, folder: Any) -> m.Swapped:
-        """Makes the model of another folder live, and the model folder's own."""
-        with self._swap():
-            model, version = self.models.load_from(folder)
-            engine, old = Engine(model, version), self.engine
+    def adopt(self, folder: Path, content: str = "") -> m.Swapped:
+        """Makes the model of another folder live, and the model folder's own.
+
+        Args: content: the beginning of the content hash that the model has to have.
+        """
+        with self._swap(), self.models.changing():
+            engine, old = Engine(*self.models.load_from(folder, content)), self.engine
             self.models.keep(old.model, old.version)
-            self.models.publish(model)
+            self.models.publish(folder)
+            self.models.remember(engine.model, engine.version)
             return self._go_live(engine)
 
     def _go_live(self, engine: Engine) -> m.Swapped:

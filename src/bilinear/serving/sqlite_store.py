@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,15 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from bilinear.serving.problems import StoreUnavailable
-from bilinear.serving.store import BATCH, Counts, Feedback, last_of_each_pair
+from bilinear.serving.store import (
+    BATCH,
+    COLUMNS,
+    SCHEMA_VERSION,
+    Counts,
+    Feedback,
+    pairs_of_stamped,
+    settled,
+)
 
 _APPLICATION = 0x62696C66  # "bilf", in the file's header
 _SCHEMA = """
@@ -23,14 +32,19 @@ _WRITE = """
 INSERT INTO feedback VALUES (?, ?, ?, ?) ON CONFLICT (user_id, item_id)
 DO UPDATE SET rating = excluded.rating, time = excluded.time WHERE excluded.time >= feedback.time
 """
+_TIME = "SELECT time FROM feedback WHERE user_id = ? AND item_id = ?"
 _WAIT = 5.0
+
+FileIdentity = tuple[int, int] | None
 
 
 class SQLiteStore:
     """See `FeedbackStore`. Several processes may use one file.
 
     synchronous=FULL: a commit returns when the log is on disk, so that neither a killed process nor a
-    power cut takes back what was acknowledged.
+    power cut takes back what was acknowledged. What was acknowledged lies in the write-ahead log, FILE-wal,
+    until SQLite moves it into the file; a log that was deleted under an open store is noticed at the next
+    use, and what it holds is moved into the file first.
     """
 
     is_local = True
@@ -40,6 +54,8 @@ class SQLiteStore:
         self._local = threading.local()
         self._open: dict[sqlite3.Connection, None] = {}
         self._lock = threading.Lock()
+        self._reopening = threading.Lock()
+        self._files: tuple[FileIdentity, FileIdentity] = (None, None)
         with self._connection():
             pass
 
@@ -51,10 +67,10 @@ class SQLiteStore:
             raise StoreUnavailable(f"feedback store {path}: there is no such file")
         return cls(path)
 
-    def of_user(self, user: str) -> list[tuple[str, float | None, float]]:
+    def of_user(self, user: str, most: int | None = None) -> list[tuple[str, float | None, float]]:
         with self._connection() as connection:
-            query = "SELECT item_id, rating, time FROM feedback WHERE user_id = ? ORDER BY item_id"
-            return connection.execute(query, (user,)).fetchall()
+            query = "SELECT item_id, rating, time FROM feedback WHERE user_id = ? ORDER BY item_id LIMIT ?"
+            return connection.execute(query, (user, -1 if most is None else most)).fetchall()
 
     def get(self, user: str, item: str) -> Feedback | None:
         with self._connection() as connection:
@@ -62,13 +78,18 @@ class SQLiteStore:
             row = connection.execute(query, (user, item)).fetchone()
         return None if row is None else Feedback(*row)
 
-    def write(self, rows: Sequence[Feedback]) -> list[bool]:
-        stored = [False] * len(rows)
+    def write(self, rows: Sequence[Feedback]) -> list[float | None]:
+        stored: list[float | None] = [None] * len(rows)
         with self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
-                for at in last_of_each_pair(rows):
-                    stored[at] = connection.execute(_WRITE, rows[at]).rowcount > 0
+                known = {}
+                for pair in pairs_of_stamped(rows):
+                    for (moment,) in connection.execute(_TIME, pair):
+                        known[pair] = moment
+                for at, row in settled(rows, known).items():
+                    if connection.execute(_WRITE, row).rowcount > 0:
+                        stored[at] = row.time
                 connection.execute("COMMIT")
             except BaseException:
                 with suppress(sqlite3.Error):
@@ -77,6 +98,8 @@ class SQLiteStore:
         return stored
 
     def everything(self) -> Iterator[list[Feedback]]:
+        with self._connection():
+            pass  # which sees to it that the files are those of this store
         with self._errors(), closing(self._connect()) as connection:  # its own: others may read on
             cursor = connection.execute("SELECT * FROM feedback ORDER BY user_id, item_id")
             while rows := cursor.fetchmany(BATCH):
@@ -118,14 +141,42 @@ class SQLiteStore:
     def _opened(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is not None:
-            if self._identity() == self._local.identity:
+            if self._identities() == self._local.files:
                 return connection
-            self._drop()  # a file that was moved away would take what nobody finds again
+            with self._reopening:
+                self._leave(connection)
+                return self._reopened()
+        with self._reopening:
+            return self._reopened()
+
+    def _reopened(self) -> sqlite3.Connection:
         connection = self._connect()
-        self._local.connection, self._local.identity = connection, self._identity()
+        self._local.connection = connection
+        self._local.files = self._files = self._identities()
         with self._lock:
             self._open[connection] = None
         return connection
+
+    def _leave(self, connection: sqlite3.Connection) -> None:
+        """Closes a connection whose files are no longer those at the store's path.
+
+        A file that was moved away would take what nobody finds again. A log that was deleted still has
+        its content for those who have it open, so that is moved into the file.
+        """
+        (file, log), (file_now, log_now) = self._local.files, self._identities()
+        if file_now == file and log_now is None:
+            busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if busy:
+                raise StoreUnavailable(
+                    f"feedback store {self.path}: its log {self.path}-wal was deleted while others read it; "
+                    "nothing was acknowledged, try again"
+                )
+        self._drop()
+        if file_now == file and log_now not in (None, log, self._files[1]):
+            raise StoreUnavailable(
+                f"feedback store {self.path}: its log {self.path}-wal was replaced while the store was open, "
+                "so that ratings may be missing; compare it with a copy, nothing was acknowledged, try again"
+            )
 
     def _connect(self) -> sqlite3.Connection:
         if not self.path.absolute().parent.is_dir():
@@ -143,25 +194,42 @@ class SQLiteStore:
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        known = connection.execute("PRAGMA application_id").fetchone()[0]
-        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        known, version, tables = (
+            connection.execute(question).fetchone()[0]
+            for question in (
+                "PRAGMA application_id",
+                "PRAGMA user_version",
+                "SELECT count(*) FROM sqlite_master",
+            )
+        )
         if known != _APPLICATION:
             if known or tables:
                 raise StoreUnavailable(
                     f"{self.path} is a SQLite file of something else; choose another for --store"
                 )
             connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+        elif version > SCHEMA_VERSION:
+            raise StoreUnavailable(
+                f"feedback store {self.path} has schema version {version}, and this bilinear knows those up "
+                f"to {SCHEMA_VERSION}: install the bilinear that made it, or a newer one"
+            )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute(_SCHEMA)
+        columns = tuple(row[1] for row in connection.execute("PRAGMA table_info(feedback)"))
+        if columns != COLUMNS:
+            raise StoreUnavailable(
+                f"feedback store {self.path}: its table has the columns {', '.join(columns)}, expected "
+                f"{', '.join(COLUMNS)}; restore it from a copy, or choose another file for --store"
+            )
+        if version != SCHEMA_VERSION:  # before versions were written the table was the same
+            with suppress(sqlite3.OperationalError):  # a file that may only be read is read all the same
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
-    def _identity(self) -> tuple[int, int] | None:
-        try:
-            found = self.path.stat()
-        except FileNotFoundError:
-            return None
-        return found.st_dev, found.st_ino
+    def _identities(self) -> tuple[FileIdentity, FileIdentity]:
+        """What the paths of the file and of its log are now."""
+        return _identity(self.path), _identity(f"{self.path}-wal")
 
     def _drop(self) -> None:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -172,6 +240,14 @@ class SQLiteStore:
             self._open.pop(connection, None)
         with suppress(sqlite3.Error):
             connection.close()
+
+
+def _identity(path: Path | str) -> FileIdentity:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - twice for every use of the store
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _said(error: sqlite3.Error, path: Path) -> str:

@@ -4,16 +4,24 @@ A pair of user and item has at most one row. A later time wins, whoever writes f
 the write that came last. A deletion is a row without rating, so that a late retry of an older rating
 cannot bring it back, and so that it also covers a training rating. A write is on disk when `write`
 returns; until then nothing of it is there.
+
+A write whose time is the server's own is never earlier than what it replaces: a clock that was set back,
+or a client whose clock is ahead, does not lose it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from math import inf, nextafter
 from typing import NamedTuple, Protocol
 
 from bilinear.errors import ParameterValueError
 
-BATCH = 5000
+BATCH = 500
+SCHEMA_VERSION = 1
+_WORDS = re.compile(r"\s*[a-z_]+\s*=")
+COLUMNS = ("user_id", "item_id", "rating", "time")
 
 
 class Feedback(NamedTuple):
@@ -23,6 +31,12 @@ class Feedback(NamedTuple):
     item: str
     rating: float | None
     time: float
+
+
+class Stamped(Feedback):
+    """Feedback with the server's own time, which is raised above that of the row it replaces."""
+
+    __slots__ = ()
 
 
 class Counts(NamedTuple):
@@ -45,18 +59,18 @@ class FeedbackStore(Protocol):
     is_local: bool
     """Whether a read takes microseconds, with no other machine in between."""
 
-    def of_user(self, user: str) -> list[tuple[str, float | None, float]]:
-        """(item, rating, time) of a user, deletions as well, by item."""
+    def of_user(self, user: str, most: int | None = None) -> list[tuple[str, float | None, float]]:
+        """(item, rating, time) of a user, deletions as well, by item; the first `most` of them."""
         ...
 
     def get(self, user: str, item: str) -> Feedback | None:
         """What is stored of one pair, a deletion as well."""
         ...
 
-    def write(self, rows: Sequence[Feedback]) -> list[bool]:
-        """Stores all rows or none, synced to disk; which of them are there now.
+    def write(self, rows: Sequence[Feedback]) -> list[float | None]:
+        """Stores all rows or none, synced to disk; the times under which they are there now.
 
-        False is a row that lost against a later one. Of one pair in several rows the latest counts.
+        None is a row that lost against a later one. Of one pair in several rows the latest counts.
         """
         ...
 
@@ -73,7 +87,8 @@ def open_store(url: str, *, create: bool = True) -> FeedbackStore:
     """A store by its address; what is missing is made.
 
     Args:
-        url: "sqlite:///file.db" (an absolute path has four slashes) or "postgresql://user@host/database".
+        url: "sqlite:///file.db" (an absolute path has four slashes) or "postgresql://user@host/database";
+            for PostgreSQL also libpq's words, "host=... dbname=...".
         create: False refuses a file that is not there: who only reads has mistyped its name.
     Raises:
         ParameterValueError: the address is of another kind.
@@ -85,19 +100,32 @@ def open_store(url: str, *, create: bool = True) -> FeedbackStore:
         from bilinear.serving.sqlite_store import SQLiteStore
 
         return SQLiteStore.at(rest[1:], create=create)
-    if separator and scheme in ("postgresql", "postgres"):
+    if (separator and scheme in ("postgresql", "postgres")) or _WORDS.match(url):
         from bilinear.serving.postgres_store import PostgresStore
 
         return PostgresStore(url)
-    shown = f"{scheme}://..." if separator else url
-    raise ParameterValueError(f"--store {shown}: sqlite:///FILE or postgresql://USER@HOST/DATABASE")
+    shown = f"{scheme}://..." if separator and scheme.isalnum() else "(not shown: it may hold a password)"
+    raise ParameterValueError(f"--store {shown}: give sqlite:///FILE or postgresql://USER@HOST/DATABASE")
 
 
-def last_of_each_pair(rows: Sequence[Feedback]) -> list[int]:
-    """Positions of the rows that count when a request names a pair more than once, in their order."""
-    last: dict[tuple[str, str], int] = {}
+def settled(rows: Sequence[Feedback], stored: Mapping[tuple[str, str], float]) -> dict[int, Feedback]:
+    """The rows that count when a write names a pair more than once, by position and in their order.
+
+    A `Stamped` row gets a time later than those of the rows before it and of `stored`, if it has not.
+    """
+    last: dict[tuple[str, str], tuple[int, Feedback]] = {}
     for at, row in enumerate(rows):
-        before = last.get((row.user, row.item))
-        if before is None or row.time >= rows[before].time:
-            last[row.user, row.item] = at
-    return sorted(last.values())
+        pair = row[:2]
+        before = last[pair][1].time if pair in last else None
+        if isinstance(row, Stamped):
+            known = max(before or 0.0, stored.get(pair, 0.0))
+            if known >= row.time:
+                row = row._replace(time=max(known + 1e-6, nextafter(known, inf)))
+        if before is None or row.time >= before:
+            last[pair] = at, row
+    return dict(sorted(last.values()))
+
+
+def pairs_of_stamped(rows: Sequence[Feedback]) -> list[tuple[str, str]]:
+    """Pairs whose stored times `settled` asks for."""
+    return sorted({row[:2] for row in rows if isinstance(row, Stamped)})

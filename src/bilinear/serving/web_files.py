@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "web"
+LICENSES = Path(__file__).parent / "licenses.txt"
+"""Licence texts of what the page bundles."""
 _KINDS = {
     ".html": b"text/html; charset=utf-8",
     ".js": b"text/javascript; charset=utf-8",

@@ -13,7 +13,7 @@ from bilinear.serving.store import Feedback, FeedbackStore
 _TOGETHER = 1000
 _WAITING = 10_000
 
-Job = tuple[Sequence[Feedback], "Future[list[bool]]"]
+Job = tuple[Sequence[Feedback], "Future[list[float | None]]"]
 
 
 class Writer:
@@ -30,9 +30,9 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="bilinear-writer", daemon=True)
         self._thread.start()
 
-    def write(self, rows: Sequence[Feedback]) -> Future[list[bool]]:
+    def write(self, rows: Sequence[Feedback]) -> Future[list[float | None]]:
         """Raises StoreUnavailable: too many writes wait already."""
-        future: Future[list[bool]] = Future()
+        future: Future[list[float | None]] = Future()
         try:
             self._jobs.put_nowait((rows, future))
         except queue.Full:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bilinear.arguments import check_known
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.errors import DivergenceError, ParameterValueError
 from bilinear.kernels.explicit_als import improve_rows
@@ -68,7 +69,7 @@ class ALS(Solver):
 
     def __post_init__(self) -> None:
         self.check_counts("n_epochs", "patience")
-        if not isinstance(self.row_solver, (Cholesky, ConjugateGradient)):
+        if type(self.row_solver) not in (Cholesky, ConjugateGradient):
             self.refuse("row_solver", "Cholesky() or ConjugateGradient()")
         if not callable(self.l2_schedule):
             self.refuse("l2_schedule", "Constant() or another schedule")
@@ -105,6 +106,7 @@ class ALS(Solver):
         """
         solver = self.resolved(objective.interactions.n_ratings)
         solver.check(objective.loss, objective.link)
+        check_known(objective.penalty)
         multipliers = solver.multipliers()
         if start.n_factors and not (objective.penalty.factors * multipliers > 0).all():
             raise ParameterValueError(
@@ -118,7 +120,7 @@ class ALS(Solver):
 
     def check(self, loss: Loss, link: Link) -> None:
         """Raises ParameterValueError unless the half problems are least squares."""
-        if not (isinstance(loss, SquaredError) and isinstance(link, Identity)):
+        if not (type(loss) is SquaredError and type(link) is Identity):
             raise ParameterValueError(
                 "ALS solves least squares: it needs loss=SquaredError() and link=Identity(), not "
                 f"{type(loss).__name__} with {type(link).__name__}; for these take solver=SGD()"

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, NoReturn, Protocol, Self, runtime_che
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.arguments import is_whole
+from bilinear.arguments import is_whole, kernel_code
 from bilinear.data.interactions import Interactions
 from bilinear.errors import DivergenceError, ParameterValueError
 from bilinear.kernels.norms import sum_of_squares
@@ -67,7 +67,12 @@ class Solver:
             self.refuse("threads", "None or a whole number, at least one")
 
     def check(self, loss: Loss, link: Link) -> None:
-        """Raises ParameterValueError where it cannot descend on this loss with this link."""
+        """Raises ParameterValueError where it cannot descend on this loss with this link.
+
+        As it stands: on those of bilinear's own that its kernels know.
+        """
+        kernel_code(loss)
+        kernel_code(link)
 
     def minimise(
         self,

@@ -162,3 +162,7 @@ class History:
         if path is not None:
             figure.savefig(path, dpi=150)
         return figure
+
+
+CLOSED_FORM = History((), 0, "closed form")
+"""Of what was solved and not descended to."""

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Grouped
+from bilinear.eigen import symmetric_eigen
 from bilinear.errors import DivergenceError, ParameterValueError
 from bilinear.kernels.dense import add_column_products, multiply
 from bilinear.kernels.implicit_als import descend_rows, descend_rows_by_blocks, observed_loss, solve_rows
@@ -295,7 +296,7 @@ class AlternatingLeastSquares:
         self, rows: Grouped, penalties: Array, fixed: Array, turned: Array, before: Array, out: Array
     ) -> Side:
         """Fills `turned` with `fixed` in the eigenbasis of its Gramian, the largest direction first."""
-        sizes, directions = np.linalg.eigh(gramian(fixed, self.pool))
+        sizes, directions = symmetric_eigen(gramian(fixed, self.pool))
         sizes, directions = sizes[::-1], directions[:, ::-1]
         sizes[self.n_factors :], directions[:, self.n_factors :] = 0, 0  # what was padded
         rotation = aligned(*directions.shape)

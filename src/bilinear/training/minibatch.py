@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.arguments import is_real, is_whole
+from bilinear.arguments import check_known, is_real, is_whole, kernel_code
 from bilinear.data.interactions import Interactions
 from bilinear.errors import DivergenceError, ParameterValueError
 from bilinear.kernels.optimizers import Side, minibatch_block
@@ -90,6 +90,8 @@ class MiniBatch(Solver):
         refuse = self.refuse
         if not isinstance(given["optimizer"], (Optimizer, Lookahead)):
             refuse("optimizer", "a rule such as Adam()")
+        check_known(self.optimizer)
+        kernel_code(self.rule)
         if self.batch_size != "all" and not (is_whole(self.batch_size) and self.batch_size >= 1):
             refuse("batch_size", "'all' or a whole number of ratings, at least one")
         self.check_counts("patience")
@@ -175,6 +177,7 @@ class Stepping:
         n_rows: tuple[int, int],
         start: Parameters,
     ) -> None:
+        check_known(penalty)
         self.solver, self.penalty, self.parameters = solver, penalty, start.copy()
         self.means = (start if isinstance(solver.average, RunningMean) else _none(start)).copy()
         self.users = self._side("user", user_counts, n_rows[0])
@@ -296,6 +299,7 @@ class MiniBatchRun(Stepping):
         self, solver: MiniBatch, objective: Objective, start: Parameters, weights: NDArray[Any] | None = None
     ) -> None:
         n_ratings = objective.interactions.n_ratings
+        solver.check(objective.loss, objective.link)
         self.objective = objective
         self.batch_size = n_ratings if solver.batch_size == "all" else min(solver.batch_size, n_ratings)
         dtype = start.user_biases.dtype
@@ -344,10 +348,10 @@ class MiniBatchRun(Stepping):
         loss, done = minibatch_block(
             block, self.batch_size, table.users, table.items, table.ratings, self.weights,
             float(self.parameters.global_mean), self.users, self.items, solver.dense,
-            self.objective.link.code, self.objective.loss.code, low, high - low,
+            kernel_code(self.objective.link), kernel_code(self.objective.loss), low, high - low,
             float(l2), float(self.objective.penalty.biases), float(decay[0]), float(decay[1]),
             float(solver.clip_value or np.inf), float(solver.clip_norm or np.inf),
-            rule.rule, rates, momenta, self.n_steps,
+            kernel_code(rule), rates, momenta, self.n_steps,
             float(getattr(rule, "decay", 0)), float(getattr(rule, "epsilon", 0)),
             ahead.every if ahead else 0, float(ahead.step if ahead else 1),
             float(solver.average.memory if isinstance(solver.average, RunningMean) else 0),

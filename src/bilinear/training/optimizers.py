@@ -18,8 +18,8 @@ from bilinear.kernels import rules
 class Optimizer:
     """A rule for stepping one row along its gradient, and the state that it keeps of the row."""
 
-    rule: ClassVar[int]
-    """How the kernel names this rule."""
+    code: ClassVar[int]
+    """How the kernels name this rule; classes of your own have none, and are refused."""
     n_states: ClassVar[int] = 0
     """Numbers kept for each number of a row."""
 
@@ -37,7 +37,7 @@ class Optimizer:
 class Plain(Optimizer):
     """row -= rate * gradient."""
 
-    rule: ClassVar[int] = rules.PLAIN
+    code: ClassVar[int] = rules.PLAIN
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Momentum(Optimizer):
     """Heavy ball: speed = momentum * speed + gradient; row -= rate * speed (Polyak 1964)."""
 
     momentum: float = 0.9
-    rule: ClassVar[int] = rules.MOMENTUM
+    code: ClassVar[int] = rules.MOMENTUM
     n_states: ClassVar[int] = 1
 
 
@@ -54,7 +54,7 @@ class Nesterov(Optimizer):
     """As `Momentum`, but row -= rate * (gradient + momentum * speed) (Sutskever et al. 2013)."""
 
     momentum: float = 0.9
-    rule: ClassVar[int] = rules.NESTEROV
+    code: ClassVar[int] = rules.NESTEROV
     n_states: ClassVar[int] = 1
 
 
@@ -63,7 +63,7 @@ class AdaGrad(Optimizer):
     """Each number's gradient over the root of the sum of its squares so far (Duchi et al. 2011)."""
 
     epsilon: float = 1e-10
-    rule: ClassVar[int] = rules.ADAGRAD
+    code: ClassVar[int] = rules.ADAGRAD
     n_states: ClassVar[int] = 1
 
 
@@ -72,7 +72,7 @@ class RowAdaGrad(Optimizer):
     """AdaGrad with one sum for a row: of the mean of its squared gradients."""
 
     epsilon: float = 1e-10
-    rule: ClassVar[int] = rules.ROW_ADAGRAD
+    code: ClassVar[int] = rules.ROW_ADAGRAD
     n_states: ClassVar[int] = 1
 
 
@@ -82,7 +82,7 @@ class RMSProp(Optimizer):
 
     decay: float = 0.99
     epsilon: float = 1e-8
-    rule: ClassVar[int] = rules.RMSPROP
+    code: ClassVar[int] = rules.RMSPROP
     n_states: ClassVar[int] = 1
 
 
@@ -99,7 +99,7 @@ class Adam(Optimizer):
     momentum: float = 0.9
     decay: float = 0.999
     epsilon: float = 1e-8
-    rule: ClassVar[int] = rules.ADAM
+    code: ClassVar[int] = rules.ADAM
     n_states: ClassVar[int] = 2
 
 
@@ -119,7 +119,7 @@ class AdamW(Adam):
 class RAdam(Adam):
     """Adam whose first steps leave out the squares, until enough are known (Liu et al. 2020)."""
 
-    rule: ClassVar[int] = rules.RADAM
+    code: ClassVar[int] = rules.RADAM
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class LAMB(Adam):
     """Adam with each factor row's step made as long as rate * |row| (You et al. 2020); biases as Adam."""
 
     epsilon: float = 1e-6
-    rule: ClassVar[int] = rules.LAMB
+    code: ClassVar[int] = rules.LAMB
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class LARS(Optimizer):
     """
 
     momentum: float = 0.9
-    rule: ClassVar[int] = rules.LARS
+    code: ClassVar[int] = rules.LARS
     n_states: ClassVar[int] = 1
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bilinear.arguments import kernel_code
 from bilinear.data.interactions import Interactions
 from bilinear.kernels import sampled as kernels
 from bilinear.kernels import sampled_steps as steps
@@ -97,7 +98,7 @@ class SampledRun(Stepping):
         self.positives = kernels.Positives(table.users, table.items, table.ratings, table.by_user.starts)
         self.model = kernels.Model(
             self.users.factors, self.items.factors, self.items.biases, objective.cosine,
-            objective.loss.code, *objective.loss.numbers,
+            kernel_code(objective.loss), *objective.loss.numbers,
         )  # fmt: skip
         n_sets = -(-most_users // kernels.SET)
         chunk = min(n_sets, max(1, _SLOPES_AT_ONCE // (self.n_negatives * kernels.SET)))
@@ -170,7 +171,7 @@ class SampledRun(Stepping):
         ahead = solver.optimizer if isinstance(solver.optimizer, Lookahead) else None
         decay = rule.weight_decay if isinstance(rule, AdamW) else solver.weight_decay.factors
         return steps.Rule(
-            rule.rule,
+            kernel_code(rule),
             float(getattr(rule, "decay", 0)),
             float(getattr(rule, "epsilon", 0)),
             ahead.every if ahead else 0,

@@ -13,13 +13,14 @@ import numpy as np
 from bilinear.data.interactions import Interactions
 from bilinear.model.link import Identity, Link
 from bilinear.model.parameters import Parameters
-from bilinear.objective.losses import Loss
+from bilinear.model.scoring import score_rows
+from bilinear.objective.losses import Loss, SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.training.biases import solve_biases
 from bilinear.training.checkpoint import once
 from bilinear.training.descent import Solver, rmse
-from bilinear.training.history import History
+from bilinear.training.history import CLOSED_FORM, History
 from bilinear.training.progress import Progress, Quiet
 from bilinear.training.schedules import Constant
 from bilinear.training.sgd import SGD
@@ -30,7 +31,10 @@ L2_PATH = (1.6, 1.13, 0.8, 0.57, 0.4, 0.28, 0.2, 0.14, 0.1, 0.07, 0.05, 0.035, 0
 BIAS_PATH = (1.0, 0.5, 0.25, 0.125)
 FULL_L2_PATH = (1.41, 2.0, 2.83)
 FACTOR_PATH = (32, 64, 128, 256)
+NO_BIASES = 1e9  # a penalty that leaves the mean alone
+LARGER_START = 5.0  # times the start, where factors grew from it to nothing
 _TOLERANCE = 5e-4  # by which share of the RMSE a trial must be better to be preferred
+_CLEAR = 2.0  # standard errors by which the best trial with factors must beat what has none
 _PATH_FACTORS = 32  # while the penalties are chosen
 _FIRST_SHARE, _NEXT_SHARE = 2, 4  # of a full run's epochs, inverted, for trials of l2
 _WORSE = 2e-3  # by which share of the RMSE a trial of l2 must be worse to count against going on
@@ -59,6 +63,8 @@ class SearchTable:
     l2: float
     l2_biases: float
     interrupted: bool = False
+    start_size: float = 0.1
+    """Of the factors, larger than was asked for where they did not grow from that."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -110,6 +116,10 @@ def search(
     3. l2_biases downwards, then l2 and then n_factors upwards, each trial a full run from its own random
        start (columns added to a trained model would need as long); ends at the first that is
        no better by 0.05 %.
+    4. Where the best of these is no better than the biases alone, one more from a start five times as
+       large, as factors can be stuck at zero. With n_factors None the mean alone and the biases alone
+       are choices as well: biases must be better than the mean by 0.05 %, and factors, the best of
+       many trials, than either by two standard errors on the validation part too.
     The grids are in units of `Scale`, so they fit any rating scale. The best full run is the
     result: it is not trained again.
 
@@ -132,12 +142,15 @@ def search(
         run.choose_by_full_runs(
             biases=l2_biases is None and searched, l2=l2 is None and searched, factors=n_factors is None
         )
+        if n_factors is None:
+            run.choose_without_factors(mean=l2_biases is None)
     except KeyboardInterrupt:
         if run.best is None:
             raise
         interrupted = True
     assert run.best is not None
-    table = SearchTable(tuple(run.trials), run.n_factors, run.l2, run.l2_biases, interrupted)
+    found = run.n_factors, run.l2, run.l2_biases
+    table = SearchTable(tuple(run.trials), *found, interrupted, run.start_size)
     return SearchResult(table, *run.best)
 
 
@@ -149,16 +162,35 @@ def first_choice(scale: Scale) -> SearchTable:
 def choose_bias_penalty(
     train: Interactions, validation: Interactions, link: Link, exponent: float, largest: float = np.inf
 ) -> SearchTable:
-    """The best of `BIAS_GRID` up to `largest` for the closed-form bias model, by validation RMSE."""
+    """The best of `BIAS_GRID` up to `largest` for the closed-form bias model, by validation RMSE.
+
+    The first trial is the mean alone, with a penalty of `NO_BIASES`; it is the choice where no biases are
+    better by 0.05 % and `largest` allows it.
+    """
     trials = []
-    for l2_biases in BIAS_GRID:
+    for l2_biases in (NO_BIASES, *BIAS_GRID):
         began = perf_counter()
         found = rmse(solve_biases(train, L2(0, l2_biases, exponent)), link, validation)
-        trials.append(Trial("biases", 0, 0.0, l2_biases, found, perf_counter() - began))
-    allowed = [n for n, l2_biases in enumerate(BIAS_GRID) if l2_biases <= largest] or [0]
+        stage = "mean" if l2_biases == NO_BIASES else "biases"
+        trials.append(Trial(stage, 0, 0.0, l2_biases, found, perf_counter() - began))
+    allowed = [n for n, l2_biases in enumerate(BIAS_GRID, 1) if l2_biases <= largest] or [1]
     best = min(allowed, key=lambda n: trials[n].validation_rmse)
+    if largest >= NO_BIASES and not _better(trials[best].validation_rmse, trials[0].validation_rmse):
+        best = 0
     trials[best] = replace(trials[best], kept=True)
     return SearchTable(tuple(trials), 0, 0.0, trials[best].l2_biases)
+
+
+def solve_without_factors(table: Interactions, penalty: L2, link: Link, loss: Loss) -> Parameters:
+    """Biases alone in closed form; the mean alone with a penalty of `NO_BIASES` or another link."""
+    if isinstance(link, Identity) and isinstance(loss, SquaredError):
+        return solve_biases(table, penalty)
+    return Parameters.zeros(table.shape, 0, Scale.of(table, link, loss).centre)
+
+
+def _better(found: float, simpler: float) -> bool:
+    """Whether an RMSE is worth more than that of something simpler."""
+    return found < simpler * (1 - _TOLERANCE)
 
 
 class _Search:
@@ -189,7 +221,7 @@ class _Search:
         """By the closed-form bias model on the bare ratings."""
         identity = Identity(*self.link.bounds)
         # a step multiplies the bias of a row with one rating by 1 - rate * penalty: beyond two it grows
-        largest = 2 / self.solver.learning_rate if isinstance(self.solver, SGD) else np.inf
+        largest = 2 / self.solver.rate if isinstance(self.solver, SGD) else BIAS_GRID[-1]
         choose = partial(choose_bias_penalty, self.train, self.validation, identity, self.exponent, largest)
         table = SearchTable.from_dict(once(lambda: choose().to_dict()))
         self.l2_biases = table.l2_biases * self.scale.l2_biases
@@ -233,7 +265,11 @@ class _Search:
         start_biases, start_l2, best = self.l2_biases, self.l2, np.inf
 
         def better(
-            *, n_factors: int | None = None, l2: float | None = None, l2_biases: float | None = None
+            *,
+            n_factors: int | None = None,
+            l2: float | None = None,
+            l2_biases: float | None = None,
+            stage: str = "full run",
         ) -> bool:
             nonlocal best
             before, wins = (self.n_factors, self.l2, self.l2_biases), False
@@ -243,7 +279,7 @@ class _Search:
             rng = np.random.default_rng([self.seed, 2])
             start = random_start(self.train, self.n_factors, self.scale, self.start_size, rng)
             try:
-                parameters, history, trial = self._descend("full run", self.solver, start, rng)
+                parameters, history, trial = self._descend(stage, self.solver, start, rng)
                 interrupted = history.ended == "interrupted"
                 to_beat = min(best, self._best_rmse()) if interrupted else best
                 wins = trial.validation_rmse < to_beat * (1 - _TOLERANCE)
@@ -266,6 +302,64 @@ class _Search:
         for n_factors in FACTOR_PATH if factors else ():
             if n_factors > self.n_factors and not better(n_factors=n_factors):
                 break
+        if self.n_factors and not _better(best, self.best_simple):
+            self.start_size *= LARGER_START
+            if not better(stage="larger start"):
+                self.start_size /= LARGER_START
+
+    @property
+    def best_simple(self) -> float:
+        """The lowest validation RMSE of the trials without factors; infinite without any."""
+        return min((trial.validation_rmse for trial in self.trials if not trial.n_factors), default=np.inf)
+
+    def choose_without_factors(self, *, mean: bool) -> None:
+        """The biases alone, or the mean alone, unless more is better on the validation part."""
+        of_factors, of_mean = self._best_rmse(), self._trial_of_mean() if mean else None
+        parameters, history, trial = self._biases_alone()
+        if of_mean is not None and not _better(trial.validation_rmse, of_mean.validation_rmse):
+            trial = replace(of_mean, stage="no factors")
+            penalty = L2(0.0, trial.l2_biases, self.exponent)
+            parameters = solve_without_factors(self.train, penalty, self.link, self.loss)
+            history = CLOSED_FORM
+        wins = not (_better(of_factors, trial.validation_rmse) and self._clearly_better_than(parameters))
+        if wins or history.epochs:  # else the table has it as one of the stage "biases"
+            self._add(trial, wins)
+        if wins:
+            self.best = parameters, history
+            self.n_factors, self.l2, self.l2_biases = 0, 0.0, trial.l2_biases
+
+    def _clearly_better_than(self, simpler: Parameters) -> bool:
+        """Whether the squared errors of the best so far are lower, by two standard errors."""
+        assert self.best is not None
+        table = self.validation
+        errors = [
+            self.link.prediction(score_rows(parameters, table.users, table.items)).astype(np.float64)
+            - table.ratings
+            for parameters in (simpler, self.best[0])
+        ]
+        gains = errors[0] ** 2 - errors[1] ** 2
+        return bool(gains.mean() > _CLEAR * gains.std() / len(gains) ** 0.5)
+
+    def _trial_of_mean(self) -> Trial:
+        return next(trial for trial in self.trials if trial.stage == "mean")
+
+    def _biases_alone(self) -> tuple[Parameters, History, Trial]:
+        """In closed form where there is one, with the best penalty that was tried; else a full run."""
+        if not (isinstance(self.link, Identity) and isinstance(self.loss, SquaredError)):
+            rng = np.random.default_rng([self.seed, 2])
+            start = random_start(self.train, 0, self.scale, self.start_size, rng)
+            before, self.n_factors = self.n_factors, 0
+            try:
+                return self._descend("no factors", self.solver, start, rng)
+            finally:
+                self.n_factors = before
+        tried = [trial for trial in self.trials if trial.stage == "biases"]
+        best = min(tried, key=lambda trial: trial.validation_rmse).l2_biases if tried else self.l2_biases
+        began = perf_counter()
+        parameters = solve_biases(self.train, L2(0.0, best, self.exponent))
+        found = rmse(parameters, self.link, self.validation)
+        trial = Trial("no factors", 0, 0.0, best, found, perf_counter() - began)
+        return parameters, CLOSED_FORM, trial
 
     def _descend(
         self, stage: str, solver: Solver, start: Parameters, rng: np.random.Generator

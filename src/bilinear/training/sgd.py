@@ -11,8 +11,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.arguments import is_real
+from bilinear.arguments import check_known, is_real, kernel_code
 from bilinear.data.interactions import Interactions
+from bilinear.data.outliers import cause_of_divergence
 from bilinear.errors import DivergenceError
 from bilinear.kernels.scores import score_pairs
 from bilinear.kernels.sgd import IDENTITY, SGD_CELLS
@@ -28,6 +29,9 @@ from bilinear.training.start import Scale
 from bilinear.training.workers import Workers
 
 _FEWEST_STEPS = 500_000
+_RATE = 0.06
+_LOWER, _LOWEST = 0.25, 1e-9  # what a rate that diverged is multiplied by; no rate below is tried
+_BLOWN = 10.0  # times the loss at the start
 _SHARED = 1_000_000  # ratings from which a second thread pays
 _BLOCK = 1 << 20  # ratings between two looks at the clock and at Ctrl-C, where a stratum has no more
 
@@ -42,7 +46,8 @@ class SGD(Solver):
             factors have half a million steps to grow from their small start (170 passes at most).
             A smaller learning_rate needs more in proportion.
         learning_rate: the largest step, for ratings of standard deviation one; it is converted
-            to the scale of the data (see `Scale`).
+            to the scale of the data (see `Scale`). "auto" is 0.06; where training diverges with that, it
+            is begun again with a quarter of the rate, until it does not. A number is taken as it is.
         momentum: heavy-ball momentum in [0, 1), row-sparse; a step is then
             learning_rate * (1 - momentum) long, so that the sum of steps stays the same.
         schedule: multiplies the rate, as a function of progress in [0, 1].
@@ -61,7 +66,7 @@ class SGD(Solver):
     """
 
     n_epochs: int | Literal["auto"] = "auto"
-    learning_rate: float = 0.06
+    learning_rate: float | Literal["auto"] = "auto"
     momentum: float = 0.0
     schedule: Schedule = field(default_factory=OneCycle)
     l2_schedule: Schedule = field(default_factory=Falling)
@@ -70,8 +75,8 @@ class SGD(Solver):
 
     def __post_init__(self) -> None:
         self.check_counts("n_epochs", "patience")
-        if not (is_real(self.learning_rate) and self.learning_rate > 0):
-            self.refuse("learning_rate", "a positive number")
+        if self.learning_rate != "auto" and not (is_real(self.learning_rate) and self.learning_rate > 0):
+            self.refuse("learning_rate", "'auto' or a positive number")
         if not (is_real(self.momentum) and 0 <= self.momentum < 1):
             self.refuse("momentum", "zero or more, below one")
         for name in ("schedule", "l2_schedule"):
@@ -90,6 +95,11 @@ class SGD(Solver):
         return replace(self, n_epochs=n_epochs, patience=self.patience_in(n_epochs))
 
     copies_ratings: ClassVar[bool] = True
+
+    @property
+    def rate(self) -> float:
+        """The learning rate that training begins with."""
+        return _RATE if self.learning_rate == "auto" else self.learning_rate
 
     @property
     def n_states(self) -> int:
@@ -113,14 +123,22 @@ class SGD(Solver):
                 and the last is kept.
             n_epochs: how many of the solver's epochs to run, the schedule unchanged.
         Raises:
-            DivergenceError: a score or the loss is no finite number any more.
+            DivergenceError: the loss is not finite any more, with a learning rate that was given.
             KeyboardInterrupt: only before the first epoch is done; later the best epoch is kept.
         """
         n_ratings = objective.interactions.n_ratings
         solver = self.resolved(n_ratings)
+        automatic, drawn = self.learning_rate == "auto", rng.bit_generator.state
         with closing(Workers(self.threads if n_ratings >= _SHARED else 1)) as workers:
-            run = partial(SGDRun.of, solver, objective, start, rng, workers)
-            return descend(run, solver, objective, rng, validation, n_epochs, progress, stage)
+            while True:
+                run = partial(SGDRun.of, solver, objective, start, rng, workers, watched=automatic)
+                try:
+                    return descend(run, solver, objective, rng, validation, n_epochs, progress, stage)
+                except DivergenceError:
+                    lower = _LOWER * solver.rate
+                    if not automatic or lower < _LOWEST:
+                        raise
+                    solver, rng.bit_generator.state = replace(solver, learning_rate=lower), drawn
 
 
 @dataclass
@@ -136,6 +154,8 @@ class SGDRun:
     global_mean: float
     scale: Scale
     workers: Workers
+    bound: float
+    """The mean loss from which an epoch counts as diverged."""
     losses: NDArray[np.float64]
     """(n_cells,) summed over the ratings of each; zero for those that the epoch under way has not met."""
     measured: list[float] = field(default_factory=list)
@@ -147,11 +167,22 @@ class SGDRun:
 
     @classmethod
     def of(
-        cls, solver: SGD, objective: Objective, start: Parameters, rng: np.random.Generator, workers: Workers
+        cls,
+        solver: SGD,
+        objective: Objective,
+        start: Parameters,
+        rng: np.random.Generator,
+        workers: Workers,
+        *,
+        watched: bool = False,
     ) -> SGDRun:
+        """Args: watched: take a loss far above that of the start for divergence, before it is infinite."""
         assert solver.n_epochs != "auto"
+        solver.check(objective.loss, objective.link)
+        check_known(objective.penalty)
         row_bytes = start.n_factors * start.user_factors.itemsize + 16
         grid, moving = Grid.of(objective.interactions, row_bytes, rng, workers), solver.momentum > 0
+        scale = Scale.of(objective.interactions, objective.link, objective.loss)
         shares = [
             weights_per_rating(objective.penalty, counts, start.user_biases.dtype.type)
             for counts in (objective.user_counts, objective.item_counts)
@@ -164,8 +195,9 @@ class SGDRun:
             Rows.of(start.user_biases, shares[0], start.user_factors, grid.user_side.order, moving),
             Rows.of(start.item_biases, shares[1], start.item_factors, grid.item_side.order, moving),
             start.global_mean,
-            Scale.of(objective.interactions, objective.link, objective.loss),
+            scale,
             workers,
+            _BLOWN * loss_at_start(objective, scale, start.global_mean) if watched else np.inf,
             np.zeros(len(grid.starts) - 1),
         )
 
@@ -180,7 +212,7 @@ class SGDRun:
         for first in range(self.done, len(strata), together):
             turn = strata[first : first + together]
             shares = (number - 1 + (first + np.arange(len(turn)) + 0.5) / len(strata)) / self.n_epochs
-            rates = [solver.learning_rate * solver.schedule(float(share)) for share in shares]
+            rates = [solver.rate * solver.schedule(float(share)) for share in shares]
             cells = turn.reshape(-1)
             if not self.step(cells, np.repeat(rates, turn.shape[1]) * self.reduction, l2_factors):
                 raise self.diverged(number)
@@ -189,6 +221,8 @@ class SGDRun:
             progress.advance(met, (total - told) / max(met, 1))
             told = total
         self.losses[:], self.done = 0, 0
+        if told / n_ratings > self.bound:
+            raise self.diverged(number)
         return told / n_ratings
 
     def step(self, cells: NDArray[np.int64], rates: NDArray[np.float64], l2_factors: float) -> bool:
@@ -202,7 +236,8 @@ class SGDRun:
         rates = rates * (1 - momentum)
         factor_rates, bias_rates = rates * self.scale.factor_rate, rates * self.scale.bias_rate
         momenta = np.full(len(cells), momentum)
-        kernel = SGD_CELLS[objective.link.code == IDENTITY, momentum > 0]
+        link, loss = kernel_code(objective.link), kernel_code(objective.loss)
+        kernel = SGD_CELLS[link == IDENTITY, momentum > 0]
 
         def descend_cells(first: int, end: int) -> bool:
             return bool(
@@ -223,8 +258,8 @@ class SGDRun:
                     users.speeds,
                     items.speeds,
                     users.shape,
-                    objective.link.code,
-                    objective.loss.code,
+                    link,
+                    loss,
                     low,
                     high - low,
                     l2_factors,
@@ -273,7 +308,7 @@ class SGDRun:
 
     def pace(self, number: int) -> tuple[float, float]:
         share = (number - 0.5) / self.n_epochs
-        return self.solver.learning_rate * self.solver.schedule(share) * self.reduction, self.solver.momentum
+        return self.solver.rate * self.solver.schedule(share) * self.reduction, self.solver.momentum
 
     def observe(self, measured: float) -> None:
         self.measured.append(measured)
@@ -283,12 +318,22 @@ class SGDRun:
         return after(self.solver.schedule, self.measured)
 
     def diverged(self, epoch: int) -> DivergenceError:
-        rate = self.solver.learning_rate
+        rate = self.solver.rate
+        odd = cause_of_divergence(self.objective.interactions)
         return DivergenceError(
-            f"the training loss is no finite number any more in epoch {epoch}: the steps are too long. "
+            f"training diverged in epoch {epoch}: the loss is not finite, as the steps are too long. "
             f"Lower learning_rate (now {rate:g}; try {rate / 4:g})"
             + (f" or momentum (now {self.solver.momentum:g})" if self.solver.momentum else "")
+            + ", or leave learning_rate out, and one is found"
+            + (f". {odd}" if odd else "")
         )
+
+
+def loss_at_start(objective: Objective, scale: Scale, global_mean: float) -> float:
+    """About the mean loss of `global_mean` as every score: that at the mean rating, and of the spread."""
+    at, mean = np.array([global_mean]), objective.link.prediction(np.array([scale.centre]))
+    of_mean = float(objective.loss.value(at, mean, objective.link)[0])
+    return of_mean + 0.5 * scale.curvature * scale.spread**2
 
 
 def weights_per_rating(penalty: L2, counts: NDArray[np.int64], dtype: type[np.floating[Any]]) -> Array:

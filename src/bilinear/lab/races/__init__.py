@@ -1,0 +1,1 @@
+"""Optimisers and schedules compared on one objective and one budget."""

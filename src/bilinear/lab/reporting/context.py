@@ -1,0 +1,144 @@
+"""What an instrument measures: the fitted model, its ratings, and how much work is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, TypeVar
+
+from bilinear.data.interactions import Interactions
+from bilinear.estimators.base import RatingModel
+from bilinear.estimators.ease import EASE, SparseEASE
+from bilinear.estimators.implicit_als import ImplicitALS
+from bilinear.estimators.recommender import Recommender
+from bilinear.inspection.scores import Score, stored_scores
+from bilinear.lab.numerics.problem import Problem, Vector
+from bilinear.lab.reporting.matching import MatchedRatings
+from bilinear.objective.objective import Objective
+from bilinear.training.descent import Solver
+from bilinear.training.minibatch import MiniBatch
+from bilinear.training.optimizers import AdamW
+
+T = TypeVar("T")
+Training = Literal["ratings", "all pairs", "rankings", "closed form", "counts"]
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """The model under study and what may be spent on it.
+
+    Attributes:
+        model: The fitted model; an instrument must not change it.
+        matched: The ratings in the rows of the model, and which of them it was trained on.
+        test: Held-out ratings, or None.
+        n_seeds: Further random starts to train, 0 for none.
+        control: Whether to train once more on shuffled ratings.
+        study: Whether to train again on a part of the ratings.
+        max_products: Hessian products for one search, at most.
+        seed: Of everything that is drawn at random.
+        on_progress: Called with a line about each long step.
+
+    Examples:
+        See `Instrument`.
+    """
+
+    model: Recommender
+    matched: MatchedRatings
+    test: Interactions | None
+    n_seeds: int
+    control: bool
+    study: bool
+    max_products: int
+    seed: int
+    on_progress: Callable[[str], None]
+    _measured: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def train(self) -> Interactions:
+        """The training ratings, in the rows of the model."""
+        return self.matched.train
+
+    @property
+    def rating_model(self) -> RatingModel | None:
+        """The model where it minimises a loss over ratings, else None."""
+        return self.model if isinstance(self.model, RatingModel) else None
+
+    @cached_property
+    def training(self) -> Training:
+        """What training minimises, or how the model is computed where it minimises nothing."""
+        return training_of(self.model)
+
+    @cached_property
+    def problem(self) -> Problem:
+        """The training objective of a rating model, in natural coordinates."""
+        model: Any = self.model
+        objective = Objective(model.loss_, model.link_, model.penalty_, self.train)
+        return Problem.of(objective, model.parameters_.global_mean)
+
+    @cached_property
+    def at(self) -> Vector:
+        """The weights of a rating model as a flat vector of `problem`."""
+        model: Any = self.model
+        return self.problem.pack(model.parameters_)
+
+    @cached_property
+    def mismatch(self) -> str | None:
+        """Why training did not minimise the objective of `problem`, or None; see `objective_mismatch`."""
+        return None if self.rating_model is None else objective_mismatch(self.rating_model)
+
+    @property
+    def reported(self) -> Score | None:
+        """The held-out error that was stored with the model, or None."""
+        name = type(self.model).__name__
+        return next((score for score in stored_scores(self.model.report_) if score.name == name), None)
+
+    def once(self, key: str, measure: Callable[[], T]) -> T:
+        """A measurement that several instruments share, taken by the first that asks for it."""
+        if key not in self._measured:
+            self._measured[key] = measure()
+        found: T = self._measured[key]
+        return found
+
+
+def training_of(model: Recommender) -> Training:
+    """What training minimises: a loss over ratings, over all pairs, over rankings, or nothing."""
+    if isinstance(model, RatingModel):
+        return "ratings"
+    if isinstance(model, (EASE, SparseEASE)):
+        return "closed form"
+    if isinstance(model, ImplicitALS):
+        return "all pairs"
+    return "counts" if model.dot_product() is None else "rankings"
+
+
+def objective_mismatch(model: RatingModel) -> str | None:
+    """Why training did not minimise the objective of the model's loss and penalty, or None.
+
+    Args:
+        model: The fitted model.
+
+    Returns:
+        The reason in words: decoupled weight decay, or a penalty with a schedule.
+
+    Examples:
+        >>> from bilinear import AdamW, MatrixFactorization, MiniBatch, lab, synthetic_ratings
+        >>> solver = MiniBatch(optimizer=AdamW(weight_decay=0.1), n_epochs=1)
+        >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, solver=solver, rng=0)
+        >>> lab.objective_mismatch(model.fit(synthetic_ratings(20, 15, 150, rng=0)))[:42]
+        'it was trained with decoupled weight decay'
+    """
+    solver = vars(model).get("solver_") or vars(model).get("solver")
+    if isinstance(solver, MiniBatch) and (
+        any(solver.weight_decay.pair) or (isinstance(solver.rule, AdamW) and solver.rule.weight_decay)
+    ):
+        return (
+            "it was trained with decoupled weight decay, which does not minimise any loss: what follows "
+            "is about the loss and penalty alone"
+        )
+    if isinstance(solver, Solver) and any(solver.l2_schedule(at) != 1 for at in (0.9, 1.0)):
+        return (
+            "its penalty was still scheduled to change at the end of training: what follows is about the "
+            "penalty as it was given, before the schedule"
+        )
+    return None
