@@ -48,7 +48,7 @@ hooks: .venv/.built
 
 bench: .venv/.benched
 	failed=; for name in accuracy train_cost reading epoch_speed small_epochs time_to_rmse scaling memory explicit_als \
-	    ease recommend_everyone ratings_or_ranking sampled_ranking gowalla lab serve_load serve_faults; \
+	    ease recommend_everyone ratings_or_ranking sampled_ranking gowalla lab serve_load serve_faults serve_soak; \
 	do $(BIN)/python benchmarks/$$name.py || failed="$$failed $$name"; done; \
 	test -z "$$failed" || { echo "not run to the end:$$failed"; exit 1; }
 

@@ -33,7 +33,7 @@ N_USERS = 2_000
 _EXPORT = b"GET /v1/feedback/export HTTP/1.1\r\nhost: localhost\r\n\r\n"
 _BODY = (
     b"POST /v1/predictions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-    b"transfer-encoding: chunked\r\n\r\nd\r\n{\"pairs\": []}\r\n0\r\n"
+    b'transfer-encoding: chunked\r\n\r\nd\r\n{"pairs": []}\r\n0\r\n'
 )
 _QUIET = 20.0
 _AGAIN = 5.0
@@ -225,9 +225,7 @@ async def _attack(plan: Plan) -> dict[str, int]:
                 await play(plan, done)
             await asyncio.sleep(_AGAIN)
 
-    tasks = [
-        asyncio.create_task(again(play, 2.0 * n / count)) for count, play in kinds for n in range(count)
-    ]
+    tasks = [asyncio.create_task(again(play, 2.0 * n / count)) for count, play in kinds for n in range(count)]
     await asyncio.wait(tasks, timeout=plan.seconds)
     for task in tasks:
         task.cancel()

@@ -18,7 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-__version__ = "0.1.0"
+from bilinear.version import __version__ as __version__
 
 _STUB = Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")
 _IMPORTS = [line.split() for line in _STUB.splitlines() if line.startswith("from ")]

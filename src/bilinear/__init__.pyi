@@ -37,7 +37,6 @@ from bilinear.estimators.popularity import Popularity as Popularity
 from bilinear.estimators.random_walk import RandomWalk as RandomWalk
 from bilinear.estimators.ranking_factorization import RankingFactorization as RankingFactorization
 from bilinear.estimators.recipes import fastai_recipe as fastai_recipe
-from bilinear.estimators.storage import load as load
 from bilinear.evaluation.compare import compare as compare
 from bilinear.evaluation.compare_ratings import compare_ratings as compare_ratings
 from bilinear.evaluation.ranking import RankingProtocol as RankingProtocol
@@ -52,10 +51,12 @@ from bilinear.objective.ranking_losses import BPR as BPR
 from bilinear.objective.ranking_losses import WARP as WARP
 from bilinear.objective.ranking_losses import CosineContrastive as CosineContrastive
 from bilinear.objective.ranking_losses import SampledSoftmax as SampledSoftmax
+from bilinear.persistence.models import load as load
 from bilinear.recommend.everyone import recommend_everyone as recommend_everyone
 from bilinear.recommend.everyone import similar_everyone as similar_everyone
 from bilinear.recommend.parquet import write_everyone as write_everyone
 from bilinear.recommend.parquet import write_similar as write_similar
+from bilinear.registry import register as register
 from bilinear.training.als import ALS as ALS
 from bilinear.training.checkpoint import Checkpoint as Checkpoint
 from bilinear.training.implicit_als import Blocks as Blocks

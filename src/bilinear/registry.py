@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from difflib import get_close_matches
-from typing import Generic, TypeVar
+from importlib import import_module
+from pkgutil import walk_packages
+from typing import Any, Generic, TypeVar
 
 from bilinear.errors import ParameterValueError
+
+PLUGINS = "BILINEAR_PLUGINS"
+"""Environment variable: modules with commas between, imported when a name is looked up that is not known."""
 
 Kind = TypeVar("Kind")
 Added = TypeVar("Added")
@@ -17,6 +23,8 @@ class Registry(Generic[Kind]):
 
     Args:
         kind: What its classes are, in the singular; messages use it.
+        packages: Whose modules add classes when they are imported. They are imported when a name is looked
+            up that is not known yet, or all names are asked for.
 
     Examples:
         >>> shapes = Registry[object]("shape")
@@ -30,8 +38,9 @@ class Registry(Generic[Kind]):
         bilinear.errors.ParameterValueError: unknown shape 'Circel'; did you mean 'Circle'? Known: Circle
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *packages: str) -> None:
         self.kind = kind
+        self._packages = list(packages)
         self._classes: dict[str, type[Kind]] = {}
 
     def add(self, cls: type[Added], name: str | None = None) -> type[Added]:
@@ -72,26 +81,100 @@ class Registry(Generic[Kind]):
             ParameterValueError: No class has this name; the message lists the names, the nearest first.
         """
         if name not in self._classes:
+            self._import()
+        if name not in self._classes:
             near = get_close_matches(str(name), self._classes, 1)
             hint = f"did you mean {near[0]!r}? Known: " if near else "known: "
             raise ParameterValueError(f"unknown {self.kind} {name!r}; {hint}{', '.join(self) or 'none'}")
         return self._classes[name]
 
+    def has(self, cls: type[Any]) -> bool:
+        """Whether `get` finds this very class by its name."""
+        return self._classes.get(cls.__name__) is cls
+
+    def subclasses(self, base: type[Added]) -> dict[str, type[Added]]:
+        """The classes that derive from `base`, by name."""
+        self._import()
+        return {name: cls for name, cls in self._classes.items() if issubclass(cls, base)}
+
     def discard(self, name: str) -> None:
         """Removes a name, if it is there."""
         self._classes.pop(name, None)
 
+    def _import(self) -> None:
+        while self._packages:
+            package = import_module(self._packages.pop())
+            for module in walk_packages(package.__path__, f"{package.__name__}."):
+                import_module(module.name)
+        for name in filter(None, os.environ.get(PLUGINS, "").split(",")):
+            import_plugin(name)
+
     def __iter__(self) -> Iterator[str]:
+        self._import()
         return iter(self._classes)
 
     def __contains__(self, name: object) -> bool:
+        if name not in self._classes:
+            self._import()
         return name in self._classes
 
     def __len__(self) -> int:
-        return len(self._classes)
+        return len(list(iter(self)))
 
     def __repr__(self) -> str:
         return f"<registry of {self.kind}: {', '.join(self) or 'empty'}>"
+
+
+CLASSES: Registry[Any] = Registry(
+    "class", "bilinear.model", "bilinear.objective", "bilinear.training", "bilinear.estimators"
+)
+"""Models and the objects they are made of: losses, links, penalties, solvers, optimisers, schedules, ..."""
+
+
+def import_plugin(name: str) -> None:
+    """Imports a module that registers classes.
+
+    Args:
+        name: As `import` takes it.
+
+    Raises:
+        ParameterValueError: There is no such module.
+    """
+    try:
+        import_module(name)
+    except ModuleNotFoundError as error:
+        raise ParameterValueError(
+            f"plugin {name!r}: expected the name of a Python module ({error}); give it without .py, and run "
+            "where it can be imported"
+        ) from error
+
+
+def register(cls: type[Added]) -> type[Added]:
+    """Makes a model, or an object that a model is made of, known by the name of its class.
+
+    What is registered can be saved and loaded, named on the command line (`--model`, `--set`), and is met
+    by the conformance tests. A module of your own must be imported before `load` meets its classes.
+
+    Args:
+        cls: A dataclass.
+
+    Returns:
+        `cls`.
+
+    Raises:
+        ParameterValueError: Another class has this name.
+
+    Examples:
+        >>> from dataclasses import dataclass
+        >>> @register
+        ... @dataclass(frozen=True)
+        ... class HalfRate:
+        ...     rate: float = 0.5
+        >>> CLASSES.get("HalfRate") is HalfRate
+        True
+        >>> CLASSES.discard("HalfRate")
+    """
+    return CLASSES.add(cls)
 
 
 def _origin(cls: type) -> tuple[str, str]:

@@ -10,11 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import FIXED, Run
 
 import bilinear
-from bilinear.model.artifact import read_artifact
+from bilinear.persistence.artifact import read_artifact
 
 
 def test_scores_stand_beside_baselines_and_are_those_of_the_held_out_part(
@@ -59,7 +60,7 @@ def test_same_seed_same_model(run: Run, ratings_file: Path, tmp_path: Path) -> N
 def test_progress_goes_to_standard_error_and_the_search_table_to_standard_output(
     run: Run, ratings_file: Path, tmp_path: Path
 ) -> None:
-    ran = run("train", ratings_file, "--out", tmp_path / "m", "--n-epochs", "3")
+    ran = run("train", ratings_file, "--out", tmp_path / "m", "--n-epochs", "3", "--n-factors", "4")
     assert "validation RMSE" in ran.out
     assert "<- kept" in ran.out
     assert "900 ratings" in ran.err
@@ -218,3 +219,52 @@ def test_ctrl_c_keeps_the_best_model_so_far(run: Run, tmp_path: Path) -> None:
     model = bilinear.load(tmp_path / "m")
     assert model.history_.ended == "interrupted"
     assert model.report_["trained_on"] == "the training part"
+
+
+# -- odd numbers, and models that are not worth it ------------------------------------------------
+
+
+def written(tmp_path: Path, ratings: list[float]) -> Path:
+    """A table of 40 users with 12 items each."""
+    rows = [(n // 12, (n * 7 + n // 12) % 30, value) for n, value in enumerate(ratings)]
+    path = tmp_path / "odd.csv"
+    path.write_text("user,item,rating\n" + "".join(f"{u},{i},{v}\n" for u, i, v in rows))
+    return path
+
+
+def test_noise_is_saved_without_factors_or_with_a_word_of_caution(run: Run, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(1, 6, 480).tolist()
+    ran = run("train", written(tmp_path, noise), "--out", tmp_path / "m", "--quiet")
+    assert "Careful: MatrixFactorization is not clearly better than BiasModel" in ran.out
+    assert "alone won on the inner validation part" in ran.out
+
+
+def test_outliers_are_named_and_trained_on_and_a_rating_range_takes_them_in_full(
+    run: Run, tmp_path: Path
+) -> None:
+    ratings = np.random.default_rng(0).integers(1, 6, 480).tolist()
+    ratings[100] = 1e6
+    arguments = ("train", written(tmp_path, ratings), "--out", tmp_path / "m", "--model", "biases", "--quiet")
+    ran = run(*arguments)
+    assert ran.code == 0
+    assert "Careful: odd.csv: 1 of 480 ratings lies far from the others" in ran.out
+    assert "1e+06 (user 8, item 18)" in ran.out
+    assert "far from the others" not in run(*arguments, "--rating-range", "0", "1e6").out
+
+
+def test_hours_are_taken_for_counts_and_train_all_the_same(run: Run, tmp_path: Path) -> None:
+    hours = (np.random.default_rng(0).pareto(0.9, 480) * 20).round(1).tolist()
+    ran = run("train", written(tmp_path, hours), "--out", tmp_path / "m", "--json", "--n-epochs", "10")
+    assert ran.code == 0
+    assert any("--count" in caution for caution in json.loads(ran.out)["cautions"])
+
+
+def test_refits_show_intervals_for_new_samples_and_need_chance(run: Run, tmp_path: Path) -> None:
+    table = written(tmp_path, np.random.default_rng(0).integers(1, 6, 480).tolist())
+    arguments = ("compare", table, "--model", "mean", "--model", "biases", "--quiet", "--refits", "2")
+    ran = run(*arguments)
+    assert "Means over 3 splits" in ran.out
+    assert "about other users, with these fitted models as they are" in ran.out
+    refused = run(*arguments, "--split", "temporal")
+    assert refused.code == 2
+    assert "--refits 2: --split temporal is not drawn by chance" in refused.err

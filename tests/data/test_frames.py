@@ -123,7 +123,7 @@ def test_ids_come_back_as_they_are(users: Any, ids: list[object]) -> None:
         ({"rating": [1.0, float("-inf")]}, RatingValueError, ["row 2", "not a finite"]),
         ({"rating": [1.0, 1e39]}, RatingValueError, ["row 2", "not a finite"]),
         ({"rating": ["4", "four"]}, RatingValueError, ["row 2", "'four'"]),
-        ({"rating": [True, False]}, RatingValueError, ["row 1", "True"]),
+        ({"rating": [True, 3]}, RatingValueError, ["row 1", "True"]),
         ({"rating": pd.to_datetime(["2020-01-01", "2021-01-01"])}, RatingValueError, ["row 1", "not a"]),
         ({"time": [1.0, None]}, RatingValueError, ["row 2", "time", "time=False"]),
         ({"time": pd.to_datetime(["2020-01-01", None])}, RatingValueError, ["row 2", "the time is missing"]),

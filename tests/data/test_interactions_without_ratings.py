@@ -234,7 +234,7 @@ def test_what_is_wrong_with_lists_is_said(tmp_path: Path) -> None:
         read_interactions(written(tmp_path, "1 \n2 \n"), layout="lists")
     with pytest.raises(FileFormatError, match="a blank, tab or comma"):
         read_interactions(written(tmp_path, "1\n2\n"), layout="lists")
-    with pytest.raises(ParameterValueError, match="'auto', 'rows' or 'lists'"):
+    with pytest.raises(ParameterValueError, match="'auto', 'rows', 'lists' or 'wide'"):
         read_interactions(path, layout="rowwise")  # type: ignore[arg-type]
     with pytest.raises(ParameterValueError, match="a frame is in memory"):
         read_interactions(pl.DataFrame({"user": [1], "item": [2]}), layout="lists")

@@ -14,7 +14,14 @@ import pytest
 from bilinear.data.items import Items, read_items
 from bilinear.data.readers import read_ratings
 from bilinear.data.vocabulary import Vocabulary
-from bilinear.errors import EmptyDataError, FileFormatError, IdValueError, MissingColumnError, UnknownIdError
+from bilinear.errors import (
+    AmbiguousColumnError,
+    EmptyDataError,
+    FileFormatError,
+    IdValueError,
+    MissingColumnError,
+    UnknownIdError,
+)
 
 CSV = 'movieId,title,genres\n2,"Two, the second",Comedy|Drama\n1,One,(no genres listed)\n10,,War\n'
 
@@ -171,3 +178,56 @@ def test_movietweetings_titles(shared_data: Path) -> None:
     assert items.genres("0002844") == ("Crime", "Drama")
     rated = read_ratings(shared_data / "movietweetings-100k" / "ratings.dat").item_vocabulary
     assert items.subset(rated).vocabulary == rated
+
+
+# -- the column of ids ----------------------------------------------------------------------------
+
+RATED = Vocabulary.from_ids([1001, 1002, 1003, 1004])
+TABLES = {
+    "called id": ("id,name,url", "{id},Film {n},http://x/{n}", "id"),
+    "not the first": ("index,code,label", "{n},{id},Film {n}", "code"),
+    "a title called as an item": ("movie,id,year", "Film {n},{id},19{n}0", "id"),
+    "several ids": ("imdb_id,movieId,tmdbId,title", "{n},{id},7{n},Film {n}", "movieId"),
+    "another id than the usual": ("movieId,shop_id,title", "{n},{id},Film {n}", "shop_id"),
+    "called by nothing known": ("a,b,title", "{n},{id},Film {n}", "b"),
+}
+
+
+@pytest.mark.parametrize("what", TABLES)
+def test_the_column_with_most_rated_ids_is_that_of_the_ids(what: str, tmp_path: Path) -> None:
+    header, row, column = TABLES[what]
+    path = tmp_path / "items.csv"
+    path.write_text("\n".join([header, *(row.format(n=n, id=1000 + n) for n in range(1, 5))]) + "\n")
+    items = read_items(path, match=RATED)
+    assert list(items.vocabulary) == [1001, 1002, 1003, 1004]
+    assert items.row(1003)[column] == "1003"
+    had_a_choice = what not in ("called id", "not the first")
+    assert (f"the column of item ids is {column!r}" in items.remark) == had_a_choice
+    if had_a_choice:
+        assert "4 of 4 rated items" in items.remark
+        assert "--items-id NAME" in items.remark
+
+
+def test_a_column_that_is_given_is_taken_whatever_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("movieId,shop_id,title\n1,1001,One\n2,1002,Two\n")
+    assert list(read_items(tmp_path / "items.csv", item="movieId", match=RATED).vocabulary) == [1, 2]
+    assert list(read_items(tmp_path / "items.csv").vocabulary) == [1, 2]
+
+
+def test_hints_name_the_options_of_the_items_file(tmp_path: Path) -> None:
+    path = tmp_path / "items.csv"
+    path.write_text("a,b,title\n1,2,One\n")
+    with pytest.raises(MissingColumnError, match="--items-id NAME"):
+        read_items(path)
+    path.write_text("id,movie_title,title\n1,2,One\n")
+    with pytest.raises(
+        AmbiguousColumnError, match=r"--items-title NAME\), or leave it out .*--items-title ''"
+    ):
+        read_items(path)
+    assert read_items(path, title="movie_title").title(1) == "2"
+
+
+def test_ids_of_the_items_file_follow_the_rules_of_the_rated(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("id,title\nx1 ,One\n x2,Two\n")
+    rated = Vocabulary.from_tensors(Vocabulary.from_ids(["x1", "x2"]).tensors(), ("strip",))
+    assert read_items(tmp_path / "items.csv", match=rated).titles(rated) == ["One", "Two"]

@@ -21,9 +21,9 @@ from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
 from bilinear.estimators.ranking import rows_of
 from bilinear.estimators.ranking_space import KINDS, Pace, Sizes
-from bilinear.estimators.storage import load
 from bilinear.evaluation.ranking import RankingProtocol
-from bilinear.model.artifact import read_artifact, write_artifact
+from bilinear.persistence.artifact import read_artifact, write_artifact
+from bilinear.persistence.models import load
 
 N_TRIALS = 16
 

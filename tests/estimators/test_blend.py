@@ -25,10 +25,10 @@ from bilinear.estimators.mixture import (
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
 from bilinear.estimators.ranking import rows_of
-from bilinear.estimators.storage import load
 from bilinear.evaluation.ranking import RankingProtocol
 from bilinear.kernels.mixture import add_standardised
-from bilinear.model.artifact import read_artifact, write_artifact
+from bilinear.persistence.artifact import read_artifact, write_artifact
+from bilinear.persistence.models import load
 from bilinear.recommend.everyone import recommend_everyone, similar_everyone
 
 SPLIT = split_random(clustered_table(0, 90, 50), 0.2)

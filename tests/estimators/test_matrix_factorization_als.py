@@ -9,9 +9,9 @@ from problems import planted_table, same_bits, with_strangers
 from bilinear.data.splits import split_random
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.matrix_factorization import MatrixFactorization
-from bilinear.estimators.storage import load
 from bilinear.model.link import Sigmoid
 from bilinear.objective.losses import CrossEntropy
+from bilinear.persistence.models import load
 from bilinear.training.als import ALS
 from bilinear.training.implicit_als import ConjugateGradient
 from bilinear.training.schedules import Falling

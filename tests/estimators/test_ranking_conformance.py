@@ -14,7 +14,7 @@ from bilinear.errors import EmptyDataError, ParameterValueError, UnknownIdError
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
 from bilinear.estimators.ranking import RankingModel
-from bilinear.estimators.storage import _MODELS
+from bilinear.registry import CLASSES
 
 QUICK = {
     "ImplicitALS": {"n_factors": 4, "n_epochs": 3},
@@ -22,7 +22,7 @@ QUICK = {
     "AutoRanker": {"n_trials": 2, "kinds": ("Popularity", "RandomWalk")},
     "RankingFactorization": {"n_factors": 4},
 }
-RANKING = [name for name, model in _MODELS.items() if issubclass(model, RankingModel)]
+RANKING = list(CLASSES.subclasses(RankingModel))
 every_model = pytest.mark.parametrize("name", RANKING)
 
 GREEDY, SHY = "u00", "u01"
@@ -49,7 +49,7 @@ ITEMS = list(CLICKS.item_vocabulary)
 
 
 def make(name):
-    model = _MODELS[name](**QUICK.get(name, {}))
+    model = CLASSES.get(name)(**QUICK.get(name, {}))
     return model.set_params(rng=0) if "rng" in {field.name for field in fields(model)} else model
 
 

@@ -19,8 +19,8 @@ from bilinear.estimators.ranking import rows_of
 from bilinear.estimators.ranking_factorization import RankingFactorization
 from bilinear.estimators.ranking_validation import HeldOut
 from bilinear.evaluation.ranking import RankingProtocol
-from bilinear.model.artifact import read_artifact, write_artifact
 from bilinear.objective.ranking_losses import BPR, WARP, CosineContrastive, SampledSoftmax
+from bilinear.persistence.artifact import read_artifact, write_artifact
 from bilinear.recommend.everyone import recommend_everyone
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import Adam, RowAdaGrad, RunningMean, WeightDecay

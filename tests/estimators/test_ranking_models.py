@@ -27,9 +27,9 @@ from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
 from bilinear.estimators.ranking import rows_of
-from bilinear.estimators.storage import load
 from bilinear.evaluation.ranking import RankingProtocol
-from bilinear.model.artifact import read_artifact, write_artifact
+from bilinear.persistence.artifact import read_artifact, write_artifact
+from bilinear.persistence.models import load
 from bilinear.recommend.everyone import recommend_everyone, similar_everyone
 from bilinear.training.implicit_als import Blocks, ConjugateGradient
 from bilinear.training.similarities import BM25, TFIDF, CosineSimilarity

@@ -14,11 +14,11 @@ from test_certificate import convex_twin
 from bilinear.data.interactions import Interactions
 from bilinear.errors import ModelFileError, ParameterValueError
 from bilinear.lab import Certified, Problem, Round, certify, load_proof, save_proof, verify
-from bilinear.model.artifact import write_artifact
 from bilinear.model.link import Identity, Sigmoid
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import CrossEntropy, SquaredError
 from bilinear.objective.penalties import L2
+from bilinear.persistence.artifact import write_artifact
 
 
 @pytest.fixture(scope="module")

@@ -22,10 +22,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bilinear.errors import ModelFileError, ParameterValueError
-from bilinear.model import artifact
-from bilinear.model.artifact import Artifact, check_artifact, copy_artifact, read_artifact, write_artifact
-from bilinear.model.strict_json import MAX_JSON_BYTES
-from bilinear.model.tensors import read_content
+from bilinear.persistence import artifact
+from bilinear.persistence.artifact import (
+    Artifact,
+    check_artifact,
+    copy_artifact,
+    read_artifact,
+    write_artifact,
+)
+from bilinear.persistence.strict_json import MAX_JSON_BYTES
+from bilinear.persistence.tensors import read_content
 
 MANIFEST = {
     "estimator": "MatrixFactorization",
@@ -660,21 +666,21 @@ def test_a_model_in_memory_is_the_mapped_one_and_no_longer_the_files(saved):
         read_artifact(saved, in_memory=True)
 
 
+class CutShort:
+    """A file that ends after 64 of the bytes that its size tells."""
+
+    def __init__(self, file: Any) -> None:
+        self.file, self.fileno, self.at = file, file.fileno, 0
+
+    def readinto(self, into: Any) -> int:
+        self.at += 1
+        return self.file.readinto(into[:64]) if self.at == 1 else 0
+
+
 def test_a_file_cut_short_while_it_is_read_into_memory_is_refused(saved):
     path = tensors_file(saved)
-    with path.open("rb", buffering=0) as file, pytest.raises(ModelFileError, match="cut short to 64 bytes"):
-        whole = file.readinto
-
-        class CutShort:
-            """A file that ends after 64 of the bytes that its size tells."""
-
-            fileno, at = file.fileno, 0
-
-            def readinto(self, into: Any) -> int:
-                self.at += 1
-                return whole(into[:64]) if self.at == 1 else 0
-
-        read_content(CutShort(), path, len)
+    with path.open("rb") as file, pytest.raises(ModelFileError, match="cut short to 64 bytes"):
+        read_content(CutShort(file), path, len)
 
 
 # Killed and concurrent writers
@@ -699,7 +705,7 @@ WRITER = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-from bilinear.model.artifact import read_artifact, write_artifact
+from bilinear.persistence.artifact import read_artifact, write_artifact
 
 folder = Path(sys.argv[1])
 

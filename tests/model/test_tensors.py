@@ -19,8 +19,8 @@ from hypothesis.extra import numpy as hnp
 
 from bilinear.errors import ModelFileError, ParameterValueError
 from bilinear.files import atomic_write
-from bilinear.model.strict_json import MAX_JSON_BYTES
-from bilinear.model.tensors import read_tensors, write_tensors
+from bilinear.persistence.strict_json import MAX_JSON_BYTES
+from bilinear.persistence.tensors import read_tensors, write_tensors
 
 DTYPES = [np.float32, np.float64, np.int32, np.int64, np.uint8, np.bool_]
 

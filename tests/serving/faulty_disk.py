@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 _NEED_ROOM = ("mkdir", "link", "create", "write", "fsync")
+_CHANGING = ("mkdir", "link", "create", "write", "rename", "replace", "unlink", "rmdir")
 _BY_NAME = ("mkdir", "link", "rename", "replace", "unlink", "rmdir", "open", "listdir")
 
 Fault = Callable[[str], None]
@@ -112,11 +113,14 @@ def full_from(number: int, code: int) -> Fault:
 
 
 def killed_at(number: int) -> Fault:
-    """The process ends before one call, in the middle of it if it writes."""
+    """The process ends before one of the calls that change the disk, in the middle of it if it writes.
+
+    Where it ends between two of them makes no difference.
+    """
     calls = count(1)
 
     def fault(kind: str) -> None:
-        if next(calls) == number:
+        if kind in _CHANGING and next(calls) == number:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return fault

@@ -114,22 +114,21 @@ def replace_folder(start: Start) -> None:
 
 
 def lose_newest(start: Start) -> None:
-    replace_folder(start)
     shutil.rmtree(max((start.folder / "model.history").iterdir()))
 
 
-def end_service(start: Start) -> None:
-    """Another server is to start on a folder that it has not seen."""
+def lose_both(start: Start) -> None:
     replace_folder(start)
+    lose_newest(start)
 
 
 CHANGES: dict[str, tuple[Callable[[Start], None], Callable[[Service, Start], None]]] = {
     "reload": (replace_folder, reload),
     "rollback": (lambda start: None, rollback),
-    "adopt": (lambda start: None, adopt),
+    "adopt": (lose_newest, adopt),
     "train": (lambda start: None, train),
-    "keep": (lose_newest, keep),
-    "restart": (end_service, restart),
+    "keep": (lose_both, keep),
+    "restart": (replace_folder, restart),
 }
 
 

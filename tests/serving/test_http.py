@@ -7,6 +7,8 @@ import csv
 import io
 import json
 import re
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from bilinear.errors import ParameterValueError
 from bilinear.serving import create_app
 from bilinear.serving.guard import RateLimit, Tokens, is_loopback, names_of
 from bilinear.serving.operations import OPERATIONS
+from bilinear.serving.store import Feedback
 
 READ, WRITE = "read-token-0123456789", "write-token-0123456789"
 JSON = {"content-type": "application/json"}
@@ -405,6 +408,69 @@ def test_a_store_that_is_away_says_so_and_comes_back(ask: Client, tmp_path: Path
         file.rename(tmp_path / file.name.removeprefix("moved "))
     assert ask("GET", "/health/ready").status_code == 200
     assert ask("GET", put).json()["rating"] == 3.0
+
+
+def test_readiness_tells_strangers_a_code_and_the_log_the_rest(
+    guarded: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in tmp_path.glob("f.db*"):
+        file.unlink()
+    (tmp_path / "f.db").mkdir()
+    for _ in range(3):
+        answer = guarded("GET", "/health/ready")
+        assert (answer.status_code, answer.json()["store"]) == (503, "store_unavailable")
+        assert str(tmp_path) not in answer.text
+    entries = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    told = [entry for entry in entries if entry["event"] == "store"]
+    assert len(told) == 1  # the same again is no news
+    assert str(tmp_path) in told[0]["message"]
+    known = guarded("GET", "/v1/feedback/export", headers={"authorization": f"Bearer {READ}"})
+    assert str(tmp_path) in known.json()["error"]["message"]
+
+
+def test_a_rating_after_a_clients_clock_that_is_ahead_counts(ask: Client) -> None:
+    pair = "/v1/feedback?user=u&item=i"
+    ahead = ask("PUT", pair, json={"rating": 1, "time": time.time() + 280}).json()
+    after = ask("PUT", pair, json={"rating": 2}).json()
+    assert (ahead["stored"], after["stored"]) == (True, True)
+    assert after["time"] > ahead["time"]
+    assert ask("GET", pair).json() == after
+    assert ask("DELETE", pair).json()["stored"] is True
+    assert ask("GET", pair).status_code == 404
+
+
+def test_a_user_with_very_many_ratings_is_no_work_for_the_loop(
+    ask: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, threads = ask.app.service.store, set()
+    store.write([Feedback("many", f"item {n}", 3.0, 1.0) for n in range(5000)])
+    store.write([Feedback("many", "item/3 ü", 5.0, 1.0), Feedback("few", "item/3 ü", 5.0, 1.0)])
+    person = ask.app.service.person
+
+    def seen(engine: Any, user: str, changes: Any) -> Any:
+        threads.add((user, threading.current_thread() is threading.main_thread()))
+        return person(engine, user, changes)
+
+    monkeypatch.setattr(ask.app.service, "person", seen)
+    lists = [items_of(ask("GET", f"/v1/recommendations?user={user}")) for user in ("many", "few")]
+    assert lists[0] == lists[1]
+    assert threads == {("many", False), ("few", True)}
+
+
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r", "\n", "'=", "''@", "＝"])
+def test_no_cell_of_an_export_is_a_formula_and_an_import_gives_it_back(ask: Client, sign: str) -> None:
+    name = f"{sign}cmd|' /C calc'!A0"
+    for user, item in ((name, "plain"), ("'plain", name)):
+        pair = httpx.QueryParams({"user": user, "item": item})
+        assert ask("PUT", f"/v1/feedback?{pair}", json={"rating": 3, "time": 5}).status_code == 200
+    before = ask("GET", "/v1/feedback/export").text
+    text = ask("GET", "/v1/feedback/export?format=csv").text
+    cells = [cell for row in csv.reader(io.StringIO(text, newline="")) for cell in row]
+    assert not [cell for cell in cells if re.match("[=+@\\t\\r\\n-]", cell)]
+    assert "'plain" in cells
+    kind = {"content-type": "text/csv"}
+    assert ask("POST", "/v1/feedback/import", content=text.encode(), headers=kind).json() == {"n_rows": 2}
+    assert ask("GET", "/v1/feedback/export").text == before
 
 
 def test_a_fault_of_the_server_is_told_without_its_inside(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_http import Client
 
 import bilinear
 import bilinear.serving.messages as m
@@ -244,7 +246,47 @@ def test_a_model_that_would_take_most_of_the_memory_is_mapped(
         assert (base.base is None) is in_memory
 
 
+def test_health_tells_what_became_of_the_folder_and_the_old_model_answers(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    ask = Client(create_app(model_folder, store=f"sqlite:///{tmp_path / 'f.db'}"))
+    assert ask("GET", "/health/ready").json()["model_folder"] == "as loaded"
+    os.truncate(tensors_of(model_folder), 100)
+    ready = ask("GET", "/health/ready")
+    assert (ready.status_code, ready.json()["model_folder"]) == (200, "damaged")
+    assert ask("GET", "/v1/recommendations?user=user+1").status_code == 200
+    ask.close()
+
+
+def test_the_licences_of_the_page_are_served(model_folder: Path, tmp_path: Path) -> None:
+    ask = Client(create_app(model_folder, store=f"sqlite:///{tmp_path / 'f.db'}"))
+    licenses = ask("GET", "/licenses")
+    assert licenses.headers["content-type"].startswith("text/plain")
+    assert "Preact" in licenses.text
+    ask.close()
+
+
 # The process that trains
+
+
+def test_a_server_that_ends_ends_its_training_and_leaves_nothing_of_it(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    ask = Client(create_app(model_folder, store=f"sqlite:///{tmp_path / 'f.db'}"))
+    before = history(model_folder)
+
+    async def start_and_end() -> None:
+        retraining = ask.app.retraining
+        await retraining.start()
+        while retraining._process is None:
+            await asyncio.sleep(0)
+        await retraining.stop()
+        assert retraining._process.returncode not in (None, 0)
+        assert retraining.state.state == "failed"
+
+    ask.loop.run_until_complete(start_and_end())
+    assert history(model_folder) == before
+    ask.close()
 
 
 def test_the_training_takes_no_code_from_the_current_folder(

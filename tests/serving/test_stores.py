@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import traceback
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from postgres_server import PostgresServer
 
 from bilinear.errors import ParameterValueError
 from bilinear.serving.problems import StoreUnavailable
-from bilinear.serving.store import Counts, Feedback, FeedbackStore, settled, open_store
+from bilinear.serving.store import Counts, Feedback, FeedbackStore, Stamped, open_store, settled
 
 
 def all_of(store: FeedbackStore) -> list[Feedback]:
@@ -102,6 +104,101 @@ def test_a_reading_of_everything_is_of_one_moment(store: FeedbackStore) -> None:
     first = next(batches)
     store.write([Feedback("u05999", "i", 2.0, 2.0), Feedback("v", "i", 2.0, 2.0)])
     assert [*first, *(row for batch in batches for row in batch)] == rows
+
+
+def test_a_write_without_a_clients_time_is_never_before_what_is_stored(store: FeedbackStore) -> None:
+    ahead = Feedback("u", "i", 1.0, 1e9 + 280)
+    store.write([ahead])
+    (moment,) = store.write([Stamped("u", "i", 2.0, 1e9)])
+    assert moment is not None
+    assert moment > ahead.time
+    assert store.get("u", "i") == Feedback("u", "i", 2.0, moment)
+    assert store.write([ahead]) == [None]  # a late retry
+    assert store.write([Stamped("u", "new", 3.0, 1e9)]) == [1e9]
+    rows = [Stamped("v", "i", 1.0, 9.0), Feedback("v", "i", 2.0, 20.0), Stamped("v", "i", 3.0, 10.0)]
+    first, second, third = store.write(rows)
+    assert (first, second) == (None, None)
+    assert third is not None
+    assert third > 20.0
+    huge = Feedback("w", "i", 1.0, 1e11)
+    store.write([huge])
+    store.write([Stamped("w", "i", 2.0, 1.0)])
+    assert store.write([huge]) == [None]
+
+
+def test_a_part_of_a_user_is_the_first_of_it(store: FeedbackStore) -> None:
+    store.write([Feedback("u", f"{n}", 1.0, 1.0) for n in range(9)])
+    assert store.of_user("u", 3) == store.of_user("u")[:3]
+    assert store.of_user("u", 99) == store.of_user("u")
+
+
+def alter(url: str, sqlite: str, postgres: str) -> None:
+    """One statement on the store, behind its back."""
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+            connection.execute(sqlite)
+            connection.commit()
+    else:
+        import psycopg
+
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(postgres)
+
+
+def test_a_store_of_a_newer_bilinear_is_refused_by_name(store_url: str) -> None:
+    open_store(store_url).close()
+    alter(
+        store_url,
+        "PRAGMA user_version = 7",
+        "COMMENT ON TABLE bilinear_feedback IS 'bilinear feedback, schema 7'",
+    )
+    with pytest.raises(StoreUnavailable, match=r"schema version 7.*a newer one"):
+        open_store(store_url)
+    alter(store_url, "DROP TABLE feedback", "DROP TABLE bilinear_feedback")
+
+
+def test_a_store_from_before_versions_is_taken_over(store_url: str) -> None:
+    store = open_store(store_url)
+    store.write([Feedback("u", "i", 1.0, 1.0)])
+    store.close()
+    alter(store_url, "PRAGMA user_version = 0", "COMMENT ON TABLE bilinear_feedback IS NULL")
+    store = open_store(store_url)
+    assert all_of(store) == [Feedback("u", "i", 1.0, 1.0)]
+    store.close()
+    alter(store_url, "ALTER TABLE feedback ADD x", "ALTER TABLE bilinear_feedback ADD x int")
+    with pytest.raises(StoreUnavailable, match="columns user_id, item_id, rating, time, x, expected"):
+        open_store(store_url)
+    alter(store_url, "DROP TABLE feedback", "DROP TABLE bilinear_feedback")
+
+
+def test_a_log_that_was_deleted_takes_nothing_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "f.db"
+    store = open_store(f"sqlite:///{path}")
+    store.write([Feedback("u", "before", 1.0, 1.0)])
+    reader = threading.Thread(target=store.of_user, args=("u",))  # a second connection to the old log
+    reader.start()
+    reader.join()
+    (tmp_path / "f.db-wal").unlink()
+    store.write([Feedback("u", "after", 2.0, 2.0)])
+    for file in tmp_path.iterdir():  # as after a kill: what is in the files is all there is
+        (tmp_path / f"copy-{file.name}").write_bytes(file.read_bytes())
+    copy = open_store(f"sqlite:///{tmp_path / 'copy-f.db'}")
+    assert [row.item for row in all_of(copy)] == ["after", "before"]
+    assert [row.item for row in all_of(store)] == ["after", "before"]
+    copy.close()
+    store.close()
+
+
+def test_a_log_that_was_replaced_is_told(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path / 'f.db'}")
+    store.write([Feedback("u", "i", 1.0, 1.0)])
+    log = tmp_path / "f.db-wal"
+    log.rename(tmp_path / "moved")
+    log.write_bytes((tmp_path / "moved").read_bytes())
+    with pytest.raises(StoreUnavailable, match="was replaced"):
+        store.write([Feedback("u", "j", 1.0, 1.0)])
+    store.write([Feedback("u", "j", 1.0, 1.0)])
+    store.close()
 
 
 text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -232,9 +329,38 @@ def test_postgres_commits_are_synced_whatever_the_server_says(postgres: Postgres
     store.close()
 
 
-def test_postgres_password_is_not_shown() -> None:
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://me:s3cret@127.0.0.1:1/none?sslmode=disable&application_name=x",
+        "postgresql://me@127.0.0.1:1/none?password=s3cret",
+        "postgresql://me:s%33cret@127.0.0.1:1/none",
+        "host=127.0.0.1 port=1 user=me password=s3cret dbname=none",
+        "host=127.0.0.1 port=1 user=me password='s3cret' dbname=none",
+        "postgres://me:s3cret@127.0.0.1:1",
+        "postgresql://me:x@s3cret@127.0.0.1:1/none",
+        "postgresql://me:x/s3cret@127.0.0.1:1/none",
+        "postgresql://me:x?s3cret@127.0.0.1:1/none",
+        "postgresql://me:%s3cret@127.0.0.1:1/none",
+        "postgresql://me:s3cret",
+        "user=me password = s3cret hos",
+        "pass word=s3cret",
+        "me:s3cret@127.0.0.1/none",
+        "s3cret",
+    ],
+)
+def test_a_password_is_shown_in_no_error(address: str) -> None:
     pytest.importorskip("psycopg", reason="psycopg is not installed")
-    with pytest.raises(StoreUnavailable) as refused:
-        open_store("postgresql://me:secret@127.0.0.1:1/none?sslmode=disable&password=hidden")
-    assert "secret" not in str(refused.value)
-    assert "hidden" not in str(refused.value)
+    with pytest.raises((StoreUnavailable, ParameterValueError)) as refused:
+        open_store(address)
+    said = "".join(traceback.format_exception(refused.value, chain=True)).replace(address, "")
+    assert "s3cret" not in str(refused.value)
+    assert "s%33cret" not in str(refused.value)
+    assert "s3cret" not in said.rpartition("Error: ")[2]
+
+
+def test_words_are_an_address_too(postgres: PostgresServer) -> None:
+    words = f"host=127.0.0.1 port={postgres.port} user=tester dbname=postgres password=s3cret"
+    store = open_store(words)
+    assert store.address == postgres.address
+    store.close()

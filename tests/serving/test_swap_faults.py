@@ -77,4 +77,4 @@ def test_kill_9_at_any_call_leaves_a_live_model_and_a_way_back(tmp_path: Path) -
     assert child.returncode == 0, child.stderr
     n_calls = {change: int(n) for change, n, _ in map(str.split, child.stdout.splitlines())}
     assert n_calls.keys() == CHANGES.keys()
-    assert all(n > 10 for n in n_calls.values())
+    assert all(n > 6 for n in n_calls.values())

@@ -20,7 +20,7 @@ from bilinear.data.interactions import Interactions
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import CheckpointError, DivergenceError, ParameterValueError
 from bilinear.estimators.matrix_factorization import MatrixFactorization
-from bilinear.model.tensors import read_tensors, write_tensors
+from bilinear.persistence.tensors import read_tensors, write_tensors
 from bilinear.training import grid, sgd
 from bilinear.training import journal as module
 from bilinear.training.als import ALS
@@ -44,7 +44,7 @@ from bilinear.training.optimizers import (
     RowAdaGrad,
     RunningMean,
 )
-from bilinear.training.schedules import ReduceOnPlateau
+from bilinear.training.schedules import OneCycle, ReduceOnPlateau
 from bilinear.training.sgd import SGD
 from bilinear.training.start import NormalStart
 
@@ -92,6 +92,22 @@ def assert_same(left, right):
     ]
     assert trials[0] == trials[1]
     assert (left.seed_, left.penalty_) == (right.seed_, right.penalty_)
+
+
+RARE = Interactions.from_columns(
+    TABLE.users, TABLE.items, np.where(np.arange(TABLE.n_ratings) == 7, 5.0, 3.0)
+)  # one rating 40 deviations away: training diverges at the first automatic rate
+
+
+def test_attempts_at_lower_rates_are_gone_on_with_as_well(monkeypatch, tmp_path):
+    penalties = {"n_factors": 4, "l2": 1e-4, "l2_biases": 1e-4}
+    settings = penalties | {"solver": SGD(n_epochs=100), "validation_fraction": 0.0, "rng": 0}
+    whole = MatrixFactorization(**settings).fit(RARE)
+    with_the_first_rate = SGD().rate * OneCycle()(0.5 / 100)
+    assert whole.history_.epochs[0].learning_rate == pytest.approx(with_the_first_rate / 4)
+    found, lives = killed_at_every_look(monkeypatch, MatrixFactorization(**settings), RARE, tmp_path / "c")
+    assert lives > 100
+    assert_same(found, whole)
 
 
 OPTIMIZERS = [Plain(), Momentum(), Nesterov(), AdaGrad(), RowAdaGrad(), RMSProp(), Adam(), AdamW(), RAdam()]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -21,6 +24,7 @@ from bilinear.cli import (
     similar,
     train,
 )
+from bilinear.registry import PLUGINS, import_plugin
 
 app = typer.Typer(
     name="bilinear",
@@ -34,11 +38,23 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from bilinear import __version__
         from bilinear.cli.output import say
+        from bilinear.version import __version__
 
         say(f"bilinear {__version__}")
         raise typer.Exit
+
+
+def import_plugins(names: Sequence[str]) -> None:
+    """Imports modules of the user, also from the working directory, here and in child processes."""
+    sys.path.insert(0, "")
+    try:
+        for name in names:
+            import_plugin(name)
+    finally:
+        sys.path.remove("")
+    if names:
+        os.environ[PLUGINS] = ",".join([*filter(None, [os.environ.get(PLUGINS)]), *names])
 
 
 @app.callback()
@@ -46,7 +62,15 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
-) -> None: ...
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A Python module to import first, which registers models or instruments of the lab; can be "
+            f"repeated. Also the environment variable {PLUGINS}."
+        ),
+    ] = None,
+) -> None:
+    import_plugins(plugin or ())
 
 
 for module in (train, evaluate, compare, predict, recommend, similar, fold_in, inspect, info, serve, demo):

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from bilinear.cli import holding_out, options
+from bilinear.cli.cautions import odd_ratings, without_outlier_warnings
 from bilinear.cli.measured import say_comparison, say_measurement
 from bilinear.cli.output import say_json, tell
 from bilinear.errors import ParameterValueError
@@ -45,6 +46,7 @@ def command(
     task: options.Task = None,
     split: holding_out.Split = "random",
     test: holding_out.Test = None,
+    refits: holding_out.Refits = 0,
     threshold: options.Threshold = None,
     confidence: options.Confidence = None,
     relevant_from: options.RelevantFrom = None,
@@ -58,7 +60,12 @@ def command(
     query: options.Query = None,
     duplicates: options.Duplicates = None,
     encoding: options.Encoding = "utf-8",
+    quote: options.Quote = "auto",
+    time_format: options.TimeFormat = None,
+    skip_bad_rows: options.SkipBadRows = None,
     memory_limit: options.MemoryLimit = None,
+    missing: options.Missing = None,
+    ids: options.Ids = None,
     threads: options.Threads = None,
     seed: options.Seed = 0,
     json: options.Json = False,
@@ -96,18 +103,24 @@ def command(
         relevant = threshold if relevant_from is None else relevant_from
         protocol = options.ranking_protocol(cutoffs, relevant, seed)
     if not quiet:
-        tell(repr(table) + (f"; {table.n_duplicates:,} repeated rows merged" if table.n_duplicates else ""))
+        options.tell_table(table)
     if folders:
-        if test is not None or split != "random" or weighing:
+        if test is not None or split != "random" or weighing or refits:
             raise ParameterValueError(
-                "saved models are measured on the whole file: no --split, --test, --threshold or --confidence"
+                "saved models are measured on the whole file: no --split, --test, --refits, --threshold or "
+                "--confidence"
             )
         _saved(folders, table, task, protocol, reference, seed, threads, json)
         return
     models = chosen or _models(_USUAL[task], weighing, seed, threads, task)
     table.check_trainable()
+    again = holding_out.further(table, split, test, seed, reading, refits)
     parts = holding_out.held_out(table, split, test, seed, reading)
-    _measured(models, parts, task, protocol, reference or next(iter(models)), seed, threads, json, quiet)
+    if task == "ratings" and not quiet:
+        for line in odd_ratings(table):
+            tell(line)
+    baseline = reference or next(iter(models))
+    _measured(models, parts, again, task, protocol, baseline, seed, threads, json, quiet)
 
 
 def _models(
@@ -127,7 +140,7 @@ def _models(
 def _task_of(folders: list[str], chosen: dict[str, Any] | None) -> str | None:
     """Ranking if any model only ranks; else what the table allows."""
     from bilinear.estimators.base import RatingModel
-    from bilinear.estimators.storage import load
+    from bilinear.persistence.models import load
 
     models = [load(folder) for folder in folders] or list((chosen or {}).values())
     return None if all(isinstance(model, RatingModel) for model in models) else "ranking"
@@ -136,6 +149,7 @@ def _task_of(folders: list[str], chosen: dict[str, Any] | None) -> str | None:
 def _measured(
     models: dict[str, Any],
     parts: Any,
+    again: Any,
     task: Any,
     protocol: Any,
     reference: str,
@@ -150,7 +164,7 @@ def _measured(
     from bilinear.estimators.experiment import measure
     from bilinear.training.progress import Bar, Quiet
 
-    with nullcontext(Quiet()) if quiet else Bar() as progress:
+    with without_outlier_warnings(), nullcontext(Quiet()) if quiet else Bar() as progress:
         measured = measure(
             models,
             parts,
@@ -160,6 +174,7 @@ def _measured(
             rng=seed,
             progress=progress,
             n_threads=threads,
+            refits=again,
         )
     if stopped := [name for name, model in models.items() if was_stopped(model)]:
         tell(f"stopped by you: {', '.join(stopped)} measured with the best weights so far, not fully trained")
@@ -179,9 +194,9 @@ def _saved(
     threads: int | None,
     json: bool,
 ) -> None:
-    from bilinear.estimators.storage import load
     from bilinear.evaluation.compare import compare
     from bilinear.evaluation.compare_ratings import compare_ratings
+    from bilinear.persistence.models import load
 
     models = {folder: load(folder) for folder in folders}
     baseline = reference or folders[0]

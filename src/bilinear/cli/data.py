@@ -28,7 +28,12 @@ def describe(
     query: options.Query = None,
     duplicates: options.Duplicates = None,
     encoding: options.Encoding = "utf-8",
+    quote: options.Quote = "auto",
+    time_format: options.TimeFormat = None,
+    skip_bad_rows: options.SkipBadRows = None,
     memory_limit: options.MemoryLimit = None,
+    missing: options.Missing = None,
+    ids: options.Ids = None,
     json: options.Json = False,
 ) -> None:
     table = options.read_table(ratings, query=query, **options.reading(locals()))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bilinear.cli import inspect, recommend, similar, train
+from bilinear.cli import inspect, options, recommend, similar, train
 from bilinear.cli.output import say
 from bilinear.errors import BilinearError, ParameterValueError
 
@@ -28,10 +28,12 @@ def command(
         str | None, typer.Option(help="Your ratings or clicks; else a synthetic catalogue.")
     ] = None,
     items: Annotated[Path | None, typer.Option(help="Your items file with titles.")] = None,
+    items_id: options.ItemsId = None,
+    items_title: options.ItemsTitle = None,
 ) -> None:
     from bilinear.data.synthetic import write_synthetic
     from bilinear.estimators.base import RatingModel
-    from bilinear.estimators.storage import load
+    from bilinear.persistence.models import load
 
     if out.exists() and not out.is_dir():
         raise ParameterValueError(f"{out} is a file; --out names a folder")
@@ -42,7 +44,7 @@ def command(
         write_synthetic(out / "data", overwrite=True)
         data, items = str(out / "data" / "ratings.csv"), out / "data" / "movies.csv"
     model = out / "model"
-    train.command(data, out=model, items=items)
+    train.command(data, out=model, items=items, items_id=items_id, items_title=items_title)
     fitted = load(model)
     user = fitted.user_vocabulary_[0]
     say(f"\n$ bilinear recommend {model} --user {user} -n 5")

@@ -47,14 +47,19 @@ def command(
     query: options.Query = None,
     duplicates: options.Duplicates = None,
     encoding: options.Encoding = "utf-8",
+    quote: options.Quote = "auto",
+    time_format: options.TimeFormat = None,
+    skip_bad_rows: options.SkipBadRows = None,
     memory_limit: options.MemoryLimit = None,
+    missing: options.Missing = None,
+    ids: options.Ids = None,
     threads: options.Threads = None,
     seed: options.Seed = 0,
     json: options.Json = False,
 ) -> None:
     from bilinear.estimators.base import RatingModel
-    from bilinear.estimators.storage import load
     from bilinear.evaluation.ranking import evaluate_ranking
+    from bilinear.persistence.models import load
 
     fitted = load(model)
     predicts = isinstance(fitted, RatingModel)

@@ -44,6 +44,7 @@ def command(
         str | None, typer.Option(help="Name (or position from 1) of the item column of --file.")
     ] = None,
     rating: options.Rating = None,
+    quote: options.Quote = "auto",
     n: options.N = 10,
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="List the given items as well.")
@@ -56,7 +57,7 @@ def command(
 ) -> None:
     from bilinear.data.readers import read_item_list, read_item_ratings
     from bilinear.estimators.base import RatingModel
-    from bilinear.estimators.storage import load
+    from bilinear.persistence.models import load
 
     if sum(given is not None for given in (rate, item, file)) != 1:
         raise ParameterValueError(
@@ -72,17 +73,19 @@ def command(
         pairs = (
             [_parse(text) for text in rate]
             if rate
-            else read_item_ratings(file, item=item_column, rating=rating)
+            else read_item_ratings(file, item=item_column, rating=rating, quote=quote)
         )
         items, ratings = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     else:
-        items = read_item_list(file, item=item_column)
+        items = read_item_list(file, item=item_column, quote=quote)
     if predicts and ratings is None:
         raise ParameterValueError(
             f"a {type(fitted).__name__} learns from ratings: --rate ITEM=RATING says how each item was liked"
         )
     person = fitted.fold_in(items, ratings, unknown="skip" if skip_unknown else "error")
-    ranked = person.recommend(n, exclude_seen=not include_seen, candidates=options.id_list(candidates))
+    ranked = person.recommend(
+        n, exclude_seen=not include_seen, candidates=options.id_list(candidates, fitted.item_vocabulary_)
+    )
     if repeated := [str(given) for given, times in Counter(items).items() if times > 1]:
         tell("given more than once, and counted once, with the last: " + ", ".join(repeated))
     if person.unknown_items:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +10,7 @@ import typer
 from bilinear.cli import options
 from bilinear.errors import EmptyDataError, ParameterValueError
 
+_DRAWN = ("random", "per-user", "users")
 HOW = ("random", "per-user", "temporal", "leave-last-out", "users", "file")
 
 Split = Annotated[
@@ -28,6 +29,29 @@ Test = Annotated[
 ]
 
 
+Refits = Annotated[
+    int,
+    typer.Option(
+        help="Further splits on which all models are fitted again, for intervals about new samples of users.",
+        min=0,
+    ),
+]
+
+
+def further(
+    table: Any, how: str, test: str | None, seed: int, reading: Mapping[str, Any], n: int
+) -> Iterator[Any]:
+    """`n` more splits of the table, each made when it is asked for, with the seeds after `seed`.
+
+    Raises: ParameterValueError: at once, where chance has no part in the split.
+    """
+    if n and how not in _DRAWN:
+        raise ParameterValueError(
+            f"--refits {n}: --split {how} is not drawn by chance; choose {' or '.join(_DRAWN)}"
+        )
+    return (held_out(table, how, test, seed + at, reading) for at in range(1, n + 1))
+
+
 def held_out(table: Any, how: str, test: str | None, seed: int, reading: Mapping[str, Any]) -> Any:
     """The split of a table that the options ask for.
 
@@ -40,7 +64,9 @@ def held_out(table: Any, how: str, test: str | None, seed: int, reading: Mapping
     if how == "file":
         if test is None:
             raise ParameterValueError("--split file: name the file of test rows with --test FILE")
-        return splits.split_file(table, options.read_table(test, has_ratings=table.has_ratings, **reading))
+        return splits.split_file(
+            table, options.read_table(test, has_ratings=table.has_ratings, **options.of_test(reading))
+        )
     share = _number({"leave-last-out": "1", "users": "0.1"}.get(how, "0.2") if test is None else test)
     by_name: dict[str, Callable[[], Any]] = {
         "random": lambda: splits.split_random(table, share, seed),

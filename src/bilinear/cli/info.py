@@ -19,8 +19,8 @@ bilinear info model --json
 def command(model: options.Model, json: options.Json = False) -> None:
     from bilinear.estimators.base import RatingModel
     from bilinear.estimators.experiment import Measurement
-    from bilinear.estimators.storage import load
-    from bilinear.model.artifact import read_artifact
+    from bilinear.persistence.artifact import read_artifact
+    from bilinear.persistence.models import load
 
     fitted = load(model)
     if json:

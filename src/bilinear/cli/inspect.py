@@ -38,8 +38,8 @@ def command(
     json: options.Json = False,
 ) -> None:
     from bilinear.estimators.base import RatingModel
-    from bilinear.estimators.storage import load
     from bilinear.inspection import inspect, item_map, report_html
+    from bilinear.persistence.models import load
 
     if map_file is not None and map_file.suffix.lower() not in (".png", ".html"):
         raise ParameterValueError(f"--map {map_file}: end it in .png or .html")

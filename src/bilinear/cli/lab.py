@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -90,10 +88,6 @@ def report(
         list[str] | None,
         typer.Option(help="An instrument to use instead of all; can be repeated. Names: <INSTRUMENTS>."),
     ] = None,
-    plugin: Annotated[
-        list[str] | None,
-        typer.Option(help="A Python module to import first, which registers instruments; can be repeated."),
-    ] = None,
     test: Annotated[str | None, typer.Option(help="A file of ratings that were not trained on.")] = None,
     seeds: Annotated[int, typer.Option(help="Random starts to train and compare, 2 or more; slow.")] = 0,
     control: Annotated[bool, typer.Option("--control", help="Train once more on shuffled ratings.")] = False,
@@ -116,18 +110,21 @@ def report(
     query: options.Query = None,
     duplicates: options.Duplicates = "last",
     encoding: options.Encoding = "utf-8",
+    quote: options.Quote = "auto",
+    time_format: options.TimeFormat = None,
+    skip_bad_rows: options.SkipBadRows = None,
     memory_limit: options.MemoryLimit = None,
+    missing: options.Missing = None,
+    ids: options.Ids = None,
     seed: options.Seed = 0,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    from bilinear.estimators.storage import load
     from bilinear.lab.reporting.instrument import REGISTRY
     from bilinear.lab.reporting.report import report as lab_report
+    from bilinear.persistence.models import load
 
     check_page(html)
-    for module in plugin or ():
-        _import(module)
     for name in only or ():  # before any file is read
         REGISTRY.get(name)
     fitted = load(model)
@@ -137,7 +134,7 @@ def report(
         fitted,
         table,
         only=only or None,
-        test=None if test is None else options.read_table(test, **reading),
+        test=None if test is None else options.read_table(test, **options.of_test(reading)),
         n_seeds=seeds,
         control=control,
         study=study,
@@ -181,7 +178,12 @@ def certify(
     query: options.Query = None,
     duplicates: options.Duplicates = "last",
     encoding: options.Encoding = "utf-8",
+    quote: options.Quote = "auto",
+    time_format: options.TimeFormat = None,
+    skip_bad_rows: options.SkipBadRows = None,
     memory_limit: options.MemoryLimit = None,
+    missing: options.Missing = None,
+    ids: options.Ids = None,
     seed: options.Seed = 0,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -236,7 +238,12 @@ def verify(
     query: options.Query = None,
     duplicates: options.Duplicates = "last",
     encoding: options.Encoding = "utf-8",
+    quote: options.Quote = "auto",
+    time_format: options.TimeFormat = None,
+    skip_bad_rows: options.SkipBadRows = None,
     memory_limit: options.MemoryLimit = None,
+    missing: options.Missing = None,
+    ids: options.Ids = None,
     json: options.Json = False,
 ) -> None:
     from bilinear.lab.proofs.proof import load_proof
@@ -289,7 +296,12 @@ def race(
     query: options.Query = None,
     duplicates: options.Duplicates = "last",
     encoding: options.Encoding = "utf-8",
+    quote: options.Quote = "auto",
+    time_format: options.TimeFormat = None,
+    skip_bad_rows: options.SkipBadRows = None,
     memory_limit: options.MemoryLimit = None,
+    missing: options.Missing = None,
+    ids: options.Ids = None,
     seed: options.Seed = 0,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -308,7 +320,7 @@ def race(
     parts = (
         split_random(table, 0.1, seed)
         if test is None
-        else split_file(table, options.read_table(test, **reading))
+        else split_file(table, options.read_table(test, **options.of_test(reading)))
     )
     # the penalty is searched on the training part alone
     chosen, penalty = objective_parts(parts.train, loss, l2, l2_biases, l2_exponent, seed, quiet)
@@ -332,20 +344,6 @@ def race(
         say_json(found.to_dict())
     else:
         say(str(found))
-
-
-def _import(module: str) -> None:
-    """Imports a module of the user, also from the working directory."""
-    sys.path.insert(0, "")
-    try:
-        import_module(module)
-    except ModuleNotFoundError as error:
-        raise ParameterValueError(
-            f"--plugin: expected a Python module, got {module} ({error}); give its name without .py, and run "
-            "where it can be imported"
-        ) from error
-    finally:
-        sys.path.remove("")
 
 
 def check_page(path: Path | None) -> None:

@@ -6,6 +6,10 @@ from typing import Any
 
 from bilinear.cli.output import say, say_table
 
+FIXED = (
+    "Intervals (95 %) are about other users, with these fitted models as they are; which recipe is better on "
+    "other samples is less certain"
+)
 _ENOUGH = 30  # rows below which an RMSE says nothing
 
 
@@ -15,6 +19,22 @@ def say_measurement(measured: Any) -> None:
         _say_errors(measured)
     else:
         _say_rankings(measured)
+    say(FIXED + (": --refits N measures that" if measured.refits is None else ", as follows"))
+    if measured.refits is not None:
+        _say_refits(measured)
+
+
+def _say_refits(measured: Any) -> None:
+    """Mean differences over repeated splits."""
+    refits = measured.refits
+    usual = ["rmse"] if measured.task == "ratings" else measured.comparison.usual_metrics()
+    columns: dict[str, Any] = {f"less {measured.reference}": list(refits.differences)}
+    for metric in usual:
+        found = [by.get(metric) for by in refits.differences.values()]
+        if None not in found:
+            columns[f"{'RMSE' if metric == 'rmse' else metric} [95 % interval]"] = [*map(_signed, found)]
+    say(f"\nMeans over {refits.n_splits} splits, models fitted on each; intervals for new samples of users:")
+    say_table(columns)
 
 
 def say_comparison(comparison: Any) -> None:
@@ -25,6 +45,7 @@ def say_comparison(comparison: Any) -> None:
         say(str(comparison))
     else:
         _say_errors(Measurement("the whole file", 0, comparison, {}))
+    say(FIXED)
 
 
 def _say_rankings(measured: Any) -> None:

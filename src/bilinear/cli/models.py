@@ -15,11 +15,12 @@ _SHORT = {"MatrixFactorization": "mf", "BiasModel": "biases", "GlobalMean": "mea
 
 def known_models() -> dict[str, type[Any]]:
     """Every model that needs no argument, by its name here: `ImplicitALS` is "implicit-als"."""
-    from bilinear.estimators.storage import _MODELS
+    from bilinear.estimators.recommender import Recommender
+    from bilinear.registry import CLASSES
 
     return {
         _SHORT.get(name) or re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower(): model
-        for name, model in _MODELS.items()
+        for name, model in CLASSES.subclasses(Recommender).items()
         if all(
             field.default is not MISSING or field.default_factory is not MISSING
             for field in fields(model)  # type: ignore[arg-type]
@@ -121,19 +122,16 @@ def _value(text: str) -> Any:
 
 def _of_node(node: ast.expr) -> Any:
     """Numbers, text, tuples, and bilinear's own models and parts such as Blocks(size=64); else text."""
-    from bilinear.estimators.parts import decode_part, encode_part
-    from bilinear.estimators.storage import _MODELS
+    from bilinear.persistence.codec import decode, encode
+    from bilinear.registry import CLASSES
 
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         if node.args or any(word.arg is None for word in node.keywords):
             raise ParameterValueError(f"{ast.unparse(node)}: name its arguments, as in SGD(n_epochs=30)")
         given = {str(word.arg): _of_node(word.value) for word in node.keywords}
         try:
-            if node.func.id in _MODELS:
-                return _MODELS[node.func.id](**given)
-            return decode_part(
-                {"type": node.func.id} | {name: encode_part(part) for name, part in given.items()}
-            )
+            CLASSES.get(node.func.id)
+            return decode({"type": node.func.id} | {name: encode(part) for name, part in given.items()})
         except (TypeError, ValueError) as error:
             raise ParameterValueError(f"{ast.unparse(node)}: {error}") from None
     if isinstance(node, (ast.Tuple, ast.List)):

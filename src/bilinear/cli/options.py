@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from bilinear.errors import FileFormatError, ParameterValueError
+from bilinear.cli.output import tell
+from bilinear.errors import DataError, FileFormatError, ParameterValueError, UnknownIdError
 
 Model = Annotated[Path, typer.Argument(help="A model folder made by `bilinear train`.")]
 Ratings = Annotated[
     str,
     typer.Argument(
         help="Ratings, or clicks without any: CSV, TSV, .dat, u.data, Parquet or JSON lines, a user with its "
-        "items per line; also .gz or .zst. Or a database as sqlite:///FILE or postgresql://..., with --query."
+        "items per line; also .gz, .zst, .bz2, .xz, .zip. Or a database as sqlite:///FILE or "
+        "postgresql://..., with --query."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -56,7 +59,11 @@ Threads = Annotated[
     int | None, typer.Option(help="Cores to use, else all; the result does not depend on it.", min=1)
 ]
 Layout = Annotated[
-    str, typer.Option(help="Without ratings: rows, lists (a user and its items per line), or auto.")
+    str,
+    typer.Option(
+        help="rows, wide (one column per item), lists (without ratings, a user and its items per line), or "
+        "auto."
+    ),
 ]
 Encoding = Annotated[str, typer.Option(help="Of text files; latin-1 is the usual other one.")]
 Duplicates = Annotated[
@@ -66,6 +73,41 @@ Duplicates = Annotated[
         "Else last of ratings, and the sum of clicks."
     ),
 ]
+Quote = Annotated[
+    str,
+    typer.Option(
+        help="The character around fields of text files; none where a quotation mark is just a character; "
+        "auto decides on the whole file."
+    ),
+]
+ItemsQuote = Annotated[str, typer.Option(help="As --quote, of the items file.")]
+TimeFormat = Annotated[
+    str | None, typer.Option(help="How times are written, such as '%d/%m/%Y %H:%M' (as Python's strptime).")
+]
+SkipBadRows = Annotated[
+    Path | None,
+    typer.Option(help="Leave out rows that cannot be read, and write them with the reason to this CSV file."),
+]
+ItemsId = Annotated[
+    str | None,
+    typer.Option(
+        help="Name (or position from 1) of the id column of --items; else that with most rated ids."
+    ),
+]
+ItemsTitle = Annotated[
+    str | None, typer.Option(help="Name (or position from 1) of the title column of --items.")
+]
+Missing = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A rating that says there is none, such as 99: its rows are left out. May be given more than "
+        "once; 'none' takes every value for a rating. Else values far from the scale are asked about."
+    ),
+]
+Ids = Annotated[
+    str | None,
+    typer.Option(help="Ids that differ by this only are one: strip (blanks around), nfc (Unicode), or both."),
+]
 MemoryLimit = Annotated[
     str | None, typer.Option(help="What reading may use before it spills to disk, such as 2GB.")
 ]
@@ -73,16 +115,29 @@ Query = Annotated[
     str | None, typer.Option(help="SQL that gives user, item and, if any, rating or count, and time.")
 ]
 Candidates = Annotated[
-    str | None, typer.Option(help="Only these items: ids with commas between, or @FILE with one a line.")
+    str | None,
+    typer.Option(
+        help="Only these items: ids with commas between (in quotes, as in CSV, if an id has one), or @FILE "
+        "with one a line."
+    ),
 ]
 
 
-_READING = ("user", "item", "rating", "time", "count", "layout", "duplicates", "encoding", "memory_limit")
+_READING = (
+    *("user", "item", "rating", "time", "count", "layout", "duplicates", "encoding", "memory_limit"),
+    *("quote", "time_format", "skip_bad_rows", "missing", "ids"),
+)
 
 
 def reading(given: Mapping[str, Any]) -> dict[str, Any]:
     """What of a command's arguments (its `locals()`) says how to read a table; --query is apart."""
     return {name: given[name] for name in _READING if name in given}
+
+
+def of_test(reading: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for a second file: the rows it leaves out go to a file of their own."""
+    path = reading.get("skip_bad_rows")
+    return {**reading, "skip_bad_rows": path and path.with_name(f"{path.stem}-test{path.suffix}")}
 
 
 def read_table(
@@ -97,6 +152,11 @@ def read_table(
     duplicates: Any = None,
     encoding: str = "utf-8",
     memory_limit: str | None = None,
+    quote: str = "auto",
+    time_format: str | None = None,
+    skip_bad_rows: Path | None = None,
+    missing: list[str] | None = None,
+    ids: str | None = None,
     query: str | None = None,
     has_ratings: bool | None = None,
 ) -> Any:
@@ -110,6 +170,8 @@ def read_table(
         raise ParameterValueError("--rating and --count: a table has ratings or counts, name one of them")
     columns: dict[str, Any] = {"user": user, "item": item, "rating": rating, "time": time, "count": count}
     columns |= {"duplicates": duplicates, "layout": layout, "has_ratings": has_ratings}
+    columns |= {"quote": quote, "time_format": time_format, "skip_bad_rows": skip_bad_rows}
+    columns |= {"missing": missing or None, "ids": ids}
     if source.startswith(("http://", "https://")):
         raise ParameterValueError(f"{source}: files are read from disk; fetch it first, then give its name")
     if "://" in source:
@@ -118,10 +180,28 @@ def read_table(
                 f"{source} is a database: say what to read, such as "
                 "--query 'SELECT user_id, item_id, rating FROM ratings'"
             )
-        return read_any(query, connection=source, **columns)
+        return _told(read_any(query, connection=source, **columns), skip_bad_rows)
     if query is not None:
         raise ParameterValueError(f"--query reads from a database, but {source} is a file")
-    return read_any(source, encoding=encoding, memory_limit=memory_limit, **columns)
+    table = read_any(source, encoding=encoding, memory_limit=memory_limit, **columns)
+    return _told(table, skip_bad_rows)
+
+
+def _told(table: Any, skip_bad_rows: Path | None) -> Any:
+    if skip_bad_rows is not None:
+        n_rows = table.n_rows_read + table.n_rows_skipped
+        tell(
+            f"{table.source}: {table.n_rows_skipped:,} of {n_rows:,} rows could not be read and were left "
+            f"out; {skip_bad_rows} has them with the reasons"
+        )
+    return table
+
+
+def tell_table(table: Any) -> None:
+    """What was read, in a line, and what was decided in reading, in others."""
+    tell(repr(table) + (f"; {table.n_duplicates:,} repeated rows merged" if table.n_duplicates else ""))
+    for line in table.notes.lines():
+        tell(f"  {line}")
 
 
 def task_of(given: str | None) -> str | None:
@@ -148,17 +228,47 @@ def ranking_protocol(
     return RankingProtocol(lengths, relevant_from, not include_seen, negatives, seed)
 
 
-def id_list(given: str | None) -> list[str] | None:
-    """Ids from `a,b,c` or from the lines of `@FILE`."""
+def id_list(
+    given: str | None, known: Any, what: str = "item", may_be_unknown: bool = False
+) -> list[str] | None:
+    """Ids from `a,b,c`, an id with a comma in quotes as in CSV, or from the lines of `@FILE`.
+
+    Args: known: the vocabulary they are for. may_be_unknown: the caller has an answer for other ids.
+    Raises: UnknownIdError: one of several is not known; with the ways to write an id with a comma.
+    """
     if given is None:
         return None
     if given.startswith("@"):
-        try:
-            lines = Path(given[1:]).read_text("utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise FileFormatError(
-                f"{given[1:]}: byte {error.object[error.start]:#04x} is not valid UTF-8; a list of ids is a "
-                "text file with one id a line"
-            ) from None
-        return [line for line in lines if line]
-    return [part for part in given.split(",") if part]
+        return _lines(given)
+    if "," not in given and not given.startswith('"'):
+        return [given] if given else []
+    try:
+        parts = [part for part in next(csv.reader([given], strict=True)) if part]
+    except csv.Error as error:
+        raise ParameterValueError(f"{given!r} is no list of ids ({error}); {_QUOTED}") from None
+    unknown = [part for part in parts if part not in known]
+    if unknown and given in known:
+        return [given]
+    if unknown and not may_be_unknown and len(parts) > 1:
+        raise UnknownIdError(f"no such {what}: {unknown[0]!r}, of {given!r} cut at its commas; {_QUOTED}")
+    return parts
+
+
+_QUOTED = (
+    "an id with a comma, or one that begins with @ or a quote, goes in quotes as in CSV ('\"a, b\",c'; a "
+    "quote inside is doubled), or with one id a line in a file: @FILE"
+)
+
+
+def _lines(given: str) -> list[str]:
+    path = Path(given[1:])
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FileFormatError(
+            f"{path}: byte {error.object[error.start]:#04x} is not valid UTF-8; a list of ids is a "
+            "text file with one id a line"
+        ) from None
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; {_QUOTED}") from None
+    return [line for line in text.replace("\r\n", "\n").split("\n") if line]

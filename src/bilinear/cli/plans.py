@@ -149,7 +149,7 @@ def _sgd(given: Mapping[str, Any], threads: int | None) -> Any:
     schedules = {"one-cycle": OneCycle(), "constant": Constant()}
     return SGD(
         auto_or(int, "--n-epochs", given.get("n_epochs", "auto")),
-        given.get("learning_rate", SGD.learning_rate),
+        given.get("learning_rate", "auto"),
         given.get("momentum", 0.0),
         one_of(schedules, "--schedule", given.get("schedule", "one-cycle")),
         threads=threads,

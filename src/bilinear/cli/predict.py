@@ -32,11 +32,12 @@ def command(
     user: options.User = None,
     item: options.Item = None,
     encoding: options.Encoding = "utf-8",
+    quote: options.Quote = "auto",
     json: options.Json = False,
 ) -> None:
     from bilinear.data.readers import read_pairs
     from bilinear.estimators.base import RatingModel
-    from bilinear.estimators.storage import load
+    from bilinear.persistence.models import load
 
     if out is not None:
         check_table_path(out)
@@ -46,7 +47,7 @@ def command(
             f"{model} holds a {type(fitted).__name__}, which ranks items and predicts no ratings: use "
             "`bilinear recommend` with --candidates, or train a model of ratings (--task ratings)"
         )
-    wanted = read_pairs(pairs, user=user, item=item, encoding=encoding)
+    wanted = read_pairs(pairs, user=user, item=item, encoding=encoding, quote=quote)
     found = fitted.predict(wanted.users, wanted.items)
     columns = {
         "user": list(wanted.users),

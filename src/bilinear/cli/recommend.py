@@ -53,7 +53,7 @@ def command(
 ) -> None:
     from dataclasses import asdict
 
-    from bilinear.estimators.storage import load
+    from bilinear.persistence.models import load
     from bilinear.recommend.parquet import write_everyone
 
     if sum((user is not None, users is not None, everyone)) != 1:
@@ -61,7 +61,7 @@ def command(
     if out is not None:
         check_table_path(out)
     fitted = load(model)
-    only = options.id_list(candidates)
+    only = options.id_list(candidates, fitted.item_vocabulary_)
     if everyone and out is not None and out.suffix.lower() in (".parquet", ".csv", ".tsv"):
         written = write_everyone(
             fitted, out, n, exclude_seen=not include_seen, candidates=only, n_threads=threads
@@ -70,7 +70,7 @@ def command(
         if json:
             say_json(asdict(written) | {"path": str(out)})
         return
-    asked = None if everyone else [user] if user is not None else options.id_list(users)
+    asked = None if everyone else [user] if user is not None else _users(fitted, users, unknown)
     lists: Any = fitted.recommend(asked, n, exclude_seen=not include_seen, candidates=only, unknown=unknown)
     if out is not None:
         columns = lists.to_columns()
@@ -97,6 +97,10 @@ def command(
         short = sum(len(ranked) < n for ranked in lists)
         if short:
             tell(f"{short:,} of {len(lists):,} lists are shorter than {n}: no more items are left")
+
+
+def _users(fitted: Any, given: str | None, unknown: str) -> list[str] | None:
+    return options.id_list(given, fitted.user_vocabulary_, "user", unknown != "error")
 
 
 def say_list(fitted: Any, ranked: Any, score: str = "score") -> None:

@@ -33,6 +33,9 @@ def command(
     items: Annotated[
         Path | None, typer.Option(help="Titles and categories, for a model trained without them.")
     ] = None,
+    items_quote: options.ItemsQuote = "auto",
+    items_id: options.ItemsId = None,
+    items_title: options.ItemsTitle = None,
     store: Annotated[
         str,
         typer.Option(
@@ -97,6 +100,9 @@ def command(
         model,
         store=store,
         items=items,
+        items_quote=items_quote,
+        items_id=items_id,
+        items_title=items_title,
         token_file=token_file,
         hosts=tuple(names_of(host)),
         rate_limit=rate_limit,

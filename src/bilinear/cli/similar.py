@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bilinear.cli import options
+from bilinear.cli import DASHED, options
 from bilinear.cli.output import check_table_path, say, say_json, tell
 from bilinear.cli.recommend import say_list
 from bilinear.errors import ParameterValueError, UnknownIdError
@@ -19,6 +19,8 @@ EXAMPLES = """Examples:
 bilinear similar model 1
 
 bilinear similar model --title 'toy story' -n 5 --json
+
+bilinear similar model -n 5 -- -id-that-begins-with-a-dash
 
 bilinear similar model --all --out similar.parquet
 """
@@ -40,25 +42,29 @@ def command(
 ) -> None:
     from dataclasses import asdict
 
-    from bilinear.estimators.storage import load
+    from bilinear.persistence.models import load
     from bilinear.recommend.parquet import write_similar
 
     if sum((item is not None, title is not None, everything)) != 1:
-        raise ParameterValueError("say which item: its id, --title with part of its title, or --all")
+        raise ParameterValueError(
+            f"say which item: its id, --title with part of its title, or --all. {DASHED}"
+        )
     if everything != (out is not None):
         raise ParameterValueError("--all and --out FILE go together")
     if out is not None:
         check_table_path(out)
         if out.suffix.lower() not in (".parquet", ".csv", ".tsv"):
             raise ParameterValueError(f"--out {out}: end it in .parquet, .csv or .tsv")
-        written = write_similar(load(model), out, n, candidates=options.id_list(candidates))
+        fitted = load(model)
+        only = options.id_list(candidates, fitted.item_vocabulary_)
+        written = write_similar(fitted, out, n, candidates=only)
         tell(str(written))
         if json:
             say_json(asdict(written) | {"path": str(out)})
         return
     fitted = load(model)
     wanted: Any = find_title(fitted, title) if title is not None else known_id(fitted, item)
-    ranked = fitted.similar(wanted, n, candidates=options.id_list(candidates))
+    ranked = fitted.similar(wanted, n, candidates=options.id_list(candidates, fitted.item_vocabulary_))
     if json:
         places = [place | {"title": fitted.title(place["item"])} for place in ranked.to_dicts()]
         say_json({"item": wanted, "title": fitted.title(wanted), "similar": places})

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from bilinear.cli import holding_out, options
+from bilinear.cli.cautions import doubt, odd_ratings, without_factors, without_outlier_warnings
 from bilinear.cli.measured import say_measurement
 from bilinear.cli.output import say, say_json, tell
 from bilinear.errors import ParameterValueError
@@ -38,6 +39,9 @@ def command(
     items: Annotated[
         Path | None, typer.Option(help="A file with an id, a title and other columns for each item.")
     ] = None,
+    items_quote: options.ItemsQuote = "auto",
+    items_id: options.ItemsId = None,
+    items_title: options.ItemsTitle = None,
     task: options.Task = None,
     model: Annotated[
         str,
@@ -65,9 +69,15 @@ def command(
     ] = None,
     duplicates: options.Duplicates = None,
     encoding: options.Encoding = "utf-8",
+    quote: options.Quote = "auto",
+    time_format: options.TimeFormat = None,
+    skip_bad_rows: options.SkipBadRows = None,
     memory_limit: options.MemoryLimit = None,
+    missing: options.Missing = None,
+    ids: options.Ids = None,
     split: holding_out.Split = "random",
     test: holding_out.Test = None,
+    refits: holding_out.Refits = 0,
     threshold: options.Threshold = None,
     confidence: options.Confidence = None,
     relevant_from: options.RelevantFrom = None,
@@ -155,14 +165,15 @@ def command(
         has_ratings = True if chosen == "ratings" else None
         table = read(has_ratings=has_ratings)
     table.check_trainable()
-    texts = item_texts(items, table.item_vocabulary) if items else {}
+    texts = item_texts(items, table.item_vocabulary, items_id, items_title, items_quote) if items else {}
+    further = holding_out.further(table, split, test, seed, reading, refits)
     parts = holding_out.held_out(table, split, test, seed, reading)
     if not quiet:
-        tell(repr(table) + (f"; {table.n_duplicates:,} repeated rows merged" if table.n_duplicates else ""))
+        options.tell_table(table)
     main = plan.models[plan.name]
     if saving is not None and not isinstance(main, MatrixFactorization):
         raise ParameterValueError(f"--checkpoint is for --model mf, not for a {type(main).__name__}")
-    with keeping(saving, partial(_identity, plan, parts, table, refit)):
+    with without_outlier_warnings(), keeping(saving, partial(_identity, plan, parts, table, refit, refits)):
         with nullcontext(Quiet()) if quiet else Bar() as progress:
             measured = measure(
                 plan.models,
@@ -173,6 +184,7 @@ def command(
                 rng=seed,
                 progress=progress,
                 n_threads=threads,
+                refits=further,
             )
             stopped = was_stopped(main)
             again = refit and not stopped and split != "file"
@@ -193,33 +205,41 @@ def command(
         }
         main.save(out)
     trials = getattr(main, "search_", None)
+    odd = odd_ratings(table, rating_range) if chosen == "ratings" else []
+    cautions = [*odd, *filter(None, [doubt(measured, plan.name)])]
     if json:
-        say_json({"model": str(out)} | main.report_ | {"search": trials and trials.to_dict()})
+        say_json(
+            {"model": str(out), "cautions": cautions} | main.report_ | {"search": trials and trials.to_dict()}
+        )
         return
     if trials is not None:
         say("Search on an inner validation part:")
         say(str(trials) + "\n")
     say_measurement(measured)
-    if chosen == "ranking":
-        _say_doubt(measured, plan.name)
+    for caution in cautions:
+        say(f"Careful: {caution}")
     factors = f", {main.parameters_.n_factors} factors" if hasattr(main, "parameters_") else ""
+    factors = f" ({alone})" if (alone := without_factors(main)) else factors
     inside = f" ({main.model_!r})" if hasattr(main, "model_") else ""
     say(f"\nSaved to {out}: {type(main).__name__}{inside} trained on {trained_on}{factors}. Next:")
     say(f"  bilinear recommend {out} --user {table.user_vocabulary[0]}")
 
 
-def _identity(plan: Any, parts: Any, table: Any, refit: bool) -> dict[str, Any]:
+def _identity(plan: Any, parts: Any, table: Any, refit: bool, refits: int) -> dict[str, Any]:
     """What a checkpoint knows this command by: models and the data of both trainings."""
-    from bilinear.estimators.parts import encode_part, without_threads
+    from bilinear.persistence.codec import encode, without_threads
     from bilinear.training.identity import table_identity
 
     models = {
         name: {"type": type(model).__name__}
-        | {key: without_threads(encode_part(value)) for key, value in model.get_params(deep=False).items()}
+        | {key: without_threads(encode(value)) for key, value in model.get_params(deep=False).items()}
         for name, model in plan.models.items()
     }
     data = {"train": table_identity(parts.train), "test": table_identity(parts.test)}
-    return {"command": NAME, "models": models, "data": data | {"all": table_identity(table)}, "refit": refit}
+    return {"command": NAME, "models": models, "data": data | {"all": table_identity(table)}} | {
+        "refit": refit,
+        "refits": refits,
+    }
 
 
 def _read(ratings: str, store: str | None, **reading: Any) -> Any:
@@ -228,7 +248,7 @@ def _read(ratings: str, store: str | None, **reading: Any) -> Any:
         raise ParameterValueError("say what to train on: RATINGS, --store URL, or both")
     if store is None:
         return options.read_table(ratings, **reading)
-    from bilinear.estimators.storage import load
+    from bilinear.persistence.models import load
     from bilinear.serving.retrain import trained_on, with_feedback
 
     is_model = bool(ratings) and (Path(ratings) / "model.json").is_file()
@@ -271,35 +291,32 @@ def check_out(out: Path) -> None:
         raise ParameterValueError(f"{out}: you may not write into {folder}; choose another --out")
 
 
-def item_texts(path: Path, vocabulary: Any) -> Any:
+def item_texts(
+    path: Path, vocabulary: Any, id_: str | None = None, title: str | None = None, quote: str = "auto"
+) -> Any:
     """Titles and genres in the order of the model's items, as the model keeps them."""
     from bilinear.data.items import read_items
     from bilinear.data.packed_text import PackedText
 
-    table = read_items(path)
+    table = read_items(path, item=id_, title=title, match=vocabulary, quote=quote)
     missing = sum(item not in table for item in vocabulary)
+    columns = ", ".join(map(repr, table.columns))
     if missing == len(vocabulary):
         raise ParameterValueError(
             f"{path} has none of the rated items' ids; its ids are such as {table.vocabulary[0]!r}, those of "
-            f"the rated items such as {vocabulary[0]!r}"
+            f"the rated items such as {vocabulary[0]!r}. Of its columns {columns} name that of the ids: "
+            "--items-id NAME"
         )
+    if table.remark:
+        tell(table.remark)
+    if table.title_column is None and title != "":
+        tell(f"{path.name}: no title column among {columns}; name it with --items-title NAME")
     if missing:
         tell(f"{path.name} lacks {missing:,} of {len(vocabulary):,} rated items; they are shown by their ids")
     texts = {"title": PackedText.of(table.titles(vocabulary))}
     if table.genre_column is not None:
         texts["genres"] = PackedText.of("|".join(table.genres(item)) for item in vocabulary)
     return texts
-
-
-def _say_doubt(measured: Any, name: str) -> None:
-    """A line where the list for all is not clearly beaten."""
-    of_model = measured.differences.get(name, {})
-    doubtful = [metric for metric in measured.comparison.usual_metrics() if metric in of_model]
-    if doubtful and all(of_model[metric].low <= 0 for metric in doubtful):
-        say(
-            f"Careful: {name} is not clearly better than one list for all ({measured.reference}); there may "
-            "be too little to learn from"
-        )
 
 
 def _retrain(model: Any, table: Any, progress: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -28,6 +29,8 @@ _THINGS = (
 )
 
 
+_TYPED = re.compile(r":(token|float)(_seq)?$")
+_ID_ENDINGS = ("id", "key", "code", "sku", "ean", "upc", "gtin", "asin", "isbn", "isbn13", "slug", "uri")
 _CAN_BE_OFF = ("count", "time", "title")
 
 
@@ -79,8 +82,8 @@ _NAMES: dict[Role, tuple[frozenset[str], ...]] = {
 
 
 def plain(name: str) -> str:
-    """A column name without case, blanks and punctuation: `"User-ID"` is `"userid"`."""
-    return "".join(letter for letter in name.casefold() if letter.isalnum())
+    """A column name without case, blanks, punctuation and RecBole's type: `"User-ID"` is `"userid"`."""
+    return "".join(letter for letter in _TYPED.sub("", name).casefold() if letter.isalnum())
 
 
 def find_columns(
@@ -90,12 +93,14 @@ def find_columns(
     given: Mapping[Role, Column | Literal[False]],
     label: str,
     optional: Sequence[Role] = (),
+    flags: Mapping[Role, str] | None = None,
 ) -> dict[Role, int]:
     """The position from 0 of every wanted role, and of the optional ones where they are found.
 
     `names` is None where a file has no header: then columns count by position, in the order
     of `wanted`, one optional role after them. `given[role]` overrides the search; False or ""
-    for an optional role leaves it out.
+    for an optional role leaves it out. `flags` are the options of the command line that name a role's
+    column, where they are not called as the role.
 
     Raises:
         MissingColumnError, AmbiguousColumnError: with the columns found, and the way to choose.
@@ -118,31 +123,50 @@ def find_columns(
         one = searched[0] if len(optional) == 1 and searched else None
         n_said = len(optional) - len(searched) if len(optional) > 1 else None
         return _by_position(n_columns, wanted, found, one, label, n_said)
-    missing: list[str] = []
+    missing: list[Role] = []
     for role in wanted:
         if role not in found:
-            fit = _by_name(names, role, set(found.values()), label)
+            fit = _by_name(names, role, set(found.values()), label, flags)
             if fit is None:
                 missing.append(role)
             else:
                 found[role] = fit
     if missing:
-        options = " ".join(f"--{role} NAME" for role in missing)
+        options = " ".join(f"{_flag(role, flags)} NAME" for role in missing)
         raise MissingColumnError(
             f"{label}: no {' and no '.join(missing)} column found; {_listing(names)}. Name it with "
-            f"{missing[0]}=... ({options}), or by its position, counted from 1"
+            f"{missing[0]}=... ({options}), or by its position, counted from 1" + _if_wide(names, missing)
         )
     for role in searched:
-        fit = _by_name(names, role, set(found.values()), label)
+        fit = _by_name(names, role, set(found.values()), label, flags)
         if fit is not None:
             found[role] = fit
     return found
+
+
+def _if_wide(names: Sequence[str], missing: Sequence[str]) -> str:
+    if "item" not in missing or len(names) < 5:
+        return ""
+    return (
+        ". If it has one column per item, read it with layout='wide' (--layout wide), or make rows of it "
+        "first (melt in pandas, unpivot in polars)"
+    )
 
 
 def recognised(names: Sequence[str], roles: Sequence[Role]) -> bool:
     """Whether every role has a column among `names`: they are a header, then."""
     flat = {plain(name) for name in names}
     return all(any(flat & group for group in _NAMES[role]) for role in roles)
+
+
+def id_columns(names: Sequence[str]) -> list[int]:
+    """Positions of the columns that may identify items by their names, the likeliest first."""
+    flat = [plain(name) for name in names]
+    groups = [*_NAMES["item"], frozenset({"id"})]
+    found = [at for group in groups for at, name in enumerate(flat) if name in group]
+    found += [at for at, name in enumerate(flat) if name.endswith(_ID_ENDINGS)]
+    users = frozenset().union(*_NAMES["user"])
+    return [at for at in dict.fromkeys(found) if flat[at] not in users]
 
 
 def is_position(column: object) -> bool:
@@ -199,15 +223,22 @@ def _position(names: Sequence[str] | None, n_columns: int, role: Role, column: s
     )
 
 
-def _by_name(names: Sequence[str], role: Role, taken: set[int], label: str) -> int | None:
+def _flag(role: Role, flags: Mapping[Role, str] | None) -> str:
+    return (flags or {}).get(role, f"--{role}")
+
+
+def _by_name(
+    names: Sequence[str], role: Role, taken: set[int], label: str, flags: Mapping[Role, str] | None
+) -> int | None:
     for group in _NAMES[role]:
         fits = [at for at, name in enumerate(names) if plain(name) in group and at not in taken]
         if len(fits) > 1:
             shown = " and ".join(repr(names[at]) for at in fits)
-            leave = f", or leave it out with {role}=False" if role in _CAN_BE_OFF else ""
+            flag = _flag(role, flags)
+            leave = f", or leave it out with {role}=False ({flag} '')" if role in _CAN_BE_OFF else ""
             raise AmbiguousColumnError(
                 f"{label}: {shown} could both be the {role} column; choose with {role}=... "
-                f"(--{role} NAME){leave}"
+                f"({flag} NAME){leave}"
             )
         if fits:
             return fits[0]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bilinear.data.columns import Role
-from bilinear.data.tables import BATCH, Batch
+from bilinear.data.tables import BATCH, Batch, Refuse, raise_error
 from bilinear.errors import FileFormatError, IdValueError, ParameterValueError, RatingValueError
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"}
 INTEGERS |= {f"U{name}" for name in INTEGERS}
 DECIMALS = ("FLOAT", "DOUBLE", "DECIMAL")
+_open: list[Any] = []
+"""Connections of ours whose queries Ctrl-C ends."""
 
 
 @contextmanager
@@ -50,14 +52,46 @@ def connected(
             f"memory_limit={memory_limit!r} is no amount of memory such as '2GB' or '500MB' ({error})"
         ) from None
     try:
-        connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
-        yield connection
+        with stoppable(connection):
+            connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
+            yield connection
     except duckdb.OutOfMemoryException as error:
         raise ParameterValueError(
             f"memory_limit={memory_limit!r} is too little to read this file; raise it ({first_line(error)})"
         ) from None
     finally:
         connection.close()
+
+
+@contextmanager
+def stoppable(connection: Any) -> Iterator[None]:
+    """Ctrl-C during a query of the block is a KeyboardInterrupt, as anywhere else.
+
+    DuckDB makes another error of it, some only once the query is done; see `end_queries`.
+    """
+    _open.append(connection)
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not _is_interruption(cause):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            raise
+        raise KeyboardInterrupt from error
+    finally:
+        _open[:] = [other for other in _open if other is not connection]
+
+
+def _is_interruption(error: BaseException) -> bool:
+    """By DuckDB's class, or the words of its client and of SQLite's."""
+    return type(error).__name__ == "InterruptException" or str(error) in ("Query interrupted", "interrupted")
+
+
+def end_queries() -> None:
+    """Ends the queries under way: for a thread that learns of Ctrl-C while the main one waits for them."""
+    for connection in tuple(_open):
+        connection.interrupt()
 
 
 @dataclass(frozen=True)
@@ -85,7 +119,7 @@ class ParquetTable:
     def n_columns(self) -> int:
         return len(self.names)
 
-    def batches(self, columns: Sequence[int]) -> Iterator[Batch]:
+    def batches(self, columns: Sequence[int], refuse: Refuse = raise_error) -> Iterator[Batch]:
         import duckdb
 
         # Moments travel as ISO text: the client would need one more package for time zones.
@@ -99,7 +133,7 @@ class ParquetTable:
         try:
             rows = self.connection.execute(f"SELECT {picked} FROM {parquet(self.path)}")
             while batch := rows.fetchmany(BATCH):
-                yield Batch(self.label, list(zip(*batch, strict=True)), first)
+                yield Batch(self.label, list(zip(*batch, strict=True)), range(first, first + len(batch)))
                 first += len(batch)
         except duckdb.OutOfMemoryException:
             raise
@@ -114,7 +148,8 @@ class ParquetTable:
             kind, name = self.types[at], self.names[at]
             is_number = kind in INTEGERS or kind.startswith(DECIMALS)
             is_word = kind in ("VARCHAR", "UUID") or kind.startswith("ENUM")
-            if is_number or is_word or (role == "time" and is_moment(kind)):
+            is_flag = role in ("rating", "count") and kind == "BOOLEAN"
+            if is_number or is_word or is_flag or (role == "time" and is_moment(kind)):
                 continue
             error = IdValueError if role in ("user", "item") else RatingValueError
             needs = {"rating": "numbers", "time": "numbers or dates"}.get(role, "integers or text")

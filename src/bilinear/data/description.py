@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,33 @@ if TYPE_CHECKING:
     from bilinear.data.interactions import Interactions
 
 _MAX_BARS = 12
+_MAX_NAMES = 12
+
+
+@dataclass(frozen=True)
+class ReadingNotes:
+    """What was decided when a source was read, for its user to know.
+
+    Attributes:
+        ignored: (column, kind of its values) of every column without a part in the table; kinds are
+            those of the first rows.
+        n_left_out: rows that were left out, for a reason that is among the remarks.
+        remarks: a line each.
+    """
+
+    ignored: tuple[tuple[str, str], ...] = ()
+    n_left_out: int = 0
+    remarks: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """All of it, a line each."""
+        return [*self.remarks, *([f"columns not used: {_named(self.ignored)}"] if self.ignored else [])]
+
+
+def _named(columns: Iterable[tuple[str, str]]) -> str:
+    named = [f"{name!r} ({kind})" for name, kind in columns]
+    more = len(named) - _MAX_NAMES
+    return ", ".join(named[:_MAX_NAMES]) + (f" and {more:,} more" if more > 0 else "")
 
 
 @dataclass(frozen=True)
@@ -21,6 +49,10 @@ class Description:
     `histogram` holds (label, count) pairs: one a distinct rating, or ten equal intervals
     when there are more than twelve. `time_span` is UTC, ISO 8601. Cold rows are users and
     items of the vocabulary without a rating here. Where `has_ratings` is false, ratings are counts.
+    `rows_in_source` is always `n_ratings + duplicates_merged + rows_skipped + rows_left_out`: rows that
+    repeat a pair, that could not be read, and that were read and are not in the table, such as those with a
+    marker for "no rating". `ignored_columns` are (name, kind of its values) of the columns that were not
+    used, and `remarks` what else was decided in reading, a line each.
     """
 
     source: str
@@ -39,6 +71,11 @@ class Description:
     items_rated_once: int
     duplicates_merged: int
     has_ratings: bool = True
+    rows_skipped: int = 0
+    rows_in_source: int = 0
+    rows_left_out: int = 0
+    ignored_columns: tuple[tuple[str, str], ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, table: Interactions) -> Description:
@@ -62,10 +99,26 @@ class Description:
             items_rated_once=int((per_item == 1).sum()),
             duplicates_merged=table.n_duplicates,
             has_ratings=table.has_ratings,
+            rows_skipped=table.n_rows_skipped,
+            rows_in_source=table.n_rows_read + table.n_rows_skipped + table.notes.n_left_out,
+            rows_left_out=table.notes.n_left_out,
+            ignored_columns=table.notes.ignored,
+            remarks=table.notes.remarks,
         )
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def _rows(self) -> str:
+        """What became of every row of the source."""
+        line = f"{self.rows_in_source:,} rows in the source"
+        if self.duplicates_merged:
+            line += f"; {self.duplicates_merged:,} repeated (user, item) rows were merged"
+        if self.rows_skipped:
+            line += f"; {self.rows_skipped:,} could not be read and were left out"
+        if self.rows_left_out:
+            line += f"; {self.rows_left_out:,} hold no {'rating' if self.has_ratings else 'interaction'}"
+        return line
 
     def __str__(self) -> str:
         low, high = self.rating_range
@@ -89,8 +142,9 @@ class Description:
                 f"  without {'a rating' if self.has_ratings else 'an interaction'} here: "
                 f"{self.cold_users:,} users, {self.cold_items:,} items"
             )
-        if self.duplicates_merged:
-            lines.append(f"  {self.duplicates_merged:,} repeated (user, item) rows were merged")
+        lines.append(f"  {self._rows()}")
+        notes = ReadingNotes(ignored=self.ignored_columns, remarks=self.remarks)
+        lines += [f"  {line}" for line in notes.lines()]
         if not counted:
             return "\n".join(lines)
         longest = max((count for _, count in self.histogram), default=1)

@@ -24,6 +24,8 @@ from bilinear.data.database import (
     sql_path,
     sql_text,
 )
+from bilinear.data.flags import WORDS, are_flags
+from bilinear.data.ids import has_many_lines
 from bilinear.data.tables import JsonTable, Table, TextTable
 from bilinear.data.vocabulary import Vocabulary, canonical_integer
 from bilinear.errors import EmptyDataError
@@ -53,8 +55,10 @@ def read(connection: Connection, table: Table, columns: Mapping[Role, int]) -> E
     """
     if not _load(connection, table, columns):
         return None
-    user_vocabulary = _vocabulary(connection, "user")
-    item_vocabulary = _vocabulary(connection, "item")
+    user_vocabulary = _vocabulary(connection, "user", table.is_text)
+    item_vocabulary = _vocabulary(connection, "item", table.is_text)
+    if user_vocabulary is None or item_vocabulary is None:
+        return None
     n_rows = connection.execute("SELECT count(*) FROM ratings").fetchall()[0][0]
     users, items = np.empty(n_rows, np.int32), np.empty(n_rows, np.int32)
     scores = np.empty(n_rows, np.float32)
@@ -73,6 +77,22 @@ def read(connection: Connection, table: Table, columns: Mapping[Role, int]) -> E
     if times is not None and not _is_date(table, columns["time"]):
         times = values.in_seconds(times)
     return Encoded([users, items, scores, times], user_vocabulary, item_vocabulary)
+
+
+def distinct(connection: Connection, table: Table, at: int, n: int) -> list[Any] | None:
+    """Up to `n` different values of a column of the whole table, JSON as text; None if it cannot be read."""
+    import duckdb
+
+    ref = _column(table, at)[0]
+    try:
+        rows = connection.execute(
+            f"SELECT DISTINCT {ref} FROM {_source(table, {'rating': at})} LIMIT {int(n)}"
+        ).fetchall()
+    except duckdb.OutOfMemoryException:
+        raise
+    except duckdb.Error:
+        return None
+    return [row[0] for row in rows]
 
 
 def _load(connection: Connection, table: Table, columns: Mapping[Role, int]) -> bool:
@@ -107,6 +127,8 @@ def _load(connection: Connection, table: Table, columns: Mapping[Role, int]) -> 
             return False
         if not total:
             raise EmptyDataError(f"{table.label}: no rows")
+        if isinstance(table, (JsonTable, TextTable)) and not table.has_rows(total):
+            return False
         short = {role for role, n in zip(columns, filled, strict=True) if n < total}
         if not short:
             return True
@@ -116,16 +138,20 @@ def _load(connection: Connection, table: Table, columns: Mapping[Role, int]) -> 
         as_text |= short
 
 
-def _vocabulary(connection: Connection, role: str) -> Vocabulary:
+def _vocabulary(connection: Connection, role: str, is_text: bool) -> Vocabulary | None:
+    """The ids, or None where text holds ids that the slow reading takes for integers or refuses."""
     # Text is ordered by its bytes, which in UTF-8 is the order of code points.
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE {role}_ids AS "
         "SELECT id, CAST(row_number() OVER (ORDER BY id) - 1 AS INTEGER) AS code "
         f"FROM (SELECT DISTINCT {role}_ AS id FROM ratings)"
     )
-    return Vocabulary.from_sorted(
-        connection.execute(f"SELECT id FROM {role}_ids ORDER BY code").fetchnumpy()["id"]
-    )
+    ids = connection.execute(f"SELECT id FROM {role}_ids ORDER BY code").fetchnumpy()["id"]
+    if ids.dtype == object and (
+        (is_text and all(canonical_integer(id_) is not None for id_ in ids)) or any(map(has_many_lines, ids))
+    ):
+        return None
+    return Vocabulary.from_sorted(ids)
 
 
 def _source(table: Table, columns: Mapping[Role, int]) -> str:
@@ -137,11 +163,11 @@ def _source(table: Table, columns: Mapping[Role, int]) -> str:
         keys = ", ".join(f"{sql_text(table.names[at])}: 'JSON'" for at in columns.values())
         return f"read_json({path}, format='newline_delimited', columns={{{keys}}}, compression='none')"
     layout = table.layout
-    quote = '"' if layout.quoted else ""
+    quote = sql_text(layout.quote or "")
     names = ", ".join(f"'c{at}': 'VARCHAR'" for at in range(layout.n_columns))
     return (
-        f"read_csv({path}, auto_detect=false, header={layout.names is not None}, "
-        f"delim={sql_text(layout.delimiter)}, quote='{quote}', escape='{quote}', columns={{{names}}}, "
+        f"read_csv({path}, auto_detect=false, header={layout.has_header}, skip={layout.skip}, "
+        f"delim={sql_text(layout.delimiter)}, quote={quote}, escape={quote}, columns={{{names}}}, "
         "compression='none', strict_mode=true, null_padding=false, hive_partitioning=false)"
     )
 
@@ -153,8 +179,12 @@ def _cell(table: Table, role: Role, at: int, as_text: bool) -> str | None:
     ref, kind = _column(table, at)
     if role in ("rating", "count"):
         word = f"({ref} ->> '$')"
+        if kind == "BOOLEAN":
+            return f"CAST({ref} AS DOUBLE)"
+        if kind in ("TEXT", "VARCHAR", "JSON") and are_flags(_sample(table, at)):
+            return _flag(word if kind == "JSON" else ref)
         if kind in ("TEXT", "VARCHAR"):
-            return _number(ref)
+            return _number_with_comma(ref) if _has_decimal_commas(table, at) else _number(ref)
         if kind == "JSON":
             return f"CASE WHEN json_type({ref}) <> 'BOOLEAN' THEN {_number(word)} END"
         return f"TRY_CAST({ref} AS DOUBLE)" if kind in INTEGERS or kind.startswith(DECIMALS) else None
@@ -232,6 +262,28 @@ def _is_integer(value: Any, is_text: bool) -> bool:
     return canonical_integer(value) is not None if is_text and value else type(value) is int
 
 
+def _has_decimal_commas(table: Table, at: int) -> bool:
+    """Whether the first rows have decimal commas beyond doubt, and no decimal points."""
+    words = [word for word in _sample(table, at) if isinstance(word, str)]
+    commas = [word for word in words if values.is_decimal_comma(word)]
+    return any(len(word.strip().rpartition(",")[2]) != 3 for word in commas) and not any(
+        "." in word for word in words
+    )
+
+
+def _number_with_comma(ref: str) -> str:
+    whole_or_comma = f"({values.DECIMAL_COMMA})|([+-]?[0-9]+)"
+    return (
+        f"CASE WHEN regexp_full_match({ref}, {sql_text(whole_or_comma)}) "
+        f"THEN TRY_CAST(replace({ref}, ',', '.') AS DOUBLE) END"
+    )
+
+
 def _number(ref: str) -> str:
     # DuckDB would read "+-4" as -4.
     return f"CASE WHEN {ref} NOT LIKE '%+-%' THEN TRY_CAST({ref} AS DOUBLE) END"
+
+
+def _flag(ref: str) -> str:
+    cases = " ".join(f"WHEN {sql_text(word)} THEN {value}" for word, value in WORDS.items())
+    return f"CASE lower(trim({ref})) {cases} END"

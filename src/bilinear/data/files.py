@@ -4,21 +4,39 @@ from __future__ import annotations
 
 import codecs
 import difflib
+import errno
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
-from bilinear.data.archives import chunks, compression, refuse_foreign
+from bilinear.data.archives import SUFFIXES, chunks, compression, only_member, refuse_foreign
 from bilinear.errors import DataError, EmptyDataError, FileFormatError, ParameterValueError
 
 Kind = Literal["text", "json", "parquet"]
 
+_LONGEST_LINE = 1 << 26
+_MOST_UNPACKED = 1 << 30
+_MOST_RATIO = 1000
+
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-_TABLES = {".csv", ".tsv", ".tab", ".dat", ".txt", ".data", ".item", ".user", ".base", ".test"}
+_TABLES = {
+    ".csv",
+    ".tsv",
+    ".tab",
+    ".dat",
+    ".txt",
+    ".data",
+    ".item",
+    ".user",
+    ".base",
+    ".test",
+    ".inter",
+    ".mtx",
+}
 _LINES = {".jsonl", ".ndjson", ".jsonlines", ".json"}
 
 
@@ -31,6 +49,9 @@ class PlainFile:
     label: str
     kind: Kind
     suffix: str
+    n_lines: int | None
+    """Line ends of a text file; None where they are not newlines."""
+    has_quotes: bool
 
 
 @contextmanager
@@ -48,25 +69,31 @@ def opened(source: str | Path, encoding: str | None) -> Iterator[PlainFile]:
     path = Path(source)
     label = path.name
     _check_is_file(path)
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    with tempfile.TemporaryDirectory(prefix="bilinear-") as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="bilinear-") as temporary:
+        folder = Path(temporary)
         try:
             try:
-                plain, head = _make_plain(path, folder / "table", label, codec)
+                plain, head, name, seen = _make_plain(path, folder / "table", label, codec)
             except _NotUtf8 as error:
                 if encoding is not None:
                     raise FileFormatError(str(error)) from None
-                plain, head = _make_plain(path, folder / "table", label, _codec("latin-1"))
+                plain, head, name, seen = _make_plain(path, folder / "table", label, _codec("latin-1"))
         except OSError as error:
-            raise DataError(f"{label}: cannot be read: {error.strerror or error}") from error
-        suffix = next((s for s in reversed(suffixes) if s not in (".gz", ".gzip", ".zst", ".zstd")), "")
+            full = (
+                f"; unpacking and recoding need room in {folder.parent}: set TMPDIR to a folder with more"
+                if error.errno == errno.ENOSPC
+                else ""
+            )
+            raise DataError(f"{label}: cannot be read: {error.strerror or error}{full}") from error
+        suffixes = [suffix.lower() for suffix in Path(name).suffixes]
+        suffix = next((s for s in reversed(suffixes) if s not in SUFFIXES), "")
         kind = _kind(head, suffix, label)
         if kind == "parquet" and codec != "utf-8":
             raise ParameterValueError(
                 f"{label}: encoding={encoding!r} is for text files; Parquet has its own"
             )
-        yield PlainFile(plain, folder, label, kind, suffix)
+        n_lines = None if seen.has_other_ends else seen.n_lines
+        yield PlainFile(plain, folder, label, kind, suffix, n_lines, seen.has_quotes)
 
 
 class _NotUtf8(Exception):
@@ -94,37 +121,78 @@ def _check_is_file(path: Path) -> None:
     raise DataError(f"{path}: there is no such file" + (f"; did you mean {near[0]}?" if near else ""))
 
 
-def _make_plain(path: Path, copy: Path, label: str, codec: str) -> tuple[Path, bytes]:
-    """The plain file (the same or a copy) and its first bytes; all of it is verified."""
-    with path.open("rb") as stream:
-        head = stream.peek(512)
+@dataclass
+class _Seen:
+    """What a pass over a text file has counted."""
+
+    n_lines: int = 0
+    line_bytes: int = 0
+    has_quotes: bool = False
+    has_other_ends: bool = False
+
+    def add(self, chunk: bytes, label: str) -> None:
+        self.has_quotes = self.has_quotes or b'"' in chunk
+        if b"\r" in chunk and not self.has_other_ends:
+            self.has_other_ends = chunk.count(b"\r") != chunk.count(b"\r\n")
+        n_lines = chunk.count(b"\n")
+        end = chunk.rfind(b"\n") if n_lines else chunk.rfind(b"\r")
+        self.line_bytes = len(chunk) - end - 1 + (self.line_bytes if end < 0 else 0)
+        if self.line_bytes > _LONGEST_LINE:
+            raise FileFormatError(
+                f"{label}, line {self.n_lines + n_lines + 1}: this row is longer than {_LONGEST_LINE >> 20} "
+                "MB, which no row of a table is; look whether its line ends are missing"
+            )
+        self.n_lines += n_lines
+
+
+def _make_plain(path: Path, copy: Path, label: str, codec: str) -> tuple[Path, bytes, str, _Seen]:
+    """The plain file (the same or a copy), its first bytes and its name; all of it is verified."""
+    with ExitStack() as stack:
+        stream: BinaryIO = stack.enter_context(path.open("rb"))
+        head = stream.peek(512)  # type: ignore[attr-defined]
         if not head:
             raise EmptyDataError(f"{label}: the file is empty")
-        packed = compression(head, path.suffix, label)
+        packed, name = compression(head, path.suffix, label), path.name
+        is_zip = head.startswith(b"PK\x03\x04")
+        if is_zip:
+            stream, name = stack.enter_context(only_member(path, label))
         content = chunks(stream, packed, label)
-        first = next(content, b"")
+        first = b""
+        while len(first) < 512 and (more := next(content, b"")):
+            first += more
         if not first:
             raise EmptyDataError(f"{label}: the file is empty once unpacked")
         content = chain([first], content)
+        seen, n_bytes = _Seen(), 0
+        most = _MOST_UNPACKED + _MOST_RATIO * path.stat().st_size if packed or is_zip else None
         # A pipe can be read once only; the engine would take a pattern for several files.
-        same = packed is None and path.is_file() and not set("*?[{") & set(str(path.absolute()))
+        same = (
+            packed is None and not is_zip and path.is_file() and not set("*?[{") & set(str(path.absolute()))
+        )
         if not first.startswith(b"PAR1"):
             refuse_foreign(first, label)
             marked = any(first.startswith(mark) for mark in _MARKS)
             same = same and codec == "utf-8" and not marked
-            content = _utf8(content, first, label, codec)
+            content = _utf8(content, first, label, codec, seen)
         start = b""
         with nullcontext() if same else copy.open("wb") as out:
             for chunk in content:
                 start = start or chunk[:4096]
+                n_bytes += len(chunk)
+                if most is not None and n_bytes > most:
+                    raise FileFormatError(
+                        f"{label}: it unpacks to more than {_MOST_RATIO:,} times its size and {most:,} "
+                        "bytes, as no table does; if it is right, unpack it yourself and give the file"
+                    )
                 if out is not None:
                     out.write(chunk)
     if not start.strip():
         raise EmptyDataError(f"{label}: the file holds nothing but blanks")
-    return path if same else copy, start
+    seen.n_lines += seen.line_bytes > 0  # the last line may have no end
+    return path if same else copy, start, name, seen
 
 
-def _utf8(content: Iterable[bytes], first: bytes, label: str, codec: str) -> Iterator[bytes]:
+def _utf8(content: Iterable[bytes], first: bytes, label: str, codec: str, seen: _Seen) -> Iterator[bytes]:
     """The content as UTF-8 without a mark; refuses null bytes and what cannot be decoded."""
     mark = next((name for mark, name in _MARKS.items() if first.startswith(mark)), None)
     if mark and not codec.startswith(mark):
@@ -133,7 +201,7 @@ def _utf8(content: Iterable[bytes], first: bytes, label: str, codec: str) -> Ite
             f"(--encoding {mark})"
         )
     decoder = codecs.getincrementaldecoder("utf-8-sig" if mark == "utf-8" else codec)()
-    line, skip_decoding = 1, codec == "utf-8" and not mark
+    skip_decoding = codec == "utf-8" and not mark
     for raw in chain(content, [b""]):
         try:
             if skip_decoding and raw.isascii() and decoder.getstate()[0] == b"":
@@ -142,14 +210,14 @@ def _utf8(content: Iterable[bytes], first: bytes, label: str, codec: str) -> Ite
                 text = decoder.decode(raw, final=not raw)
                 chunk = raw if skip_decoding else text.encode()
         except UnicodeError as error:
-            raise _undecodable(error, first, line, label, codec) from None
+            raise _undecodable(error, first, seen.n_lines + 1, label, codec) from None
         if b"\0" in chunk:
-            line += chunk[: chunk.index(b"\0")].count(b"\n")
+            line = seen.n_lines + 1 + chunk[: chunk.index(b"\0")].count(b"\n")
             raise FileFormatError(
                 f"{label}, line {line}: a null byte; the file is binary, damaged, or text in another "
                 "encoding, such as encoding='utf-16' (--encoding utf-16)"
             )
-        line += chunk.count(b"\n")
+        seen.add(chunk, label)
         yield chunk
 
 
@@ -159,7 +227,7 @@ def _undecodable(error: UnicodeError, first: bytes, line: int, label: str, codec
     if n_control > len(head) // 20:
         return FileFormatError(
             f"{label}: binary data, no table of text; bilinear reads CSV, TSV, .dat, JSON lines and Parquet, "
-            "each also as .gz or .zst"
+            "each also as .gz, .zst, .bz2, .xz or .zip"
         )
     what = "a character"
     if isinstance(error, UnicodeDecodeError):

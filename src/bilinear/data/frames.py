@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bilinear.data.tables import Batch
+from bilinear.data.tables import Batch, Refuse, raise_error
 from bilinear.data.values import Values
 from bilinear.errors import AmbiguousColumnError, DataError, ParameterValueError
 
@@ -35,7 +35,16 @@ class FrameTable:
     def n_columns(self) -> int:
         return len(self.columns)
 
-    def batches(self, columns: Sequence[int]) -> Iterator[Batch]:
+    def head(self, columns: Sequence[int], n: int) -> list[list[Any]]:
+        """The first `n` values of columns, a list each."""
+        import narwhals as nw
+
+        part = self.frame.select([nw.col(self.columns[at]) for at in columns]).head(n)
+        if isinstance(part, nw.LazyFrame):
+            part = part.collect()
+        return [column.to_list() for column in part.iter_columns()]
+
+    def batches(self, columns: Sequence[int], refuse: Refuse = raise_error) -> Iterator[Batch]:
         import narwhals as nw
 
         frame = self.frame.select([nw.col(self.columns[at]) for at in columns])
@@ -43,7 +52,8 @@ class FrameTable:
             frame = frame.collect()
         for start in range(0, len(frame), _ROWS):
             part = frame[start : start + _ROWS]
-            yield Batch(self.label, [_values(column) for column in part.iter_columns()], start + 1)
+            columns_of = [_values(column) for column in part.iter_columns()]
+            yield Batch(self.label, columns_of, range(start + 1, start + 1 + len(part)))
 
 
 def frame_table(source: Any) -> FrameTable:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from decimal import Decimal
-from numbers import Integral, Real
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.data.values import Values, Where, is_absent
-from bilinear.data.vocabulary import Id, Vocabulary, canonical_integer
+from bilinear.data.layout import AS_CHARACTER
+from bilinear.data.values import Values, Where
+from bilinear.data.vocabulary import Id, Vocabulary, canonical_integer, clean_id, is_encodable
 from bilinear.errors import IdValueError
 
 _INT64 = np.iinfo(np.int64)
-_EXACT = 2**53
+_MOST_LINES = 10
 
 
 class IdColumn:
@@ -50,9 +48,15 @@ class IdColumn:
         """
         raw = list(values)
         types = set(map(type, raw))
-        plain = types == {str} and "" not in raw and (self._is_text or _encodable(raw))
+        plain = types == {str} and "" not in raw and (self._is_text or is_encodable(raw))
+        if plain and any(map(has_many_lines, raw)):
+            row = next(row for row, value in enumerate(raw) if has_many_lines(value))
+            raise IdValueError(
+                f"{where(row)}: {self._what} {raw[row][:40]!r} goes over {len(raw[row].splitlines()):,} "
+                f"lines, which no id does; correct its quotes, or read them as characters with {AS_CHARACTER}"
+            )
         if not plain and not (types == {int} and min(raw) >= _INT64.min and max(raw) <= _INT64.max):
-            raw = [_clean(value, self._what, row, where) for row, value in enumerate(raw)]
+            raw = [self._clean(value, row, where) for row, value in enumerate(raw)]
             types = set(map(type, raw))
         if self._kind is None and raw:
             self._kind = type(raw[0])
@@ -80,44 +84,16 @@ class IdColumn:
         vocabulary = Vocabulary.from_sorted(np.array(ids, np.int64) if is_integer else ids)
         return vocabulary, rank[np.concatenate(self._chunks)]
 
+    def _clean(self, value: Any, row: int, where: Where) -> Id:
+        if isinstance(value, str) and not value:
+            value = None
+        return clean_id(value, self._what, where(row))
+
     def _encode(self, ids: Iterable[Id]) -> NDArray[np.int32]:
         codes = self._codes
         return np.array([codes.setdefault(id_, len(codes)) for id_ in ids], np.int32)
 
 
-def _clean(value: Any, what: str, row: int, where: Where) -> int | str:
-    """A Python int or str, exactly as given; what is neither is refused."""
-    if is_absent(value) or (isinstance(value, str) and not value):
-        raise IdValueError(f"{where(row)}: the {what} is missing; fill it in or drop the row")
-    if isinstance(value, (str, UUID)):
-        if not _encodable([text := str(value)]):
-            raise IdValueError(f"{where(row)}: {what} {text!r} is no valid Unicode; correct it")
-        return text
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (Integral, Real, Decimal)):
-        raise IdValueError(
-            f"{where(row)}: {what} {str(value)[:60]!r} is of type {type(value).__name__}; ids are "
-            "integers or text"
-        )
-    # Floats that are whole numbers are integers that met a missing value in a data frame.
-    try:
-        whole = int(value)  # type: ignore[arg-type]
-        is_exact = whole == value and (isinstance(value, (Integral, Decimal)) or abs(whole) <= _EXACT)
-    except (ArithmeticError, ValueError):
-        is_exact = False
-    if not is_exact:
-        raise IdValueError(f"{where(row)}: {what} {value} is no whole number; give such ids as text")
-    if not _INT64.min <= whole <= _INT64.max:
-        raise IdValueError(
-            f"{where(row)}: {what} {value} does not fit 64 bits with sign; give such ids as text"
-        )
-    return whole
-
-
-def _encodable(texts: Iterable[str]) -> bool:
-    """Lone surrogates are no characters: they cannot be written to any file."""
-
-    try:
-        "".join(texts).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def has_many_lines(id_: str) -> bool:
+    """Whether an id is rather a part of a file, from a quote to the next one far below."""
+    return ("\n" in id_ or "\r" in id_) and len(id_.splitlines()) > _MOST_LINES

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.data.description import Description
-from bilinear.data.vocabulary import Vocabulary
+from bilinear.data.description import Description, ReadingNotes
+from bilinear.data.missing import Missing, checked_missing
+from bilinear.data.refine import with_rules, without_missing
+from bilinear.data.vocabulary import IdRule, Vocabulary, checked_rules
 from bilinear.errors import DuplicatePairError, EmptyDataError, ParameterValueError, RatingValueError
 from bilinear.kernels.order import count_keys, counting_order
 from bilinear.memory import require
@@ -55,8 +57,10 @@ class Interactions:
         user_vocabulary, item_vocabulary: external ids of the rows.
         source: where it was read from, for messages.
         n_rows_read: rows of the source before duplicates were merged.
+        n_rows_skipped: rows of the source that could not be read and were left out, as `skip_bad_rows` asks.
         has_ratings: false for clicks, plays and purchases, which say that someone took something up and
             never how it was liked; parts of a table inherit it.
+        notes: what was decided in reading, such as which columns were not used.
 
     Cost: 12 bytes a rating, 20 with times; a grouped view adds 8 a rating for items, 0 for users.
     """
@@ -71,6 +75,8 @@ class Interactions:
     n_rows_read: int = 0
     duplicates: Duplicates = field(default="last")
     has_ratings: bool = True
+    n_rows_skipped: int = 0
+    notes: ReadingNotes = field(default=ReadingNotes())
 
     def __post_init__(self) -> None:
         for column in (self.users, self.items, self.ratings, self.times):
@@ -87,6 +93,8 @@ class Interactions:
         *,
         counts: Iterable[float] | None = None,
         duplicates: Duplicates | None = None,
+        missing: Missing = None,
+        ids: str | Iterable[IdRule] | None = None,
         source: str = "arrays",
     ) -> Interactions:
         """From columns of equal length; ids all integers or all text per column.
@@ -94,6 +102,7 @@ class Interactions:
         Args:
             ratings: None for interactions without ratings; `counts` then says how often each was, else once.
             duplicates: None keeps the last rating of a pair, and adds up counts.
+            missing, ids: see `bilinear.read_ratings`.
         Raises:
             IdValueError, RatingValueError, DuplicatePairError: with the row, counted from 1.
             ParameterValueError: the columns differ in length, or both ratings and counts are given.
@@ -101,6 +110,9 @@ class Interactions:
         if ratings is not None and counts is not None:
             raise ParameterValueError("give ratings or counts: a table has one of them")
         has_ratings = ratings is not None
+        marks, rules = checked_missing(missing), checked_rules(ids)
+        if marks and not has_ratings:
+            raise ParameterValueError(f"missing={missing!r} is for ratings, and there are none")
         user_vocabulary, user_rows = Vocabulary.factorize(users, "user")
         item_vocabulary, item_rows = Vocabulary.factorize(items, "item")
         given = ratings if has_ratings else counts
@@ -118,14 +130,85 @@ class Interactions:
         clock = None if times is None else np.asarray(times if isinstance(times, np.ndarray) else list(times))
         columns = [user_rows, item_rows, values, clock]
         del user_rows, item_rows, values, clock
-        return cls.from_encoded(
+        return cls.refined(
             columns,
             user_vocabulary,
             item_vocabulary,
+            missing=marks if has_ratings else (),
+            rules=rules,
+            is_text=False,
             duplicates=duplicates or ("last" if has_ratings else "sum"),
             source=source,
             has_ratings=has_ratings,
         )
+
+    @classmethod
+    def from_matrix(
+        cls,
+        matrix: Any,
+        users: Iterable[Any] | None = None,
+        items: Iterable[Any] | None = None,
+        *,
+        missing: float | Iterable[float] | Literal["ask"] = "ask",
+        has_ratings: bool = True,
+        duplicates: Duplicates | None = None,
+        source: str = "matrix",
+    ) -> Interactions:
+        """From a matrix of users by items: SciPy sparse of any format, or a NumPy array.
+
+        Cells that a sparse matrix does not store, NaN, and cells masked in a masked array are not ratings.
+        Users and items without a rating are known all the same.
+
+        Args:
+            users, items: ids of the rows and columns, each once; None counts from 0.
+            missing: another value that is not a rating, or several: 0, 99, ...; with NaN there is none, and
+                zeros are ratings. "ask" refuses zeros, which may be meant either way, and values that are
+                frequent and apart from the others.
+            has_ratings: False where the values say how often, above zero.
+            duplicates: of entries that a sparse matrix stores twice, as in `from_columns`.
+        Raises:
+            ParameterValueError: not a matrix of numbers, or not of as many rows and columns as ids are given.
+            RatingValueError: a zero, or a value that cannot be a rating. IdValueError: an id is there twice.
+        Cost: O(entries), for an array O(cells).
+
+        >>> table = Interactions.from_matrix([[5, 0, 3], [0, 4, 0]], ["ann", "bob"], missing=0)
+        >>> table.n_ratings, table.shape
+        (3, (2, 3))
+        """
+        from bilinear.data.matrices import interactions_of
+
+        return interactions_of(matrix, users, items, missing, has_ratings, duplicates, source)
+
+    @classmethod
+    def refined(
+        cls,
+        columns: list[Any],
+        user_vocabulary: Vocabulary,
+        item_vocabulary: Vocabulary,
+        *,
+        missing: tuple[float, ...] | None,
+        rules: tuple[IdRule, ...],
+        is_text: bool,
+        duplicates: Duplicates,
+        source: str,
+        has_ratings: bool,
+        notes: ReadingNotes | None = None,
+    ) -> Interactions:
+        """As `from_encoded`, without rows that hold no rating, and with ids made alike by `rules`.
+
+        Args: missing, rules: as `checked_missing` and `checked_rules` give them; () for none. is_text: ids
+            are words of a text file.
+        """
+        both, n_left_out, told = without_missing(
+            columns, (user_vocabulary, item_vocabulary), missing, source, "rating" if has_ratings else "value"
+        )
+        both, alike = with_rules(columns, both, rules, is_text, source)
+        table = cls.from_encoded(
+            columns, *both, duplicates=duplicates, source=source, has_ratings=has_ratings
+        )
+        notes = notes or ReadingNotes()
+        remarks = (*notes.remarks, *told, *alike)
+        return replace(table, notes=replace(notes, n_left_out=n_left_out, remarks=remarks))
 
     @classmethod
     def from_rows(
@@ -273,6 +356,19 @@ class Interactions:
         """What a row is called in messages: "rating" or "interaction"."""
         return "rating" if self.has_ratings else "interaction"
 
+    def signs(self) -> tuple[float, float] | None:
+        """The two ratings of a table of yes and no (1 and 0, or 1 and -1), the no first; else None.
+
+        Cost: O(n_ratings), no more than a look at the extremes of most tables.
+        """
+        ratings = self.ratings
+        if not (self.has_ratings and len(ratings)):
+            return None
+        low, high = float(ratings.min()), float(ratings.max())
+        if not low <= 0 < high or not ((ratings == low) | (ratings == high)).all():
+            return None
+        return low, high
+
     @property
     def n_duplicates(self) -> int:
         """Rows of the source that repeated a pair and were merged."""
@@ -335,6 +431,8 @@ class Interactions:
             ratings=self.ratings[rows],
             times=None if self.times is None else self.times[rows],
             n_rows_read=len(rows),
+            n_rows_skipped=0,
+            notes=replace(self.notes, n_left_out=0),
         )
 
     def aligned_to(self, users: Vocabulary, items: Vocabulary) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

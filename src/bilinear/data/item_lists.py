@@ -11,7 +11,7 @@ import numpy as np
 
 from bilinear.data.engine import Encoded
 from bilinear.data.ids import IdColumn
-from bilinear.data.tables import Batch
+from bilinear.data.tables import Batch, Refuse, raise_error
 from bilinear.errors import EmptyDataError, FileFormatError
 
 _ITEMS_AT_ONCE = 200_000
@@ -24,11 +24,13 @@ class ListTable:
     path: Path
     label: str
     separator: str
+    is_guess: bool = False
+    """It looked so by its first lines: then whatever is not a whole number speaks against it."""
     names: None = None
     n_columns: int = 2
     is_text: bool = True
 
-    def batches(self, columns: Sequence[int]) -> Iterator[Batch]:
+    def batches(self, columns: Sequence[int], refuse: Refuse = raise_error) -> Iterator[Batch]:
         """The pairs in order, the lines of their users with them."""
         first = 1
         with self.path.open(encoding="utf-8") as stream:
@@ -37,7 +39,12 @@ class ListTable:
                 if len(fields) < 2:
                     continue
                 pairs = [fields[:1] * (len(fields) - 1), fields[1:]]
-                yield Batch(self.label, [pairs[at] for at in columns], first, [number] * len(pairs[0]))
+                yield Batch(
+                    self.label,
+                    [pairs[at] for at in columns],
+                    range(first, first + len(pairs[0])),
+                    [number] * len(pairs[0]),
+                )
                 first += len(pairs[0])
 
     def read(self) -> Encoded:
@@ -75,6 +82,16 @@ class ListTable:
         )
 
     def _fields(self, line: str, number: int) -> list[str]:
+        fields = self._cut(line, number)
+        if self.is_guess and fields and not "".join(fields).isdigit():
+            raise FileFormatError(
+                f"{self.label}, line {number}: {line.strip()[:60]!r} where a user with its items is "
+                "expected, whole numbers as in the first lines; correct the line, or say what the file is "
+                "with layout='lists' or 'rows' (--layout)"
+            )
+        return fields
+
+    def _cut(self, line: str, number: int) -> list[str]:
         if self.separator != ",":
             return line.split()
         fields = [field.strip() for field in line.split(",")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,12 @@ class Part(Interactions):
     def __init__(self, table: Interactions, kept: NDArray[np.bool_]) -> None:
         own: dict[str, Any] = {"table": table, "kept": kept, "_size": int(np.count_nonzero(kept))}
         own |= {f.name: getattr(table, f.name) for f in fields(Interactions) if f.name not in _COLUMNS}
-        for name, value in (own | {"n_rows_read": own["_size"]}).items():
+        of_part = {
+            "n_rows_read": own["_size"],
+            "n_rows_skipped": 0,
+            "notes": replace(table.notes, n_left_out=0),
+        }
+        for name, value in (own | of_part).items():
             object.__setattr__(self, name, value)
 
     @property

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.data import engine, sniff
+from bilinear.data import engine
+from bilinear.data.bad_rows import BadRows, leaving_out
 from bilinear.data.collect import collect
 from bilinear.data.columns import (
     INTERACTIONS,
@@ -19,22 +22,25 @@ from bilinear.data.columns import (
     Column,
     Role,
     find_columns,
-    recognised,
 )
 from bilinear.data.database import ParquetTable
+from bilinear.data.description import ReadingNotes
 from bilinear.data.ids import IdColumn
 from bilinear.data.interactions import Duplicates, Interactions, check_duplicates
 from bilinear.data.item_lists import ListTable
+from bilinear.data.layout import check_quote
+from bilinear.data.missing import Missing
+from bilinear.data.outcomes import Chosen, Meaning, choose, finished
 from bilinear.data.sources import Given, Source, open_table
 from bilinear.data.sql import query_table
 from bilinear.data.sql import read_sql as read_sql
 from bilinear.data.tables import Table, TextTable
-from bilinear.data.values import ratings
-from bilinear.data.vocabulary import Id
+from bilinear.data.values import NumberColumn, check_time_format
+from bilinear.data.vocabulary import Id, IdRule
 from bilinear.errors import DataError, EmptyDataError, ParameterValueError
 
-Layout = Literal["auto", "rows", "lists"]
-"""Rows of a table, or a user with its items per line; "auto" looks."""
+Layout = Literal["auto", "rows", "lists", "wide"]
+"""Rows of a table, a user with its items per line, or one column per item; "auto" looks for the first two."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,15 +68,22 @@ def read_ratings(
     item: Column = None,
     rating: Column = None,
     time: Column | Literal[False] = None,
+    layout: Literal["rows", "wide"] = "rows",
     duplicates: Duplicates = "last",
+    missing: Missing = None,
+    ids: str | Iterable[IdRule] | None = None,
     memory_limit: str | None = None,
     encoding: str = "utf-8",
+    quote: str = "auto",
+    time_format: str | None = None,
+    skip_bad_rows: str | Path | None = None,
     threads: int | None = None,
 ) -> Interactions:
     """Reads who rated what from a file or a data frame.
 
     Files are CSV, TSV, `::`-separated .dat, MovieLens u.data, `;`- or `|`-separated text, JSON
-    lines and Parquet, each also as .gz or .zst; what a file is shows in its content. Columns are
+    lines, Parquet, MatrixMarket and the Netflix Prize's, each also as .gz, .zst, .bz2, .xz, or alone in a
+    .zip; what a file is shows in its content. Ratings may have decimal commas. Columns are
     found by their usual names, or without a header by their order: user, item, rating and,
     if there is one, time. Ids come back exactly as they were written: a column of a text file is
     of integers only if every value is the plain spelling of one ("7", not "007").
@@ -80,12 +93,25 @@ def read_ratings(
             narwhals supports, eager or lazy.
         user, item, rating, time: a column's name, or its position counted from 1 (2 or "2").
             `time=False` (or "") reads without times even where there is a time column.
+        layout: "wide" for one column per item, whose names are the items' ids.
         duplicates: which rating stays when a user rated an item more than once: "last" by time,
             then by row; "mean"; or "error".
+        missing: ratings that mark the absence of one, such as 99 or [-1, 0]: their rows are left out and
+            counted. None looks: values that are frequent and apart from the scale of the others, as 99
+            beside 1 to 5, raise; "none" takes every value for a rating.
+        ids: "strip" for ids without blanks around them, "nfc" for one Unicode form of accented letters,
+            or both ("strip,nfc"): ids that are equal then are one, and a model looks ids up in the same way.
         memory_limit: for files, how much memory the reading engine may take before it spills to
             the temporary directory, such as "2GB"; None leaves it at 80 % of the machine. The
             table itself comes on top: 20 bytes a rating, and 100 for a moment while it is sorted.
         encoding: of a text file; "latin-1" is the usual other one.
+        quote: the character around fields of a text file, "none" where a quotation mark is just a
+            character, or "auto": decided on the whole file. Between commas it is always a quote.
+        time_format: how times are written, as `datetime.strptime` takes it, such as "%d/%m/%Y %H:%M".
+            None reads numbers, ISO 8601 and the usual other dates, and refuses a column in which nothing
+            tells the day from the month.
+        skip_bad_rows: a CSV file for rows that cannot be read, each with its number and the reason; they
+            are then left out and counted in `n_rows_skipped`. None: the first one is an error.
         threads: for files, how many cores read; None takes all.
 
     Returns:
@@ -101,11 +127,11 @@ def read_ratings(
     which something is not plainly right is read again row by row, in three seconds a million.
     """
     check_duplicates(duplicates, True)
+    if layout not in ("rows", "wide"):
+        raise ParameterValueError(f"layout={layout!r}; choose 'rows' or 'wide' for ratings")
     given: Given = {"user": user, "item": item, "rating": rating, "time": time}
-    with open_table(source, RATINGS, given, encoding, memory_limit, threads) as (table, connection):
-        columns = find_columns(table.names, table.n_columns, RATINGS, given, table.label, ["time"])
-        found = _encoded(table, connection, columns, duplicates)
-    return found if isinstance(found, Interactions) else _sorted(found, table.label, duplicates, True)
+    spelling, meaning = _Spelling(quote, time_format, skip_bad_rows), Meaning.of(missing, ids)
+    return _read(source, given, True, duplicates, layout, memory_limit, encoding, threads, spelling, meaning)
 
 
 def read_interactions(
@@ -118,8 +144,12 @@ def read_interactions(
     connection: Any = None,
     layout: Layout = "auto",
     duplicates: Duplicates = "sum",
+    ids: str | Iterable[IdRule] | None = None,
     memory_limit: str | None = None,
     encoding: str = "utf-8",
+    quote: str = "auto",
+    time_format: str | None = None,
+    skip_bad_rows: str | Path | None = None,
     threads: int | None = None,
 ) -> Interactions:
     """Reads who took up what (clicks, plays, purchases), without ratings.
@@ -135,11 +165,11 @@ def read_interactions(
             row is to count, a number above zero; without such a column each row counts once.
             `count=False` (or "") and `time=False` leave theirs out.
         connection: of a database, see `read_sql`; `source` is a query that returns rows.
-        layout: "rows", "lists" (a user with its items per line), or "auto": lists are recognised where
-            lines of whole numbers have different lengths.
+        layout: "rows", "lists" (a user with its items per line), "wide" (one column per item), or "auto":
+            lists are recognised where lines of whole numbers have different lengths.
         duplicates: what a repeated pair becomes, which is nothing unusual here: "sum" adds up its counts,
             "last" and "mean" are of counts, "error" refuses. `n_duplicates` says how many were merged.
-        memory_limit, encoding, threads: of files, see `read_ratings`.
+        memory_limit, encoding, quote, time_format, skip_bad_rows, threads: see `read_ratings`.
 
     Returns:
         Interactions with `has_ratings` false; their `ratings` are the counts.
@@ -151,11 +181,13 @@ def read_interactions(
     Cost: as `read_ratings`; lists 0.8 s a million items.
     """
     check_duplicates(duplicates, False)
+    meaning = Meaning.of(None, ids)
     given: Given = {"user": user, "item": item, "count": count, "time": time}
+    spelling = _Spelling(quote, time_format, skip_bad_rows)
     if connection is not None:
-        _only_files(layout, memory_limit, encoding, threads)
-        return query_table(source, connection, given, duplicates, has_ratings=False)
-    return _read(source, given, False, duplicates, layout, memory_limit, encoding, threads)
+        _only_files(layout, memory_limit, encoding, threads, quote)
+        return _queried(source, connection, given, duplicates, False, spelling, meaning)
+    return _read(source, given, False, duplicates, layout, memory_limit, encoding, threads, spelling, meaning)
 
 
 def read_any(
@@ -170,8 +202,13 @@ def read_any(
     connection: Any = None,
     layout: Layout = "auto",
     duplicates: Duplicates | None = None,
+    missing: Missing = None,
+    ids: str | Iterable[IdRule] | None = None,
     memory_limit: str | None = None,
     encoding: str = "utf-8",
+    quote: str = "auto",
+    time_format: str | None = None,
+    skip_bad_rows: str | Path | None = None,
 ) -> Interactions:
     """`read_ratings` where the source has a rating column, else `read_interactions`.
 
@@ -181,10 +218,41 @@ def read_any(
     given: Given = {"user": user, "item": item, "rating": rating, "count": count, "time": time}
     if has_ratings is None and (rating is not None or count):
         has_ratings = rating is not None
+    spelling, meaning = _Spelling(quote, time_format, skip_bad_rows), Meaning.of(missing, ids)
     if connection is not None:
-        _only_files(layout, memory_limit, encoding, None)
-        return query_table(source, connection, given, duplicates, has_ratings)
-    return _read(source, given, has_ratings, duplicates, layout, memory_limit, encoding, None)
+        _only_files(layout, memory_limit, encoding, None, quote)
+        return _queried(source, connection, given, duplicates, has_ratings, spelling, meaning)
+    return _read(
+        source, given, has_ratings, duplicates, layout, memory_limit, encoding, None, spelling, meaning
+    )
+
+
+@dataclass(frozen=True)
+class _Spelling:
+    """How fields are written, and what becomes of rows that cannot be read."""
+
+    quote: str
+    time_format: str | None
+    skip_bad_rows: str | Path | None
+
+    def __post_init__(self) -> None:
+        check_quote(self.quote)
+        check_time_format(self.time_format)
+
+
+def _queried(
+    query: Any,
+    connection: Any,
+    given: Given,
+    duplicates: Duplicates | None,
+    has_ratings: bool | None,
+    spelling: _Spelling,
+    meaning: Meaning,
+) -> Interactions:
+    with leaving_out(spelling.skip_bad_rows, None) as bad:
+        return query_table(
+            query, connection, given, duplicates, has_ratings, meaning, spelling.time_format, bad
+        )
 
 
 def _read(
@@ -196,69 +264,40 @@ def _read(
     memory_limit: str | None,
     encoding: str,
     threads: int | None,
+    spelling: _Spelling,
+    meaning: Meaning,
 ) -> Interactions:
     if layout not in get_args(Layout):
-        raise ParameterValueError(f"layout={layout!r}; choose 'auto', 'rows' or 'lists'")
+        raise ParameterValueError(f"layout={layout!r}; choose 'auto', 'rows', 'lists' or 'wide'")
     roles = RATINGS if has_ratings else INTERACTIONS
-    with open_table(source, roles, given, encoding, memory_limit, threads, layout) as (table, connection):
-        if isinstance(table, ListTable):
-            _no_columns(given, table.label)
-            has_ratings, found = False, table.read()
-        else:
-            if has_ratings is None:
-                has_ratings = _seems_rated(table, given)
-            columns = _columns(table, given, has_ratings)
-            duplicates = duplicates or ("last" if has_ratings else "sum")
-            check_duplicates(duplicates, has_ratings)
-            encoded = _encoded(table, connection, columns, duplicates)
-            if isinstance(encoded, Interactions):
-                return encoded
-            found = encoded
-    return _sorted(found, table.label, duplicates or "sum", has_ratings)
-
-
-def _columns(table: Table, given: Given, has_ratings: bool) -> dict[Role, int]:
-    if has_ratings:
-        mine: Given = {role: column for role, column in given.items() if role != "count"}
-        return find_columns(table.names, table.n_columns, RATINGS, mine, table.label, ["time"])
-    mine = {role: column for role, column in given.items() if role != "rating"}
-    if not any(column is not None for column in mine.values()) and _third_is_time(table):
-        mine = {"user": 1, "item": 2, "time": 3}
-    return find_columns(table.names, table.n_columns, PAIRS, mine, table.label, ["count", "time"])
+    opening = open_table(source, roles, given, encoding, memory_limit, threads, layout, spelling.quote)
+    with leaving_out(spelling.skip_bad_rows, source) as bad:
+        with opening as (table, connection):
+            if isinstance(table, ListTable):
+                _no_columns(given, table.label)
+                chosen, found = Chosen({}, False, False, False, "", ReadingNotes()), table.read()
+            else:
+                chosen = choose(table, given, has_ratings, connection)
+                check_duplicates(duplicates or "last", chosen.has_ratings)
+                found = _encoded(table, connection, chosen, spelling.time_format, bad)
+        # The engine is closed now: its memory is free for sorting.
+        return finished(found, table, chosen, duplicates, meaning, 0 if bad is None else bad.n_rows)
 
 
 def _encoded(
-    table: Table, connection: Any, columns: dict[Role, int], duplicates: Duplicates
-) -> engine.Encoded | Interactions:
+    table: Table, connection: Any, chosen: Chosen, time_format: str | None, bad: BadRows | None
+) -> engine.Encoded:
+    columns = chosen.columns
     if isinstance(table, ParquetTable):
         table.check_types(columns)
-    encoded = None if connection is None else engine.read(connection, table, columns)
-    if encoded is not None:
-        return encoded
-    return collect(
-        table.batches(list(columns.values())), list(columns), table.label, table.is_text, duplicates
-    )
-
-
-def _sorted(encoded: engine.Encoded, label: str, duplicates: Duplicates, has_ratings: bool) -> Interactions:
-    # The engine is closed now: its memory is free for sorting.
-    return Interactions.from_encoded(*encoded, duplicates=duplicates, source=label, has_ratings=has_ratings)
-
-
-def _seems_rated(table: Table, given: Given) -> bool:
-    """Whether there is a rating column: by name, or without names a third column that is no time."""
-    if table.names is not None:
-        return recognised(table.names, ["rating"])
-    named = any(given.get(role) for role in ("user", "item", "time"))
-    return table.n_columns > 2 and not named and not _third_is_time(table)
-
-
-def _third_is_time(table: Table) -> bool:
-    """Whether a file without a header has three columns, the last of dates or of seconds since 1970."""
-    if table.names is not None or table.n_columns != 3 or not isinstance(table, TextTable):
-        return False
-    words = [row[2] for row in table.layout.sample if len(row) == 3]
-    return bool(words) and all(sniff.is_moment(word) for word in words)
+    if connection is not None and (time_format is None or "time" not in columns):
+        encoded = engine.read(connection, table, columns)
+        if encoded is None and isinstance(table, TextTable) and table.layout.n_rows is None:
+            table = table.settled()
+            encoded = engine.read(connection, table, columns)
+        if encoded is not None:
+            return encoded
+    return collect(table, columns, flags=chosen.flags, time_format=time_format, bad=bad)
 
 
 def _no_columns(given: Given, label: str) -> None:
@@ -270,8 +309,11 @@ def _no_columns(given: Given, label: str) -> None:
             )
 
 
-def _only_files(layout: str, memory_limit: str | None, encoding: str, threads: int | None) -> None:
+def _only_files(
+    layout: str, memory_limit: str | None, encoding: str, threads: int | None, quote: str
+) -> None:
     for name, value, default in (
+        ("quote", quote, "auto"),
         ("layout", layout, "auto"),
         ("memory_limit", memory_limit, None),
         ("encoding", encoding, "utf-8"),
@@ -281,7 +323,14 @@ def _only_files(layout: str, memory_limit: str | None, encoding: str, threads: i
             raise ParameterValueError(f"{name}={value!r} is for files, not for a database")
 
 
-def read_pairs(source: Source, *, user: Column = None, item: Column = None, encoding: str = "utf-8") -> Pairs:
+def read_pairs(
+    source: Source,
+    *,
+    user: Column = None,
+    item: Column = None,
+    encoding: str = "utf-8",
+    quote: str = "auto",
+) -> Pairs:
     """Reads the (user, item) rows of a file or frame, repeats included; other columns are left alone.
 
     Columns are found as by `read_ratings`; without a header, user comes first and item second.
@@ -293,7 +342,7 @@ def read_pairs(source: Source, *, user: Column = None, item: Column = None, enco
     Cost: about a second a million rows; memory for two Python objects a row of text.
     """
     given: dict[Role, Column | Literal[False]] = {"user": user, "item": item}
-    with open_table(source, PAIRS, given, encoding) as (table, _):
+    with open_table(source, PAIRS, given, encoding, quote=quote) as (table, _):
         columns = find_columns(table.names, table.n_columns, PAIRS, given, table.label)
         # In a text file "7" and "007" are what the rows say: the vocabulary of a model decides.
         if isinstance(table, ParquetTable):
@@ -309,7 +358,12 @@ def read_pairs(source: Source, *, user: Column = None, item: Column = None, enco
 
 
 def read_item_ratings(
-    source: Source, *, item: Column = None, rating: Column = None, encoding: str = "utf-8"
+    source: Source,
+    *,
+    item: Column = None,
+    rating: Column = None,
+    encoding: str = "utf-8",
+    quote: str = "auto",
 ) -> list[tuple[Id, float]]:
     """Reads one person's (item, rating) rows, in their order; a user column must name one user.
 
@@ -319,37 +373,41 @@ def read_item_ratings(
         DataError: one of its kinds, naming file, row and the way out.
         ParameterValueError: an argument that cannot be used.
     """
-    items, found = _one_users(source, ITEM_RATINGS, {"item": item, "rating": rating}, encoding)
+    items, found = _one_users(source, ITEM_RATINGS, {"item": item, "rating": rating}, encoding, quote)
     return list(zip(items, found, strict=True))
 
 
-def read_item_list(source: Source, *, item: Column = None, encoding: str = "utf-8") -> list[Id]:
+def read_item_list(
+    source: Source, *, item: Column = None, encoding: str = "utf-8", quote: str = "auto"
+) -> list[Id]:
     """Reads one person's items, in their order; ratings are left alone. Otherwise as `read_item_ratings`."""
-    return _one_users(source, ITEM_LIST, {"item": item}, encoding)[0]
+    return _one_users(source, ITEM_LIST, {"item": item}, encoding, quote)[0]
 
 
 def _one_users(
-    source: Source, roles: tuple[Role, ...], given: Given, encoding: str
+    source: Source, roles: tuple[Role, ...], given: Given, encoding: str, quote: str
 ) -> tuple[list[Id], list[float]]:
-    with open_table(source, roles, given, encoding) as (table, _):
+    with open_table(source, roles, given, encoding, quote=quote) as (table, _):
         wanted = [role for role in roles if role != "user"]
-        columns = find_columns(table.names, table.n_columns, wanted, given, table.label, ["user"])
+        flags: dict[Role, str] = {"item": "--item-column"}  # as `bilinear fold-in` calls it
+        columns = find_columns(table.names, table.n_columns, wanted, given, table.label, ["user"], flags)
         if isinstance(table, ParquetTable):
             table.check_types(columns)
         side, owner = IdColumn("item", table.is_text), IdColumn("user", table.is_text)
         owners: set[Id] = set()
         items: list[Id] = []
-        found: list[float] = []
+        numbers = NumberColumn()
         for batch in table.batches(list(columns.values())):
             cells = dict(zip(columns, batch.columns, strict=True))
             items += side.clean(cells["item"], batch.where)
-            found += ratings(cells["rating"], batch.where).tolist() if "rating" in cells else []
+            if "rating" in cells:
+                numbers.add(cells["rating"], batch.where)
             owners |= set(owner.clean(cells["user"], batch.where)) if "user" in cells else set()
     if not items:
         raise EmptyDataError(f"{table.label}: no rows")
     if len(owners) > 1:
         raise DataError(f"{table.label}: rows of {len(owners):,} users; keep those of one")
-    return items, found
+    return items, numbers.finish().tolist()
 
 
 def _array(ids: list[Id]) -> NDArray[Any]:

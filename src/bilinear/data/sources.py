@@ -13,6 +13,7 @@ from bilinear.data import sniff
 from bilinear.data.columns import (
     INTERACTIONS,
     ITEM_LIST,
+    ITEMS,
     RATINGS,
     Column,
     Role,
@@ -24,7 +25,12 @@ from bilinear.data.database import ParquetTable, connected
 from bilinear.data.files import PlainFile, opened
 from bilinear.data.frames import frame_table
 from bilinear.data.item_lists import ListTable
+from bilinear.data.layout import check_quote
+from bilinear.data.matrix_market import MARK as MATRIX_MARKET
+from bilinear.data.matrix_market import matrix_market_table
+from bilinear.data.netflix import is_netflix, netflix_table
 from bilinear.data.tables import JsonTable, Table, TextTable
+from bilinear.data.wide import WideTable
 from bilinear.errors import DataError, ParameterValueError
 
 if TYPE_CHECKING:
@@ -45,10 +51,14 @@ def open_table(
     memory_limit: str | None = None,
     threads: int | None = None,
     layout: str = "rows",
+    quote: str = "auto",
 ) -> Iterator[tuple[Table, Connection | None]]:
     """The table, and for a file the engine that can read it fast.
 
-    Args: layout: "lists" for a text file with a user and its items per line, "auto" to look for that.
+    Args:
+        layout: "lists" for a text file with a user and its items per line, "auto" to look for that; "wide"
+            for one column per item.
+        quote: the character around fields of a text file, "none", or "auto" to decide on the whole file.
     Raises:
         ParameterValueError: neither path nor frame, or an argument that is not for it.
         DataError: the file is not there, damaged, or not laid out as a table.
@@ -58,25 +68,30 @@ def open_table(
             ("memory_limit", memory_limit, (None,)),
             ("threads", threads, (None,)),
             ("encoding", encoding, (None, "utf-8")),
-            ("layout", layout, ("rows", "auto")),
+            ("quote", quote, ("auto",)),
+            ("layout", layout, ("rows", "auto", "wide")),
         ):
             if value not in default:
                 raise ParameterValueError(f"{name}={value!r} is for files; a frame is in memory already")
-        yield frame_table(source), None
+        frame = frame_table(source)
+        yield WideTable.of(frame, given) if layout == "wide" else frame, None
         return
     if isinstance(source, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", source):
         raise DataError(
             f"{source}: this is an address, not a file; fetch it first (a database: bilinear.read_sql)"
         )
+    check_quote(quote)
     with (
         opened(source, encoding) as file,
         connected(file.folder, memory_limit, threads) as connection,
     ):
         separator = _list_separator(file, layout)
         if separator is not None:
-            yield ListTable(file.path, file.label, separator), None
+            yield ListTable(file.path, file.label, separator, layout == "auto"), None
+        elif layout == "wide":
+            yield WideTable.of(_table(file, connection, RATINGS, given, quote), given), None
         else:
-            yield _table(file, connection, roles, given), connection
+            yield _table(file, connection, roles, given, quote), connection
 
 
 def _list_separator(file: PlainFile, layout: str) -> str | None:
@@ -87,39 +102,54 @@ def _list_separator(file: PlainFile, layout: str) -> str | None:
     return sniff.list_separator(file.path) if layout == "auto" and file.kind == "text" else None
 
 
-def _table(file: PlainFile, connection: Connection, roles: Sequence[Role], given: Given) -> Table:
+def _table(file: PlainFile, connection: Connection, roles: Sequence[Role], given: Given, quote: str) -> Table:
     if file.kind == "parquet":
         return ParquetTable.of(file.path, file.label, connection)
     if file.kind == "json":
-        return JsonTable.of(file.path, file.label)
-    layout = sniff.layout(
-        file.path, file.label, file.suffix, _n_needed(roles), partial(_is_header, roles=roles, given=given)
-    )
-    return TextTable(file.path, file.label, layout)
+        return JsonTable.of(file.path, file.label, file.n_lines)
+    with file.path.open(encoding="utf-8") as stream:
+        head = stream.readline(1000) + stream.readline(1000)
+    if head.startswith(MATRIX_MARKET):
+        return matrix_market_table(file.path, file.folder, file.label)
+    if is_netflix(head):
+        return netflix_table(file.path, file.folder, file.label)
+    if quote == "auto" and not file.has_quotes:
+        quote = "none"
+    is_header = partial(_is_header, roles=roles, given=given)
+    layout = sniff.layout(file.path, file.label, file.suffix, _n_needed(roles), is_header, quote)
+    return TextTable(file.path, file.label, layout, file.n_lines)
 
 
 def _n_needed(roles: Sequence[Role]) -> int:
     return {INTERACTIONS: 2, ITEM_LIST: 1}.get(tuple(roles)) or max(2, len(roles))
 
 
+_TELLING: dict[tuple[Role, ...], tuple[Role, ...]] = {
+    INTERACTIONS: ("user", "item"),
+    ITEMS: ("item", "title"),
+}
+
+
 def _is_header(rows: Sequence[Sequence[str]], roles: Sequence[Role], given: Given) -> bool:
     """Whether a file's first row names its columns.
 
     Ratings are numbers, so a first row without any number is a header there; ids may be any
-    text, so elsewhere names that are known or given make a header, and of interactions a word above a
-    column of numbers.
+    text, so elsewhere names that are known or given make a header, and of interactions and items a word
+    above a column of numbers.
     """
     first = rows[0]
     flat = {plain(field) for field in first}
     names = [name for name in given.values() if isinstance(name, str) and name and not is_position(name)]
     if any(plain(name) in flat for name in names):
         return True
-    if tuple(roles) == INTERACTIONS:
-        if recognised(first, ["user"]) or recognised(first, ["item"]):
+    if tuple(roles) in (INTERACTIONS, ITEMS):
+        if "id" in flat or any(recognised(first, [role]) for role in _TELLING[tuple(roles)]):
             return True
         below = [row for row in rows[1:] if len(row) == len(first)]
         return bool(below) and any(
-            not sniff.is_number(word) and all(sniff.is_number(row[at]) for row in below)
+            not sniff.is_number(word)
+            and not sniff.is_missing(word)
+            and all(sniff.is_number(row[at]) for row in below)
             for at, word in enumerate(first)
         )
     if tuple(roles) != RATINGS:

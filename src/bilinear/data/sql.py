@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote
 
+from bilinear.data.bad_rows import BadRows
 from bilinear.data.collect import collect
-from bilinear.data.columns import PAIRS, RATINGS, Column, Role, find_columns, recognised
+from bilinear.data.columns import Column, Role
+from bilinear.data.database import stoppable
 from bilinear.data.interactions import Duplicates, Interactions, check_duplicates
+from bilinear.data.missing import Missing
+from bilinear.data.outcomes import Meaning, choose, finished
 from bilinear.data.sources import Given
-from bilinear.data.tables import BATCH, Batch
+from bilinear.data.tables import BATCH, Batch, Refuse, raise_error
+from bilinear.data.vocabulary import IdRule
 from bilinear.errors import BilinearError, DataError, ParameterValueError
 from bilinear.extras import extra
 
@@ -30,6 +35,8 @@ def read_sql(
     rating: Column = None,
     time: Column | Literal[False] = None,
     duplicates: Duplicates = "last",
+    missing: Missing = None,
+    ids: str | Iterable[IdRule] | None = None,
 ) -> Interactions:
     """Reads who rated what from the rows of a query; otherwise as `read_ratings`.
 
@@ -40,6 +47,7 @@ def read_sql(
             or "sqlite:///file.db" (an absolute path has four slashes) or
             "postgresql://user@host/database", opened read-only and closed again.
         duplicates: "last" is by time; without times, by row: the query should have ORDER BY then.
+        missing, ids: see `read_ratings`.
 
     Raises:
         MissingDependencyError: PostgreSQL needs the psycopg package.
@@ -49,11 +57,19 @@ def read_sql(
     Cost: about three seconds a million rows; memory for 20 bytes a row and one entry an id.
     """
     given: dict[Role, Column | Literal[False]] = {"user": user, "item": item, "rating": rating, "time": time}
-    return query_table(query, connection, given, duplicates, has_ratings=True)
+    meaning = Meaning.of(missing, ids)
+    return query_table(query, connection, given, duplicates, True, meaning)
 
 
 def query_table(
-    query: str, connection: Any, given: Given, duplicates: Duplicates | None, has_ratings: bool | None
+    query: str,
+    connection: Any,
+    given: Given,
+    duplicates: Duplicates | None,
+    has_ratings: bool | None,
+    meaning: Meaning,
+    time_format: str | None = None,
+    bad: BadRows | None = None,
 ) -> Interactions:
     """The rows of a query as a table with ratings, without, or (None) with them if there is such a column."""
     if duplicates is not None and has_ratings is not None:
@@ -64,16 +80,10 @@ def query_table(
         with _connected(connection) as database, closing(_cursor(database)) as cursor:
             cursor.execute(query)
             table = _rows_of(cursor)
-            if has_ratings is None:
-                has_ratings = bool(given.get("rating")) or recognised(table.names, ["rating"])
-            wanted = RATINGS if has_ratings else PAIRS
-            optional: list[Role] = ["time"] if has_ratings else ["count", "time"]
-            mine = {role: column for role, column in given.items() if role in (*wanted, *optional)}
-            columns = find_columns(table.names, table.n_columns, wanted, mine, _LABEL, optional)
-            duplicates = duplicates or ("last" if has_ratings else "sum")
-            check_duplicates(duplicates, has_ratings)
-            batches = table.batches(list(columns.values()))
-            return collect(batches, list(columns), table.label, table.is_text, duplicates)
+            chosen = choose(table, given, has_ratings)
+            check_duplicates(duplicates or "last", chosen.has_ratings)
+            encoded = collect(table, chosen.columns, flags=chosen.flags, time_format=time_format, bad=bad)
+        return finished(encoded, table, chosen, duplicates, meaning, 0 if bad is None else bad.n_rows)
     except BilinearError:
         raise
     except Exception as error:
@@ -97,10 +107,14 @@ class CursorTable:
     def n_columns(self) -> int:
         return len(self.names)
 
-    def batches(self, columns: Sequence[int]) -> Iterator[Batch]:
+    def batches(self, columns: Sequence[int], refuse: Refuse = raise_error) -> Iterator[Batch]:
         rows, n_read = self.first, 0
         while rows:
-            yield Batch(_LABEL, [[row[at] for row in rows] for at in columns], n_read + 1)
+            yield Batch(
+                _LABEL,
+                [[row[at] for row in rows] for at in columns],
+                range(n_read + 1, n_read + 1 + len(rows)),
+            )
             n_read += len(rows)
             rows = self.cursor.fetchmany(BATCH)
 
@@ -145,8 +159,9 @@ def _connected(connection: Any) -> Iterator[Any]:
         path = Path(unquote(rest[1:]))
         if not path.is_file():  # SQLite would make an empty database
             raise DataError(f"{path}: there is no such database file (an absolute path needs sqlite:////)")
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            yield database
+        file = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        with closing(file), stoppable(file):
+            yield file
     elif scheme in ("postgresql", "postgres"):
         with extra("postgres"):
             import psycopg

@@ -2,21 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from numbers import Integral, Real
+from typing import Any, Literal, get_args
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.data.packed_text import PackedText
+from bilinear.data.values import is_absent
 from bilinear.errors import IdValueError, ParameterValueError, UnknownIdError
 
 Id = int | str
 """An id as the user wrote it. The type is one for a whole column."""
 
+IdRule = Literal["strip", "nfc"]
+"""How text ids are made alike: without blanks around them, or in Unicode's composed form."""
+
 _DICT_FROM = 256
 _PART = 1 << 20  # values converted at once
 _INT64 = np.iinfo(np.int64)
+_EXACT = 2**53
+
+
+def plain_id(value: object) -> Id | None:
+    """The id that a value is, in reading and in use alike: an int or str, or None for what is not one.
+
+    Whole floats and decimals are integers that met a missing value in a data frame, a UUID is its text;
+    booleans and missing values are not ids.
+    """
+    if isinstance(value, (str, UUID)):
+        return str(value)
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (Integral, Real, Decimal)):
+        return None
+    try:
+        whole = int(value)  # type: ignore[arg-type]
+        is_exact = whole == value and (isinstance(value, (Integral, Decimal)) or abs(whole) <= _EXACT)
+    except (ArithmeticError, ValueError):
+        return None
+    return whole if is_exact and _INT64.min <= whole <= _INT64.max else None
+
+
+def by_rules(text: str, rules: Sequence[IdRule]) -> str:
+    """A text id as the rules make it."""
+    for rule in rules:
+        text = text.strip() if rule == "strip" else unicodedata.normalize("NFC", text)
+    return text
+
+
+def checked_rules(given: object, name: str = "ids") -> tuple[IdRule, ...]:
+    """The rules in `"strip"`, `"strip,nfc"` or a sequence of them, each once; none for None.
+
+    Raises: ParameterValueError: there is no such rule.
+    """
+    known = get_args(IdRule)
+    parts = (
+        given.split(",") if isinstance(given, str) else given if isinstance(given, (list, tuple)) else None
+    )
+    wanted = [part.strip().lower() if isinstance(part, str) else part for part in parts or ()]
+    if (given is not None and parts is None) or any(part not in known for part in wanted):
+        raise ParameterValueError(
+            f"{name}={given!r}; choose 'strip' (blanks around ids do not count), 'nfc' (one Unicode form of "
+            "accented letters), or 'strip,nfc'"
+        )
+    return tuple(rule for rule in known if rule in wanted)
 
 
 def canonical_integer(text: str) -> int | None:
@@ -35,26 +87,35 @@ class Vocabulary:
     comes back exactly as it was given (`"007"` stays `"007"`) and a saved vocabulary opens
     from disk without being read. Build one with `from_ids`, `from_sorted` or `factorize`.
 
+    Ids are looked up as `plain_id` understands them, and by the `rules` that its own ids were read with.
+
     Cost: 8 bytes an integer id; the bytes of the text plus 8 a text id. One look-up is
     O(log n); more than a few at once build a dictionary, once.
     """
 
-    __slots__ = ("_index", "_integers", "_texts")
+    __slots__ = ("_index", "_integers", "_texts", "rules")
 
-    def __init__(self, *, integers: NDArray[np.int64] | None = None, texts: PackedText | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        integers: NDArray[np.int64] | None = None,
+        texts: PackedText | None = None,
+        rules: Sequence[IdRule] = (),
+    ) -> None:
         if (integers is None) == (texts is None):
             raise ParameterValueError("a vocabulary takes either integers or texts")
         if integers is not None:
             integers.setflags(write=False)
         self._integers, self._texts = integers, texts
         self._index: dict[str, int] | None = None
+        self.rules: tuple[IdRule, ...] = tuple(rules)
 
     @classmethod
-    def from_sorted(cls, ids: NDArray[np.int64] | Sequence[str]) -> Vocabulary:
-        """From ids already unique and in ascending order (text: by code point)."""
+    def from_sorted(cls, ids: NDArray[np.int64] | Sequence[str], rules: Sequence[IdRule] = ()) -> Vocabulary:
+        """From ids already unique and in ascending order (text: by code point), and made by `rules`."""
         if isinstance(ids, np.ndarray) and ids.dtype.kind == "i":
-            return cls(integers=np.array(ids, np.int64, order="C"))
-        return cls(texts=PackedText.of(ids))
+            return cls(integers=np.array(ids, np.int64, order="C"), rules=rules)
+        return cls(texts=PackedText.of(ids), rules=rules)
 
     @classmethod
     def from_ids(cls, ids: Iterable[Any]) -> Vocabulary:
@@ -126,20 +187,23 @@ class Vocabulary:
 
     def encode(self, ids: Iterable[Any]) -> NDArray[np.int32]:
         """Rows of `ids`, -1 where unknown. An integer and its plain spelling are the same id."""
-        values = ids if isinstance(ids, np.ndarray) else list(ids)
-        if self._integers is not None and isinstance(values, np.ndarray) and values.dtype.kind in "iu":
-            return self._encode_integers(values)
+        values = ids.tolist() if isinstance(ids, np.ndarray) and ids.dtype.kind not in "iuf" else ids
+        if self._integers is not None and isinstance(values, np.ndarray):
+            return self._encode_numbers(values)
+        values = values if isinstance(values, np.ndarray) else list(values)
         if len(values) < _DICT_FROM:
             return _rows((self._find(value) for value in values), len(values))
         if self._integers is not None:
-            keys = [_as_integer(value) for value in values]
+            keys = [self._integer(value) for value in values]
             known = np.array([key is not None for key in keys])
-            rows = self._encode_integers(np.array([key or 0 for key in keys], np.int64))
+            rows = self._encode_numbers(np.array([key or 0 for key in keys], np.int64))
             return np.where(known, rows, np.int32(-1)).astype(np.int32)
         if self._index is None:
             self._index = {str(name): row for row, name in enumerate(self)}
-        index = self._index
-        return _rows((index.get(_as_text(value), -1) for value in values), len(values))
+        find = self._index.get
+        if not self.rules and all(type(value) is str for value in values):
+            return _rows((find(value, -1) for value in values), len(values))
+        return _rows((self._first(find, value) for value in values), len(values))
 
     def decode(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Ids of `rows`: int64, or objects of type str. Rows must be in 0..n-1."""
@@ -158,11 +222,11 @@ class Vocabulary:
         return {"blob": self._packed.blob, "offsets": self._packed.offsets}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> Vocabulary:
+    def from_tensors(cls, tensors: Mapping[str, NDArray[Any]], rules: Sequence[IdRule] = ()) -> Vocabulary:
         """The inverse of `tensors`; the arrays are used as they are, not copied."""
         if "integers" in tensors:
-            return cls(integers=tensors["integers"])
-        return cls(texts=PackedText(tensors["blob"], tensors["offsets"]))
+            return cls(integers=tensors["integers"], rules=rules)
+        return cls(texts=PackedText(tensors["blob"], tensors["offsets"]), rules=rules)
 
     def fault(self) -> str | None:
         """What is wrong with a vocabulary that came from a file, or None. Cost: O(n)."""
@@ -182,9 +246,16 @@ class Vocabulary:
 
     def _find(self, id_: object) -> int:
         if self._integers is not None:
-            value = _as_integer(id_)
-            return -1 if value is None else int(self._encode_integers(np.array([value]))[0])
-        wanted = _as_text(id_).encode(errors="surrogatepass")
+            value = self._integer(id_)
+            return -1 if value is None else int(self._encode_numbers(np.array([value]))[0])
+        return self._first(lambda text, _: self._search(text), id_)
+
+    def has_text(self, text: str) -> bool:
+        """Whether there is a text id that is exactly this, without any rule."""
+        return self._texts is not None and self._search(text) >= 0
+
+    def _search(self, text: str) -> int:
+        wanted = text.encode(errors="surrogatepass")
         low, high = 0, len(self)
         while low < high:
             middle = (low + high) // 2
@@ -194,32 +265,41 @@ class Vocabulary:
                 high = middle
         return low if low < len(self) and self._packed.bytes(low) == wanted else -1
 
-    def _encode_integers(self, values: NDArray[Any]) -> NDArray[np.int32]:
+    def _first(self, find: Callable[[str, int], int], id_: object) -> int:
+        """The row of a text id by the first of its spellings that is here."""
+        return next((row for text in self._spellings(id_) if (row := find(text, -1)) >= 0), -1)
+
+    def _spellings(self, id_: object) -> Sequence[str]:
+        """An id as text. A float that a text file wrote as "7.0" may be the integer 7 elsewhere."""
+        if isinstance(id_, str):
+            return (by_rules(id_, self.rules),)
+        plain = plain_id(id_)
+        if isinstance(id_, (float, np.floating, Decimal)):
+            return (str(id_),) if plain is None else (str(id_), str(plain))
+        return () if plain is None else (str(plain),)
+
+    def _integer(self, id_: object) -> int | None:
+        plain = plain_id(id_)
+        return canonical_integer(by_rules(plain, self.rules)) if isinstance(plain, str) else plain
+
+    def _encode_numbers(self, values: NDArray[Any]) -> NDArray[np.int32]:
         known = self._integers
         assert known is not None
         if not len(known):
             return np.full(len(values), -1, np.int32)
+        fits = np.ones(len(values), bool)
         if values.dtype.kind == "u":
-            values = np.where(values > _INT64.max, -1, values).astype(np.int64)
-        at = np.minimum(np.searchsorted(known, values), len(known) - 1)
-        return np.where(known[at] == values, at, -1).astype(np.int32)
+            fits = values <= _INT64.max
+        elif values.dtype.kind == "f":
+            with np.errstate(invalid="ignore"):
+                fits = (np.abs(values) <= _EXACT) & (np.trunc(values) == values)
+        wanted = np.where(fits, values, 0).astype(np.int64)
+        at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+        return np.where(fits & (known[at] == wanted), at, -1).astype(np.int32)
 
 
 def _rows(values: Iterable[int], n_values: int) -> NDArray[np.int32]:
     return np.fromiter(values, np.dtype(np.int32), n_values)
-
-
-def _as_integer(id_: object) -> int | None:
-    if isinstance(id_, str):
-        return canonical_integer(id_)
-    if isinstance(id_, (int, np.integer)) and not isinstance(id_, bool):
-        value = int(id_)
-        return value if _INT64.min <= value <= _INT64.max else None
-    return None
-
-
-def _as_text(id_: object) -> str:
-    return id_ if isinstance(id_, str) else str(id_)
 
 
 def _factorized(values: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
@@ -246,7 +326,7 @@ def _factorized(values: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int
 
 
 def _uniform(ids: Iterable[Any], what: str) -> NDArray[Any] | list[str]:
-    """All integers that fit int64, or all str; anything else is refused with its place."""
+    """All integers that fit int64, or all str, as `plain_id` has them; else refused with the place."""
     if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu":
         if ids.dtype.kind == "u" and len(ids) and ids.max() > _INT64.max:
             raise IdValueError(f"{what} {ids.max()} does not fit 64 bits with sign; give such ids as text")
@@ -255,32 +335,58 @@ def _uniform(ids: Iterable[Any], what: str) -> NDArray[Any] | list[str]:
     if all(isinstance(value, str) for value in values):
         _check_characters(values, what)
         return values
-    if all(isinstance(value, (int, np.integer)) and not isinstance(value, bool) for value in values):
-        try:
-            return np.array(values, np.int64)
-        except OverflowError:
-            raise IdValueError(f"a {what} does not fit 64 bits with sign; give such ids as text") from None
-    first = type(values[0])
+    if not all(type(value) is int for value in values):
+        values = [clean_id(value, what, f"row {row}") for row, value in enumerate(values, 1)]
+    is_text = isinstance(values[0], str)
     for row, value in enumerate(values, 1):
-        if value is None or (isinstance(value, float) and np.isnan(value)):
-            raise IdValueError(f"row {row}: the {what} is missing; fill it in or drop the row")
-        if not isinstance(value, (str, int, np.integer)) or isinstance(value, bool):
+        if isinstance(value, str) is not is_text:
+            kinds = ("an integer", "text")
             raise IdValueError(
-                f"row {row}: {what} {value!r} is a {type(value).__name__}; ids are integers or text"
+                f"row {row}: {what} {value!r} is {kinds[not is_text]}, the rows before have "
+                f"{kinds[is_text]}; give all of them as text, or all as integers"
             )
-        if not isinstance(value, first) and isinstance(value, str) != issubclass(first, str):
+    if is_text:
+        return values
+    try:
+        return np.array(values, np.int64)
+    except OverflowError:
+        raise IdValueError(f"a {what} does not fit 64 bits with sign; give such ids as text") from None
+
+
+def clean_id(value: object, what: str, where: str) -> Id:
+    """The id that a value is, see `plain_id`.
+
+    Raises: IdValueError: it is missing or is not one, with its place.
+    """
+    plain = plain_id(value)
+    if plain is None:
+        if is_absent(value):
+            raise IdValueError(f"{where}: the {what} is missing; fill it in or drop the row")
+        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (Integral, Real, Decimal)):
             raise IdValueError(
-                f"row {row}: {what} {value!r} is a {type(value).__name__}, the rows before have "
-                f"{first.__name__}; give all of them as text"
+                f"{where}: {what} {str(value)[:60]!r} is of type {type(value).__name__}; ids are "
+                "integers or text"
             )
-    return np.array(values, np.int64)
+        if isinstance(value, Integral) or (isinstance(value, Decimal) and value == value.to_integral_value()):
+            raise IdValueError(
+                f"{where}: {what} {value} does not fit 64 bits with sign; give such ids as text"
+            )
+        raise IdValueError(f"{where}: {what} {value} is no whole number; give such ids as text")
+    if isinstance(plain, str) and not is_encodable([plain]):
+        raise IdValueError(f"{where}: {what} {plain!r} is no valid Unicode; correct it")
+    return plain
+
+
+def is_encodable(texts: Iterable[str]) -> bool:
+    """Whether texts can be written to a file: lone surrogates are not characters."""
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_characters(values: list[str], what: str) -> None:
-    """Lone surrogates cannot be written as UTF-8, so they cannot come back."""
-    try:
-        "".join(values).encode()
-    except UnicodeEncodeError:
+    if not is_encodable(values):
         for row, value in enumerate(values, 1):
-            if any("\ud800" <= character <= "\udfff" for character in value):
-                raise IdValueError(f"row {row}: {what} {value!r} is no valid Unicode; correct it") from None
+            clean_id(value, what, f"row {row}")

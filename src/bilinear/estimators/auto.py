@@ -17,12 +17,13 @@ from bilinear.estimators.auto_table import AutoTable
 from bilinear.estimators.baselines import draw_seed
 from bilinear.estimators.blend import Blend
 from bilinear.estimators.history_model import Confidence
+from bilinear.estimators.members import copied, fitted_whole, nested_state, restore_nested
 from bilinear.estimators.mixture import Metric
-from bilinear.estimators.nested import copied, fitted_whole, nested_state, restore_nested
 from bilinear.estimators.ranking import RankingModel
 from bilinear.estimators.ranking_space import KINDS, Kind
 from bilinear.estimators.recommender import TensorReader
 from bilinear.model.parameters import Array, Parameters
+from bilinear.registry import register
 from bilinear.training.progress import Bar, Progress, Quiet
 
 
@@ -31,6 +32,7 @@ class _Learned(RankingModel):
     search_: AutoTable
 
 
+@register
 @dataclass(repr=False, eq=False)
 class AutoRanker(_Learned):
     """Tries ranking models within a time budget and keeps the best, or a blend of the best few.

@@ -14,7 +14,6 @@ from bilinear.arguments import is_real
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.data.vocabulary import Id
 from bilinear.errors import EmptyDataError, ParameterValueError, RatingValueError
-from bilinear.estimators.parts import checked_number, checked_size, decode_part, encode_part
 from bilinear.estimators.recommender import Recommender, TensorReader, ids_of
 from bilinear.evaluation.ratings import RatingScores, rating_scores
 from bilinear.model.blocks import score_block
@@ -24,6 +23,7 @@ from bilinear.model.scoring import score_rows
 from bilinear.objective.fold_in import FoldedIn, fold_in
 from bilinear.objective.losses import Loss
 from bilinear.objective.penalties import L2
+from bilinear.persistence.codec import checked_number, checked_size, decode, encode
 from bilinear.recommend.lists import RankedItems, recommend_users, recommend_vector, similar_rows
 from bilinear.training.descent import Solver
 from bilinear.training.history import COLUMNS, History
@@ -251,9 +251,9 @@ class RatingModel(Recommender):
         manifest = {
             "global_mean": self.parameters_.global_mean,
             "n_factors": self.parameters_.n_factors,
-            "link": encode_part(self.link_),
-            "loss": encode_part(self.loss_),
-            "penalty": encode_part(self.penalty_),
+            "link": encode(self.link_),
+            "loss": encode(self.loss_),
+            "penalty": encode(self.penalty_),
             "history": self.history_.summary() | {"n_epochs": len(self.history_.epochs)},
             "search": None if self.search_ is None else self.search_.to_dict(),
         }
@@ -272,9 +272,9 @@ class RatingModel(Recommender):
         for name, array in self.parameters_.arrays().items():
             if not np.isfinite(array).all():
                 raise ValueError(f"{name} has values that are not finite")
-        self.link_ = decode_part(manifest["link"], Link)
-        self.loss_ = decode_part(manifest["loss"], Loss)
-        self.penalty_ = decode_part(manifest["penalty"], L2)
+        self.link_ = decode(manifest["link"], Link)
+        self.loss_ = decode(manifest["loss"], Loss)
+        self.penalty_ = decode(manifest["penalty"], L2)
         self.link_.with_range(*map(checked_number, self.link_.bounds))
         self.loss_.check(self.link_)
         history = dict(manifest["history"])

@@ -17,6 +17,7 @@ from bilinear.model.link import Identity, Link
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import SquaredError
 from bilinear.objective.penalties import L2
+from bilinear.registry import register
 from bilinear.training.biases import solve_biases
 from bilinear.training.history import CLOSED_FORM
 from bilinear.training.progress import Progress
@@ -24,6 +25,7 @@ from bilinear.training.search import choose_bias_penalty
 from bilinear.training.units import Units
 
 
+@register
 @dataclass(repr=False, eq=False)
 class GlobalMean(RatingModel):
     """Predicts the mean training rating for every pair: the error of knowing nothing.
@@ -48,6 +50,7 @@ class GlobalMean(RatingModel):
         return self.fit(interactions)
 
 
+@register
 @dataclass(repr=False, eq=False)
 class BiasModel(RatingModel):
     """global_mean + user bias + item bias: how generous the user is, how liked the item.

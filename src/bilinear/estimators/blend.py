@@ -13,12 +13,13 @@ from bilinear.arguments import is_real
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.baselines import draw_seed
+from bilinear.estimators.members import checked_alike, copied, fitted_whole, nested_state, restore_nested
 from bilinear.estimators.mixture import Candidates, Judges, Metric, choose_weights, inner_split
-from bilinear.estimators.nested import checked_alike, copied, fitted_whole, nested_state, restore_nested
 from bilinear.estimators.ranking import RankingModel
 from bilinear.estimators.recommender import TensorReader
 from bilinear.kernels.mixture import add_standardised
 from bilinear.model.parameters import Array
+from bilinear.registry import register
 from bilinear.training.progress import Bar, Progress, Quiet
 
 
@@ -28,6 +29,7 @@ class _Learned(RankingModel):
     validation_: float | None
 
 
+@register
 @dataclass(repr=False, eq=False)
 class Blend(_Learned):
     """score(user, j) = sum over the models of weight * (score(user, j) - mean) / deviation.

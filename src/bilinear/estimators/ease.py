@@ -19,6 +19,7 @@ from bilinear.estimators.neighbour_model import NeighbourModel, checked_exponent
 from bilinear.estimators.recommender import TensorReader
 from bilinear.kernels.sparse_ease import add_dense_rows, item_products, regress_items
 from bilinear.model.parameters import Array
+from bilinear.registry import register
 from bilinear.training.neighbours import grouped_the_other_way, sums_by_row, walks
 from bilinear.training.progress import Bar, Progress, Quiet
 from bilinear.training.workers import Workers, workers
@@ -32,6 +33,7 @@ class _Learned(HistoryModel):
     weights_: Array
 
 
+@register
 @dataclass(repr=False, eq=False)
 class EASE(_Learned):
     """score(user, j) = sum over the user's items i of confidence(i) * weights[i, j], weights[j, j] = 0.
@@ -115,6 +117,7 @@ class EASE(_Learned):
                 raise ValueError("weights has values that are not finite")
 
 
+@register
 @dataclass(repr=False, eq=False)
 class SparseEASE(NeighbourModel):
     """EASE for many items: item j is regressed on the `n_neighbours` items that say most about it.

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from bilinear.data.interactions import Grouped
 from bilinear.estimators.history_model import HistoryModel
-from bilinear.estimators.parts import checked_size
 from bilinear.estimators.recommender import TensorReader
 from bilinear.model.blocks import score_block
 from bilinear.model.parameters import Array, Parameters
+from bilinear.persistence.codec import checked_size
 from bilinear.recommend.lists import similar_rows
 
 MOST_FACTORS = 4096

@@ -15,12 +15,13 @@ from bilinear.eigen import largest_eigen_by_products
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.history_model import HistoryModel
 from bilinear.estimators.neighbour_model import checked_exponent, checked_neighbours
-from bilinear.estimators.parts import checked_size
 from bilinear.estimators.recommender import TensorReader
 from bilinear.kernels.neighbours import add_two_steps
 from bilinear.kernels.sparse_ease import add_dense_rows
 from bilinear.model.blocks import score_block
 from bilinear.model.parameters import Array, Parameters
+from bilinear.persistence.codec import checked_size
+from bilinear.registry import register
 from bilinear.training.neighbours import grouped_the_other_way, sums_by_row
 from bilinear.training.progress import Progress
 
@@ -43,6 +44,7 @@ class _Prepared(NamedTuple):
     outwards: Parameters
 
 
+@register
 @dataclass(repr=False, eq=False)
 class GraphFilter(_Learned):
     """A user's interactions, smoothed over the graph twice: locally, and along its slowest directions.

@@ -33,8 +33,9 @@ class HistoryModel(_Learned):
     answered by popularity, unless the subclass says otherwise.
 
     Args:
-        threshold: learn only from interactions rated at least this; None learns from all. What lies
-            below still counts as seen and is not recommended again.
+        threshold: learn only from interactions rated at least this; None learns from all, and refuses
+            ratings that are all yes or no (1 or 0, 1 or -1). What lies below still counts as seen and is not
+            recommended again.
         confidence: "equal", or "ratings" or "log" for the rating or log(1 + rating) as the weight of an
             interaction; these need positive ratings.
 
@@ -107,6 +108,13 @@ class HistoryModel(_Learned):
         if self.confidence not in get_args(Confidence):
             raise ParameterValueError(f"confidence={self.confidence!r}; 'equal', 'ratings' or 'log'")
         table = interactions
+        if self.threshold is None and (signs := interactions.signs()) is not None:
+            no, yes = signs
+            raise ParameterValueError(
+                f"{interactions.source}: every rating is {no:g} or {yes:g}, and {no:g} seems to be a no, "
+                f"which a ranking must not learn from: threshold={yes:g} (--threshold {yes:g}) leaves it "
+                f"out, threshold={no:g} learns from all"
+            )
         if self.threshold is not None:
             table = table.take(table.ratings >= self.threshold)
             if interactions.n_ratings and not table.n_ratings:

@@ -16,6 +16,7 @@ from bilinear.errors import ParameterValueError
 from bilinear.estimators.baselines import draw_seed
 from bilinear.estimators.factor_ranking import MOST_FACTORS, FactorRanking
 from bilinear.estimators.recommender import TensorReader
+from bilinear.registry import register
 from bilinear.training.implicit_als import (
     ALSSolver,
     AlternatingLeastSquares,
@@ -35,6 +36,7 @@ class _Learned(FactorRanking):
     _system: NDArray[np.float64] | None = None
 
 
+@register
 @dataclass(repr=False, eq=False)
 class ImplicitALS(_Learned):
     """score = <user factors, item factors>, near one for what a user took up, near zero for the rest.

@@ -10,12 +10,14 @@ import numpy as np
 from bilinear.data.interactions import Interactions
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.neighbour_model import NeighbourModel, checked_neighbours
+from bilinear.registry import register
 from bilinear.training.neighbours import grouped_the_other_way, nearest_sources
 from bilinear.training.progress import Progress
 from bilinear.training.similarities import BM25, CosineSimilarity, Similarity
 from bilinear.training.workers import workers
 
 
+@register
 @dataclass(repr=False, eq=False)
 class ItemKNN(NeighbourModel):
     """weight(i, j): how alike the items are, where i is one of the `n_neighbours` most like j.

@@ -19,7 +19,6 @@ from bilinear.data.splits import Split, split_validation
 from bilinear.errors import EmptyDataError, ParameterValueError
 from bilinear.estimators.base import RatingModel, check_table, resolve_link
 from bilinear.estimators.baselines import check_fraction, draw_seed
-from bilinear.estimators.parts import decode_part, encode_part, without_threads
 from bilinear.estimators.recommender import TensorReader
 from bilinear.estimators.refit import trained_again
 from bilinear.memory import require
@@ -28,6 +27,8 @@ from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import Loss, SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
+from bilinear.persistence.codec import decode, encode, without_threads
+from bilinear.registry import register
 from bilinear.training.checkpoint import Checkpoint, abandoned, keeping, once
 from bilinear.training.descent import Solver
 from bilinear.training.history import History
@@ -45,6 +46,7 @@ _LAST_STAGE = "on all ratings"
 _SUCH_AS = {"loss": "SquaredError()", "link": "Identity()", "solver": "SGD()"}
 
 
+@register
 @dataclass(repr=False, eq=False)
 class MatrixFactorization(RatingModel):
     """score = global_mean + user bias + item bias + <user factors, item factors>.
@@ -244,11 +246,11 @@ class MatrixFactorization(RatingModel):
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         manifest, tensors = super()._state()
-        return manifest | {"solver": encode_part(self.solver_)}, tensors
+        return manifest | {"solver": encode(self.solver_)}, tensors
 
     def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
         super()._restore(manifest, tensor)
-        self.solver_ = decode_part(manifest["solver"], Solver)
+        self.solver_ = decode(manifest["solver"], Solver)
 
     def _in_units(self, interactions: Interactions) -> tuple[Units, Link, Interactions, Link]:
         """(units, link, table in these units, link in these units); see `Units`."""
@@ -309,7 +311,7 @@ class MatrixFactorization(RatingModel):
 
     def _identity(self, interactions: Interactions) -> dict[str, Any]:
         """What a checkpoint knows this training by."""
-        arguments = {field.name: encode_part(getattr(self, field.name)) for field in fields(self)}
+        arguments = {field.name: encode(getattr(self, field.name)) for field in fields(self)}
         return {
             "estimator": type(self).__name__,
             "arguments": without_threads(arguments),

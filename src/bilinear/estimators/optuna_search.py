@@ -16,8 +16,8 @@ from bilinear.data.interactions import Interactions
 from bilinear.errors import DivergenceError, ParameterValueError
 from bilinear.estimators.auto_table import AutoTable, AutoTrial
 from bilinear.estimators.history_model import Confidence
+from bilinear.estimators.members import fitted_whole
 from bilinear.estimators.mixture import Judges, Metric, inner_split
-from bilinear.estimators.nested import fitted_whole
 from bilinear.estimators.ranking import RankingModel
 from bilinear.estimators.ranking_space import KINDS, Kind, Sizes
 from bilinear.evaluation.ranking import RankingProtocol, evaluate_ranking

@@ -12,9 +12,11 @@ from bilinear.data.interactions import Grouped, Interactions
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.history_model import HistoryModel
 from bilinear.model.parameters import Array
+from bilinear.registry import register
 from bilinear.training.progress import Progress
 
 
+@register
 @dataclass(repr=False, eq=False)
 class Popularity(HistoryModel):
     """Scores an item by the weight of its interactions: one list for all.

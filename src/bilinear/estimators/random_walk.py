@@ -9,11 +9,13 @@ import numpy as np
 
 from bilinear.data.interactions import Interactions
 from bilinear.estimators.neighbour_model import NeighbourModel, checked_exponent, checked_neighbours
+from bilinear.registry import register
 from bilinear.training.neighbours import grouped_the_other_way, sums_by_row, walks
 from bilinear.training.progress import Progress
 from bilinear.training.workers import workers
 
 
+@register
 @dataclass(repr=False, eq=False)
 class RandomWalk(NeighbourModel):
     """weight(i, j) = d_i^-item_exponent d_j^-popularity_exponent sum over shared users of d_u^-user_exponent.

@@ -16,7 +16,6 @@ from bilinear.errors import EmptyDataError, ParameterValueError
 from bilinear.estimators.baselines import check_fraction, draw_seed
 from bilinear.estimators.factor_ranking import MOST_FACTORS, FactorRanking
 from bilinear.estimators.mixture import inner_split
-from bilinear.estimators.parts import checked_number
 from bilinear.estimators.ranking_fold_in import FoldIn
 from bilinear.estimators.ranking_validation import HeldOut, Metric, check_metric
 from bilinear.estimators.recommender import TensorReader
@@ -24,6 +23,8 @@ from bilinear.estimators.refit import trained_again
 from bilinear.model.parameters import Array, Parameters
 from bilinear.objective.penalties import L2
 from bilinear.objective.ranking_losses import CosineContrastive, RankingLoss, SampledSoftmax
+from bilinear.persistence.codec import checked_number
+from bilinear.registry import register
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import Adam
 from bilinear.training.progress import Bar, Progress, Quiet
@@ -45,6 +46,7 @@ class _Learned(FactorRanking):
     _fold_in: FoldIn | None = None
 
 
+@register
 @dataclass(repr=False, eq=False)
 class RankingFactorization(_Learned):
     """score = <user factors, item factors>, or their cosine, high for what a user took up.

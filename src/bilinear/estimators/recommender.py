@@ -80,7 +80,7 @@ class Recommender(Configurable):
         """
         if unknown not in ("error", "non-personal"):
             raise ParameterValueError(f"unknown={unknown!r}; choose 'error' or 'non-personal'")
-        single = isinstance(users, (str, int, np.integer))
+        single = users is not None and is_single(users)
         everyone = self.user_vocabulary_ if users is None else users
         asked: list[Any] = [users] if single else list(ids_of(everyone, "users"))  # type: ignore[arg-type]
         rows = self.user_vocabulary_.encode(asked)
@@ -143,7 +143,7 @@ class Recommender(Configurable):
 
     def save(self, path: str | Path) -> None:
         """Writes the model as a folder, whole or not at all; see `bilinear.load`."""
-        from bilinear.estimators.storage import save
+        from bilinear.persistence.models import save
 
         save(self, Path(path))
 
@@ -217,9 +217,14 @@ class Recommender(Configurable):
 
 def ids_of(values: Iterable[Id], what: str) -> list[Id] | NDArray[Any]:
     """The ids as a list or array. A single one is refused: text would fall into letters."""
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+    if is_single(values):
         raise ParameterValueError(f"{what} takes several ids, not {values!r} alone; give [{values!r}]")
     return values if isinstance(values, np.ndarray) else list(values)
+
+
+def is_single(value: object) -> bool:
+    """Whether a value is one id rather than several: text, a number, or another single thing."""
+    return isinstance(value, (str, bytes)) or not isinstance(value, Iterable)
 
 
 def _positive(counts: NDArray[np.int64], rows: NDArray[Any]) -> NDArray[np.bool_]:

@@ -34,7 +34,8 @@ class RankingProtocol:
 
     Args:
         cutoffs: lengths of lists.
-        relevant_from: the least rating of a relevant test item; None: every test item is relevant.
+        relevant_from: the least rating of a relevant test item; None: every test item is relevant, and
+            ratings that are all yes or no (1 or 0, 1 or -1) are refused.
         exclude_seen: rank only items that the user has not seen in training.
         n_negatives: None ranks all items. A number ranks the relevant ones among as many others,
             drawn uniformly for each user: easier, not comparable with full ranking, and known to
@@ -103,6 +104,13 @@ class RankingTask:
         else:
             seen, rows = _grouped(history, model), table.users
         relevant = np.ones(len(users), bool)
+        if protocol.relevant_from is None and (signs := table.signs()) is not None:
+            no, yes = signs
+            raise ParameterValueError(
+                f"{table.source}: every rating is {no:g} or {yes:g}, and {no:g} seems to be a no: "
+                f"relevant_from={yes:g} (--relevant-from {yes:g}) counts the others as hits, "
+                f"relevant_from={no:g} all"
+            )
         if protocol.relevant_from is not None:
             relevant &= table.ratings >= protocol.relevant_from
         trained = relevant & _is_in(seen, rows, items, n_items)

@@ -10,6 +10,7 @@ import numpy as np
 from bilinear.arguments import is_real
 from bilinear.errors import ParameterValueError
 from bilinear.model.parameters import Array
+from bilinear.registry import register
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -64,6 +65,7 @@ class Link:
         raise NotImplementedError
 
 
+@register
 @dataclass(frozen=True)
 class Identity(Link):
     """The score is the rating. Predictions are cut to [low, high]; training sees the bare score."""
@@ -80,6 +82,7 @@ class Identity(Link):
         return prediction
 
 
+@register
 @dataclass(frozen=True)
 class Sigmoid(Link):
     """low + (high - low) / (1 + exp(-score)).

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bilinear.errors import ParameterValueError
 from bilinear.model.link import Identity, Link, Sigmoid, logistic
 from bilinear.model.parameters import Array
+from bilinear.registry import register
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Loss:
         raise NotImplementedError
 
 
+@register
 @dataclass(frozen=True)
 class SquaredError(Loss):
     """(prediction - rating)^2 / 2, in squared rating units.
@@ -63,6 +65,7 @@ class SquaredError(Loss):
         return link.slope(score) ** 2
 
 
+@register
 @dataclass(frozen=True)
 class CrossEntropy(Loss):
     """log(1 + exp(score)) - y * score with the fraction y = (rating - low) / (high - low), in nats.

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from bilinear.arguments import is_real
 from bilinear.errors import ParameterValueError
 from bilinear.model.parameters import Parameters
+from bilinear.registry import register
 
 
+@register
 @dataclass(frozen=True)
 class L2:
     """factors / 2 * sum_r n_r^exponent |row_r|^2 + biases / 2 * sum_r n_r^exponent bias_r^2.

@@ -12,6 +12,7 @@ from bilinear.arguments import is_real, kernel_code
 from bilinear.errors import ParameterValueError
 from bilinear.kernels import ranking_losses as kernels
 from bilinear.model.parameters import Array
+from bilinear.registry import register
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class RankingLoss:
             raise ParameterValueError(f"{type(self).__name__}({name}={value!r}); {wanted}")
 
 
+@register
 @dataclass(frozen=True)
 class BPR(RankingLoss):
     """Mean over the negatives of log(1 + exp(negative - positive)), in nats.
@@ -69,6 +71,7 @@ class BPR(RankingLoss):
     code: ClassVar[int] = kernels.BPR
 
 
+@register
 @dataclass(frozen=True)
 class WARP(RankingLoss):
     """log(1 + rank) times the mean over violators of negative - positive + margin.
@@ -92,6 +95,7 @@ class WARP(RankingLoss):
         return float(self.margin), 0.0
 
 
+@register
 @dataclass(frozen=True)
 class SampledSoftmax(RankingLoss):
     """-log of the positive's share of exp(score / temperature), among itself and the negatives, in nats.
@@ -119,6 +123,7 @@ class SampledSoftmax(RankingLoss):
         return float(self.temperature), float(self.corrected)
 
 
+@register
 @dataclass(frozen=True)
 class CosineContrastive(RankingLoss):
     """1 - positive + weight * mean over the negatives of max(negative - margin, 0), for cosines.

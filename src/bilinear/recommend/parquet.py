@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.data.database import disk_errors
+from bilinear.data.database import disk_errors, stoppable
 from bilinear.data.vocabulary import Id, Vocabulary
 from bilinear.errors import ParameterValueError
 from bilinear.files import atomic_write
@@ -134,6 +134,7 @@ def _written(path: Path, n: int, blocks: Iterator[Lists], columns: Any, kinds: d
         disk_errors(path),
         tempfile.TemporaryDirectory(dir=path.resolve().parent, prefix=".bilinear-") as folder,
         duckdb.connect(config={"temp_directory": folder}) as connection,
+        stoppable(connection),
     ):
         parts: list[str] = []
         for lists in _gathered(blocks):

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bilinear import __version__
 from bilinear.extras import extra
+from bilinear.version import __version__
 
 MOST_JSON = 4 << 20
 MOST_IMPORT = 64 << 20
@@ -33,6 +33,9 @@ def create_app(
     max_worse: float = 0.02,
     items: str | Path | None = None,
     read_only_model: bool = False,
+    items_quote: str = "auto",
+    items_id: str | None = None,
+    items_title: str | None = None,
 ) -> Any:
     """An ASGI application that serves a model folder and keeps feedback.
 
@@ -57,6 +60,8 @@ def create_app(
         items: a table of items, for a model that has no titles of its own.
         read_only_model: leave the model folder to another server: `reload` opens it again, nothing else
             changes it. A folder has one server without this, and any number with it.
+        items_quote: the character around its fields, "none", or "auto".
+        items_id, items_title: its columns, see `bilinear.read_items`.
     Raises:
         MissingDependencyError: a package is not installed (`pip install 'bilinear[serve]'`).
         Conflict: there is no model in the folder, it is damaged, or another server has it.
@@ -86,7 +91,14 @@ def create_app(
     proxies, public = Proxies(trusted_proxies), None if public_url is None else PublicURL.of(public_url)
     names = frozenset(hosts) | ({public.name} if public is not None and hosts else frozenset())
     tokens = None if token_file is None else Tokens.of(Path(token_file))
-    models = ModelFolder(Path(model), items=None if items is None else Path(items), read_only=read_only_model)
+    models = ModelFolder(
+        Path(model),
+        items=None if items is None else Path(items),
+        items_quote=items_quote,
+        items_id=items_id,
+        items_title=items_title,
+        read_only=read_only_model,
+    )
     opened = open_store(store)
     try:
         models.lock()

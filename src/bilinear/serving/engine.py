@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.data.interactions import Grouped
-from bilinear.data.vocabulary import canonical_integer
+from bilinear.data.vocabulary import by_rules, canonical_integer
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.base import RatingModel
 from bilinear.estimators.history_model import HistoryModel
@@ -94,6 +94,8 @@ class Engine:
     def item_rows(self, items: Sequence[str]) -> NDArray[np.int32]:
         """Rows of items, -1 where unknown; a few microseconds each at most, also for a few at a time."""
         vocabulary = self.model.item_vocabulary_
+        if vocabulary.rules:
+            items = [by_rules(item, vocabulary.rules) for item in items]
         if vocabulary.kind == "text":
             find = self._rows_by_id.get
             return np.fromiter((find(item, -1) for item in items), np.int32, len(items))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bilinear.errors import ModelFileError
 from bilinear.files import TEMPORARY_NAME, sync_folder
-from bilinear.model.artifact import MODEL_FILE, artifact_stamp, check_artifact
+from bilinear.persistence.artifact import MODEL_FILE, artifact_stamp, check_artifact
 
 _ENTRY = re.compile(r"(\d{6})-([0-9a-f]{12})")
 _UNFINISHED = re.compile(r"\.(new|candidate|dropped)-[0-9a-f]{16}|candidate")
@@ -29,8 +29,11 @@ class History:
         self._opens: dict[Path, tuple[object, bool]] = {}
 
     def entries(self) -> list[Path]:
-        """Models that open, oldest first; tensors are checked by their size."""
-        return [entry for entry in self._named() if self._can_open(entry)]
+        """Models that open, oldest first; tensors are checked by their size. A folder not there has none."""
+        try:
+            return [entry for entry in self._named() if self._can_open(entry)]
+        except OSError:
+            return []
 
     def unfinished(self, kind: str) -> Path:
         """A name that no other has, for a model in the making; `sweep` removes it."""
@@ -71,10 +74,7 @@ class History:
                     path.unlink(missing_ok=True)
 
     def _named(self) -> list[Path]:
-        try:
-            return sorted(entry for entry in self.folder.iterdir() if _ENTRY.fullmatch(entry.name))
-        except OSError:
-            return []
+        return sorted(entry for entry in self.folder.iterdir() if _ENTRY.fullmatch(entry.name))
 
     def _can_open(self, entry: Path) -> bool:
         stamp = artifact_stamp(entry)

@@ -16,9 +16,9 @@ from bilinear.data.packed_text import PackedText
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import BilinearError, ModelFileError
 from bilinear.estimators.recommender import Recommender
-from bilinear.estimators.storage import load
 from bilinear.memory import available
-from bilinear.model.artifact import artifact_stamp, check_artifact, copy_artifact
+from bilinear.persistence.artifact import artifact_stamp, check_artifact, copy_artifact
+from bilinear.persistence.models import load
 from bilinear.serving.folder_lock import FolderLock
 from bilinear.serving.history import History, is_whole, version_of
 from bilinear.serving.problems import Conflict
@@ -38,15 +38,27 @@ class ModelFolder:
 
     Args:
         items: a table with titles and categories, in place of those that a model has.
+        items_id, items_title, items_quote: how to read it, see `bilinear.read_items`.
         kept: how many earlier models.
         read_only: change neither folder; reload only.
     """
 
     def __init__(
-        self, path: Path, *, items: Path | None = None, kept: int = _KEPT, read_only: bool = False
+        self,
+        path: Path,
+        *,
+        items: Path | None = None,
+        items_id: str | None = None,
+        items_title: str | None = None,
+        items_quote: str = "auto",
+        kept: int = _KEPT,
+        read_only: bool = False,
     ) -> None:
         self.path, self.kept, self.read_only = Path(path), kept, read_only
-        self._items = None if items is None else read_items(items)
+        self._items: Items | None = None
+        self._read_items = None
+        if items is not None:  # once a model is there, whose items tell the column of ids
+            self._read_items = partial(read_items, items, item=items_id, title=items_title, quote=items_quote)
         self._history = History(_history_of(self.path.absolute()))
         # By a link to the folder or by its own name: two servers on it must meet.
         real = Path(os.path.realpath(self.path))
@@ -118,7 +130,8 @@ class ModelFolder:
         model, found = _loaded(folder)
         if not found.startswith(content):
             raise Conflict(f"{folder} holds another model than the one that was measured", code="other_model")
-        if self._items is not None:
+        if self._read_items is not None:
+            self._items = self._items or self._read_items(match=model.item_vocabulary_)
             model.item_texts_ = _texts(self._items, model.item_vocabulary_)
         return model, found[:_VERSION_DIGITS]
 

@@ -118,8 +118,8 @@ class Gate:
 
     def __init__(self, limits: Limits, proxies: Proxies) -> None:
         self.limits, self._proxies = limits, proxies
-        self._open: set[LimitedProtocol] = set()
-        self._by_address: dict[str, set[LimitedProtocol]] = {}
+        self._open: dict[LimitedProtocol, None] = {}  # in the order of their coming
+        self._by_address: dict[str, dict[LimitedProtocol, None]] = {}
         shortest = min(limits.first_byte, limits.head, limits.idle, limits.stalled, limits.unread[0])
         self._every = min(1.0, shortest / 4)
         self._timer: asyncio.TimerHandle | None = None
@@ -127,9 +127,8 @@ class Gate:
     def enter(self, connection: LimitedProtocol, host: str) -> bool:
         """Counts a connection; False where there is no place at all, not even to ask for the health."""
         connection.address = "" if host in self._proxies else group_of(host)
-        mine = self._by_address.setdefault(connection.address, set())
-        mine.add(connection)
-        self._open.add(connection)
+        mine = self._by_address.setdefault(connection.address, {})
+        mine[connection] = self._open[connection] = None
         if connection.address and len(mine) > self.limits.per_address:
             _make_room(mine, connection)
         if len(self._open) > self.limits.connections:
@@ -139,10 +138,10 @@ class Gate:
         return self._excess(connection) <= _RESERVE
 
     def leave(self, connection: LimitedProtocol) -> None:
-        self._open.discard(connection)
+        self._open.pop(connection, None)
         mine = self._by_address.get(connection.address)
         if mine is not None:
-            mine.discard(connection)
+            mine.pop(connection, None)
             if not mine:
                 del self._by_address[connection.address]
 
@@ -167,8 +166,8 @@ class Gate:
 
 def _make_room(among: Collection[LimitedProtocol], newest: LimitedProtocol) -> None:
     """Closes the connections that have waited longest for their client: one in a hundred, at least one."""
-    waiting = [(one.since, id(one), one) for one in among if one is not newest and one.waits_for_client]
-    for _, _, connection in heapq.nsmallest(max(1, len(among) // 100), waiting):
+    waiting = [one for one in among if one is not newest and one.waits_for_client]
+    for connection in heapq.nsmallest(max(1, len(among) // 100), waiting, key=lambda one: one.since):
         connection.evict()
 
 

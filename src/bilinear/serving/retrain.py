@@ -23,18 +23,18 @@ import numpy as np
 from bilinear.data.interactions import Interactions
 from bilinear.data.packed_text import PackedText
 from bilinear.data.splits import Split, split_random
-from bilinear.data.vocabulary import Vocabulary, canonical_integer
+from bilinear.data.vocabulary import Vocabulary, by_rules, canonical_integer
 from bilinear.errors import BilinearError, EmptyDataError
 from bilinear.estimators.base import RatingModel
 from bilinear.estimators.baselines import BiasModel, GlobalMean
 from bilinear.estimators.experiment import Measurement
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.recommender import Recommender
-from bilinear.estimators.storage import load
 from bilinear.evaluation.compare import Comparison, compare
 from bilinear.evaluation.compare_ratings import RatingComparison, compare_ratings
 from bilinear.evaluation.ranking_task import RankingProtocol
-from bilinear.model.artifact import check_artifact
+from bilinear.persistence.artifact import check_artifact
+from bilinear.persistence.models import load
 from bilinear.serving.models import held_out
 from bilinear.serving.store import FeedbackStore, open_store
 
@@ -87,7 +87,7 @@ def table_with_feedback(base: Interactions | None, store: FeedbackStore) -> Inte
     if base is None:
         if not users:
             raise EmptyDataError(f"{store.address} holds no ratings yet")
-        return Interactions.from_columns(users, items, ratings, times, source=source)
+        return Interactions.from_columns(users, items, ratings, times, missing="none", source=source)
     mine = _codes(base.users, base.items, base.n_items)
     said_by = base.user_vocabulary.encode([row.user for row in rows])
     said = _codes(said_by, base.item_vocabulary.encode([row.item for row in rows]), base.n_items)
@@ -99,6 +99,8 @@ def table_with_feedback(base: Interactions | None, store: FeedbackStore) -> Inte
         values if base.has_ratings else None,
         None if kept.times is None else np.concatenate([kept.times, times]),
         counts=None if base.has_ratings else values,
+        missing="none",  # which ratings there are was decided when the table was read
+        ids=base.user_vocabulary.rules,
         source=f"{base.source} with {source}",
     )
 
@@ -200,10 +202,11 @@ def _again(old: Recommender, table: Interactions) -> Recommender:
 
 def _measured(old: Recommender, name: str, split: Split, seed: int) -> Measurement:
     """The model and the baselines, trained on one part and scored on the other."""
+    threshold = getattr(old, "threshold", None)
     if isinstance(old, RatingModel):
         makers: dict[str, Any] = {"GlobalMean": GlobalMean().fit, "BiasModel": BiasModel(rng=seed).fit}
     else:
-        makers = {"Popularity": Popularity().fit}
+        makers = {"Popularity": Popularity(threshold=threshold).fit}
     makers[name] = partial(_again, old)
     models: dict[str, Any] = {}
     seconds = {}
@@ -216,7 +219,7 @@ def _measured(old: Recommender, name: str, split: Split, seed: int) -> Measureme
         comparison = compare_ratings(models, split.test, baseline="BiasModel", rng=seed)
     else:
         comparison = compare(
-            models, split, RankingProtocol(cutoffs=(10,)), baseline="Popularity", n_threads=1
+            models, split, RankingProtocol((10,), threshold), baseline="Popularity", n_threads=1
         )
     return Measurement(split.how, split.train.n_ratings, comparison, seconds)
 
@@ -244,6 +247,7 @@ def _codes(users: Any, items: Any, n_items: int) -> Any:
 def _joined(vocabulary: Vocabulary, rows: Any, more: list[str]) -> list[Any]:
     """Ids of rows, then `more`: whole numbers if all are, else text."""
     ids: list[Any] = vocabulary.decode(rows).tolist()
+    more = [by_rules(id_, vocabulary.rules) for id_ in more]
     numbers = [canonical_integer(id_) for id_ in more] if vocabulary.kind == "integer" else [None]
     return [*map(str, ids), *more] if None in numbers else [*ids, *numbers]
 

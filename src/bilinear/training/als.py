@@ -27,6 +27,7 @@ from bilinear.model.link import Identity, Link
 from bilinear.model.parameters import Array, Parameters
 from bilinear.objective.losses import Loss, SquaredError
 from bilinear.objective.objective import Objective
+from bilinear.registry import register
 from bilinear.training.descent import Solver, descend, rmse
 from bilinear.training.history import History
 from bilinear.training.implicit_als import Cholesky, ConjugateGradient
@@ -35,6 +36,7 @@ from bilinear.training.schedules import Constant, ReduceOnPlateau, Schedule
 from bilinear.training.workers import Workers, aligned, workers
 
 
+@register
 @dataclass(frozen=True)
 class ALS(Solver):
     """Alternating least squares: exact half-steps, items then users, `n_epochs` times.

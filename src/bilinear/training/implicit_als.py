@@ -33,6 +33,7 @@ from bilinear.errors import DivergenceError, ParameterValueError
 from bilinear.kernels.dense import add_column_products, multiply
 from bilinear.kernels.implicit_als import descend_rows, descend_rows_by_blocks, observed_loss, solve_rows
 from bilinear.model.parameters import Array
+from bilinear.registry import register
 from bilinear.training.progress import Progress, Quiet
 from bilinear.training.workers import Workers, aligned, fixed_cuts
 
@@ -124,6 +125,7 @@ class Side:
     out: Array
 
 
+@register
 @dataclass(frozen=True)
 class Cholesky:
     """Each row to its exact minimum, by Cholesky factors of size min(interactions, factors).
@@ -141,6 +143,7 @@ class Cholesky:
         return cost
 
 
+@register
 @dataclass(frozen=True)
 class ConjugateGradient:
     """A few conjugate gradient steps a row, from where it was, the weight on all pairs as preconditioner.
@@ -169,6 +172,7 @@ class ConjugateGradient:
         return cost
 
 
+@register
 @dataclass(frozen=True)
 class Blocks:
     """Exact minimum over `size` factors at a time, once through all of them: iALS++.

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from bilinear.errors import CheckpointError, ModelFileError
 from bilinear.files import TEMPORARY_NAME, atomic_write
 from bilinear.model.parameters import Parameters
-from bilinear.model.tensors import encode_tensors, read_tensors
+from bilinear.persistence.tensors import encode_tensors, read_tensors
 from bilinear.training.history import History
 from bilinear.training.identity import check_identity
 
 FORMAT, FORMAT_VERSION = "bilinear-checkpoint", 1
 FILE = "checkpoint.safetensors"
+_GIVEN_UP = "diverged"
 _TERMINATED = 128 + 15  # what a shell says of a process that SIGTERM ended
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -111,6 +112,19 @@ class Journal:
         self._next += 1
         rng.bit_generator.state = entry.rng
         return entry.answer(), entry.history
+
+    def give_up(self, stage: str) -> None:
+        """Closes the descent under way without a result: it diverged, and another attempt follows."""
+        self._entries.append({_GIVEN_UP: stage})
+        self._next += 1
+        self._snapshot, self._busy = None, False
+        self.look()
+
+    def gave_up(self, stage: str) -> bool:
+        """Whether the next descent is known to diverge; if so, it counts as done."""
+        given_up = self._next < len(self._entries) and self._entries[self._next] == {_GIVEN_UP: stage}
+        self._next += given_up
+        return given_up
 
     def begin(self, stage: str, snapshot: Snapshot | None) -> Saved | None:
         """Opens a descent; returns its saved state where a restart is to go on with it.

@@ -16,6 +16,7 @@ from bilinear.kernels.optimizers import Side, minibatch_block
 from bilinear.model.parameters import Array, Parameters
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
+from bilinear.registry import register
 from bilinear.training.descent import Solver, descend, random_order
 from bilinear.training.history import History
 from bilinear.training.optimizers import (
@@ -39,6 +40,7 @@ _KEPT = (
 """Fields of a `Side` that outlive a batch."""
 
 
+@register
 @dataclass(frozen=True)
 class MiniBatch(Solver):
     """One step of an optimiser for each batch of shuffled ratings, `n_epochs` times.

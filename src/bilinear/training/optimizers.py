@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from bilinear.arguments import is_real, is_whole
 from bilinear.errors import ParameterValueError
 from bilinear.kernels import rules
+from bilinear.registry import register
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Optimizer:
             raise _refused(self, "epsilon", "a positive number")
 
 
+@register
 @dataclass(frozen=True)
 class Plain(Optimizer):
     """row -= rate * gradient."""
@@ -40,6 +42,7 @@ class Plain(Optimizer):
     code: ClassVar[int] = rules.PLAIN
 
 
+@register
 @dataclass(frozen=True)
 class Momentum(Optimizer):
     """Heavy ball: speed = momentum * speed + gradient; row -= rate * speed (Polyak 1964)."""
@@ -49,6 +52,7 @@ class Momentum(Optimizer):
     n_states: ClassVar[int] = 1
 
 
+@register
 @dataclass(frozen=True)
 class Nesterov(Optimizer):
     """As `Momentum`, but row -= rate * (gradient + momentum * speed) (Sutskever et al. 2013)."""
@@ -58,6 +62,7 @@ class Nesterov(Optimizer):
     n_states: ClassVar[int] = 1
 
 
+@register
 @dataclass(frozen=True)
 class AdaGrad(Optimizer):
     """Each number's gradient over the root of the sum of its squares so far (Duchi et al. 2011)."""
@@ -67,6 +72,7 @@ class AdaGrad(Optimizer):
     n_states: ClassVar[int] = 1
 
 
+@register
 @dataclass(frozen=True)
 class RowAdaGrad(Optimizer):
     """AdaGrad with one sum for a row: of the mean of its squared gradients."""
@@ -76,6 +82,7 @@ class RowAdaGrad(Optimizer):
     n_states: ClassVar[int] = 1
 
 
+@register
 @dataclass(frozen=True)
 class RMSProp(Optimizer):
     """Each number's gradient over the root of the running mean of its squares (Tieleman, Hinton 2012)."""
@@ -86,6 +93,7 @@ class RMSProp(Optimizer):
     n_states: ClassVar[int] = 1
 
 
+@register
 @dataclass(frozen=True)
 class Adam(Optimizer):
     """Running mean of the gradient over the root of that of its squares, unbiased (Kingma, Ba 2015).
@@ -103,6 +111,7 @@ class Adam(Optimizer):
     n_states: ClassVar[int] = 2
 
 
+@register
 @dataclass(frozen=True)
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov, Hutter 2019): `Adam` and a `WeightDecay` in one."""
@@ -115,6 +124,7 @@ class AdamW(Adam):
             raise _refused(self, "weight_decay", "zero or more")
 
 
+@register
 @dataclass(frozen=True)
 class RAdam(Adam):
     """Adam whose first steps leave out the squares, until enough are known (Liu et al. 2020)."""
@@ -122,6 +132,7 @@ class RAdam(Adam):
     code: ClassVar[int] = rules.RADAM
 
 
+@register
 @dataclass(frozen=True)
 class LAMB(Adam):
     """Adam with each factor row's step made as long as rate * |row| (You et al. 2020); biases as Adam."""
@@ -130,6 +141,7 @@ class LAMB(Adam):
     code: ClassVar[int] = rules.LAMB
 
 
+@register
 @dataclass(frozen=True)
 class LARS(Optimizer):
     """Momentum on gradients made as long as the factor row that they move (You et al. 2017).
@@ -142,6 +154,7 @@ class LARS(Optimizer):
     n_states: ClassVar[int] = 1
 
 
+@register
 @dataclass(frozen=True)
 class Lookahead:
     """Every `every` steps of a row, back to a slow copy of it, which has moved `step` of the way.
@@ -163,6 +176,7 @@ class Lookahead:
             raise _refused(self, "step", "a share in (0, 1]")
 
 
+@register
 @dataclass(frozen=True)
 class WeightDecay:
     """Decoupled weight decay: before its step, a row is multiplied by 1 - rate * factors (or biases).
@@ -188,6 +202,7 @@ class WeightDecay:
         return self.factors, self.factors if self.biases is None else self.biases
 
 
+@register
 @dataclass(frozen=True)
 class Averaged:
     """Stochastic weight averaging: the mean of the weights at the ends of the last epochs.
@@ -202,6 +217,7 @@ class Averaged:
             raise _refused(self, "start", "a share of training in [0, 1)")
 
 
+@register
 @dataclass(frozen=True)
 class RunningMean:
     """Exponential weight averaging: mean = memory * mean + (1 - memory) * row after every step.

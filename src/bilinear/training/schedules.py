@@ -9,11 +9,13 @@ from typing import Any
 
 from bilinear.arguments import is_real, is_whole
 from bilinear.errors import ParameterValueError
+from bilinear.registry import register
 
 Schedule = Callable[[float], float]
 """Progress through training in [0, 1] to a multiplier of the base value."""
 
 
+@register
 @dataclass(frozen=True)
 class Constant:
     """Always one."""
@@ -22,6 +24,7 @@ class Constant:
         return 1.0
 
 
+@register
 @dataclass(frozen=True)
 class OneCycle:
     """Cosine from `start` up to 1 during `warm_up`, then cosine down to `end` (Smith & Topin 2018)."""
@@ -44,6 +47,7 @@ class OneCycle:
         return _cosine(1.0, self.end, (progress - self.warm_up) / (1 - self.warm_up))
 
 
+@register
 @dataclass(frozen=True)
 class Falling:
     """Geometrically from `start` to 1 during the first `until` of training, then 1.
@@ -68,6 +72,7 @@ def _cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) * (1 + cos(pi * share)) / 2
 
 
+@register
 @dataclass(frozen=True)
 class WarmUp:
     """Linear from `start` up to 1 during the first `until` of training, then 1."""
@@ -83,6 +88,7 @@ class WarmUp:
         return self.start + (1 - self.start) * min(progress / self.until, 1.0)
 
 
+@register
 @dataclass(frozen=True)
 class Linear:
     """Linear from `start` to `end`."""
@@ -97,6 +103,7 @@ class Linear:
         return self.start + (self.end - self.start) * progress
 
 
+@register
 @dataclass(frozen=True)
 class Step:
     """Times `factor` at each of the shares of training listed in `at`."""
@@ -113,6 +120,7 @@ class Step:
         return float(self.factor ** sum(progress >= share for share in self.at))
 
 
+@register
 @dataclass(frozen=True)
 class Exponential:
     """Geometrically from 1 down to `end`."""
@@ -127,6 +135,7 @@ class Exponential:
         return float(self.end**progress)
 
 
+@register
 @dataclass(frozen=True)
 class Polynomial:
     """From 1 to `end` as (1 - progress)^power."""
@@ -143,6 +152,7 @@ class Polynomial:
         return float(self.end + (1 - self.end) * (1 - progress) ** self.power)
 
 
+@register
 @dataclass(frozen=True)
 class Cosine:
     """Half a cosine from `start` to `end`, either of which may be the larger."""
@@ -157,6 +167,7 @@ class Cosine:
         return _cosine(self.start, self.end, progress)
 
 
+@register
 @dataclass(frozen=True)
 class FlatCosine:
     """1 for the first `flat` of training, then half a cosine down to `end`."""
@@ -173,6 +184,7 @@ class FlatCosine:
         return _cosine(1.0, self.end, max(progress - self.flat, 0.0) / (1 - self.flat))
 
 
+@register
 @dataclass(frozen=True)
 class WarmRestarts:
     """`n_cycles` half cosines from 1 to `end`, each `longer` times as long as the one before (SGDR).
@@ -203,6 +215,7 @@ class WarmRestarts:
         return _cosine(1.0, self.end, min(left / lengths[-1], 1.0))
 
 
+@register
 @dataclass(frozen=True)
 class Phases:
     """Schedules one after another: `Phases(((0.25, Cosine(0.04, 1.0)), (0.75, Cosine())))`.
@@ -240,6 +253,7 @@ class Phases:
         return schedule(min((progress - begun) / share, 1.0))
 
 
+@register
 @dataclass(frozen=True)
 class Product:
     """The product of schedules: `Product((WarmUp(), Step()))`."""
@@ -256,6 +270,7 @@ class Product:
         return prod(part(progress) for part in self.parts)
 
 
+@register
 @dataclass(frozen=True)
 class ReduceOnPlateau:
     """`base`, times `factor` whenever more than `patience` epochs in a row were no better.

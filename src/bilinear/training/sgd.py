@@ -20,6 +20,8 @@ from bilinear.kernels.sgd import IDENTITY, SGD_CELLS
 from bilinear.model.parameters import Array, Parameters
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
+from bilinear.registry import register
+from bilinear.training.checkpoint import journal
 from bilinear.training.descent import Solver, descend, rmse_of
 from bilinear.training.grid import Grid, Rows
 from bilinear.training.history import History
@@ -36,6 +38,7 @@ _SHARED = 1_000_000  # ratings from which a second thread pays
 _BLOCK = 1 << 20  # ratings between two looks at the clock and at Ctrl-C, where a stratum has no more
 
 
+@register
 @dataclass(frozen=True)
 class SGD(Solver):
     """One step a rating, over all ratings in a random order, `n_epochs` times.
@@ -128,17 +131,19 @@ class SGD(Solver):
         """
         n_ratings = objective.interactions.n_ratings
         solver = self.resolved(n_ratings)
-        automatic, drawn = self.learning_rate == "auto", rng.bit_generator.state
+        automatic, drawn, kept = self.learning_rate == "auto", rng.bit_generator.state, journal()
         with closing(Workers(self.threads if n_ratings >= _SHARED else 1)) as workers:
             while True:
                 run = partial(SGDRun.of, solver, objective, start, rng, workers, watched=automatic)
                 try:
-                    return descend(run, solver, objective, rng, validation, n_epochs, progress, stage)
+                    if not (automatic and kept is not None and kept.gave_up(stage)):
+                        return descend(run, solver, objective, rng, validation, n_epochs, progress, stage)
                 except DivergenceError:
-                    lower = _LOWER * solver.rate
-                    if not automatic or lower < _LOWEST:
+                    if not automatic or solver.rate < _LOWEST:
                         raise
-                    solver, rng.bit_generator.state = replace(solver, learning_rate=lower), drawn
+                    if kept is not None:
+                        kept.give_up(stage)
+                solver, rng.bit_generator.state = replace(solver, learning_rate=_LOWER * solver.rate), drawn
 
 
 @dataclass

@@ -12,6 +12,7 @@ from bilinear.arguments import is_real
 from bilinear.data.interactions import Grouped
 from bilinear.errors import ParameterValueError
 from bilinear.model.parameters import Array
+from bilinear.registry import register
 from bilinear.training.neighbours import sums_by_row
 
 
@@ -29,6 +30,7 @@ class Similarity(Protocol):
         """(n_items,) what an item's products are divided by."""
 
 
+@register
 @dataclass(frozen=True)
 class CosineSimilarity:
     """<i, j> / (|i| |j| + shrinkage); shrinkage lowers what few shared users support."""
@@ -48,6 +50,7 @@ class CosineSimilarity:
         return lengths
 
 
+@register
 @dataclass(frozen=True)
 class TFIDF(CosineSimilarity):
     """The cosine of interactions weighted by log((1 + n_items) / (1 + items of the user)) + 1.
@@ -61,6 +64,7 @@ class TFIDF(CosineSimilarity):
         return (by_item.ratings * rarity[by_item.others]).astype(np.float32)
 
 
+@register
 @dataclass(frozen=True)
 class BM25:
     """<i, j> of interactions weighted as Okapi BM25 weighs terms: users are terms, items documents.

@@ -14,6 +14,7 @@ from bilinear.errors import ParameterValueError
 from bilinear.model.link import Link
 from bilinear.model.parameters import Array, Parameters
 from bilinear.objective.losses import Loss
+from bilinear.registry import register
 
 _PART = 1 << 20  # ratings in float64 at once
 
@@ -84,6 +85,7 @@ def _parts(ratings: NDArray[np.float32]) -> Iterator[NDArray[np.float64]]:
         yield ratings[begin : begin + _PART].astype(np.float64)
 
 
+@register
 @dataclass(frozen=True)
 class NormalStart:
     """Biases and factors normal with one standard deviation, in their own units; any global mean.

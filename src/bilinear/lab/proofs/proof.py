@@ -23,12 +23,12 @@ from bilinear.lab.numerics.problem import Problem, Vector
 from bilinear.lab.numerics.spectral import spectral_norm_by_gram, top_singular
 from bilinear.lab.proofs.certificate import CERTIFIED_GAP, certificate_refusal, lower_bound
 from bilinear.lab.proofs.certify import Certified
-from bilinear.model.artifact import read_artifact, write_artifact
 from bilinear.model.link import Identity, Link, Sigmoid
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import CrossEntropy, Loss, SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
+from bilinear.persistence.artifact import read_artifact, write_artifact
 
 KIND = "bilinear-proof"
 _LOSSES: dict[str, type[Loss]] = {cls.__name__: cls for cls in (SquaredError, CrossEntropy)}

@@ -269,7 +269,7 @@ def race(
         trials = _tuned(setting, solver, tune, seed)
         done = [trial for trial in trials if trial.value is not None]
         if not done:
-            results.append(MethodResult(name, solver.learning_rate, trials, (), (), n_seeds))  # type: ignore[attr-defined]
+            results.append(MethodResult(name, _rate(solver), trials, (), (), n_seeds))
             continue
         rate = min(done, key=lambda trial: trial.value or 0.0).learning_rate
         for _ in range(_HALVINGS):
@@ -398,7 +398,7 @@ def _tuned(setting: _Setting, solver: Solver, tune: Tune, seed: int) -> tuple[Ra
         return tried[power]
 
     def rate(power: int) -> float:
-        return float(solver.learning_rate * _FACTOR**power)  # type: ignore[attr-defined]
+        return float(_rate(solver) * _FACTOR**power)
 
     at = 0
     while len(tried) < _MOST_RATES:
@@ -413,6 +413,11 @@ def _tuned(setting: _Setting, solver: Solver, tune: Tune, seed: int) -> tuple[Ra
         RateTrial(rate(power), value if np.isfinite(value) else None)
         for power, value in sorted(tried.items())
     )
+
+
+def _rate(solver: Solver) -> float:
+    """The learning rate that it begins with."""
+    return float(getattr(solver, "rate", None) or solver.learning_rate)  # type: ignore[attr-defined]
 
 
 def _at_rate(solver: Solver, rate: float) -> Solver:

@@ -31,8 +31,9 @@ from bilinear.files import (
     sync_folder,
     temporary_file,
 )
-from bilinear.model.strict_json import MAX_JSON_BYTES, damaged, parse_json, plain_json
-from bilinear.model.tensors import encode_tensors, map_tensors, parse_tensors, read_content
+from bilinear.persistence.strict_json import MAX_JSON_BYTES, damaged, parse_json, plain_json
+from bilinear.persistence.tensors import encode_tensors, map_tensors, parse_tensors, read_content
+from bilinear.version import __version__
 
 FORMAT = "bilinear-model"
 FORMAT_VERSION = 1
@@ -352,6 +353,4 @@ def _content_sha256(document: dict[str, Any]) -> str:
 
 
 def _libraries() -> dict[str, str]:
-    from bilinear import __version__
-
     return {"bilinear": __version__, "numpy": np.__version__, "python": platform.python_version()}

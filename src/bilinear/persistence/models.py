@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,51 +11,19 @@ from numpy.typing import NDArray
 
 from bilinear.data.interactions import Grouped
 from bilinear.data.packed_text import PackedText
-from bilinear.data.vocabulary import Vocabulary
-from bilinear.errors import BilinearError, ModelFileError, ParameterValueError
-from bilinear.estimators.auto import AutoRanker
-from bilinear.estimators.baselines import BiasModel, GlobalMean
-from bilinear.estimators.blend import Blend
-from bilinear.estimators.ease import EASE, SparseEASE
-from bilinear.estimators.graph_filter import GraphFilter
-from bilinear.estimators.implicit_als import ImplicitALS
-from bilinear.estimators.item_knn import ItemKNN
-from bilinear.estimators.matrix_factorization import MatrixFactorization
-from bilinear.estimators.nested import decode_argument, encode_argument
-from bilinear.estimators.parts import checked_size
-from bilinear.estimators.popularity import Popularity
-from bilinear.estimators.random_walk import RandomWalk
-from bilinear.estimators.ranking_factorization import RankingFactorization
-from bilinear.estimators.recommender import Recommender
-from bilinear.model.artifact import read_artifact, write_artifact
-
-_MODELS: dict[str, type[Recommender]] = {
-    model.__name__: model
-    for model in (
-        GlobalMean,
-        BiasModel,
-        MatrixFactorization,
-        ImplicitALS,
-        EASE,
-        SparseEASE,
-        GraphFilter,
-        ItemKNN,
-        Popularity,
-        RandomWalk,
-        RankingFactorization,
-        Blend,
-        AutoRanker,
-    )
-}
+from bilinear.data.vocabulary import Vocabulary, checked_rules
+from bilinear.errors import BilinearError, ModelFileError
+from bilinear.persistence.artifact import read_artifact, write_artifact
+from bilinear.persistence.codec import check_loadable, checked_size, class_named, decode, encoded_fields
 
 
-def save(model: Recommender, path: Path) -> None:
-    """Writes a fitted model; see `bilinear.model.artifact` for the guarantees and the errors.
+def save(model: Any, path: Path) -> None:
+    """Writes a fitted model; see `bilinear.persistence.artifact` for the guarantees and the errors.
 
-    Raises: ParameterValueError: before anything is written, for a model or a part that `load` could not bring
-        back: of a class that is not bilinear's own.
+    Raises: ParameterValueError: before anything is written, for an object that `load` could not bring back,
+        because its class is not registered.
     """
-    check_loadable(model)
+    check_loadable(type(model))
     manifest, tensors = model._state()
     for side, vocabulary in (("users", model.user_vocabulary_), ("items", model.item_vocabulary_)):
         tensors |= {f"{side}.{name}": array for name, array in vocabulary.tensors().items()}
@@ -65,11 +32,15 @@ def save(model: Recommender, path: Path) -> None:
         tensors |= {f"item_texts.{name}.blob": texts.blob, f"item_texts.{name}.offsets": texts.offsets}
     manifest |= {
         "estimator": type(model).__name__,
-        "arguments": {field.name: encode_argument(getattr(model, field.name)) for field in fields(model)},  # type: ignore[arg-type]
+        "arguments": encoded_fields(model),
         "n_users": len(model.user_vocabulary_),
         "n_items": len(model.item_vocabulary_),
         "n_ratings": len(model.seen_.ratings),
         "item_texts": list(model.item_texts_),
+        "id_rules": {
+            "users": list(model.user_vocabulary_.rules),
+            "items": list(model.item_vocabulary_.rules),
+        },
         "seed": model.seed_,
         "has_ratings": model.has_ratings_,
         "source": model.source_,
@@ -104,26 +75,9 @@ def load(path: str | Path, *, verify: bool = True, in_memory: bool = False) -> A
         ) from error
 
 
-def model_named(name: Any) -> type[Recommender]:
-    """The class of a model that can be read, or ValueError."""
-    if name not in _MODELS:
-        raise ValueError(f"unknown estimator {name!r}; it may need a newer bilinear")
-    return _MODELS[name]
-
-
-def check_loadable(model: Recommender) -> None:
-    """Refuses a model of another class, which `model_named` could not find, or would find another for."""
-    kind = type(model)
-    if _MODELS.get(kind.__name__) is not kind:
-        raise ParameterValueError(
-            f"a model of the class {kind.__module__}.{kind.__qualname__} cannot be saved, because load() "
-            f"builds bilinear's own classes only; fit one of these ({', '.join(_MODELS)}), or pickle this one"
-        )
-
-
-def _build(manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Recommender:
-    arguments = {name: decode_argument(value) for name, value in manifest["arguments"].items()}
-    model = model_named(manifest["estimator"])(**arguments)
+def _build(manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Any:
+    arguments = {name: decode(value) for name, value in manifest["arguments"].items()}
+    model = class_named(manifest["estimator"])(**arguments)
     n_users, n_items, n_ratings = (
         checked_size(manifest, name) for name in ("n_users", "n_items", "n_ratings")
     )
@@ -134,8 +88,9 @@ def _build(manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> 
             raise ValueError(f"{name} is {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}")
         return array
 
-    model.user_vocabulary_ = _vocabulary("users", n_users, tensor, tensors)
-    model.item_vocabulary_ = _vocabulary("items", n_items, tensor, tensors)
+    rules = manifest.get("id_rules", {})  # models saved before there were rules have none
+    model.user_vocabulary_ = _vocabulary("users", n_users, tensor, tensors, rules.get("users"))
+    model.item_vocabulary_ = _vocabulary("items", n_items, tensor, tensors, rules.get("items"))
     starts, others = tensor("seen.starts", np.int64, n_users + 1), tensor("seen.others", np.int32, n_ratings)
     if starts[0] != 0 or starts[-1] != n_ratings or (np.diff(starts) < 0).any():
         raise ValueError("seen.starts do not divide the ratings")
@@ -158,12 +113,17 @@ def _build(manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> 
     return model
 
 
-def _vocabulary(side: str, n: int, tensor: Any, tensors: Mapping[str, NDArray[Any]]) -> Vocabulary:
+def _vocabulary(
+    side: str, n: int, tensor: Any, tensors: Mapping[str, NDArray[Any]], rules: Any
+) -> Vocabulary:
     if f"{side}.integers" in tensors:
-        vocabulary = Vocabulary.from_tensors({"integers": tensor(f"{side}.integers", np.int64, n)})
+        arrays = {"integers": tensor(f"{side}.integers", np.int64, n)}
     else:
-        blob, offsets = tensor(f"{side}.blob", np.uint8), tensor(f"{side}.offsets", np.int64, n + 1)
-        vocabulary = Vocabulary.from_tensors({"blob": blob, "offsets": offsets})
+        arrays = {
+            "blob": tensor(f"{side}.blob", np.uint8),
+            "offsets": tensor(f"{side}.offsets", np.int64, n + 1),
+        }
+    vocabulary = Vocabulary.from_tensors(arrays, checked_rules(rules, f"id_rules of {side}"))
     if fault := vocabulary.fault():
         raise ValueError(f"vocabulary of {side}: {fault}")
     return vocabulary

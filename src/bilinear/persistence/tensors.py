@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from bilinear.errors import ParameterValueError
 from bilinear.files import atomic_write, is_regular
-from bilinear.model.strict_json import MAX_JSON_BYTES, damaged, parse_json
+from bilinear.persistence.strict_json import MAX_JSON_BYTES, damaged, parse_json
 
 _ALIGNMENT = 64  # a cache line, and the widest vector register
 _CHUNK = 1 << 22

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,8 @@ from numpy.typing import NDArray
 
 from bilinear.data.interactions import Interactions
 from bilinear.errors import ParameterValueError
-from bilinear.estimators.parts import decode_part, encode_part
 from bilinear.estimators.recommender import Recommender, TensorReader
-
-_MARK = "model"
+from bilinear.persistence.codec import decode, encode
 
 
 def copied(model: Recommender) -> Any:
@@ -34,38 +31,13 @@ def fitted_whole(model: Any, interactions: Interactions) -> Any:
     return model
 
 
-def encode_argument(value: Any) -> Any:
-    """As `encode_part`, also for models and tuples of models: their arguments, not what they learned."""
-    if isinstance(value, Recommender):
-        from bilinear.estimators.storage import check_loadable
-
-        check_loadable(value)
-        arguments = {field.name: encode_argument(getattr(value, field.name)) for field in fields(value)}  # type: ignore[arg-type]
-        return {_MARK: type(value).__name__, "arguments": arguments}
-    if isinstance(value, tuple):
-        return [encode_argument(part) for part in value]
-    return encode_part(value)
-
-
-def decode_argument(value: Any) -> Any:
-    """The inverse of `encode_argument`; raises ValueError or TypeError for what it could not have made."""
-    if isinstance(value, dict) and _MARK in value:
-        from bilinear.estimators.storage import model_named
-
-        arguments = {name: decode_argument(part) for name, part in value["arguments"].items()}
-        return model_named(value[_MARK])(**arguments)
-    if isinstance(value, list):
-        return tuple(decode_argument(part) for part in value)
-    return decode_part(value)
-
-
 def nested_state(model: Recommender, name: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """What a fitted model is and learned: JSON values, and tensors under `name`.
 
     Vocabularies and `seen_` are the holder's and are not written again.
     """
     manifest, tensors = model._state()
-    described = {"arguments": encode_argument(model), "seed": model.seed_, "state": manifest}
+    described = {"arguments": encode(model), "seed": model.seed_, "state": manifest}
     return described, {f"{name}.{key}": array for key, array in tensors.items()}
 
 
@@ -73,7 +45,7 @@ def restore_nested(
     stored: Mapping[str, Any], name: str, holder: Recommender, tensor: TensorReader
 ) -> Recommender:
     """The inverse of `nested_state`; raises ValueError and the like for what it could not have made."""
-    model = decode_argument(stored["arguments"])
+    model = decode(stored["arguments"])
     if not isinstance(model, Recommender):
         raise ValueError(f"{name} is no model")  # noqa: TRY004 - a fault of the file, like the others
     model.user_vocabulary_, model.item_vocabulary_ = holder.user_vocabulary_, holder.item_vocabulary_

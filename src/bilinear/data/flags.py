@@ -1,0 +1,52 @@
+"""Columns of true and false: what their words mean, and their cells as 1 and 0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from bilinear.data.tables import Batch
+from bilinear.data.values import is_absent
+from bilinear.errors import RatingValueError
+
+WORDS = {
+    **dict.fromkeys(("true", "t", "yes", "y", "like", "liked", "up", "positive", "pos"), 1.0),
+    **dict.fromkeys(("false", "f", "no", "n", "dislike", "disliked", "down", "negative", "neg"), 0.0),
+}
+
+
+def flag(value: Any) -> float | None:
+    """1 for true and words like it, 0 for false, None for anything else."""
+    if isinstance(value, (bool, np.bool_)):
+        return float(value)
+    return WORDS.get(value.strip().casefold()) if isinstance(value, str) else None
+
+
+def are_flags(values: Iterable[Any]) -> bool:
+    """Whether all values that are there say true or false, and some are there."""
+    present = [value for value in values if not is_blank(value)]
+    return bool(present) and all(flag(value) is not None for value in present)
+
+
+def is_blank(value: Any) -> bool:
+    """Whether there is no value, also as empty text."""
+    return is_absent(value) or (isinstance(value, str) and not value.strip())
+
+
+def flag_numbers(batch: Batch, at: int, name: str) -> Sequence[Any]:
+    """The column at a position as 1 and 0, None where there is no value.
+
+    Raises: RatingValueError: a cell that is there says neither true nor false, with its row.
+    """
+    found: list[Any] = []
+    for row, value in enumerate(batch.columns[at]):
+        number = flag(value)
+        if number is None and not is_blank(value):
+            raise RatingValueError(
+                f"{batch.where(row)}: {name} {str(value)[:60]!r} says neither true nor false, as the first "
+                "rows do; correct it or drop the row"
+            )
+        found.append(number)
+    return found

@@ -1,0 +1,1 @@
+"""Models as folders on disk: arguments as JSON, arrays as tensors, both checked when they are read."""

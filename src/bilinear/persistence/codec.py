@@ -1,0 +1,95 @@
+"""Arguments of models as JSON values and back: numbers, text, tuples, and registered classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from bilinear.errors import ParameterValueError
+from bilinear.registry import CLASSES
+
+_TYPE = "type"
+
+
+def encode(value: Any) -> Any:
+    """JSON values for an argument: numbers, text, tuples, models, and the objects models are made of.
+
+    Of a model its arguments, not what it learned.
+
+    Raises: ParameterValueError: an object that `decode` could not bring back.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        check_loadable(type(value))
+        return {_TYPE: type(value).__name__} | encoded_fields(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, tuple):
+        return [encode(part) for part in value]
+    if value is not None and not isinstance(value, (bool, int, float, str)):
+        raise ParameterValueError(
+            f"{value!r} cannot be saved; give numbers, text, tuples, or objects of registered classes"
+        )
+    return value
+
+
+def encoded_fields(value: Any) -> dict[str, Any]:
+    """The arguments of a dataclass by name, as `encode` gives them."""
+    return {field.name: encode(getattr(value, field.name)) for field in fields(value)}
+
+
+def decode(value: Any, kind: type[Any] | None = None) -> Any:
+    """The inverse of `encode`; raises ValueError or TypeError for what it could not have made."""
+    if isinstance(value, dict):
+        parts = {name: decode(part) for name, part in value.items() if name != _TYPE}
+        value = class_named(value.get(_TYPE))(**parts)
+    elif isinstance(value, list):
+        value = tuple(decode(part) for part in value)
+    if kind is not None and not isinstance(value, kind):
+        raise ValueError(f"{value!r} where a {kind.__name__} belongs")
+    return value
+
+
+def class_named(name: Any) -> type[Any]:
+    """The registered class of a name, or ValueError."""
+    if name not in CLASSES:
+        raise ValueError(
+            f"unknown class {name!r}; import the module that registers it first (@bilinear.register), or "
+            "take a newer bilinear"
+        )
+    return CLASSES.get(name)
+
+
+def check_loadable(cls: type[Any]) -> None:
+    """Raises ParameterValueError unless `decode` finds this class by its name."""
+    if not CLASSES.has(cls):
+        raise ParameterValueError(
+            f"an object of the class {cls.__module__}.{cls.__qualname__} cannot be saved, because load() "
+            "builds registered classes only; decorate the class with @bilinear.register, take one of "
+            "bilinear's own, or pickle the model"
+        )
+
+
+def without_threads(value: Any) -> Any:
+    """What `encode` gave, without numbers of threads: they change no bit of a result."""
+    if isinstance(value, dict):
+        kept = {name: part for name, part in value.items() if name not in ("threads", "n_threads")}
+        return {name: without_threads(part) for name, part in kept.items()}
+    return value
+
+
+def checked_size(manifest: Mapping[str, Any], name: str) -> int:
+    """A whole number, zero or more, or ValueError."""
+    value = manifest[name]
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{name} is {value!r}")
+    return value
+
+
+def checked_number(value: Any) -> float:
+    """A finite number, or ValueError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
+        raise ValueError(f"{value!r} is not a finite number")
+    return float(value)

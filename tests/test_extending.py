@@ -1,0 +1,158 @@
+"""What a stranger adds in one file works from end to end: docs/develop/add-a-model.md, run as it stands."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bilinear
+from bilinear.cli import main
+from bilinear.errors import ModelFileError, ParameterValueError
+from bilinear.persistence.codec import decode, encode
+from bilinear.registry import CLASSES, PLUGINS
+
+PAGE = Path(__file__).parents[1] / "docs" / "develop" / "add-a-model.md"
+DAY = 86_400.0
+
+
+@pytest.fixture
+def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The page's module, in a folder that Python imports from."""
+    source = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert len(source) == 1
+    (tmp_path / "recent_popularity.py").write_text(source[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(PLUGINS, "")
+    yield import_module("recent_popularity")
+    del sys.modules["recent_popularity"]
+    CLASSES.discard("RecentPopularity")
+
+
+@pytest.fixture
+def clicks() -> bilinear.Interactions:
+    """Item 0 was liked by all long ago, item 9 by a few lately."""
+    chance = np.random.default_rng(0)
+    users, items = np.repeat(np.arange(30), 5), np.tile(np.arange(5), 30)
+    times = chance.uniform(0, 10 * DAY, len(users))
+    late = np.arange(12), np.full(12, 9), np.full(12, 400 * DAY)
+    columns = [np.concatenate(pair) for pair in zip((users, items, times), late, strict=True)]
+    return bilinear.Interactions.from_columns(columns[0], columns[1], times=columns[2])
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    def call(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["bilinear", *arguments])
+        with pytest.raises(SystemExit) as left:
+            main()
+        out = capsys.readouterr()
+        assert not left.value.code, out.err
+        return out.out
+
+    return call
+
+
+def test_a_model_in_one_file_fits_evaluates_recommends_saves_and_loads(
+    added: Any, clicks: bilinear.Interactions, tmp_path: Path
+) -> None:
+    model = added.RecentPopularity(half_life=7).fit(clicks)
+    assert list(model.recommend(20, n=1)) == [9]
+    expected = np.bincount(
+        clicks.items, 0.5 ** ((clicks.times.max() - clicks.times) / DAY / 7), clicks.n_items
+    )
+    np.testing.assert_allclose(model.score_block(np.array([0]))[0], expected, rtol=1e-6)
+    split = bilinear.split_per_user(clicks, test=0.3, rng=0)
+    assert 0 < added.RecentPopularity().fit(split.train).evaluate(split)["recall@5"] <= 1
+    assert list(model.fold_in([0, 1]).recommend(1)) == [9]
+    model.save(tmp_path / "model")
+    found = bilinear.load(tmp_path / "model")
+    assert type(found) is added.RecentPopularity
+    assert found.half_life == 7
+    np.testing.assert_array_equal(found.trend_, model.trend_)
+    CLASSES.discard("RecentPopularity")
+    with pytest.raises(ModelFileError, match=r"import the module that registers it.*@bilinear.register"):
+        bilinear.load(tmp_path / "model")
+
+
+def test_a_model_in_one_file_works_on_the_command_line(
+    added: Any, clicks: bilinear.Interactions, tmp_path: Path, run: Callable[..., str]
+) -> None:
+    rows = zip(clicks.users, clicks.items, clicks.times, strict=True)
+    lines = [f"{user},{clicks.item_vocabulary[item]},{time:.0f}" for user, item, time in rows]
+    (tmp_path / "clicks.csv").write_text("user,item,timestamp\n" + "\n".join(lines) + "\n")
+    plugin = ("--plugin", "recent_popularity")
+    trained = run(
+        *plugin, "train", "clicks.csv", "--model", "recent-popularity", "--set", "half_life=7", "-q"
+    )
+    assert "RecentPopularity" in trained
+    assert "\n   1" in run(*plugin, "recommend", "model", "--user", "20", "-n", "1")
+    assert "half_life" in run(*plugin, "info", "model", "--json")
+    with pytest.raises(AssertionError, match="half_lif"):
+        run(*plugin, "train", "clicks.csv", "--model", "recent-popularity", "--set", "half_lif=7", "-q")
+
+
+def test_a_model_in_one_file_is_served(added: Any, clicks: bilinear.Interactions, tmp_path: Path) -> None:
+    from bilinear.serving.models import ModelFolder
+    from bilinear.serving.service import Service
+    from bilinear.serving.store import open_store
+
+    added.RecentPopularity(half_life=7).fit(clicks).save(tmp_path / "model")
+    store = open_store(f"sqlite:///{tmp_path / 'feedback.db'}")
+    service = Service(ModelFolder(tmp_path / "model"), store)
+    try:
+        assert type(service.engine.model) is added.RecentPopularity
+    finally:
+        store.close()
+
+
+def test_a_schedule_of_my_own_is_saved_named_and_loaded(tmp_path: Path) -> None:
+    @bilinear.register
+    @dataclass(frozen=True)
+    class Sawtooth:
+        """Falls to zero and starts again, a number of times."""
+
+        teeth: int = 3
+
+        def __call__(self, progress: float) -> float:
+            return 1 - (self.teeth * progress) % 1
+
+    try:
+        chance = np.random.default_rng(0)
+        table = bilinear.Interactions.from_columns(
+            chance.integers(0, 40, 600), chance.integers(0, 30, 600), chance.integers(1, 6, 600)
+        )
+        solver = bilinear.SGD(n_epochs=4, schedule=Sawtooth(2))
+        model = bilinear.MatrixFactorization(4, 0.1, 0.1, solver=solver, rng=0).fit(table)
+        model.save(tmp_path / "model")
+        assert bilinear.load(tmp_path / "model").solver.schedule == Sawtooth(2)
+        assert decode(encode(Sawtooth(5))) == Sawtooth(5)
+        from bilinear.cli.models import parsed_settings
+
+        assert parsed_settings(["solver=SGD(schedule=Sawtooth(teeth=4))"])["solver"] == bilinear.SGD(
+            schedule=Sawtooth(4)
+        )
+    finally:
+        CLASSES.discard("Sawtooth")
+
+
+def test_a_name_that_is_taken_and_a_class_that_is_not_registered_are_refused() -> None:
+    with pytest.raises(ParameterValueError, match="has it; choose another name"):
+        bilinear.register(type("EASE", (), {}))
+
+    @dataclass(frozen=True)
+    class Unknown:
+        parts: tuple[int, ...] = field(default=(1,))
+
+    with pytest.raises(ParameterValueError, match=r"decorate the class with @bilinear.register"):
+        encode(Unknown())
+    with pytest.raises(ParameterValueError, match="did you mean 'Cosine'"):
+        CLASSES.get("Cosin")
