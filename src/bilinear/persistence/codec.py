@@ -19,7 +19,8 @@ def encode(value: Any) -> Any:
 
     Of a model its arguments, not what it learned.
 
-    Raises: ParameterValueError: an object that `decode` could not bring back.
+    Raises:
+        ParameterValueError: an object that `decode` could not bring back.
     """
     if is_dataclass(value) and not isinstance(value, type):
         check_loadable(type(value))

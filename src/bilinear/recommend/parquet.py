@@ -30,8 +30,11 @@ _TEXT = {".csv": ",", ".tsv": "\t"}
 class Written:
     """What is in the file.
 
-    Attributes: n_lists, n_places: lists and rows; n_short: lists with fewer places than asked for,
-        because no more items were left; n_empty: those among them without any.
+    Attributes:
+        n_lists, n_places: lists and rows.
+        n_short: lists with fewer places than asked for, because no
+            more items were left.
+        n_empty: those among them without any.
     """
 
     path: Path
