@@ -6,6 +6,9 @@ CONSTRAINTS ?= constraints.txt
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 LOCKED := $(PIP) $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 
+# Processes that share the tests, a file of them at a time.
+WORKERS ?= 2
+
 DATA ?=
 ITEMS ?=
 
@@ -15,7 +18,7 @@ demo: .venv/.installed
 	@$(BIN)/bilinear demo --out demo $(if $(DATA),--data "$(DATA)") $(if $(ITEMS),--items "$(ITEMS)")
 
 test: .venv/.tested
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 coverage: .venv/.tested  # of Python lines; compiled kernels and child processes are not measured
 	$(BIN)/python -m pytest --cov --cov-report=

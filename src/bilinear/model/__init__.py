@@ -1,1 +1,1 @@
-"""Parameters, the link from score to prediction, scoring, and model folders on disk."""
+"""Parameters, the link from score to prediction, and scoring."""
