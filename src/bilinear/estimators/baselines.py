@@ -12,6 +12,7 @@ from bilinear.data.interactions import Interactions
 from bilinear.data.splits import split_validation
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.base import RatingModel, check_table, resolve_link
+from bilinear.memory import require
 from bilinear.model.link import Identity
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import SquaredError
@@ -22,6 +23,7 @@ from bilinear.training.progress import Progress
 from bilinear.training.search import choose_bias_penalty
 
 _CLOSED_FORM = History((), 0, "closed form")
+_BYTES, _BYTES_SEARCHED = (7, 40), (21, 55)  # of a rating and a row, that BiasModel takes; measured
 
 
 @dataclass(repr=False, eq=False)
@@ -36,6 +38,8 @@ class GlobalMean(RatingModel):
     def fit(self, interactions: Interactions) -> Self:
         """Cost: O(n_ratings)."""
         check_table(interactions)
+        needed = 2 * interactions.n_ratings + 16 * sum(interactions.shape)
+        require(needed, f"GlobalMean of {interactions.n_ratings:,} ratings")
         link = resolve_link(Identity(), self.rating_range, interactions)
         mean = float(interactions.ratings.mean(dtype=np.float64))
         self.link_, self.loss_, self.penalty_ = link, SquaredError(), L2()
@@ -72,6 +76,9 @@ class BiasModel(RatingModel):
     def fit(self, interactions: Interactions) -> Self:
         """Solves for the biases of all `interactions`; returns self."""
         check_table(interactions)
+        a_rating, a_row = _BYTES_SEARCHED if self.l2_biases == "auto" else _BYTES
+        needed = a_rating * interactions.n_ratings + a_row * sum(interactions.shape)
+        require(needed, f"BiasModel of {interactions.n_ratings:,} ratings")
         link, seed, table = (
             resolve_link(Identity(), self.rating_range, interactions),
             draw_seed(self.rng),
