@@ -110,14 +110,13 @@ class RankingFactorization(_Learned):
     n_threads: int | None = None
     rng: int | None = None
 
-    bytes_a_pair: ClassVar[int] = 60
+    bytes_a_pair: ClassVar[int] = 25
 
     def bytes_to_fit(self, n_pairs: int, n_users: int, n_items: int) -> int:
         weights = 4 * (n_users + n_items) * self.n_factors
         needed = super().bytes_to_fit(n_pairs, n_users, n_items) + (3 + self.solver.n_states) * weights
-        if self.validation_fraction:  # the split, and scores of a block of users
-            needed += 25 * n_pairs + 4 * min(USERS_AT_ONCE, n_users) * n_items
-        return needed
+        epoch, scores = 35 * n_pairs, 5 * min(USERS_AT_ONCE, n_users) * n_items // 2
+        return needed + (25 * n_pairs + max(epoch, scores) if self.validation_fraction else epoch)
 
     def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
         """Trains with early stopping on a validation part, then again on everything; returns self.
