@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from time import sleep
 
 import pytest
 
@@ -71,3 +73,16 @@ def test_what_python_alone_would_not_stop_is_stopped(work: str, tmp_path: Path) 
 @pytest.mark.parametrize("work", ["twice", "twice, threads"])
 def test_a_second_one_ends_the_process_at_once_whatever_it_is_in(work: str, tmp_path: Path) -> None:
     assert pressed(work, tmp_path) == (130, "", "bilinear: ended at once\n")
+
+
+def test_the_training_beside_a_server_leaves_ctrl_c_to_the_server() -> None:
+    """It would otherwise end training early, and offer a model that is half trained."""
+    command = [sys.executable, "-m", "bilinear.serving.retrain"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        while child.poll() is None and os.getpriority(os.PRIO_PROCESS, child.pid) < 10:
+            sleep(0.01)  # until it has begun
+        os.kill(child.pid, signal.SIGINT)
+        _, error = child.communicate("no order")
+    assert child.returncode == 1
+    assert "JSONDecodeError" in error
+    assert "KeyboardInterrupt" not in error

@@ -67,7 +67,10 @@ Duplicates = Annotated[
     ),
 ]
 MemoryLimit = Annotated[
-    str | None, typer.Option(help="What reading may use before it spills to disk, such as 2GB.")
+    str | None,
+    typer.Option(
+        help="What reading may use before it spills to disk, such as 2GB; else half of what is free."
+    ),
 ]
 Query = Annotated[
     str | None, typer.Option(help="SQL that gives user, item and, if any, rating or count, and time.")

@@ -83,7 +83,7 @@ def read_ratings(
         duplicates: which rating stays when a user rated an item more than once: "last" by time,
             then by row; "mean"; or "error".
         memory_limit: for files, how much memory the reading engine may take before it spills to
-            the temporary directory, such as "2GB"; None leaves it at 80 % of the machine. The
+            the temporary directory, such as "2GB"; None takes half of what is free. The
             table itself comes on top: 20 bytes a rating, and 100 for a moment while it is sorted.
         encoding: of a text file; "latin-1" is the usual other one.
         threads: for files, how many cores read; None takes all.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from copy import deepcopy
@@ -154,6 +155,7 @@ def retrained(
 
 def main() -> None:
     """Reads the order, makes the model, prints the verdict."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the server decides, and ends this process
     os.nice(10)  # those who wait for an answer go first
     order = json.load(sys.stdin)
     try:
