@@ -1,4 +1,4 @@
-"""A command line that sends itself Ctrl-C at a named moment: `ctrl_c_child.py MOMENT FOLDER ARGUMENT...`.
+"""A command line that sends itself Ctrl-C at a given moment: `ctrl_c_child.py MOMENT FOLDER ARGUMENT...`.
 
 A moment is a function of bilinear, "import MODULE", or one of `WORK`, which takes the place of the command.
 """

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from time import sleep
 
 import pytest
 
@@ -28,10 +30,8 @@ def pressed(moment: str, folder: Path, *arguments: object) -> tuple[int, str, st
 
 
 MOMENTS_OF_TRAINING = (
-    *("import bilinear.cli.interrupts", "import typer", "import bilinear.cli.lab", "import duckdb"),
-    *("import numba", "bilinear.data.engine:_load", "bilinear.data.engine:_vocabulary"),
-    *("bilinear.training.search:search", "bilinear.training.sgd:SGDRun.of"),
-    *("bilinear.persistence.artifact:write_artifact", "os:fsync", "os:replace"),
+    *("import bilinear.cli.interrupts", "import numba", "bilinear.data.engine:_load"),
+    *("bilinear.training.search:search", "bilinear.training.sgd:SGDRun.of", "os:fsync"),
 )
 
 
@@ -50,9 +50,8 @@ def test_training_is_stopped_wherever_it_is(moment: str, ratings_file: Path, tmp
             "bilinear.recommend.parquet:_copy",
             ["recommend", "MODEL", "--all", "--out", "FOLDER/lists.parquet"],
         ),
-        ("bilinear.cli.output:write_table", ["predict", "MODEL", "RATINGS", "--out", "FOLDER/p.csv"]),
     ],
-    ids=["evaluation", "lists", "predictions"],
+    ids=["evaluation", "lists"],
 )
 def test_use_is_stopped_wherever_it_is(
     moment: str, arguments: list[str], model: Path, ratings_file: Path, tmp_path: Path
@@ -74,3 +73,16 @@ def test_what_python_alone_would_not_stop_is_stopped(work: str, tmp_path: Path) 
 @pytest.mark.parametrize("work", ["twice", "twice, threads"])
 def test_a_second_one_ends_the_process_at_once_whatever_it_is_in(work: str, tmp_path: Path) -> None:
     assert pressed(work, tmp_path) == (130, "", "bilinear: ended at once\n")
+
+
+def test_the_training_beside_a_server_leaves_ctrl_c_to_the_server() -> None:
+    """It would otherwise end training early, and offer a model that is half trained."""
+    command = [sys.executable, "-m", "bilinear.serving.retrain"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        while child.poll() is None and os.getpriority(os.PRIO_PROCESS, child.pid) < 10:
+            sleep(0.01)  # until it has begun
+        os.kill(child.pid, signal.SIGINT)
+        _, error = child.communicate("no order")
+    assert child.returncode == 1
+    assert "JSONDecodeError" in error
+    assert "KeyboardInterrupt" not in error

@@ -95,10 +95,10 @@ def write_table(path: Path, columns: Columns) -> None:
 def _write_parquet(path: Path, columns: Columns) -> None:
     import duckdb
 
-    from bilinear.data.database import disk_errors, stoppable
+    from bilinear.data.database import default_limit, disk_errors, stoppable
 
     with (
-        duckdb.connect() as connection,
+        duckdb.connect(config=default_limit()) as connection,
         stoppable(connection),
         atomic_write(path) as file,
         disk_errors(path),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from bilinear.estimators.baselines import check_fraction, draw_seed
 from bilinear.estimators.factor_ranking import MOST_FACTORS, FactorRanking
 from bilinear.estimators.mixture import inner_split
 from bilinear.estimators.ranking_fold_in import FoldIn
-from bilinear.estimators.ranking_validation import HeldOut, Metric, check_metric
+from bilinear.estimators.ranking_validation import USERS_AT_ONCE, HeldOut, Metric, check_metric
 from bilinear.estimators.recommender import TensorReader
 from bilinear.estimators.refit import trained_again
 from bilinear.model.parameters import Array, Parameters
@@ -111,6 +111,14 @@ class RankingFactorization(_Learned):
     refit: bool = True
     n_threads: int | None = None
     rng: int | None = None
+
+    bytes_a_pair: ClassVar[int] = 25
+
+    def bytes_to_fit(self, n_pairs: int, n_users: int, n_items: int) -> int:
+        weights = 4 * (n_users + n_items) * self.n_factors
+        needed = super().bytes_to_fit(n_pairs, n_users, n_items) + (3 + self.solver.n_states) * weights
+        epoch, scores = 35 * n_pairs, 5 * min(USERS_AT_ONCE, n_users) * n_items // 2
+        return needed + (25 * n_pairs + max(epoch, scores) if self.validation_fraction else epoch)
 
     def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
         """Trains with early stopping on a validation part, then again on everything; returns self.

@@ -14,7 +14,7 @@ from bilinear.recommend.makers import dot_product_maker
 Metric = Literal["recall@20", "ndcg@20"]
 
 _LENGTH = 20
-_USERS_AT_ONCE = 1200
+USERS_AT_ONCE = 1200
 
 
 def check_metric(metric: str) -> None:
@@ -43,8 +43,8 @@ class HeldOut:
         length = min(_LENGTH, n_items)
         make = dot_product_maker(parameters, self.hidden, np.ones(n_items, bool), length)
         total = 0.0
-        for first in range(0, len(self.users), _USERS_AT_ONCE):
-            users = self.users[first : first + _USERS_AT_ONCE]
+        for first in range(0, len(self.users), USERS_AT_ONCE):
+            users = self.users[first : first + USERS_AT_ONCE]
             listed = make(users).items
             counts = self.wanted.counts[users]
             keys = np.repeat(np.arange(len(users)), counts) * n_items

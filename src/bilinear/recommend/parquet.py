@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.data.database import disk_errors, stoppable
+from bilinear.data.database import default_limit, disk_errors, stoppable
 from bilinear.data.vocabulary import Id, Vocabulary
 from bilinear.errors import ParameterValueError
 from bilinear.files import atomic_write
@@ -136,7 +136,7 @@ def _written(path: Path, n: int, blocks: Iterator[Lists], columns: Any, kinds: d
         atomic_write(path) as file,
         disk_errors(path),
         tempfile.TemporaryDirectory(dir=path.resolve().parent, prefix=".bilinear-") as folder,
-        duckdb.connect(config={"temp_directory": folder}) as connection,
+        duckdb.connect(config={"temp_directory": folder} | default_limit()) as connection,
         stoppable(connection),
     ):
         parts: list[str] = []
