@@ -100,7 +100,7 @@ def test_also_measures_variants_from_the_arguments_of_the_model(
     assert ran.code == 0, ran.err
     scores = json.loads(ran.out)["scores"]
     assert list(scores) == ["GlobalMean", "BiasModel", "MatrixFactorization", *variants]
-    assert len({scores[name]["rmse"][0] for name in scores}) == 6
+    assert len({str(scores[name]["rmse"]) for name in scores}) == 6
 
 
 def test_a_database_is_read_by_query(run: Run, ratings_file: Path, tmp_path: Path) -> None:

@@ -73,19 +73,13 @@ class Wanted:
         if self.model != "auto":
             return "ratings" if is_rating_model(model_class(self.model)) else "ranking"
         given = {name for name, value in self.ranking.items() if value is not None}
-        only_rated = self._only_for("ratings", "ranking")
+        rated, ranked = (setting_names([model_class(_DEFAULT[name])]) for name in ("ratings", "ranking"))
+        only_rated = [name for name in self.settings if name in rated and name not in ranked]
         if given and only_rated:
             raise ParameterValueError(
                 f"{_options(given)} for ranking and --set {only_rated[0]} for ratings; say which with --task"
             )
-        if given or self._only_for("ranking", "ratings"):
-            return "ranking"
-        return "ratings" if only_rated else None
-
-    def _only_for(self, task: str, other: str) -> list[str]:
-        """Settings that the default model of a task has, and that of the other one has not."""
-        mine, others = (setting_names([model_class(_DEFAULT[name])]) for name in (task, other))
-        return [name for name in self.settings if name in mine and name not in others]
+        return "ranking" if given else "ratings" if only_rated else None
 
     def plan(self, task: str) -> Plan:
         """The plan for a task.
