@@ -39,7 +39,7 @@ MOMENTS_OF_TRAINING = (
 def test_training_is_stopped_wherever_it_is(moment: str, ratings_file: Path, tmp_path: Path) -> None:
     code, _, error = pressed(moment, tmp_path, "train", ratings_file, "--out", tmp_path / "m", "-q")
     assert (code, error) == (130, STOPPED)
-    assert list(tmp_path.iterdir()) == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize(
@@ -60,14 +60,14 @@ def test_use_is_stopped_wherever_it_is(
     words = [given.get(word, word.replace("FOLDER", str(tmp_path))) for word in arguments]
     code, out, error = pressed(moment, tmp_path, *words)
     assert (code, out, error) == (130, "", STOPPED)
-    assert list(tmp_path.iterdir()) == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize("work", ["query", "copy", "destructor", "converted"])
 def test_what_python_alone_would_not_stop_is_stopped(work: str, tmp_path: Path) -> None:
     """Queries of years, an exception that is forgotten in a destructor, one that became another."""
     assert pressed(work, tmp_path) == (130, "", STOPPED)
-    assert list(tmp_path.iterdir()) == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize("work", ["twice", "twice, threads"])
