@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
@@ -263,7 +264,7 @@ def _say_trained(
     factors = f" ({alone})" if (alone := without_factors(main)) else factors
     inside = f" ({main.model_!r})" if hasattr(main, "model_") else ""
     say(f"\nSaved to {out}: {type(main).__name__}{inside} trained on {trained_on}{factors}. Next:")
-    say(f"  bilinear recommend {out} --user {table.user_vocabulary[0]}")
+    say(f"  bilinear recommend {out} --user {shlex.quote(str(table.user_vocabulary[0]))}")
 
 
 def _identity(plan: Any, parts: Any, table: Any, refit: bool, refits: int) -> dict[str, Any]:
