@@ -39,7 +39,8 @@ def is_rating_model(model: type[Any]) -> bool:
 def model_class(name: str, task: str | None = None) -> type[Any]:
     """The class of a name; with a task only one that can do it.
 
-    Raises: ParameterValueError: no such model, or not for this task; with the names that are.
+    Raises:
+        ParameterValueError: no such model, or not for this task; with the names that are.
     """
     known = known_models()
     fitting = [
@@ -72,7 +73,8 @@ def made(
         settings: arguments by name; `solver__n_epochs` is that of an object inside.
         base: arguments to start from instead of the defaults.
         common: what an option gave, None where it did not.
-    Raises: ParameterValueError: a setting or an option that this model does not have.
+    Raises:
+        ParameterValueError: a setting or an option that this model does not have.
     """
     names = {field.name for field in fields(kind)}
     model = kind(**base or {})

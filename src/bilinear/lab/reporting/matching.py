@@ -42,7 +42,8 @@ class MatchedRatings:
 def match_ratings(model: Recommender, table: Interactions) -> MatchedRatings:
     """Sorts ratings into those that a model was trained on and those that it was not.
 
-    Cost: O(n_ratings log n_ratings).
+    Cost:
+        O(n_ratings log n_ratings).
 
     Args:
         model: The fitted model.
