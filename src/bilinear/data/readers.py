@@ -217,8 +217,10 @@ def read_any(
     Args:
         has_ratings: to say which; None looks.
         duplicates: None is "last" of ratings, "sum" of others.
+
     Raises:
-        as these two; ParameterValueError too: a column is given that is not for what was found.
+        DataError: as these two.
+        ParameterValueError: as these two, and where a column is given that is not for what was found.
     """
     given: Given = {"user": user, "item": item, "rating": rating, "count": count, "time": time}
     if has_ratings is None and (rating is not None or count):
