@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     from bilinear.estimators.recipes import fastai_recipe as fastai_recipe
     from bilinear.evaluation.compare import compare as compare
     from bilinear.evaluation.compare_ratings import compare_ratings as compare_ratings
+    from bilinear.evaluation.metrics import Metric as Metric
+    from bilinear.evaluation.metrics import register_metric as register_metric
     from bilinear.evaluation.ranking import RankingProtocol as RankingProtocol
     from bilinear.evaluation.ranking import evaluate_ranking as evaluate_ranking
     from bilinear.inspection import inspect as inspect
@@ -168,6 +170,10 @@ _HOMES = {
     "bilinear.persistence.models": ("load",),
     "bilinear.evaluation.compare": ("compare",),
     "bilinear.evaluation.compare_ratings": ("compare_ratings",),
+    "bilinear.evaluation.metrics": (
+        "Metric",
+        "register_metric",
+    ),
     "bilinear.evaluation.ranking": (
         "RankingProtocol",
         "evaluate_ranking",

@@ -17,9 +17,9 @@ from bilinear.estimators.baselines import check_fraction, draw_seed
 from bilinear.estimators.factor_ranking import MOST_FACTORS, FactorRanking
 from bilinear.estimators.mixture import inner_split
 from bilinear.estimators.ranking_fold_in import FoldIn
-from bilinear.estimators.ranking_validation import HeldOut, Metric, check_metric
 from bilinear.estimators.recommender import TensorReader
 from bilinear.estimators.refit import trained_again
+from bilinear.evaluation.metrics import Metric, MetricLike
 from bilinear.model.parameters import Array, Parameters
 from bilinear.objective.penalties import L2
 from bilinear.objective.ranking_losses import CosineContrastive, RankingLoss, SampledSoftmax
@@ -31,6 +31,7 @@ from bilinear.training.progress import Bar, Progress, Quiet
 from bilinear.training.ranking_history import RankingHistory, descend_on_ranking
 from bilinear.training.sampled import SampledObjective, SampledRun
 from bilinear.training.schedules import Cosine
+from bilinear.training.validation import RankingValidation
 from bilinear.training.workers import Workers, workers
 
 _MOST_VALIDATION_USERS = 6000
@@ -72,8 +73,9 @@ class RankingFactorization(_Learned):
             same.
         start_size: standard deviation of the starting factors times sqrt(n_factors).
         validation_fraction: share of each user's interactions, the latest where there are times, set
-            aside inside `fit` for early stopping and the best epoch, by `metric`, "recall@20" or
-            "ndcg@20", every `validate_every` epochs. Zero: all epochs run.
+            aside inside `fit` for early stopping and the best epoch, by `metric`, a name
+            such as "recall@20" or one of your own (see `Metric`), every `validate_every` epochs. Zero: all
+            epochs run.
         refit: afterwards train once more on all interactions, for as many epochs as were best.
         n_threads: None takes all cores; the result is the same for any number.
         rng: seed; the same seed and table give the same bits. None draws one, kept in `seed_`.
@@ -106,7 +108,7 @@ class RankingFactorization(_Learned):
     user_exponent: float = 0.0
     start_size: float = 0.1
     validation_fraction: float = 0.1
-    metric: Metric = "recall@20"
+    metric: MetricLike = "recall@20"
     validate_every: int = 5
     refit: bool = True
     n_threads: int | None = None
@@ -143,7 +145,8 @@ class RankingFactorization(_Learned):
                 times = None if interactions.times is None else interactions.times[kept]
                 split = inner_split(replace(table, times=times), self.validation_fraction, seed)
                 rng = np.random.default_rng([seed, 0])
-                held_out = HeldOut(split, self.metric, _MOST_VALIDATION_USERS, rng)
+                metric = Metric.of_rankings(self.metric)
+                held_out = RankingValidation(split, metric, _MOST_VALIDATION_USERS, rng, self._ranking)
                 parameters, history = descend(split.train, held_out)
                 if self.refit and history.ended != "interrupted":
                     descend = partial(descend, table, stage="on all interactions")
@@ -193,7 +196,7 @@ class RankingFactorization(_Learned):
         pool: Workers,
         progress: Progress,
         table: Interactions,
-        held_out: HeldOut | None = None,
+        held_out: RankingValidation | None = None,
         n_epochs: int | None = None,
         stage: str = "training",
     ) -> tuple[Parameters, RankingHistory]:
@@ -221,8 +224,8 @@ class RankingFactorization(_Learned):
             rng,
             progress,
             f"{stage}, {self.n_factors} factors",
-            measure=None if held_out is None else lambda found: held_out(self._ranking(found)),
-            metric=self.metric,
+            measure=held_out,
+            metric=str(Metric.of(self.metric)),
             every=self.validate_every,
             n_epochs=n_epochs,
         )
@@ -283,7 +286,7 @@ class RankingFactorization(_Learned):
         L2(self.l2, self.l2, self.l2_exponent)
         if not (is_real(self.start_size) and self.start_size > 0):
             raise ParameterValueError(f"start_size={self.start_size!r}; a positive number")
-        check_metric(self.metric)
+        Metric.of_rankings(self.metric)
         if self.validation_fraction:
             check_fraction(self.validation_fraction)
 
