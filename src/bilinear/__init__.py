@@ -77,7 +77,10 @@ if TYPE_CHECKING:
     from bilinear.recommend.parquet import write_similar as write_similar
     from bilinear.registry import register as register
     from bilinear.training.als import ALS as ALS
+    from bilinear.training.callbacks import TrainingState as TrainingState
     from bilinear.training.checkpoint import Checkpoint as Checkpoint
+    from bilinear.training.history import Epoch as Epoch
+    from bilinear.training.history import History as History
     from bilinear.training.implicit_als import Blocks as Blocks
     from bilinear.training.implicit_als import Cholesky as Cholesky
     from bilinear.training.implicit_als import ConjugateGradient as ConjugateGradient
@@ -206,7 +209,12 @@ _HOMES = {
         "write_similar",
     ),
     "bilinear.training.als": ("ALS",),
+    "bilinear.training.callbacks": ("TrainingState",),
     "bilinear.training.checkpoint": ("Checkpoint",),
+    "bilinear.training.history": (
+        "Epoch",
+        "History",
+    ),
     "bilinear.training.implicit_als": (
         "Blocks",
         "Cholesky",

@@ -18,7 +18,6 @@ from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.estimators.mixture import (
     Candidates,
     Judges,
-
     choose_weights,
     inner_split,
 )
@@ -291,7 +290,9 @@ def test_the_value_of_weights_is_that_of_sorted_candidates_with_and_without_ties
     for candidates in (found, replace(found, scores=np.round(found.scores))):
         for k in (1, 7, 400):
             for weights in ((1.0, 0.0, 0.0), (1.0, 1.0, 2.0)):
-                values = [candidates.value(weights, Metric.named(f"{name}@{k}")) for name in ("recall", "ndcg")]
+                values = [
+                    candidates.value(weights, Metric.named(f"{name}@{k}")) for name in ("recall", "ndcg")
+                ]
                 np.testing.assert_allclose(values, one_by_one(candidates, np.array(weights), k), rtol=1e-12)
 
 

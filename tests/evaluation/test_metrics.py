@@ -79,7 +79,9 @@ def test_what_a_function_or_a_name_means(first_place):
 
 @pytest.mark.parametrize("name", ["auc", "ndcg", "ndcg@0", "ndcg@x", "ndcg@", "rmse@5", "", 5, None])
 def test_another_name_is_refused_with_those_there_are(name):
-    with pytest.raises(ParameterValueError, match=rf"metric={name!r}; expected a name such as.*known: recall, ndcg"):
+    with pytest.raises(
+        ParameterValueError, match=rf"metric={name!r}; expected a name such as.*known: recall, ndcg"
+    ):
         Metric.of(name)
 
 
@@ -131,10 +133,14 @@ def test_my_metric_chooses_models_and_is_saved_by_its_name(first_place, tmp_path
         assert ranker.search_.metric.startswith("first_place@")
         ranker.save(tmp_path / "m")
         assert bilinear.load(tmp_path / "m").metric == ranker.search_.metric
-    blend = bilinear.Blend((bilinear.Popularity(), bilinear.RandomWalk()), metric=first_place, rng=0).fit(table)
+    blend = bilinear.Blend((bilinear.Popularity(), bilinear.RandomWalk()), metric=first_place, rng=0).fit(
+        table
+    )
     assert 0 <= blend.validation_ <= 1
-    unknown = bilinear.Blend((bilinear.Popularity(),), (1.0,), metric=lambda items, hits, n: hits[:, 0]).fit(table)
-    with pytest.raises(ParameterValueError, match="register_metric|cannot be saved"):
+    unknown = bilinear.Blend((bilinear.Popularity(),), (1.0,), metric=lambda items, hits, n: hits[:, 0]).fit(
+        table
+    )
+    with pytest.raises(ParameterValueError, match="cannot be saved"):
         unknown.save(tmp_path / "u")
     assert not (tmp_path / "u").exists()
     for metric in ("rmse", Metric("worse@5", first_place, 5, larger_is_better=False)):

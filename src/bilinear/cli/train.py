@@ -118,7 +118,7 @@ def command(
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            help="mf: a folder for the state of training, so that it survives a kill; gone at the end."
+            help="Models trained in epochs: a folder for the state, which survives a kill; gone at the end."
         ),
     ] = None,
     checkpoint_every: Annotated[float, typer.Option(help="Minutes between two checkpoints.", min=0)] = 5.0,
@@ -131,10 +131,10 @@ def command(
     quiet: options.Quiet = False,
 ) -> None:
     from contextlib import nullcontext
+    from inspect import signature
 
     from bilinear.cli.plans import implied_task, plan_of
     from bilinear.estimators.experiment import measure
-    from bilinear.estimators.matrix_factorization import MatrixFactorization
     from bilinear.training.checkpoint import Checkpoint, keeping
     from bilinear.training.progress import Bar, Quiet
 
@@ -171,8 +171,11 @@ def command(
     if not quiet:
         options.tell_table(table)
     main = plan.models[plan.name]
-    if saving is not None and not isinstance(main, MatrixFactorization):
-        raise ParameterValueError(f"--checkpoint is for --model mf, not for a {type(main).__name__}")
+    if saving is not None and "checkpoint" not in signature(main.fit).parameters:
+        raise ParameterValueError(
+            f"--checkpoint: {type(main).__name__} is not trained in epochs, so there is nothing to keep; leave "
+            "it out, or choose a model such as --model mf or --model implicit-als"
+        )
     with without_outlier_warnings(), keeping(saving, partial(_identity, plan, parts, table, refit, refits)):
         with nullcontext(Quiet()) if quiet else Bar() as progress:
             measured = measure(

@@ -117,7 +117,7 @@ class Candidates:
         everything = np.ones(n_items, bool)
         k = min(_LISTED, n_items)
 
-        def work(block: NDArray[Any]) -> tuple[list[int], Array, Array, NDArray[np.bool_]]:
+        def work(block: NDArray[Any]) -> tuple[list[int], tuple[NDArray[Any], ...]]:
             rows = judges.rows[block]
             tables, listed = [], []
             for model in models:
@@ -137,13 +137,14 @@ class Candidates:
                 parts.append(np.stack([scores[n, items] for scores in tables], axis=1))
                 hits.append(np.isin(items, mine, assume_unique=True))
                 lengths.append(len(items))
-            return lengths, *map(np.concatenate, (candidates, parts, hits))
+            return lengths, tuple(map(np.concatenate, (candidates, parts, hits)))
 
         size = max(1, _SCORES_AT_ONCE // n_items)
         blocks = map_blocks(work, np.arange(len(judges.rows)), size, checked_threads(n_threads))
-        lengths, *parts = zip(*blocks, strict=True)
+        lengths, parts = zip(*blocks, strict=True)
         starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
-        return cls(starts, *map(np.concatenate, parts), np.diff(judges.starts))
+        items, scores, hits = map(np.concatenate, zip(*parts, strict=True))
+        return cls(starts, items, scores, hits, np.diff(judges.starts))
 
     def value(self, weights: Sequence[float], metric: Metric) -> float:
         """The mean of the metric over the users, of the mixture with these weights."""

@@ -31,8 +31,8 @@ class Metric:
 
     Args:
         name: What reports call it; "name@k" for lists.
-        function: Of lists: `function(items, hits, n_relevant)` with arrays of some users: items (n, k) rows of
-            the listed items, best first, -1 past the end of a list; hits (n, k), whether each is relevant;
+        function: Of lists: `function(items, hits, n_relevant)` with arrays of some users: items (n, k) rows
+            of the listed items, best first, -1 past the end of a list; hits (n, k), whether each is relevant;
             n_relevant (n,), at least one each. Returns one value a user, (n,). Of ratings:
             `function(predictions, ratings)`, both (n,); returns a number.
         k: Length of the lists; None for a metric of ratings.
@@ -67,8 +67,8 @@ class Metric:
         counted = k.isascii() and k.isdigit() and int(k) >= 1
         if found is None or (found.k is None if at else found.k is not None) or (at and not counted):
             raise ParameterValueError(
-                f"metric={name!r}; expected a name such as 'ndcg@20', 'recall@10' or another length, 'rmse' or "
-                f"'mae', a bilinear.Metric or a function; known: {', '.join(METRICS)}"
+                f"metric={name!r}; expected a name such as 'ndcg@20', 'recall@10' or another length, 'rmse' "
+                f"or 'mae', a bilinear.Metric or a function; known: {', '.join(METRICS)}"
             )
         return replace(found, name=f"{base}@{int(k)}", k=int(k)) if at else found
 
@@ -116,8 +116,8 @@ class Metric:
         values = np.asarray(self.function(items, hits, n_relevant), np.float64)
         if values.shape != n_relevant.shape or not np.isfinite(values).all():
             raise ParameterValueError(
-                f"metric {self.name!r}: expected one finite number a user, shape {n_relevant.shape}, got shape "
-                f"{values.shape}, {np.count_nonzero(~np.isfinite(values))} of them not finite"
+                f"metric {self.name!r}: expected one finite number a user, shape {n_relevant.shape}, got "
+                f"shape {values.shape}, {np.count_nonzero(~np.isfinite(values))} of them not finite"
             )
         return values
 
@@ -231,7 +231,7 @@ def precision(items: Array, hits: Array, n_relevant: Array) -> Array:
 @register_metric
 def hit_rate(items: Array, hits: Array, n_relevant: Array) -> Array:
     """Whether there is a hit."""
-    values: Array = hits.any(axis=1)
+    values: Array = hits.any(axis=1).astype(np.float64)
     return values
 
 
@@ -245,7 +245,7 @@ def mrr(items: Array, hits: Array, n_relevant: Array) -> Array:
 @register_metric
 def rmse(predictions: Array, ratings: Array) -> float:
     """The root of the mean squared error."""
-    return (_mean_of_errors(predictions, ratings, np.square)) ** 0.5
+    return float(_mean_of_errors(predictions, ratings, np.square) ** 0.5)
 
 
 @register_metric

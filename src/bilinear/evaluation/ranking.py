@@ -252,7 +252,9 @@ def _worker(
             assert lists is not None
             assert metric.k is not None
             listed = np.where(np.arange(longest) < lists.counts[:, None], lists.rows, np.int32(-1))
-            listed = np.pad(listed[:, : metric.k], ((0, 0), (0, max(metric.k - longest, 0))), constant_values=-1)
+            listed = np.pad(
+                listed[:, : metric.k], ((0, 0), (0, max(metric.k - longest, 0))), constant_values=-1
+            )
             hits = hits_in(listed, starts, items)
             own[metric.name] = metric.of_lists(listed, hits, np.diff(starts))
         return _Done(accuracy, auc, lists if protocol.n_negatives is None else None, own, n_short)

@@ -33,7 +33,7 @@ def add_standardised(scores, weight, out):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def mixture_lists(starts, scores, weights, places):  # type: ignore[no-untyped-def]
-    """Fills places (n_users, k): the best candidates of each user by scores @ weights, best first, -1 past them.
+    """Fills places (n_users, k): the best candidates of each user by scores @ weights, best first; then -1.
 
     User n's candidates are starts[n]:starts[n + 1] of scores (n_candidates, n_models). Equal mixtures rank in
     the order of the candidates. Cost: O(n_candidates * (n_models + 1)), and k steps for each that enters.
