@@ -1,18 +1,27 @@
-# `make demo` and `make test` set up what they need; everything lives in .venv and demo/.
+# Every target sets up what it needs. Everything is written to .venv, demo, dist and docs/_build.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# `make test CONSTRAINTS=` installs the newest versions that pyproject.toml allows instead of the locked ones.
+CONSTRAINTS ?= constraints.txt
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
+LOCKED := $(PIP) $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
+
+# Processes that share the tests, a file of them at a time.
+WORKERS ?= 2
 
 DATA ?=
 ITEMS ?=
 
-.PHONY: demo test lint bench clean docs
+.PHONY: demo test coverage lint docs site wheel lock hooks bench clean
 
 demo: .venv/.installed
 	@$(BIN)/bilinear demo --out demo $(if $(DATA),--data "$(DATA)") $(if $(ITEMS),--items "$(ITEMS)")
 
 test: .venv/.tested
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+coverage: .venv/.tested  # of Python lines; compiled kernels and child processes are not measured
+	$(BIN)/python -m pytest --cov --cov-report=
 
 lint: .venv/.tested
 	$(BIN)/ruff check .
@@ -20,9 +29,25 @@ lint: .venv/.tested
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: .venv/.documented
+docs: .venv/.documented  # measures the numbers of docs/thread anew, then builds
 	$(BIN)/python docs/thread/build.py
+	$(MAKE) site
+
+site: .venv/.documented
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+wheel: .venv/.built
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist > /dev/null
+	$(BIN)/python tools/try_wheel.py dist $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
+
+lock: .venv/.created  # the newest versions, for every supported Python and system
+	$(PIP) --upgrade uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade --quiet \
+	    --no-annotate --no-emit-index-url --custom-compile-command "make lock" --output-file constraints.txt
+
+hooks: .venv/.built
+	$(BIN)/pre-commit install --hook-type pre-commit --hook-type pre-push
 
 bench: .venv/.benched
 	failed=; for name in accuracy train_cost reading epoch_speed small_epochs time_to_rmse scaling memory explicit_als \
@@ -35,23 +60,27 @@ bench: .venv/.benched
 	$(PYTHON) -m venv .venv
 	touch $@
 
-.venv/.installed: pyproject.toml .venv/.created
-	$(PIP) install --editable '.[plot,serve]'
+.venv/.installed: pyproject.toml constraints.txt .venv/.created
+	$(LOCKED) --editable '.[plot,serve]'
 	$(BIN)/python -m compileall -q src
 	touch $@
 
-.venv/.tested: pyproject.toml .venv/.installed
-	$(PIP) install --editable '.[test,lint]'
+.venv/.tested: .venv/.installed
+	$(LOCKED) --editable '.[test,lint]'
 	$(BIN)/python -m compileall -q src
 	touch $@
 
-.venv/.documented: pyproject.toml .venv/.installed
-	$(PIP) install --editable '.[docs]'
+.venv/.documented: .venv/.installed
+	$(LOCKED) --editable '.[docs]'
 	touch $@
 
-.venv/.benched: pyproject.toml .venv/.installed
-	$(PIP) install --editable '.[bench]'
+.venv/.built: .venv/.installed
+	$(LOCKED) --editable '.[release]'
+	touch $@
+
+.venv/.benched: .venv/.installed
+	$(PIP) --editable '.[bench]'
 	touch $@
 
 clean:
-	rm -rf .venv demo .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv demo dist docs/_build .cache .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import common
 
-TRAIN = ["--n-factors", "64", "--l2", "0.5", "--l2-biases", "0.5", "--quiet"]
+TRAIN = ["--set", "n_factors=64", "--set", "l2=0.5", "--set", "l2_biases=0.5", "--quiet"]
 BYTE_CODE = {"PYTHONDONTWRITEBYTECODE": ""}  # set to nothing is not set: the first run leaves .pyc files
 
 

@@ -1,23 +1,17 @@
-"""Sphinx: the documents as they are, and a reference made of the docstrings."""
+"""Sphinx: the documents as they are, and a reference made from the docstrings of the public names."""
 
 from __future__ import annotations
 
 import inspect
-import sys
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from docstrings import as_rst
-
 import bilinear
+from bilinear import lab
 
 project = "bilinear"
 version = release = bilinear.__version__
 project_copyright = "the bilinear contributors"
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build", "thread/template.md"]
 html_theme = "furo"
@@ -29,31 +23,38 @@ html_show_sphinx = False
 autodoc_typehints = "none"
 autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
+default_role = "code"
+napoleon_numpy_docstring = False
+napoleon_use_param = False  # "users, items: ..." documents two arguments at once
+napoleon_use_rtype = False
+napoleon_custom_sections = [("Learned attributes", "params_style"), "Cost", "Source"]
 myst_heading_anchors = 3
 nitpicky = False
 
 
 def public_names(package: str) -> list[str]:
-    """Full names of the public objects whose home is in `bilinear.<package>`."""
+    """Public objects that a page of the reference documents, by the names under which users import them.
+
+    Args:
+        package: "lab", or the package of `bilinear` that the objects are defined in.
+    """
     if package == "lab":
-        names = bilinear.lab.public_names()
-        homes = {name: getattr(bilinear.lab, name).__module__ for name in names}
-        return [f"bilinear.lab.{name}" for name in names if homes[name].startswith("bilinear.lab.")]
-    homes = bilinear._HOMES.items()
-    return [f"{home}.{name}" for home, names in homes if home.split(".")[1] == package for name in names]
+        return [f"bilinear.lab.{name}" for name in lab.public_names()]
+    homes = bilinear._HOME_OF.items()
+    return [f"bilinear.{name}" for name, home in homes if home.split(".")[1:2] == [package]]
 
 
 def reference(package: str) -> str:
     """Directives for the public objects of a package."""
+    if package == "errors":
+        return "```{eval-rst}\n.. automodule:: bilinear.errors\n   :members:\n   :show-inheritance:\n```\n"
     out = ["```{eval-rst}"]
     for full in public_names(package):
-        home, name = full.rsplit(".", 1)
-        value = getattr(import_module(home), name)
-        kind = "autoclass" if inspect.isclass(value) else "autofunction"
-        out += [f".. {kind}:: {full}"]
-        if kind == "autoclass":
-            out += ["   :members:"]
-        out += [""]
+        value = getattr(lab if package == "lab" else bilinear, full.rpartition(".")[2])
+        if inspect.isclass(value):
+            out += [f".. autoclass:: {full}", "   :members:", ""]
+        else:
+            out += [f".. autofunction:: {full}", ""]
     return "\n".join([*out, "```", ""])
 
 
@@ -62,11 +63,6 @@ def fill_reference(app: Any, name: str, source: list[str]) -> None:
         source[0] = source[0].replace("@reference@", reference(name.removeprefix("reference/")))
 
 
-def rewrite(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
-    lines[:] = as_rst(lines)
-
-
 def setup(app: Any) -> dict[str, bool]:
     app.connect("source-read", fill_reference)
-    app.connect("autodoc-process-docstring", rewrite)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

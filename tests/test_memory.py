@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import re
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from bilinear.estimators.nested import copied
+from bilinear.estimators.storage import _MODELS
 from problems import planted_table
 
+from bilinear.data.database import connected
+from bilinear.data.synthetic import synthetic_ratings
 from bilinear.errors import MemoryLimitError, ParameterValueError
+from bilinear.estimators.auto import AutoRanker
+from bilinear.estimators.baselines import BiasModel, GlobalMean
+from bilinear.estimators.blend import Blend
+from bilinear.estimators.ease import EASE, SparseEASE
+from bilinear.estimators.graph_filter import GraphFilter
+from bilinear.estimators.implicit_als import ImplicitALS
+from bilinear.estimators.item_knn import ItemKNN
 from bilinear.estimators.matrix_factorization import MatrixFactorization
+from bilinear.estimators.popularity import Popularity
+from bilinear.estimators.random_walk import RandomWalk
+from bilinear.estimators.ranking_factorization import RankingFactorization
+from bilinear.estimators.ranking_space import KINDS, Sizes
 from bilinear.memory import LIMIT, available, parsed_size, require
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import Adam, Momentum
@@ -86,6 +104,84 @@ def test_a_table_and_a_training_that_do_not_fit_are_refused_with_the_numbers(mon
         model.fit(TABLE)
     monkeypatch.setenv(LIMIT, "1GB")
     model.fit(TABLE)
+
+
+WIDE = synthetic_ratings(1500, 1200, 80_000, 4, rng=0)
+FEW = {"n_factors": 16, "rng": 0}
+EVERY_MODEL = {
+    "mean": GlobalMean(),
+    "biases": BiasModel(1.0),
+    "biases, searched": BiasModel(rng=0),
+    "sgd": MatrixFactorization(l2=0.1, l2_biases=0.1, solver=SGD(n_epochs=1), **FEW | {"n_factors": 64}),
+    "adam": MatrixFactorization(l2=0.1, l2_biases=0.1, solver=MiniBatch(n_epochs=1, batch_size=4096), **FEW),
+    "popularity": Popularity(),
+    "popularity, threshold": Popularity(threshold=2.0),
+    "neighbours": ItemKNN(),
+    "walk": RandomWalk(),
+    "ease": EASE(),
+    "sparse ease": SparseEASE(10),
+    "graph": GraphFilter(),
+    "graph, low pass": GraphFilter(low_pass=0.3, n_directions=16),
+    "implicit": ImplicitALS(n_epochs=1, **FEW),
+    "sampled": RankingFactorization(solver=MiniBatch(n_epochs=1, batch_size=4096), n_negatives=32, **FEW),
+    "blend": Blend((Popularity(), Popularity(threshold=2.0)), rng=0),
+    "auto": AutoRanker(n_trials=1, kinds=("Popularity",), rng=0),
+}
+
+
+def needed_by(model) -> int:
+    """Bytes that `fit` asks for, by its message where there is none."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(LIMIT, "1")
+        with pytest.raises(MemoryLimitError, match=LIMIT) as refused:
+            model.fit(WIDE)
+    assert not [name for name in vars(model) if name.endswith("_")]
+    return parsed_size(re.search(r"needs about (\S+) of memory", str(refused.value))[1])
+
+
+def test_the_list_above_has_every_model():
+    assert {type(model) for model in EVERY_MODEL.values()} == set(_MODELS.values())
+
+
+@pytest.mark.parametrize("name", EVERY_MODEL)
+def test_every_model_asks_for_what_it_then_takes(name):
+    model = EVERY_MODEL[name]
+    model.fit(TABLE)  # compiles, and imports
+    needed = needed_by(copied(model))
+    WIDE.__dict__.pop("by_item", None)  # what the table keeps for later is taken by the first model
+    tracemalloc.start()
+    model.fit(WIDE)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0.7 < needed / peak < 1.4
+
+
+def test_auto_leaves_out_what_the_memory_limit_does_not_allow(monkeypatch):
+    monkeypatch.setenv(LIMIT, str(100 * 10**6))
+    assert WIDE.n_items**2 * 4 < 60 * 10**6
+    AutoRanker(n_trials=1, kinds=("EASE",), rng=0).fit(TABLE)
+    kind = next(kind for kind in KINDS if kind.name == "EASE")
+    sizes = Sizes.of(WIDE)
+    assert kind.fits(sizes)
+    assert not kind.fits(replace(sizes, n_items=4000))  # 64 MB of weights alone, and 60 may be taken
+
+
+def test_ease_says_what_to_take_instead(monkeypatch):
+    monkeypatch.setenv(LIMIT, "1MB")
+    with pytest.raises(MemoryLimitError, match=r"needs about .* 1MB is free; .*SparseEASE\(\)"):
+        EASE().fit(WIDE)
+
+
+def test_the_reading_engine_takes_half_of_what_is_free_unless_it_is_told(monkeypatch, tmp_path):
+    def limit(memory_limit: str | None = None) -> int:
+        with connected(tmp_path, memory_limit) as connection:
+            return parsed_size(connection.execute("SELECT current_setting('memory_limit')").fetchone()[0])
+
+    monkeypatch.setenv(LIMIT, "2GB")
+    assert limit() == pytest.approx(10**9, rel=0.01)
+    assert limit("300MB") == pytest.approx(300 * 10**6, rel=0.01)
+    monkeypatch.setenv(LIMIT, "1KB")
+    assert limit() == pytest.approx(64 * 10**6, rel=0.01)
 
 
 def test_the_estimate_counts_what_each_solver_keeps():

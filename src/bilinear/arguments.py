@@ -23,7 +23,9 @@ def check_known(*parts: Any) -> None:
     """Refuses parts of classes that are not bilinear's own, subclasses of these included.
 
     Kernels take a part as its numbers alone: methods of another class would be without effect.
-    Raises: ParameterValueError: with the name of the class.
+
+    Raises:
+        ParameterValueError: with the name of the class.
     """
     for part in parts:
         kind = type(part)
@@ -40,7 +42,8 @@ def check_known(*parts: Any) -> None:
 def kernel_code(part: Any) -> int:
     """The number by which the kernels know a loss, a link or an update rule of bilinear's own.
 
-    Raises: ParameterValueError: the part is of another class, which kernels would take for one they know.
+    Raises:
+        ParameterValueError: the part is of another class, which kernels would take for one they know.
     """
     check_known(part)
     code = getattr(part, "code", None)

@@ -32,8 +32,10 @@ def symmetric_eigen(matrix: Array) -> Eigen:
 
     Divide and conquer, which finds coinciding eigenvalues too.
 
-    Raises: DivergenceError: the matrix has values that are not finite.
-    Cost: O(n^3) time, O(n^2) memory.
+    Raises:
+        DivergenceError: the matrix has values that are not finite.
+    Cost:
+        O(n^3) time, O(n^2) memory.
     """
     try:
         values, vectors = np.linalg.eigh(matrix)
@@ -45,8 +47,10 @@ def symmetric_eigen(matrix: Array) -> Eigen:
 def largest_eigen(matrix: Array, n: int) -> Eigen:
     """The `n` largest eigenvalues of a dense symmetric matrix, descending.
 
-    Raises: DivergenceError: the matrix has values that are not finite.
-    Cost: as `symmetric_eigen`; about a third of it where n is small and the eigenvalues are distinct.
+    Raises:
+        DivergenceError: the matrix has values that are not finite.
+    Cost:
+        as `symmetric_eigen`; about a third of it where n is small and the eigenvalues are distinct.
     """
     from scipy.linalg import LinAlgError, eigh
 
@@ -80,8 +84,10 @@ def largest_eigen_by_products(
         tolerance: relative accuracy of the eigenvalues.
         n_vectors: dimension of the Krylov space, at least n + 1 and at most size.
         max_restarts: before it counts as not converged; by default ten times the size.
-    Raises: DivergenceError: not converged, or values that are not finite.
-    Cost: some tens of products and n_vectors vectors.
+    Raises:
+        DivergenceError: not converged, or values that are not finite.
+    Cost:
+        some tens of products and n_vectors vectors.
     """
     from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 

@@ -33,7 +33,8 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     Raises:
         ParameterValueError: `path` is a device, a pipe or a folder, which cannot be replaced.
         OSError: the disk is full, the folder is read-only, ...; the message names `path`.
-    Cost: one fsync of the file and one of its folder.
+    Cost:
+        one fsync of the file and one of its folder.
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
@@ -140,8 +141,10 @@ def hold(folder: Path) -> int | None:
     It is held until `release`, or the end of this process, however that comes. `locked` waits for it, so
     a folder is used for one of the two. Where the system has no locks (see `locked`), nothing is held.
 
-    Returns: what `release` takes, or None: somebody else holds the folder.
-    Raises: OSError: the folder is not there or cannot be opened.
+    Returns:
+        what `release` takes, or None: somebody else holds the folder.
+    Raises:
+        OSError: the folder is not there or cannot be opened.
     """
     if sys.platform == "win32":
         return -1

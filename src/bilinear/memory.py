@@ -15,7 +15,10 @@ _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
 
-def require(n_bytes: int, what: str) -> None:
+REMEDY = "use a smaller table or model, or a larger machine"
+
+
+def require(n_bytes: int, what: str, remedy: str = REMEDY) -> None:
     """Raises MemoryLimitError if `what` needs more bytes than are free.
 
     A system that says nothing (other than Linux) refuses nothing.
@@ -23,9 +26,8 @@ def require(n_bytes: int, what: str) -> None:
     free = available()
     if free is not None and n_bytes > free:
         raise MemoryLimitError(
-            f"{what} needs about {_shown(n_bytes)} of memory more, and {_shown(free)} is free; use a larger "
-            f"machine or a smaller table or model, or set {LIMIT} (such as {_shown(2 * n_bytes)}) "
-            "if you know better"
+            f"{what} needs about {shown(n_bytes)} of memory more, and {shown(free)} is free; {remedy}, or "
+            f"set {LIMIT} (such as {shown(2 * n_bytes)}) if you know better"
         )
 
 
@@ -79,7 +81,8 @@ def _groups(root: Path) -> list[int]:
     return found
 
 
-def _shown(n_bytes: int) -> str:
+def shown(n_bytes: int) -> str:
+    """Such as "1.5GB"."""
     for unit in ("GB", "MB", "KB"):
         if n_bytes >= _UNITS[unit]:
             return f"{n_bytes / _UNITS[unit]:.3g}{unit}"

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-FIXED = ("--n-factors", "4", "--l2", "0.5", "--l2-biases", "0.8", "--n-epochs", "8")
+FIXED = (
+    *("--set", "n_factors=4", "--set", "l2=0.5", "--set", "l2_biases=0.8"),
+    *("--set", "solver__n_epochs=8"),
+)
 
 
 class Ran(NamedTuple):

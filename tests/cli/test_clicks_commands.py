@@ -186,7 +186,7 @@ def test_ratings_train_a_ranking_with_a_threshold(run: Run, ratings_file: Path, 
 def test_with_ratings_it_predicts_them_and_says_how_to_rank(
     run: Run, ratings_file: Path, tmp_path: Path
 ) -> None:
-    ran = ok(run("train", ratings_file, "--out", tmp_path / "m", "--n-factors", "2", "--l2", "1"))
+    ran = ok(run("train", ratings_file, "--out", tmp_path / "m", "--set", "n_factors=2", "--set", "l2=1"))
     assert isinstance(bilinear.load(tmp_path / "m"), bilinear.MatrixFactorization)
     for name, kind in (("biases", bilinear.BiasModel), ("mean", bilinear.GlobalMean)):
         ran = ok(run("train", ratings_file, "--out", tmp_path / name, "--model", name))
@@ -218,10 +218,10 @@ def test_ratings_that_are_all_alike_are_clicks(run: Run, tmp_path: Path) -> None
         (("--model", "ease", "--set", "l2"), "--set l2: write NAME=VALUE"),
         (("--model", "ease", "--set", "l2=-1"), "l2=-1"),
         (("--model", "ease", "--set", "l2=abc"), "l2='abc'"),
-        (("--model", "item-knn", "--set", "similarity=Jaccard()"), "unknown part 'Jaccard'"),
+        (("--model", "item-knn", "--set", "similarity=Jaccard()"), "unknown class 'Jaccard'"),
         (("--model", "item-knn", "--set", "similarity=BM25(1)"), "name its arguments"),
-        (("--task", "ranking", "--n-factors", "4"), "--n-factors: not for --task ranking"),
-        (("--threshold", "2", "--l2", "4"), "say which with --task"),
+        (("--task", "ranking", "--set", "n_factors=4"), "AutoRanker has no argument 'n_factors'"),
+        (("--threshold", "2", "--set", "l2=4"), "say which with --task"),
         (("--task", "ratings", "--threshold", "2"), "--threshold: not for --task ratings"),
         (("--model", "ease", "--time-budget", "9"), "--time-budget is for --model auto"),
         (("--model", "ease", "--threshold", "9"), "no rating reaches threshold=9"),
@@ -232,7 +232,7 @@ def test_ratings_that_are_all_alike_are_clicks(run: Run, tmp_path: Path) -> None
         (("--split", "file"), "--test FILE"),
         (("--rating", "ts", "--count", "ts"), "name one of them"),
         (("--duplicates", "first"), "'last', 'mean' or 'sum'"),
-        (("--layout", "lines"), "'auto', 'rows' or 'lists'"),
+        (("--layout", "lines"), "'auto', 'rows', 'lists' or 'wide'"),
         (("--count", "plays"), "no column 'plays' for count"),
     ],
 )

@@ -116,7 +116,8 @@ def test_more_ratings_than_it_was_trained_on_are_held_out(
     run: Run, ratings_file: Path, tmp_path: Path
 ) -> None:
     model = tmp_path / "part"
-    options = ("--quiet", "--no-refit", "--n-factors", 2, "--l2", 0.5, "--l2-biases", 0.8, "--n-epochs", 3)
+    settings = ("n_factors=2", "l2=0.5", "l2_biases=0.8", "solver__n_epochs=3")
+    options = ("--quiet", "--no-refit", *(word for given in settings for word in ("--set", given)))
     assert run("train", ratings_file, "--out", model, *options).code == 0
     ran = run("lab", model, ratings_file, "--json", "--quiet")
     assert ran.code == 0, ran.err

@@ -15,7 +15,10 @@ from problems import same_bits
 import bilinear
 from bilinear.training.journal import FILE
 
-FIXED = ["--n-factors", "4", "--l2", "0.2", "--l2-biases", "0.2", "--n-epochs", "1000", "--quiet"]
+FIXED = [
+    *("--set", "n_factors=4", "--set", "l2=0.2", "--set", "l2_biases=0.2"),
+    *("--set", "solver__n_epochs=1000", "--quiet"),
+]
 SCRIPT = "import sys; from bilinear.cli import main; sys.argv[0] = 'bilinear'; main()"
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +58,9 @@ def test_same_seed_same_model(run: Run, ratings_file: Path, tmp_path: Path) -> N
 def test_progress_goes_to_standard_error_and_the_search_table_to_standard_output(
     run: Run, ratings_file: Path, tmp_path: Path
 ) -> None:
-    ran = run("train", ratings_file, "--out", tmp_path / "m", "--n-epochs", "3", "--n-factors", "4")
+    ran = run(
+        "train", ratings_file, "--out", tmp_path / "m", "--set", "solver__n_epochs=3", "--set", "n_factors=4"
+    )
     assert "validation RMSE" in ran.out
     assert "<- kept" in ran.out
     assert "900 ratings" in ran.err
@@ -91,16 +91,16 @@ def test_split_file_measures_on_the_other_file(run: Run, ratings_file: Path, tmp
     assert "held out" in overlapping.err
 
 
-def test_also_measures_the_sigmoid_and_the_cross_entropy(
+def test_also_measures_variants_from_the_arguments_of_the_model(
     run: Run, ratings_file: Path, tmp_path: Path
 ) -> None:
-    ran = run(
-        "train", ratings_file, "--out", tmp_path / "m", "--also", "sigmoid", "--also", "cross-entropy", "-q",
-        "--json", *FIXED,
-    )  # fmt: skip
-    names = json.loads(ran.out)["scores"]
-    assert "MatrixFactorization, sigmoid" in names
-    assert "MatrixFactorization, cross-entropy" in names
+    variants = "mf:link=Sigmoid", "mf:link=Sigmoid(),loss=CrossEntropy()", "biases:l2_biases=3"
+    also = [word for variant in variants for word in ("--also", variant)]
+    ran = run("train", ratings_file, "--out", tmp_path / "m", *also, "-q", "--json", *FIXED)
+    assert ran.code == 0, ran.err
+    scores = json.loads(ran.out)["scores"]
+    assert list(scores) == ["GlobalMean", "BiasModel", "MatrixFactorization", *variants]
+    assert len({str(scores[name]["rmse"]) for name in scores}) == 6
 
 
 def test_a_database_is_read_by_query(run: Run, ratings_file: Path, tmp_path: Path) -> None:
@@ -130,19 +130,20 @@ def test_a_database_is_read_by_query(run: Run, ratings_file: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--n-factors", "many"), "--n-factors many: a number, or auto"),
+        (("--set", "n_factors=many"), "n_factors='many'; 'auto' or a whole number"),
+        (("--set", "n_factor=4"), "did you mean 'n_factors'?"),
         (("--split", "later"), "--split later: choose random or per-user or temporal"),
         (("--test", "much"), "--test much: a share such as 0.2"),
         (("--test", "1.5"), "between 0 and 1"),
-        (("--link", "probit"), "--link probit: choose identity or sigmoid"),
-        (("--loss", "hinge"), "--loss hinge"),
-        (("--l2", "-1"), "zero or more"),
-        (("--momentum", "1"), "below one"),
-        (("--learning-rate", "nan"), "positive"),
-        (("--rating-range", "4", "5"), "outside [4, 5]"),
+        (("--set", "link=Probit()"), "unknown class 'Probit'"),
+        (("--set", "loss=hinge"), "loss='hinge'; an object such as SquaredError()"),
+        (("--set", "l2=-1"), "zero or more"),
+        (("--set", "solver__momentum=1"), "below one"),
+        (("--set", "solver__learning_rate=nan"), "learning_rate='nan'"),
+        (("--set", "rating_range=(4, 5)"), "outside [4, 5]"),
         (("--user", "nobody"), "nobody"),
         (("--duplicates", "first"), "choose"),
-        (("--also", "magic"), "--also magic"),
+        (("--also", "magic"), "magic: there is no such model"),
         (("--query", "SELECT 1"), "is a file"),
         (("--items", "absent.csv"), "absent.csv"),
     ],
@@ -167,14 +168,16 @@ def test_a_folder_of_other_files_is_never_written_into(run: Run, ratings_file: P
 
 
 def test_too_long_steps_stop_with_what_to_lower(run: Run, ratings_file: Path, tmp_path: Path) -> None:
-    ran = run("train", ratings_file, "--out", tmp_path / "m", "-q", *FIXED, "--learning-rate", "1e9")
+    ran = run(
+        "train", ratings_file, "--out", tmp_path / "m", "-q", *FIXED, "--set", "solver__learning_rate=1e9"
+    )
     assert ran.code == 2
     assert "learning_rate" in ran.err
     assert not (tmp_path / "m").exists()
 
 
 def test_alternating_least_squares(run: Run, ratings_file: Path, tmp_path: Path) -> None:
-    ran = run("train", ratings_file, "--out", tmp_path / "m", "-q", *FIXED, "--solver", "als")
+    ran = run("train", ratings_file, "--out", tmp_path / "m", "-q", *FIXED[:-2], "--set", "solver=ALS")
     assert ran.code == 0, ran.err
     assert type(bilinear.load(tmp_path / "m").solver_).__name__ == "ALS"
 
@@ -182,9 +185,9 @@ def test_alternating_least_squares(run: Run, ratings_file: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--solver", "als", "--momentum", "0.5"], "--momentum: for --solver sgd"),
-        (["--solver", "als", "--link", "sigmoid"], "ALS"),
-        (["--solver", "newton"], "choose sgd or als"),
+        (["--set", "solver=ALS", "--set", "solver__momentum=0.5"], "no argument 'solver__momentum'"),
+        (["--set", "solver=ALS", "--set", "link=Sigmoid"], "ALS"),
+        (["--set", "solver=Newton()"], "unknown class 'Newton'"),
     ],
 )
 def test_what_als_cannot_do_is_refused_before_work(
@@ -206,16 +209,26 @@ def test_items_of_another_catalogue_are_refused(run: Run, ratings_file: Path, tm
 
 def test_ctrl_c_keeps_the_best_model_so_far(run: Run, tmp_path: Path) -> None:
     assert run("data", "synthetic", tmp_path / "s", "--n-ratings", 50_000).code == 0
-    script = "import sys; from bilinear.cli import main; sys.argv[0] = 'bilinear'; main()"
+    script = """if True:
+        import os, signal, sys
+        from bilinear.cli import main
+        from bilinear.training.progress import Quiet
+
+        def epoch(self, epoch):  # in the first half, where nothing stops early
+            if epoch.number == 30:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        Quiet.epoch = epoch
+        sys.argv[0] = "bilinear"
+        main()
+    """
     arguments = ["train", tmp_path / "s" / "ratings.csv", "--out", tmp_path / "m", *FIXED[:-2]]
-    command = [sys.executable, "-c", script, *map(str, arguments), "--n-epochs", "60000", "--quiet"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
-        time.sleep(10)  # past the compilation; the first half, where nothing stops early, takes longer
-        child.send_signal(signal.SIGINT)
-        out, err = child.communicate(timeout=120)
-    assert b"stopped by you" in err
+    settings = ["--set", "solver__n_epochs=60000", "--quiet"]
+    command = [sys.executable, "-c", script, *map(str, arguments), *settings]
+    child = subprocess.run(command, capture_output=True, timeout=300, check=False)
+    assert b"stopped by you" in child.stderr
     assert child.returncode == 0
-    assert b"MatrixFactorization" in out
+    assert b"MatrixFactorization" in child.stdout
     model = bilinear.load(tmp_path / "m")
     assert model.history_.ended == "interrupted"
     assert model.report_["trained_on"] == "the training part"
@@ -249,12 +262,14 @@ def test_outliers_are_named_and_trained_on_and_a_rating_range_takes_them_in_full
     assert ran.code == 0
     assert "Careful: odd.csv: 1 of 480 ratings lies far from the others" in ran.out
     assert "1e+06 (user 8, item 18)" in ran.out
-    assert "far from the others" not in run(*arguments, "--rating-range", "0", "1e6").out
+    assert "far from the others" not in run(*arguments, "--set", "rating_range=(0, 1e6)").out
 
 
 def test_hours_are_taken_for_counts_and_train_all_the_same(run: Run, tmp_path: Path) -> None:
     hours = (np.random.default_rng(0).pareto(0.9, 480) * 20).round(1).tolist()
-    ran = run("train", written(tmp_path, hours), "--out", tmp_path / "m", "--json", "--n-epochs", "10")
+    ran = run(
+        "train", written(tmp_path, hours), "--out", tmp_path / "m", "--json", "--set", "solver__n_epochs=10"
+    )
     assert ran.code == 0
     assert any("--count" in caution for caution in json.loads(ran.out)["cautions"])
 

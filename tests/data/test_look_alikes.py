@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from bilinear.estimators.storage import load
 
 from bilinear.data.interactions import Interactions
 from bilinear.data.readers import read_any, read_interactions, read_ratings
 from bilinear.data.vocabulary import Vocabulary, checked_rules
 from bilinear.errors import IdValueError, ParameterValueError
 from bilinear.estimators.baselines import BiasModel
+from bilinear.persistence.models import load
 
 NFC, NFD = "Am\u00e9lie", "Ame\u0301lie"
 

@@ -150,7 +150,7 @@ def test_every_way_out_of_the_question_works(name: str, tmp_path: Path) -> None:
 def test_two_outcomes_are_a_question(tmp_path: Path) -> None:
     table = columns("clicked", [1, 1, 0, 1, 0]) | {"purchased": [0, 1, 0, 1, 0]}
     source = as_csv(tmp_path, table)["source"]
-    with pytest.raises(AmbiguousColumnError, match="'clicked' .*and 'purchased'"):
+    with pytest.raises(AmbiguousColumnError, match=r"'clicked' .*and 'purchased'"):
         read_any(source)
     with pytest.raises(AmbiguousColumnError, match="read one of them"):
         read_ratings(source)

@@ -6,7 +6,6 @@ from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import pytest
-from bilinear.estimators.storage import load
 
 from bilinear.data.interactions import Interactions
 from bilinear.data.outliers import OutlierWarning
@@ -17,6 +16,7 @@ from bilinear.estimators.baselines import BiasModel
 from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.model.link import Sigmoid
 from bilinear.objective.losses import CrossEntropy
+from bilinear.persistence.models import load
 from bilinear.training.als import ALS
 from bilinear.training.schedules import Constant
 from bilinear.training.search import NO_BIASES

@@ -24,13 +24,13 @@ from bilinear.cli import (
     similar,
     train,
 )
+from bilinear.cli.help import GroupedCommand
 from bilinear.registry import PLUGINS, import_plugin
 
 app = typer.Typer(
     name="bilinear",
     help="Collaborative filtering with the dot-product model: from ratings.csv to recommendations.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -74,6 +74,8 @@ def _root(
 
 
 for module in (train, evaluate, compare, predict, recommend, similar, fold_in, inspect, info, serve, demo):
-    app.command(name=module.NAME, help=module.HELP, epilog=module.EXAMPLES)(module.command)
+    app.command(name=module.NAME, help=module.HELP, epilog=module.EXAMPLES, cls=GroupedCommand)(
+        module.command
+    )
 app.add_typer(data.app, name="data")
 app.add_typer(lab.app, name="lab")

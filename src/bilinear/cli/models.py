@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
+
+import typer
 
 from bilinear.errors import ParameterValueError
 
@@ -61,30 +63,37 @@ def made(
     *,
     seed: int,
     threads: int | None = None,
-    threshold: float | None = None,
-    confidence: str | None = None,
-    time_budget: float | None = None,
+    base: Mapping[str, Any] | None = None,
+    **common: Any,
 ) -> Any:
-    """A model that is not fitted; what all commands give is passed on where it has such an argument.
+    """A model that is not fitted.
 
+    Args:
+        settings: arguments by name; `solver__n_epochs` is that of an object inside.
+        base: arguments to start from instead of the defaults.
+        common: what an option gave, None where it did not.
     Raises: ParameterValueError: a setting or an option that this model does not have.
     """
     names = {field.name for field in fields(kind)}
-    model = kind()
+    model = kind(**base or {})
     if "rng" in names:
         model.set_params(rng=seed)
-    if threads is not None and "n_threads" in names:
-        model.set_params(n_threads=threads)
-    for option, value in (
-        ("threshold", threshold),
-        ("confidence", confidence),
-        ("time_budget", time_budget),
-    ):
+    for option, value in common.items():
         if value is not None:
             if option not in names:
                 raise ParameterValueError(f"--{option.replace('_', '-')} is not for {kind.__name__}")
             model.set_params(**{option: value})
-    model.set_params(**settings)
+    # an object before what is inside it
+    model.set_params(**dict(sorted(settings.items(), key=lambda pair: "__" in pair[0])))
+    if threads is not None:
+        known = model.get_params()
+        model.set_params(
+            **{
+                name: threads
+                for name in ("n_threads", "solver__threads")
+                if name in known and known[name] is None
+            }
+        )
     return model
 
 
@@ -113,6 +122,30 @@ def parsed_spec(spec: str) -> tuple[str, dict[str, Any]]:
     return name, {str(word.arg): _of_node(word.value) for word in call.keywords}
 
 
+def setting_names(kinds: Iterable[type[Any]]) -> dict[str, Any]:
+    """Names for `--set` with the default values, objects inside included."""
+    return {name: value for kind in kinds for name, value in kind().get_params().items()}
+
+
+def completed_setting(context: typer.Context, incomplete: str) -> list[str]:
+    """What `--set` may be completed to: names, then classes that can stand for the default of a name."""
+    from bilinear.registry import CLASSES
+
+    known = known_models()
+    asked = context.params.get("model") or "auto"
+    kinds = [known[name] for name in ({"auto": ("auto", "mf")}.get(asked, (asked,))) if name in known]
+    names = setting_names(kinds)
+    name, equals, value = incomplete.partition("=")
+    if not equals:
+        return [f"{other}=" for other in names if other.startswith(name)]
+    if not is_dataclass(names.get(name)):
+        return []
+    family = next(
+        base for base in reversed(type(names[name]).__mro__) if base.__module__.startswith("bilinear.")
+    )
+    return [f"{name}={cls}" for cls in CLASSES.subclasses(family) if cls.startswith(value)]
+
+
 def _value(text: str) -> Any:
     try:
         return _of_node(ast.parse(text, mode="eval").body)
@@ -121,7 +154,7 @@ def _value(text: str) -> Any:
 
 
 def _of_node(node: ast.expr) -> Any:
-    """Numbers, text, tuples, and bilinear's own models and parts such as Blocks(size=64); else text."""
+    """Numbers, text, tuples, and objects of registered classes, as `Blocks(size=64)` or `ALS`; else text."""
     from bilinear.persistence.codec import decode, encode
     from bilinear.registry import CLASSES
 
@@ -134,6 +167,8 @@ def _of_node(node: ast.expr) -> Any:
             return decode({"type": node.func.id} | {name: encode(part) for name, part in given.items()})
         except (TypeError, ValueError) as error:
             raise ParameterValueError(f"{ast.unparse(node)}: {error}") from None
+    if isinstance(node, ast.Name) and node.id[0].isupper() and node.id in CLASSES:
+        return _of_node(ast.Call(node, [], []))
     if isinstance(node, (ast.Tuple, ast.List)):
         return tuple(_of_node(part) for part in node.elts)
     try:

@@ -109,7 +109,10 @@ Ids = Annotated[
     typer.Option(help="Ids that differ by this only are one: strip (blanks around), nfc (Unicode), or both."),
 ]
 MemoryLimit = Annotated[
-    str | None, typer.Option(help="What reading may use before it spills to disk, such as 2GB.")
+    str | None,
+    typer.Option(
+        help="What reading may use before it spills to disk, such as 2GB; else half of what is free."
+    ),
 ]
 Query = Annotated[
     str | None, typer.Option(help="SQL that gives user, item and, if any, rating or count, and time.")

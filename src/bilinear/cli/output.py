@@ -95,9 +95,14 @@ def write_table(path: Path, columns: Columns) -> None:
 def _write_parquet(path: Path, columns: Columns) -> None:
     import duckdb
 
-    from bilinear.data.database import disk_errors
+    from bilinear.data.database import default_limit, disk_errors, stoppable
 
-    with duckdb.connect() as connection, atomic_write(path) as file, disk_errors(path):
+    with (
+        duckdb.connect(config=default_limit()) as connection,
+        stoppable(connection),
+        atomic_write(path) as file,
+        disk_errors(path),
+    ):
         connection.register("result", {name: _typed(values) for name, values in columns.items()})
         connection.execute(
             "COPY (SELECT * FROM result) TO ? (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)",

@@ -7,10 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from bilinear.cli import options
-from bilinear.cli.models import is_rating_model, made, model_class, parsed_settings
+from bilinear.cli.models import (
+    is_rating_model,
+    made,
+    model_class,
+    parsed_settings,
+    parsed_spec,
+    setting_names,
+)
 from bilinear.errors import ParameterValueError
 
-_RANKING_ONLY = ("threshold", "confidence", "relevant_from", "cutoffs", "time_budget")
+_DEFAULT = {"ratings": "mf", "ranking": "auto"}
 
 
 @dataclass(frozen=True)
@@ -23,150 +30,106 @@ class Plan:
     protocol: Any
 
 
-def implied_task(task: str | None, model: str, given: Mapping[str, Any]) -> str | None:
-    """The task that the options name or mean; None leaves it to the table.
+@dataclass(frozen=True)
+class Wanted:
+    """The options that say what to train.
 
-    Raises: ParameterValueError: there is no such task.
+    Attributes:
+        model: its name here. settings: from `--set`. also: models to measure beside, NAME:ARGUMENT=VALUE,...
+        ranking: what is for rankings alone, by the name of the option; None where it was not given.
     """
-    if task is not None:
-        return options.task_of(task)
-    if model != "auto":
-        return "ratings" if is_rating_model(model_class(model)) else "ranking"
-    for_ranking = {name for name, value in given.items() if value is not None and name in _RANKING_ONLY}
-    for_ratings = {name for name, value in given.items() if value is not None} - for_ranking
-    if for_ratings and for_ranking:
-        raise ParameterValueError(
-            f"{_options(for_ratings)} for ratings and {_options(for_ranking)} for ranking; say "
-            "which with --task"
+
+    task: str | None
+    model: str
+    settings: Mapping[str, Any]
+    also: Sequence[str]
+    ranking: Mapping[str, Any]
+    seed: int
+    threads: int | None
+
+    @classmethod
+    def of(
+        cls,
+        task: str | None,
+        model: str,
+        settings: Sequence[str] | None,
+        also: Sequence[str] | None,
+        ranking: Mapping[str, Any],
+        seed: int,
+        threads: int | None,
+    ) -> Wanted:
+        """Raises ParameterValueError: there is no such task, or a setting is not NAME=VALUE."""
+        return cls(
+            options.task_of(task), model, parsed_settings(settings), also or (), ranking, seed, threads
         )
-    return "ratings" if for_ratings else "ranking" if for_ranking else None
 
+    def implied_task(self) -> str | None:
+        """The task that the options name or mean; None leaves it to the table.
 
-def plan_of(
-    task: str,
-    *,
-    model: str,
-    settings: Sequence[str] | None,
-    given: Mapping[str, Any],
-    seed: int,
-    threads: int | None,
-) -> Plan:
-    """The plan for a task.
+        Raises: ParameterValueError: they mean both.
+        """
+        if self.task is not None:
+            return self.task
+        if self.model != "auto":
+            return "ratings" if is_rating_model(model_class(self.model)) else "ranking"
+        given = {name for name, value in self.ranking.items() if value is not None}
+        rated, ranked = (setting_names([model_class(_DEFAULT[name])]) for name in ("ratings", "ranking"))
+        only_rated = [name for name in self.settings if name in rated and name not in ranked]
+        if given and only_rated:
+            raise ParameterValueError(
+                f"{_options(given)} for ranking and --set {only_rated[0]} for ratings; say which with --task"
+            )
+        return "ranking" if given else "ratings" if only_rated else None
 
-    Raises: ParameterValueError: an option is for another task or model, or is no such value.
-    """
-    chosen = {name: value for name, value in given.items() if value is not None}
-    wrong = {name for name in chosen if (name in _RANKING_ONLY) == (task == "ratings")}
-    if wrong:
-        more = "; other arguments of a ranking model: --set NAME=VALUE" if task == "ranking" else ""
-        raise ParameterValueError(f"{_options(wrong)}: not for --task {task}{more}")
-    if task == "ratings":
-        return _of_ratings(
-            "mf" if model == "auto" else model, parsed_settings(settings), chosen, seed, threads
+    def plan(self, task: str) -> Plan:
+        """The plan for a task.
+
+        Raises: ParameterValueError: an option is for another task or model, or is no such value.
+        """
+        given = {name: value for name, value in self.ranking.items() if value is not None}
+        if task == "ratings" and given:
+            raise ParameterValueError(f"{_options(set(given))}: not for --task ratings")
+        name = _DEFAULT[task] if self.model == "auto" else self.model
+        plan = self._of_ratings(name) if task == "ratings" else self._of_ranking(name, given)
+        beside = {spec: self._beside(spec, task, plan) for spec in self.also}
+        return Plan({**plan.models, **beside}, plan.name, plan.reference, plan.protocol)
+
+    def _of_ranking(self, model: str, given: Mapping[str, Any]) -> Plan:
+        weighing = {name: given.get(name) for name in ("threshold", "confidence")}
+        kind = model_class(model, "ranking")
+        budget = given.get("time_budget")
+        if budget is not None and model != "auto":
+            raise ParameterValueError("--time-budget is for --model auto, which tries several")
+        main = self._made(kind, time_budget=budget, **weighing)
+        baseline = made(model_class("popularity"), {}, seed=self.seed, **weighing)
+        protocol = options.ranking_protocol(
+            given.get("cutoffs"), given.get("relevant_from", given.get("threshold")), self.seed
         )
-    return _of_ranking(model, parsed_settings(settings), chosen, seed, threads)
+        return Plan({"Popularity": baseline, kind.__name__: main}, kind.__name__, "Popularity", protocol)
 
+    def _of_ratings(self, model: str) -> Plan:
+        kind = model_class(model, "ratings")
+        main = self._made(kind)
+        shared = {"rating_range": getattr(main, "rating_range", None)}
+        models = {
+            model_class(name).__name__: made(model_class(name), shared, seed=self.seed)
+            for name in ("mean", "biases")
+        }
+        names = [*models, kind.__name__]
+        at = names.index(kind.__name__)
+        reference = names[at - 1] if at else None
+        kept = {name: models[name] for name in names[:at]}
+        return Plan({**kept, kind.__name__: main}, kind.__name__, reference, None)
 
-def _of_ranking(
-    model: str,
-    settings: Mapping[str, Any],
-    given: Mapping[str, Any],
-    seed: int,
-    threads: int | None,
-) -> Plan:
-    weighing = {name: given[name] for name in ("threshold", "confidence") if name in given}
-    kind = model_class(model, "ranking")
-    if "time_budget" in given and model != "auto":
-        raise ParameterValueError("--time-budget is for --model auto, which tries several")
-    budget = given.get("time_budget")
-    main = made(kind, settings, seed=seed, threads=threads, time_budget=budget, **weighing)
-    baseline = made(model_class("popularity"), {}, seed=seed, **weighing)
-    protocol = options.ranking_protocol(
-        given.get("cutoffs"), given.get("relevant_from", given.get("threshold")), seed
-    )
-    name = kind.__name__
-    return Plan({"Popularity": baseline} | {name: main}, name, "Popularity", protocol)
+    def _made(self, kind: type[Any], **common: Any) -> Any:
+        return made(kind, self.settings, seed=self.seed, threads=self.threads, **common)
 
-
-def _of_ratings(
-    model: str, settings: Mapping[str, Any], given: Mapping[str, Any], seed: int, threads: int | None
-) -> Plan:
-    from bilinear.estimators.baselines import BiasModel, GlobalMean
-    from bilinear.estimators.matrix_factorization import MatrixFactorization
-
-    kind = model_class(model, "ratings")
-    of_mf = set(given) - {"rating_range"}
-    if of_mf and kind is not MatrixFactorization:
-        raise ParameterValueError(f"{_options(of_mf)}: for --model mf only")
-    rating_range = given.get("rating_range")
-    models: dict[str, Any] = {
-        "GlobalMean": GlobalMean(rating_range),
-        "BiasModel": BiasModel(rating_range=rating_range, rng=seed),
-    }
-    if kind is MatrixFactorization:
-        main = _matrix_factorization(given, seed, threads).set_params(**settings)
-        models["MatrixFactorization"] = main
-        variants = {"sigmoid": ("sigmoid", "squared"), "cross-entropy": ("sigmoid", "cross-entropy")}
-        for name in given.get("also", ()):
-            chosen = _link_and_loss(*one_of(variants, "--also", name))
-            models[f"MatrixFactorization, {name}"] = type(main)(**main.get_params(deep=False) | chosen)
-        return Plan(models, "MatrixFactorization", "BiasModel", None)
-    main = made(kind, {**({"rating_range": rating_range} if rating_range else {}), **settings}, seed=seed)
-    if kind is GlobalMean:
-        return Plan({"GlobalMean": main}, "GlobalMean", None, None)
-    if kind is BiasModel:
-        return Plan({"GlobalMean": models["GlobalMean"], "BiasModel": main}, "BiasModel", "GlobalMean", None)
-    return Plan(models | {kind.__name__: main}, kind.__name__, "BiasModel", None)
-
-
-def _matrix_factorization(given: Mapping[str, Any], seed: int, threads: int | None) -> Any:
-    from bilinear.estimators.matrix_factorization import MatrixFactorization
-
-    return MatrixFactorization(
-        n_factors=auto_or(int, "--n-factors", given.get("n_factors", "auto")),
-        l2=auto_or(float, "--l2", given.get("l2", "auto")),
-        l2_biases=auto_or(float, "--l2-biases", given.get("l2_biases", "auto")),
-        **_link_and_loss(given.get("link", "identity"), given.get("loss", "squared")),
-        rating_range=given.get("rating_range"),
-        solver=one_of({"sgd": _sgd, "als": _als}, "--solver", given.get("solver", "sgd"))(given, threads),
-        rng=seed,
-    )
-
-
-def _als(given: Mapping[str, Any], threads: int | None) -> Any:
-    from bilinear.training.als import ALS
-
-    steps = {"learning_rate", "momentum", "schedule"} & set(given)
-    if steps:
-        raise ParameterValueError(f"{_options(steps)}: for --solver sgd; als takes no steps, it solves")
-    return ALS(auto_or(int, "--n-epochs", given.get("n_epochs", "auto")), threads=threads)
-
-
-def _sgd(given: Mapping[str, Any], threads: int | None) -> Any:
-    from bilinear.training.schedules import Constant, OneCycle
-    from bilinear.training.sgd import SGD
-
-    schedules = {"one-cycle": OneCycle(), "constant": Constant()}
-    return SGD(
-        auto_or(int, "--n-epochs", given.get("n_epochs", "auto")),
-        given.get("learning_rate", "auto"),
-        given.get("momentum", 0.0),
-        one_of(schedules, "--schedule", given.get("schedule", "one-cycle")),
-        threads=threads,
-    )
-
-
-def _link_and_loss(link: str, loss: str) -> dict[str, Any]:
-    from bilinear.model.link import Identity, Sigmoid
-    from bilinear.objective.losses import CrossEntropy, SquaredError
-
-    chosen = one_of({"identity": Identity(), "sigmoid": Sigmoid()}, "--link", link)
-    if loss == "cross-entropy":
-        chosen = Sigmoid()
-    return {
-        "link": chosen,
-        "loss": one_of({"squared": SquaredError(), "cross-entropy": CrossEntropy()}, "--loss", loss),
-    }
+    def _beside(self, spec: str, task: str, plan: Plan) -> Any:
+        """A model of `--also`; one of the kind that is trained starts from its arguments."""
+        name, settings = parsed_spec(spec)
+        kind, main = model_class(name, task), plan.models[plan.name]
+        base = main.get_params(deep=False) if type(main) is kind else None
+        return made(kind, settings, seed=self.seed, threads=self.threads, base=base)
 
 
 def one_of(choices: Mapping[str, Any], option: str, given: str) -> Any:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bilinear.cli import holding_out, options
 from bilinear.cli.cautions import doubt, odd_ratings, without_factors, without_outlier_warnings
 from bilinear.cli.measured import say_measurement
+from bilinear.cli.models import completed_setting
 from bilinear.cli.output import say, say_json, tell
 from bilinear.errors import ParameterValueError
+
+if TYPE_CHECKING:
+    from bilinear.cli.plans import Plan, Wanted
+    from bilinear.training.checkpoint import Checkpoint
 
 NAME = "train"
 HELP = "Train a model, measure it on a part it has not seen, and save it."
@@ -23,37 +30,80 @@ bilinear train ratings.csv --items movies.csv --out model
 
 bilinear train clicks.csv
 
+bilinear train ratings.csv --set n_factors=64 --set 'solver=ALS(n_epochs=20)'
+
 bilinear train ratings.csv --task ranking --threshold 4 --model implicit-als --set n_factors=256
 
-bilinear train ratings.csv --split temporal --also cross-entropy
+bilinear train ratings.csv --split temporal --also mf:link=Sigmoid
 
 bilinear train sqlite:///shop.db --query 'SELECT user_id, item_id, stars FROM reviews'
 """
 
+Out = Annotated[Path, typer.Option(help="The folder to write; an older model there is replaced.")]
+Items = Annotated[
+    Path | None, typer.Option(help="A file with an id, a title and other columns for each item.")
+]
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        help="auto, mf, biases or mean of ratings; auto, random-walk, graph-filter, implicit-als, ease, "
+        "sparse-ease, item-knn, popularity and others of rankings.",
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="NAME=VALUE, any argument of the model, such as l2=0.5, link=Sigmoid or solver__n_epochs=30. "
+        "May be given more than once.",
+        autocompletion=completed_setting,
+    ),
+]
+Also = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Measure another model beside: NAME or NAME:ARGUMENT=VALUE,..., such as mf:link=Sigmoid. May be "
+        "given more than once."
+    ),
+]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        help="Feedback of `bilinear serve`, which counts before RATINGS (a file or a model folder)."
+    ),
+]
+TimeBudget = Annotated[float | None, typer.Option(help="Ranking, model auto: seconds to try models in.")]
+Refit = Annotated[
+    bool,
+    typer.Option(
+        "--refit/--no-refit", help="Save a model trained on all rows, or the one that was measured."
+    ),
+]
+CheckpointFolder = Annotated[
+    Path | None,
+    typer.Option(help="A folder for the state of training, so that it survives a kill; gone at the end."),
+]
+Minutes = Annotated[float, typer.Option(help="Minutes between two checkpoints.", min=0)]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the training in --checkpoint; else begin.")
+]
+
 
 def command(
     ratings: options.Ratings = "",
-    out: Annotated[Path, typer.Option(help="The folder to write; an older model there is replaced.")] = Path(
-        "model"
-    ),
-    items: Annotated[
-        Path | None, typer.Option(help="A file with an id, a title and other columns for each item.")
-    ] = None,
+    out: Out = Path("model"),
+    items: Items = None,
     items_quote: options.ItemsQuote = "auto",
     items_id: options.ItemsId = None,
     items_title: options.ItemsTitle = None,
+    model: ModelName = "auto",
+    set_: Settings = None,
+    also: Also = None,
     task: options.Task = None,
-    model: Annotated[
-        str,
-        typer.Option(
-            help="auto, mf, biases or mean of ratings; auto, random-walk, graph-filter, implicit-als, ease, "
-            "sparse-ease, item-knn, popularity and others of rankings."
-        ),
-    ] = "auto",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="NAME=VALUE, any argument of the model. May be given more than once."),
-    ] = None,
+    time_budget: TimeBudget = None,
+    threshold: options.Threshold = None,
+    confidence: options.Confidence = None,
     user: options.User = None,
     item: options.Item = None,
     rating: options.Rating = None,
@@ -61,12 +111,7 @@ def command(
     count: options.Count = None,
     layout: options.Layout = "auto",
     query: options.Query = None,
-    store: Annotated[
-        str | None,
-        typer.Option(
-            help="Feedback of `bilinear serve`, which counts before RATINGS (a file or a model folder)."
-        ),
-    ] = None,
+    store: Store = None,
     duplicates: options.Duplicates = None,
     encoding: options.Encoding = "utf-8",
     quote: options.Quote = "auto",
@@ -78,128 +123,42 @@ def command(
     split: holding_out.Split = "random",
     test: holding_out.Test = None,
     refits: holding_out.Refits = 0,
-    threshold: options.Threshold = None,
-    confidence: options.Confidence = None,
     relevant_from: options.RelevantFrom = None,
     cutoffs: options.Cutoffs = None,
-    time_budget: Annotated[
-        float | None, typer.Option(help="Ranking, model auto: seconds to try models in.")
-    ] = None,
-    n_factors: Annotated[str | None, typer.Option(help="mf: length of the factors, or auto.")] = None,
-    l2: Annotated[str | None, typer.Option(help="mf: penalty of the factors, or auto.")] = None,
-    l2_biases: Annotated[str | None, typer.Option(help="mf: penalty of the biases, or auto.")] = None,
-    link: Annotated[str | None, typer.Option(help="mf: identity, or sigmoid into the rating range.")] = None,
-    loss: Annotated[
-        str | None, typer.Option(help="mf: squared, or cross-entropy (with the sigmoid; convex).")
-    ] = None,
-    rating_range: Annotated[
-        tuple[float, float] | None,
-        typer.Option(help="Ratings: lowest and highest prediction; else the data's own."),
-    ] = None,
-    solver: Annotated[
-        str | None, typer.Option(help="mf: sgd, or als (exact alternating least squares).")
-    ] = None,
-    n_epochs: Annotated[str | None, typer.Option(help="mf: passes over the ratings, or auto.")] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option(help="mf, sgd: largest step, for ratings of deviation one; else 0.06.")
-    ] = None,
-    momentum: Annotated[float | None, typer.Option(help="mf, sgd: heavy-ball momentum, below 1.")] = None,
-    schedule: Annotated[str | None, typer.Option(help="mf, sgd: one-cycle or constant.")] = None,
-    also: Annotated[
-        list[str] | None,
-        typer.Option(help="mf: measure beside: sigmoid, cross-entropy. May be given more than once."),
-    ] = None,
-    refit: Annotated[
-        bool,
-        typer.Option(
-            "--refit/--no-refit", help="Save a model trained on all rows, or the one that was measured."
-        ),
-    ] = True,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            help="Models trained in epochs: a folder for the state, which survives a kill; gone at the end."
-        ),
-    ] = None,
-    checkpoint_every: Annotated[float, typer.Option(help="Minutes between two checkpoints.", min=0)] = 5.0,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the training in --checkpoint; else begin.")
-    ] = False,
+    refit: Refit = True,
+    checkpoint: CheckpointFolder = None,
+    checkpoint_every: Minutes = 5.0,
+    resume: Resume = False,
     threads: options.Threads = None,
     seed: options.Seed = 0,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    from contextlib import nullcontext
-    from inspect import signature
+    from bilinear.cli.plans import Wanted
+    from bilinear.training.checkpoint import keeping
 
-    from bilinear.cli.plans import implied_task, plan_of
-    from bilinear.estimators.experiment import measure
-    from bilinear.training.checkpoint import Checkpoint, keeping
-    from bilinear.training.progress import Bar, Quiet
-
-    check_out(out)
-    if resume and checkpoint is None:
-        raise ParameterValueError("--resume: name the folder of the unfinished training with --checkpoint")
-    saving = None if checkpoint is None else Checkpoint(checkpoint, checkpoint_every, resume)
-    if saving is not None:
-        saving.check()
-    given: dict[str, Any] = {
-        "n_factors": n_factors, "l2": l2, "l2_biases": l2_biases, "link": link, "loss": loss,
-        "solver": solver, "n_epochs": n_epochs, "learning_rate": learning_rate, "momentum": momentum,
-        "schedule": schedule, "also": also or None, "rating_range": rating_range, "threshold": threshold,
-        "confidence": confidence, "relevant_from": relevant_from, "cutoffs": cutoffs,
-        "time_budget": time_budget,
-    }  # fmt: skip
     reading = options.reading(locals())
-    planned = partial(plan_of, model=model, settings=set_, given=given, seed=seed)
-    chosen: Any = implied_task(task, model, given)
+    ranking = {
+        "threshold": threshold, "confidence": confidence, "time_budget": time_budget,
+        "relevant_from": relevant_from, "cutoffs": cutoffs,
+    }  # fmt: skip
+    check_out(out)
+    saving = _checkpoint(checkpoint, checkpoint_every, resume)
+    wanted = Wanted.of(task, model, set_, also, ranking, seed, threads)
     read = partial(_read, ratings, store, query=query, **reading)
-    if chosen is None:
-        table, chosen, why = with_task(read())
-        if not quiet:
-            tell(why)
-        plan = planned(chosen, threads=threads)
-    else:  # what can be refused before the table is read
-        plan = planned(chosen, threads=threads)
-        has_ratings = True if chosen == "ratings" else None
-        table = read(has_ratings=has_ratings)
-    table.check_trainable()
+    table, chosen, plan = _planned(wanted, read, quiet)
     texts = item_texts(items, table.item_vocabulary, items_id, items_title, items_quote) if items else {}
     further = holding_out.further(table, split, test, seed, reading, refits)
     parts = holding_out.held_out(table, split, test, seed, reading)
     if not quiet:
         options.tell_table(table)
     main = plan.models[plan.name]
-    if saving is not None and "checkpoint" not in signature(main.fit).parameters:
-        raise ParameterValueError(
-            f"--checkpoint: {type(main).__name__} is not trained in epochs, so there is nothing to keep; leave "
-            "it out, or choose a model such as --model mf or --model implicit-als"
+    _check_checkpoint(saving, main)
+    identity = partial(_identity, plan, parts, table, refit, refits)
+    with without_outlier_warnings(), keeping(saving, identity):
+        measured, trained_on = _trained(
+            plan, chosen, parts, table, further, refit and split != "file", checkpoint, seed, threads, quiet
         )
-    with without_outlier_warnings(), keeping(saving, partial(_identity, plan, parts, table, refit, refits)):
-        with nullcontext(Quiet()) if quiet else Bar() as progress:
-            measured = measure(
-                plan.models,
-                parts,
-                task=chosen,
-                protocol=plan.protocol,
-                reference=plan.reference,
-                rng=seed,
-                progress=progress,
-                n_threads=threads,
-                refits=further,
-            )
-            stopped = was_stopped(main)
-            again = refit and not stopped and split != "file"
-            if again:
-                _retrain(main, table, progress)
-                stopped = was_stopped(main)
-        if stopped:
-            tell("stopped by you: the best weights so far are measured and saved")
-            if checkpoint is not None:
-                tell(f"to go on instead: the same command with --resume, as long as {checkpoint} is there")
-        rows = f"all {table.noun}s"
-        trained_on = rows if again and not stopped else "the training part"
         main.item_texts_ = texts
         main.report_ = measured.to_dict() | {
             "trained_on": trained_on,
@@ -207,14 +166,96 @@ def command(
             "data": table.describe().to_dict(),
         }
         main.save(out)
-    trials = getattr(main, "search_", None)
-    odd = odd_ratings(table, rating_range) if chosen == "ratings" else []
+    odd = odd_ratings(table, getattr(main, "rating_range", None)) if chosen == "ratings" else []
     cautions = [*odd, *filter(None, [doubt(measured, plan.name)])]
     if json:
-        say_json(
-            {"model": str(out), "cautions": cautions} | main.report_ | {"search": trials and trials.to_dict()}
+        trials = getattr(main, "search_", None)
+        shown = {"model": str(out), "cautions": cautions} | main.report_
+        say_json(shown | {"search": trials and trials.to_dict()})
+    else:
+        _say_trained(main, measured, cautions, out, trained_on, table)
+
+
+def _checkpoint(folder: Path | None, every: float, resume: bool) -> Checkpoint | None:
+    from bilinear.training.checkpoint import Checkpoint
+
+    if resume and folder is None:
+        raise ParameterValueError("--resume: name the folder of the unfinished training with --checkpoint")
+    saving = None if folder is None else Checkpoint(folder, every, resume)
+    if saving is not None:
+        saving.check()
+    return saving
+
+
+def _check_checkpoint(saving: Checkpoint | None, main: Any) -> None:
+    from inspect import signature
+
+    if saving is not None and "checkpoint" not in signature(main.fit).parameters:
+        raise ParameterValueError(
+            f"--checkpoint: {type(main).__name__} is not trained in epochs, so nothing can be kept; "
+            "leave it out, or choose a model such as --model mf or --model implicit-als"
         )
-        return
+
+
+def _planned(wanted: Wanted, read: Callable[..., Any], quiet: bool) -> tuple[Any, str, Plan]:
+    """The table, its task and what to train; what can be refused before the table is read is refused then."""
+    task = wanted.implied_task()
+    if task is None:
+        table, task, why = with_task(read())
+        if not quiet:
+            tell(why)
+        plan = wanted.plan(task)
+    else:
+        plan = wanted.plan(task)
+        table = read(has_ratings=True if task == "ratings" else None)
+    table.check_trainable()
+    return table, task, plan
+
+
+def _trained(
+    plan: Plan,
+    task: Any,
+    parts: Any,
+    table: Any,
+    further: Any,
+    on_everything: bool,
+    checkpoint: Path | None,
+    seed: int,
+    threads: int | None,
+    quiet: bool,
+) -> tuple[Any, str]:
+    """The measurement of all models, and what the one that is kept was trained on in the end."""
+    from bilinear.estimators.experiment import measure
+    from bilinear.training.progress import Bar, Quiet
+
+    main = plan.models[plan.name]
+    with nullcontext(Quiet()) if quiet else Bar() as progress:
+        measured = measure(
+            plan.models,
+            parts,
+            task=task,
+            protocol=plan.protocol,
+            reference=plan.reference,
+            rng=seed,
+            progress=progress,
+            n_threads=threads,
+            refits=further,
+        )
+        again = on_everything and not was_stopped(main)
+        if again:
+            _retrain(main, table, progress)
+    if not was_stopped(main):
+        return measured, f"all {table.noun}s" if again else "the training part"
+    tell("stopped by you: the best weights so far are measured and saved")
+    if checkpoint is not None:
+        tell(f"to go on instead: the same command with --resume, as long as {checkpoint} is there")
+    return measured, "the training part"
+
+
+def _say_trained(
+    main: Any, measured: Any, cautions: list[str], out: Path, trained_on: str, table: Any
+) -> None:
+    trials = getattr(main, "search_", None)
     if trials is not None:
         say("Search on an inner validation part:")
         say(str(trials) + "\n")

@@ -1,0 +1,1 @@
+"""Tables of interactions and ratings: reading, splitting, describing, public and synthetic ones."""

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from bilinear.data.columns import Role
 from bilinear.data.tables import BATCH, Batch, Refuse, raise_error
-from bilinear.errors import FileFormatError, IdValueError, ParameterValueError, RatingValueError
+from bilinear.errors import (
+    FileFormatError,
+    IdValueError,
+    MemoryLimitError,
+    ParameterValueError,
+    RatingValueError,
+)
+from bilinear.memory import available
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -21,6 +28,8 @@ if TYPE_CHECKING:
 INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"}
 INTEGERS |= {f"U{name}" for name in INTEGERS}
 DECIMALS = ("FLOAT", "DOUBLE", "DECIMAL")
+_open: list[Any] = []
+"""Connections of ours whose queries Ctrl-C ends."""
 
 
 @contextmanager
@@ -29,7 +38,9 @@ def connected(
 ) -> Iterator[Connection]:
     """A private in-memory database that spills into `folder`; it fetches no extensions.
 
+    Args: memory_limit: None takes half of what is free.
     Raises:
+        MemoryLimitError: half of what is free does not do.
         ParameterValueError: `memory_limit` or `threads` cannot be used.
     """
     import duckdb
@@ -42,7 +53,7 @@ def connected(
         "autoload_known_extensions": False,
     }
     settings |= {} if threads is None else {"threads": threads}
-    settings |= {} if memory_limit is None else {"memory_limit": memory_limit}
+    settings |= default_limit() if memory_limit is None else {"memory_limit": memory_limit}
     try:
         connection = duckdb.connect(":memory:", config=settings)
     except (duckdb.Error, TypeError) as error:
@@ -50,14 +61,57 @@ def connected(
             f"memory_limit={memory_limit!r} is no amount of memory such as '2GB' or '500MB' ({error})"
         ) from None
     try:
-        connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
-        yield connection
+        with stoppable(connection):
+            connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
+            yield connection
     except duckdb.OutOfMemoryException as error:
+        if memory_limit is None:
+            raise MemoryLimitError(
+                f"half of the free memory, {settings.get('memory_limit')}, is too little to read this file; "
+                f"give more with memory_limit (--memory-limit), or free some ({first_line(error)})"
+            ) from None
         raise ParameterValueError(
             f"memory_limit={memory_limit!r} is too little to read this file; raise it ({first_line(error)})"
         ) from None
     finally:
         connection.close()
+
+
+def default_limit() -> dict[str, Any]:
+    """DuckDB's setting that leaves half of the free memory to everything else, and 64 MB at least to it."""
+    free = available()
+    return {} if free is None else {"memory_limit": f"{max(free // 2, 64 * 10**6) // 10**6}MB"}
+
+
+@contextmanager
+def stoppable(connection: Any) -> Iterator[None]:
+    """Ctrl-C during a query of the block is a KeyboardInterrupt, as anywhere else.
+
+    DuckDB makes another error of it, some only once the query is done; see `end_queries`.
+    """
+    _open.append(connection)
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not _is_interruption(cause):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            raise
+        raise KeyboardInterrupt from error
+    finally:
+        _open[:] = [other for other in _open if other is not connection]
+
+
+def _is_interruption(error: BaseException) -> bool:
+    """By DuckDB's class, or the words of its client and of SQLite's."""
+    return type(error).__name__ == "InterruptException" or str(error) in ("Query interrupted", "interrupted")
+
+
+def end_queries() -> None:
+    """Ends the queries under way: for a thread that learns of Ctrl-C while the main one waits for them."""
+    for connection in tuple(_open):
+        connection.interrupt()
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,8 @@ class Description:
     items of the vocabulary without a rating here. Where `has_ratings` is false, ratings are counts.
     `rows_in_source` is always `n_ratings + duplicates_merged + rows_skipped + rows_left_out`: rows that
     repeat a pair, that could not be read, and that were read and are not in the table, such as those with a
-    marker for "no rating". `ignored_columns` are (name, kind of its values) of the columns that were not used, and
-    `remarks` what else was decided in reading, a line each.
+    marker for "no rating". `ignored_columns` are (name, kind of its values) of the columns that were not
+    used, and `remarks` what else was decided in reading, a line each.
     """
 
     source: str

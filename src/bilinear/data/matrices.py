@@ -71,7 +71,7 @@ def _entries(
         entries = matrix.tocoo()
         rows, columns, values = entries.row, entries.col, entries.data
     else:
-        cells = np.ma.asarray(matrix)
+        entries = cells = np.ma.asarray(matrix)
         if cells.ndim != 2 or cells.dtype.kind not in "iufb":
             raise ParameterValueError(
                 f"{source}: a {type(matrix).__name__} with {cells.ndim} dimensions of {cells.dtype}; give a "
@@ -81,7 +81,7 @@ def _entries(
         values = cells.data[rows, columns]
     if values.dtype.kind not in "iufb":
         raise ParameterValueError(f"{source}: entries of {values.dtype}; give numbers")
-    shape = int(matrix.shape[0]), int(matrix.shape[1])
+    shape = int(entries.shape[0]), int(entries.shape[1])
     return rows.astype(np.int64), columns.astype(np.int64), values.astype(np.float64), shape
 
 

@@ -81,8 +81,8 @@ class Fence:
             f"[{self.usual[0]:g}, {self.usual[1]:g}]: {shown}{', ...' if self.n_outside > _SHOWN else ''}. "
             f"Training takes what lies beyond [{self.low:g}, {self.high:g}] as its nearer end. If "
             f"{'it is a mistake' if one else 'they are mistakes'}, correct or drop the "
-            f"{'row' if one else 'rows'}; if right, rating_range=(low, high) (--rating-range LOW HIGH) makes "
-            f"{'it' if one else 'them'} count in full"
+            f"{'row' if one else 'rows'}; if right, rating_range=(low, high) "
+            f"(--set 'rating_range=(LOW, HIGH)') makes {'it' if one else 'them'} count in full"
         )
 
 

@@ -102,7 +102,7 @@ def read_ratings(
         ids: "strip" for ids without blanks around them, "nfc" for one Unicode form of accented letters,
             or both ("strip,nfc"): ids that are equal then are one, and a model looks ids up in the same way.
         memory_limit: for files, how much memory the reading engine may take before it spills to
-            the temporary directory, such as "2GB"; None leaves it at 80 % of the machine. The
+            the temporary directory, such as "2GB"; None takes half of what is free. The
             table itself comes on top: 20 bytes a rating, and 100 for a moment while it is sorted.
         encoding: of a text file; "latin-1" is the usual other one.
         quote: the character around fields of a text file, "none" where a quotation mark is just a

@@ -152,7 +152,8 @@ def _candidates(vocabulary: Vocabulary, rule: str) -> NDArray[np.int64]:
         filled = np.flatnonzero(np.diff(offsets))
         ends = np.array([blob[offsets[filled]], blob[offsets[filled + 1] - 1]])
         may_be_blank = ends <= 32
-        if any(space in blob.tobytes() for space in _WIDE_BLANKS):
+        text = blob.tobytes()
+        if any(blank in text for blank in _WIDE_BLANKS):
             may_be_blank |= ends >= 128
         rows: NDArray[np.int64] = filled[may_be_blank.any(axis=0)]
         return rows

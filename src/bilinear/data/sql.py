@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from bilinear.data.bad_rows import BadRows
 from bilinear.data.collect import collect
 from bilinear.data.columns import Column, Role
+from bilinear.data.database import stoppable
 from bilinear.data.interactions import Duplicates, Interactions, check_duplicates
 from bilinear.data.missing import Missing
 from bilinear.data.outcomes import Meaning, choose, finished
@@ -158,8 +159,9 @@ def _connected(connection: Any) -> Iterator[Any]:
         path = Path(unquote(rest[1:]))
         if not path.is_file():  # SQLite would make an empty database
             raise DataError(f"{path}: there is no such database file (an absolute path needs sqlite:////)")
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            yield database
+        file = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        with closing(file), stoppable(file):
+            yield file
     elif scheme in ("postgresql", "postgres"):
         with extra("postgres"):
             import psycopg

@@ -18,10 +18,12 @@ from bilinear.estimators.baselines import draw_seed
 from bilinear.estimators.blend import Blend
 from bilinear.estimators.history_model import Confidence
 from bilinear.estimators.members import copied, fitted_whole, nested_state, restore_nested
+from bilinear.estimators.mixture import bytes_to_validate
 from bilinear.estimators.ranking import RankingModel
 from bilinear.estimators.ranking_space import KINDS, Kind
 from bilinear.estimators.recommender import TensorReader
 from bilinear.evaluation.metrics import Metric, MetricLike
+from bilinear.memory import require
 from bilinear.model.parameters import Array, Parameters
 from bilinear.registry import register
 from bilinear.training.progress import Bar, Progress, Quiet
@@ -135,6 +137,10 @@ class AutoRanker(_Learned):
     def item_vectors(self) -> Array | None:
         return self.model_.item_vectors()
 
+    def bytes_to_fit(self, n_pairs: int, n_users: int, n_items: int) -> int:
+        """At the least: of the inner split. What a trial needs is asked before it is made."""
+        return bytes_to_validate(1, 0, n_pairs, n_users, n_items)
+
     def needs_ratings(self) -> bool:
         return self.threshold is not None or self.confidence != "equal"
 
@@ -165,6 +171,8 @@ class AutoRanker(_Learned):
                 "make them with bilinear.read_ratings(file or frame)"
             )
         interactions.check_trainable()
+        needed = self.bytes_to_fit(interactions.n_ratings, *interactions.shape)
+        require(needed, f"AutoRanker of {interactions.n_ratings:,} interactions")
         # Refuses a threshold or a rating that no model could use.
         known["Popularity"].make({}, {"threshold": self.threshold, "confidence": self.confidence}).fit(
             interactions

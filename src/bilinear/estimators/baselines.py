@@ -13,6 +13,7 @@ from bilinear.data.outliers import warn_of_outliers
 from bilinear.data.splits import split_validation
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.base import RatingModel, check_table, resolve_link
+from bilinear.memory import require
 from bilinear.model.link import Identity, Link
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import SquaredError
@@ -23,6 +24,8 @@ from bilinear.training.history import CLOSED_FORM
 from bilinear.training.progress import Progress
 from bilinear.training.search import choose_bias_penalty
 from bilinear.training.units import Units
+
+_BYTES, _BYTES_SEARCHED = (7, 40), (21, 55)  # of a rating and a row, that BiasModel takes; measured
 
 
 @register
@@ -38,6 +41,8 @@ class GlobalMean(RatingModel):
     def fit(self, interactions: Interactions) -> Self:
         """Cost: O(n_ratings)."""
         check_table(interactions)
+        needed = 2 * interactions.n_ratings + 16 * sum(interactions.shape)
+        require(needed, f"GlobalMean of {interactions.n_ratings:,} ratings")
         link = resolve_link(Identity(), self.rating_range, interactions)
         mean = float(interactions.ratings.mean(dtype=np.float64))
         self.link_, self.loss_, self.penalty_ = link, SquaredError(), L2()
@@ -75,6 +80,9 @@ class BiasModel(RatingModel):
     def fit(self, interactions: Interactions) -> Self:
         """Solves for the biases of all `interactions`; returns self."""
         check_table(interactions)
+        a_rating, a_row = _BYTES_SEARCHED if self.l2_biases == "auto" else _BYTES
+        needed = a_rating * interactions.n_ratings + a_row * sum(interactions.shape)
+        require(needed, f"BiasModel of {interactions.n_ratings:,} ratings")
         units, link = self._in_units(interactions)
         inner, seed, table = units.table(interactions), draw_seed(self.rng), None
         penalty = L2(0.0, 0.0 if self.l2_biases == "auto" else self.l2_biases, self.l2_exponent)

@@ -14,11 +14,18 @@ from bilinear.data.interactions import Grouped, Interactions
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.baselines import draw_seed
 from bilinear.estimators.members import checked_alike, copied, fitted_whole, nested_state, restore_nested
-from bilinear.estimators.mixture import Candidates, Judges, choose_weights, inner_split
+from bilinear.estimators.mixture import (
+    Candidates,
+    Judges,
+    bytes_to_validate,
+    choose_weights,
+    inner_split,
+)
 from bilinear.estimators.ranking import RankingModel
 from bilinear.estimators.recommender import TensorReader
 from bilinear.evaluation.metrics import Metric, MetricLike
 from bilinear.kernels.mixture import add_standardised
+from bilinear.memory import require
 from bilinear.model.parameters import Array
 from bilinear.registry import register
 from bilinear.training.progress import Bar, Progress, Quiet
@@ -87,6 +94,8 @@ class Blend(_Learned):
         if not isinstance(interactions, Interactions):
             raise ParameterValueError(f"fit takes Interactions, not {type(interactions).__name__}")
         interactions.check_trainable()
+        needed = self.bytes_to_fit(interactions.n_ratings, *interactions.shape)
+        require(needed, f"Blend of {interactions.n_ratings:,} interactions")
         if weights is None:
             metric = Metric.of_rankings(self.metric, maximised=True)
             split = inner_split(interactions, self.validation, seed)
@@ -115,6 +124,12 @@ class Blend(_Learned):
     def score_histories(self, histories: Grouped) -> Array:
         """(n, n_items) mixed scores, see `Recommender.score_histories`."""
         return self._mixed([model.score_histories(histories) for model in self.models_])
+
+    def bytes_to_fit(self, n_pairs: int, n_users: int, n_items: int) -> int:
+        """At the least: of the largest model, and of the inner split where weights are chosen."""
+        sizes = n_pairs, n_users, n_items
+        fitting = max(model.bytes_to_fit(*sizes) for model in self.models)
+        return bytes_to_validate(len(self.models), fitting, *sizes) if self.weights is None else fitting
 
     def needs_ratings(self) -> bool:
         return any(model.needs_ratings() for model in self.models)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +43,7 @@ class EASE(_Learned):
     Args:
         l2: ridge, in interactions of an item.
         precision: "float32" halves memory and time; "float64" for item counts in the millions.
-        max_memory: gigabytes it may take; None takes what the machine has free.
+        max_memory: gigabytes it may take; None takes what is free (see `bilinear.memory`).
         threshold, confidence: see `HistoryModel`.
 
     Learned attributes, beyond those of `HistoryModel`: weights_: (n_items, n_items).
@@ -57,10 +55,16 @@ class EASE(_Learned):
     precision: Precision = "float32"
     max_memory: float | None = None
 
+    bytes_a_pair: ClassVar[int] = 25
+    remedy: ClassVar[str] = (
+        "EASE keeps a weight for every pair of items, SparseEASE() a few an item; or leave out rare items"
+    )
+
     def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
         """Solves for all weights; returns self.
 
-        Raises: ParameterValueError: the weights do not fit in memory; the message has the number.
+        Raises: MemoryLimitError: the weights do not fit into memory, or ParameterValueError: into
+            max_memory; the message has the numbers.
         """
         if progress is True:
             with Bar() as bar:
@@ -68,9 +72,15 @@ class EASE(_Learned):
         _check_l2(self.l2)
         if self.precision not in get_args(Precision):
             raise ParameterValueError(f"precision={self.precision!r}; 'float32' or 'float64'")
+        if self.max_memory is not None and not (is_real(self.max_memory) and self.max_memory > 0):
+            raise ParameterValueError(f"max_memory={self.max_memory!r}; gigabytes, or None")
         table = self._positives(interactions)
         needed = self.memory_needed(table.n_items)
-        self._check_memory(needed, table.n_items)
+        if self.max_memory is not None and needed > self.max_memory * 1e9:
+            raise ParameterValueError(
+                f"EASE keeps a weight for every pair of items: {table.n_items:,} items need "
+                f"{needed / 1e9:.1f} GB, and max_memory={self.max_memory:g}; {self.remedy}"
+            )
         (progress or Quiet()).note(f"EASE: {table.n_items:,} items take {needed / 1e9:.2f} GB")
         with workers(None) as pool:
             products = _products(table, np.dtype(self.precision), pool)
@@ -81,20 +91,12 @@ class EASE(_Learned):
         return self
 
     def memory_needed(self, n_items: int) -> int:
-        """Bytes that `fit` takes for so many items, beside the interactions."""
+        """Bytes of the weights of so many items."""
         return n_items * n_items * np.dtype(self.precision).itemsize
 
-    def _check_memory(self, needed: int, n_items: int) -> None:
-        if self.max_memory is not None and not (is_real(self.max_memory) and self.max_memory > 0):
-            raise ParameterValueError(f"max_memory={self.max_memory!r}; gigabytes, or None")
-        free = free_memory() if self.max_memory is None else int(self.max_memory * 1e9)
-        if free is not None and needed > free:
-            half = "" if self.precision == "float32" else " (precision='float32' takes half)"
-            raise ParameterValueError(
-                f"EASE keeps a weight for every pair of items: {n_items:,} items need {needed / 1e9:.1f} GB"
-                f"{half}, and {free / 1e9:.1f} GB may be used; SparseEASE() keeps a few weights an item, or "
-                "leave out rare items"
-            )
+    def bytes_to_fit(self, n_pairs: int, n_users: int, n_items: int) -> int:
+        block = self.memory_needed(1) * _ROWS * n_items
+        return super().bytes_to_fit(n_pairs, n_users, n_items) + self.memory_needed(n_items) + block
 
     def _scores_of(self, weighted: Grouped) -> Array:
         weights = self.weights_
@@ -231,17 +233,3 @@ def _weights_in_place(products: Array) -> Array:
         weights[start : start + _ROWS] *= scale
     np.fill_diagonal(weights, 0)
     return weights
-
-
-def free_memory() -> int | None:
-    """Bytes that this machine can still give without swapping, or None where it does not say."""
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return None

@@ -80,6 +80,13 @@ class GraphFilter(_Learned):
     popularity_exponent: float = 0.0
     n_neighbours: int | None = 300
 
+    def bytes_to_fit(self, n_pairs: int, n_users: int, n_items: int) -> int:
+        needed = super().bytes_to_fit(n_pairs, n_users, n_items)
+        if self.low_pass:  # two sparse matrices; Lanczos keeps two vectors a direction
+            k = min(self.n_directions, n_users, n_items)
+            needed += 32 * n_pairs + 8 * k * min(n_users, n_items) + 8 * k * n_items
+        return needed
+
     def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
         """Finds the slow directions; returns self."""
         self._check()

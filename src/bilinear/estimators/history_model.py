@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,11 @@ from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import EmptyDataError, ParameterValueError, RatingValueError
 from bilinear.estimators.ranking import RankingModel, best_rows, rows_of
 from bilinear.estimators.recommender import TensorReader
+from bilinear.memory import REMEDY, require
 from bilinear.model.parameters import Array
+
+_BYTES_A_ROW = 20
+_BYTES_A_PAIR_KEPT = 19  # of the rows from `threshold` on, copied
 
 Confidence = Literal["equal", "ratings", "log"]
 """How much an interaction counts: all the same, as its rating says, or as log(1 + rating)."""
@@ -45,6 +49,16 @@ class HistoryModel(_Learned):
 
     threshold: float | None = field(default=None, kw_only=True)
     confidence: Confidence = field(default="equal", kw_only=True)
+
+    bytes_a_pair: ClassVar[int] = 5
+    """Memory that `fit` takes for an interaction, beside the table; measured."""
+    remedy: ClassVar[str] = REMEDY
+    """What to do where that is too much."""
+
+    def bytes_to_fit(self, n_pairs: int, n_users: int, n_items: int) -> int:
+        """Memory that `fit` takes at its peak, about, beside the table and the process."""
+        copied = 0 if self.threshold is None else _BYTES_A_PAIR_KEPT
+        return (self.bytes_a_pair + copied) * n_pairs + _BYTES_A_ROW * (n_users + n_items)
 
     def score_block(self, user_rows: NDArray[Any]) -> Array:
         """(n, n_items) scores of users by row, see `Recommender.score_block`."""
@@ -96,7 +110,9 @@ class HistoryModel(_Learned):
     def _positives(self, interactions: Interactions) -> Interactions:
         """What is learned from: the table from `threshold` on, its ratings the weights.
 
-        Raises: ParameterValueError, EmptyDataError, RatingValueError: nothing can be learned from it.
+        Raises:
+            ParameterValueError, EmptyDataError, RatingValueError: nothing can be learned from it.
+            MemoryLimitError: to fit would take more memory than is free.
         """
         if not isinstance(interactions, Interactions):
             raise ParameterValueError(
@@ -107,6 +123,8 @@ class HistoryModel(_Learned):
             raise ParameterValueError(f"threshold={self.threshold!r}; a rating, or None")
         if self.confidence not in get_args(Confidence):
             raise ParameterValueError(f"confidence={self.confidence!r}; 'equal', 'ratings' or 'log'")
+        needed = self.bytes_to_fit(interactions.n_ratings, *interactions.shape)
+        require(needed, f"{type(self).__name__} of {interactions.n_ratings:,} interactions", self.remedy)
         table = interactions
         if self.threshold is None and (signs := interactions.signs()) is not None:
             no, yes = signs

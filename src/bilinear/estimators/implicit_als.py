@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +81,12 @@ class ImplicitALS(_Learned):
     start_size: float = 0.1
     n_threads: int | None = None
     rng: int | None = None
+
+    bytes_a_pair: ClassVar[int] = 21
+
+    def bytes_to_fit(self, n_pairs: int, n_users: int, n_items: int) -> int:
+        weights = 4 * (n_users + n_items) * self.n_factors
+        return super().bytes_to_fit(n_pairs, n_users, n_items) + 3 * weights  # both sides, before and after
 
     def fit(
         self,

@@ -28,6 +28,12 @@ MOST_JUDGES = 3000
 """Users an inner validation looks at; a sample of more."""
 
 
+def bytes_to_validate(n_models: int, fitting: int, n_pairs: int, n_users: int, n_items: int) -> int:
+    """Memory that models on an inner split take, about: the split, and fitting or scores; measured."""
+    scores = (10 + 4 * n_models) * min(n_users * n_items, _SCORES_AT_ONCE)
+    return 25 * n_pairs + max(fitting, scores)
+
+
 def inner_split(interactions: Interactions, share: float, seed: int) -> Split:
     """A share of each user's interactions held out: the latest where there are times, else at random.
 

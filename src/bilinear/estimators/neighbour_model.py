@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from bilinear.estimators.recommender import TensorReader
 from bilinear.kernels.neighbours import add_neighbours
 from bilinear.model.parameters import Array
 
+_BYTES_A_WEIGHT = 30  # while the weights are grouped by the other item
+
 
 class NeighbourModel(HistoryModel):
     """score(user, j) = sum over the user's items i of confidence(i) * weight(i, j).
@@ -26,6 +28,15 @@ class NeighbourModel(HistoryModel):
     """
 
     weights_: Grouped
+    n_neighbours: int
+
+    bytes_a_pair: ClassVar[int] = 36
+
+    def bytes_to_fit(self, n_pairs: int, n_users: int, n_items: int) -> int:
+        room = n_items * min(self.n_neighbours, n_items)
+        found = min(room, n_pairs * n_pairs // max(n_users, 1))  # pairs of items that share a user, about
+        comparing = super().bytes_to_fit(n_pairs, n_users, n_items) + 8 * room
+        return max(comparing, 14 * n_pairs + _BYTES_A_WEIGHT * found)
 
     def _scores_of(self, weighted: Grouped) -> Array:
         scores = np.zeros((len(weighted.counts), len(self.item_vocabulary_)), np.float32)

@@ -79,6 +79,10 @@ class RankingModel(Recommender):
         history = Grouped(np.array([0, len(distinct)]), distinct, values[::-1][last])
         return FoldedUser(self.score_histories(history)[0], distinct, missing, self)
 
+    def bytes_to_fit(self, n_pairs: int, n_users: int, n_items: int) -> int:
+        """Memory that `fit` takes at its peak, about, beside the table and the process."""
+        raise NotImplementedError
+
     def needs_ratings(self) -> bool:
         """Whether what a user took up says nothing without ratings."""
         return False

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,7 @@ from bilinear.training.optimizers import Adam
 from bilinear.training.progress import Bar, Progress, Quiet
 from bilinear.training.sampled import SampledObjective, SampledRun
 from bilinear.training.schedules import Cosine
-from bilinear.training.validation import RankingValidation
+from bilinear.training.validation import USERS_AT_ONCE, RankingValidation
 from bilinear.training.workers import Workers, workers
 
 _MOST_VALIDATION_USERS = 6000
@@ -117,6 +117,14 @@ class RankingFactorization(_Learned):
     refit: bool = True
     n_threads: int | None = None
     rng: int | None = None
+
+    bytes_a_pair: ClassVar[int] = 25
+
+    def bytes_to_fit(self, n_pairs: int, n_users: int, n_items: int) -> int:
+        weights = 4 * (n_users + n_items) * self.n_factors
+        needed = super().bytes_to_fit(n_pairs, n_users, n_items) + (3 + self.solver.n_states) * weights
+        epoch, scores = 35 * n_pairs, 5 * min(USERS_AT_ONCE, n_users) * n_items // 2
+        return needed + (25 * n_pairs + max(epoch, scores) if self.validation_fraction else epoch)
 
     def fit(
         self,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bilinear.data.interactions import Interactions
-from bilinear.estimators.ease import EASE, SparseEASE, free_memory
+from bilinear.estimators.ease import EASE, SparseEASE
 from bilinear.estimators.graph_filter import GraphFilter
 from bilinear.estimators.implicit_als import ImplicitALS
 from bilinear.estimators.item_knn import ItemKNN
@@ -17,6 +17,7 @@ from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
 from bilinear.estimators.ranking import RankingModel
 from bilinear.estimators.ranking_factorization import RankingFactorization
+from bilinear.memory import available
 from bilinear.model.blocks import checked_threads
 from bilinear.objective.ranking_losses import CosineContrastive, SampledSoftmax
 from bilinear.training.minibatch import MiniBatch
@@ -63,7 +64,6 @@ class Kind:
         default: the place in the grid that is tried first.
         fixed: arguments that are not searched.
         fit_work, score_work: multiply-adds, about: to fit, and to score one user.
-        memory: bytes while it is fitted, about.
         rate: multiply-adds a second and thread of a fit, before one was measured.
     """
 
@@ -72,7 +72,6 @@ class Kind:
     default: Choice
     fit_work: Callable[[Sizes, Any], float]
     score_work: Callable[[Sizes, Any], float]
-    memory: Callable[[Sizes], float] = lambda sizes: 40.0 * sizes.pairs
     rate: float = 2.5e8
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
@@ -94,8 +93,9 @@ class Kind:
 
     def fits(self, sizes: Sizes) -> bool:
         """Whether memory allows it."""
-        free = free_memory()
-        return free is None or self.memory(sizes) <= _MOST_MEMORY * free
+        free, model = available(), self.make(self.default, {})
+        needed = model.bytes_to_fit(sizes.pairs, sizes.n_users, sizes.n_items)
+        return free is None or needed <= _MOST_MEMORY * free
 
     def bearable(self, sizes: Sizes) -> bool:
         """Whether memory allows it, and a trial would take about ten minutes of one core at most.
@@ -237,7 +237,6 @@ KINDS: tuple[Kind, ...] = (
         {"l2": 3},
         lambda sizes, model: float(sizes.n_items) ** 3 + sizes.user_squares,
         lambda sizes, model: sizes.pairs / sizes.n_users * float(sizes.n_items),
-        memory=lambda sizes: 4.0 * float(sizes.n_items) ** 2,
         rate=1.5e10,
     ),
     Kind(

@@ -1,0 +1,1 @@
+"""Metrics of predictions and rankings, with bootstrap intervals and paired comparisons."""

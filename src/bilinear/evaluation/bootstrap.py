@@ -16,8 +16,11 @@ def resampled_means(values: NDArray[np.float64], rng: int) -> NDArray[np.float64
 
     Columns that are resampled together stay paired: a difference of columns may be taken before or
     after. Equal `rng` and n give equal draws.
-    Cost: O(1000 * n * n_columns) time, 32 MB of counts at once.
-    Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
+
+    Cost:
+        O(1000 * n * n_columns) time, 32 MB of counts at once.
+    Source:
+        Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
     """
     n = len(values)
     draws = np.random.default_rng(rng)

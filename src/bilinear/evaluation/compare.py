@@ -116,7 +116,8 @@ def compare(
         DataError: test pairs were trained on by one of them, or the users that can be judged differ
             between models: such a table would not be fair.
         EmptyDataError: no user has a relevant test item.
-    Cost: `evaluate_ranking` for each model.
+    Cost:
+        `evaluate_ranking` for each model.
     """
     if not isinstance(models, Mapping) or not models:
         raise ParameterValueError("compare takes models by name, such as {'ease': ease, 'popular': popular}")

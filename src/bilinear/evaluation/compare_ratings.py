@@ -70,7 +70,8 @@ def compare_ratings(
     Raises:
         DataError: test pairs were trained on by one of them: such a table would not be fair.
         ParameterValueError: a model that predicts no ratings, or `baseline` is none of the models.
-    Cost: `evaluate` for each model.
+    Cost:
+        `evaluate` for each model.
     """
     if baseline is not None and baseline not in models:
         raise ParameterValueError(f"reference={baseline!r} is none of the models {', '.join(models)}")

@@ -50,7 +50,8 @@ class RankingScores:
         n_trained_pairs: test pairs that were trained on; no longer candidates, so left out of
             `n_relevant` (kept if seen items are ranked).
         n_short_of_negatives: users for whom fewer negatives were left than asked for.
-        users: (n_users,) rows in the vocabulary of the test table; per_user: (n_users,) by name.
+        users: (n_users,) rows in the vocabulary of the test table.
+        per_user: (n_users,) by name.
             Both are empty in scores that were read back with `from_dict`.
     """
 
@@ -139,12 +140,14 @@ def evaluate_ranking(
             answered by fold-in: its users are scored from their history, not from training.
         metrics: beside those of the protocol, see `RankingProtocol`.
         item_vectors: (n_items, any) in the model's item rows, for diversity; None leaves it out.
-        n_threads: None takes all cores. block_size: users at once; the result does not depend on it.
+        n_threads: None takes all cores.
+        block_size: users at once; the result does not depend on it.
     Raises:
         EmptyDataError: no user has a relevant test item.
         ParameterValueError: a score is NaN, or `item_vectors` has another number of rows.
-    Cost: the model's `score_block` for each user, then O(n_items) a user and relevant item; 32 MB
-        of scores a thread, never n_users x n_items.
+    Cost:
+        the model's `score_block` for each user, then O(n_items) a user and relevant item; 32 MB of
+        scores a thread, never n_users x n_items.
     """
     protocol = protocol or RankingProtocol()
     protocol = replace(protocol, metrics=(*protocol.metrics, *metrics))

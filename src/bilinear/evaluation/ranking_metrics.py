@@ -24,7 +24,8 @@ OF_LISTS = ("popularity", "novelty", "diversity")
 def checked_cutoffs(cutoffs: Iterable[int]) -> NDArray[np.int64]:
     """Cut-offs, ascending and distinct.
 
-    Raises: ParameterValueError: none, or one that is no whole number of at least one.
+    Raises:
+        ParameterValueError: none, or one that is no whole number of at least one.
     """
     given = list(cutoffs) if isinstance(cutoffs, Iterable) else [cutoffs]
     if not given or not all(is_whole(k) and k >= 1 for k in given):
@@ -41,8 +42,10 @@ def metrics_of_scores(
         scores: (n, n_items), larger is better, NaN where an item is no candidate.
         relevant: for each user the rows of the relevant items, at least one, each once; -1 is an
             item that has no score and is never listed.
-    Returns: (n,) by name: "recall@20", ..., "auc".
-    Cost: O(n * n_items) times the number of relevant items while they are few.
+    Returns:
+        (n,) by name: "recall@20", ..., "auc".
+    Cost:
+        O(n * n_items) times the number of relevant items while they are few.
     """
     counts = np.array([len(rows) for rows in relevant], np.int64)
     if not counts.all():
@@ -131,7 +134,8 @@ class ListStatistics:
     """What a set of lists looks like, whatever is relevant: popularity, novelty, diversity, spread.
 
     Args:
-        item_counts: (n_items,) training interactions of each item; n_users: who made them.
+        item_counts: (n_items,) training interactions of each item.
+        n_users: who made them.
         vectors: (n_items, any) whose cosines say how alike two items are, or None.
     """
 

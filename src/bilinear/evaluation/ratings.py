@@ -84,9 +84,12 @@ def rating_scores(
     Whole users are drawn, because one user's errors are alike: drawing single ratings would
     make the interval too narrow.
 
-    Args: all (n,); `users` are any integer labels.
-    Cost: O(n + 1000 * n_users) time.
-    Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993 (cluster resampling).
+    Args:
+        predictions, ratings, users: (n,) each; `users` are any integer labels.
+    Cost:
+        O(n + 1000 * n_users) time.
+    Source:
+        Efron & Tibshirani, An Introduction to the Bootstrap, 1993 (cluster resampling).
     """
     errors = predictions.astype(np.float64) - ratings.astype(np.float64)
     _, cluster = np.unique(users, return_inverse=True)
@@ -116,7 +119,10 @@ def rmse_difference(
     Both are resampled together, user by user, so that what makes a user hard for both models does
     not widen the interval: it can be clear of zero where the two models' own intervals overlap.
 
-    Args: all (n,); `users` are any integer labels. Cost: as `rating_scores`.
+    Args:
+        first, second, ratings, users: (n,) each; `users` are any integer labels.
+    Cost:
+        as `rating_scores`.
     """
     errors = [(part.astype(np.float64) - ratings.astype(np.float64)) ** 2 for part in (first, second)]
     _, cluster = np.unique(users, return_inverse=True)

@@ -52,7 +52,8 @@ class Refits:
 class SplitDifference:
     """One metric's difference of two models on one split, and what each test case adds to it.
 
-    Attributes: influences, users: (n,) by test rating or test user; the influences average to zero.
+    Attributes:
+        influences, users: (n,) by test rating or test user; the influences average to zero.
     """
 
     value: float
@@ -87,9 +88,12 @@ def interval_over_refits(splits: Sequence[SplitDifference], test_to_train: float
     Nadeau and Bengio add because training parts overlap, and without which fitted models would count as
     fixed. Coverage by simulation: docs/benchmarks.md.
 
-    Args: splits: two or more, of one table, users in the rows of its vocabulary.
-    Cost: O(all test cases).
-    Source: Nadeau & Bengio, Inference for the generalization error, Machine Learning 52, 2003.
+    Args:
+        splits: two or more, of one table, users in the rows of its vocabulary.
+    Cost:
+        O(all test cases).
+    Source:
+        Nadeau & Bengio, Inference for the generalization error, Machine Learning 52, 2003.
     """
     values = np.array([split.value for split in splits])
     n_rows = 1 + max(int(split.users.max()) for split in splits)

@@ -34,7 +34,8 @@ class ItemsByBias:
     """The two ends of the item biases.
 
     Attributes:
-        top: largest biases, largest first; bottom: smallest, smallest first. No item is in both.
+        top: largest biases, largest first.
+        bottom: smallest, smallest first. No item is in both.
         min_ratings: items with fewer training ratings were left out.
         n_items: items that had enough.
     """
@@ -65,10 +66,13 @@ class ItemsByBias:
 def items_by_bias(model: RatingModel, n: int = 10, *, min_ratings: int | None = None) -> ItemsByBias:
     """The `n` items with the largest and with the smallest bias.
 
-    Args: min_ratings: leave out items with fewer training ratings; None is ten, or the median of
-        the rated items where that is more (fewer where a small table would leave less than 2 n).
-    Returns: `ItemsByBias`; a bias is what the item adds to the score of any user. Ties go by row.
-    Cost: O(n_ratings + n_items log n_items).
+    Args:
+        min_ratings: leave out items with fewer training ratings; None is ten, or the median of the
+            rated items where that is more (fewer where a small table would leave less than 2 n).
+    Returns:
+        `ItemsByBias`; a bias is what the item adds to the score of any user. Ties go by row.
+    Cost:
+        O(n_ratings + n_items log n_items).
     """
     check_model(model)
     n = whole_number("n", n)

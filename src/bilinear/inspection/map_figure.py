@@ -201,8 +201,9 @@ def _free_place(
 ) -> tuple[float, float] | None:
     """The first of eight places around a point where a box covers nothing, or None.
 
-    Returns: its lower left corner in pixels. Right of the point comes first, then left, above,
-        below, and the corners.
+    Returns:
+        its lower left corner in pixels. Right of the point comes first, then left, above, below, and
+        the corners.
     """
     x, y = point
     near = gap * 0.75

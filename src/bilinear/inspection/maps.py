@@ -38,12 +38,15 @@ class ItemMap:
     """Items and their places, in the order of the model's vocabulary.
 
     Attributes:
-        ids: (n,) ids. titles, genres: n texts, the id and "" where the model has none.
+        ids: (n,) ids.
+        titles, genres: n texts, the id and "" where the model has none.
         coordinates: (n, n_components) float64 around the mean item, in the units of the score.
         explained: (n_components,) share of the items' variance along each direction.
-        n_ratings: (n,) training ratings. biases: (n,) in the units of the score.
+        n_ratings: (n,) training ratings.
+        biases: (n,) in the units of the score.
         min_ratings: items with fewer ratings were left out, `n_left_out` of them.
-        unit: what coordinates and biases are measured in. source: what the model learned from.
+        unit: what coordinates and biases are measured in.
+        source: what the model learned from.
         unit_factors: (n, n_factors) item factors scaled to length one, for the nearest items.
     """
 
@@ -83,7 +86,8 @@ class ItemMap:
     def figure(self, *, n_labels: int = 25) -> Figure:
         """The map as a matplotlib figure with the `n_labels` most rated items named.
 
-        Raises: MissingDependencyError: matplotlib is not installed.
+        Raises:
+            MissingDependencyError: matplotlib is not installed.
         """
         from bilinear.inspection.map_figure import draw
 
@@ -104,8 +108,10 @@ class ItemMap:
         """Writes one page to explore: pan, zoom, search, colours, nearest items. It needs no network.
 
         The nearest items of a point are those of the whole factors, not of the plane.
-        Cost: O(n^2 * n_factors) for them (bounded: in a very large map only the most rated items
-        carry theirs); the file has some 150 bytes an item.
+
+        Cost:
+            O(n^2 * n_factors) for them (bounded: in a very large map only the most rated items carry
+            theirs); the file has some 150 bytes an item.
         """
         from bilinear.inspection.map_html import write_map
 
@@ -172,7 +178,8 @@ def item_map(model: RatingModel, *, n_components: int = 2, min_ratings: int | No
             the rated items where that is more. Rarely rated items are shrunk towards the middle.
     Raises:
         ParameterValueError: the model has fewer than two factors, or too few items are left.
-    Cost: O((n_users + n_items) * n_factors^2).
+    Cost:
+        O((n_users + n_items) * n_factors^2).
     """
     check_model(model)
     n_components = whole_number("n_components", n_components)

@@ -62,7 +62,9 @@ def neighbours(
     The cosines are those of `model.similar`; candidates are items with `min_ratings` training
     ratings or more (None: as for `items_by_bias`), because the direction of an item that two
     people rated is theirs more than its own. A model without factors gives ().
-    Cost: O(n * n_items * n_factors).
+
+    Cost:
+        O(n * n_items * n_factors).
     """
     check_model(model)
     n, n_neighbours = whole_number("n", n), whole_number("n_neighbours", n_neighbours)
@@ -92,8 +94,11 @@ def nearest_of_each(
     """For each of `rows` its `k` nearest other rows of unit length factors, by cosine.
 
     Rows of zeros have no direction and are nobody's neighbour.
-    Returns: rows (len(rows), k), cosines alike, and how many of the k there are (len(rows),).
-    Cost: O(len(rows) * n * n_factors).
+
+    Returns:
+        rows (len(rows), k), cosines alike, and how many of the k there are (len(rows),).
+    Cost:
+        O(len(rows) * n * n_factors).
     """
     n = len(unit_factors)
     k = min(k, n)

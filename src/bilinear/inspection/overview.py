@@ -78,8 +78,11 @@ def inspect(model: RatingModel, *, n: int = 10, min_ratings: int | None = None, 
             the rated items where that is more.
         rng: seed of the sample of 100,000 training ratings that `spreads` are measured on in a
             larger table.
-    Raises: NotFittedError, ParameterValueError.
-    Cost: O(n_ratings + (n_users + n_items) * n_factors^2 + n * n_items * n_factors).
+    Raises:
+        NotFittedError: the model is not fitted.
+        ParameterValueError: an argument is out of range.
+    Cost:
+        O(n_ratings + (n_users + n_items) * n_factors^2 + n * n_items * n_factors).
     """
     check_model(model)
     if not is_whole(rng) or rng < 0:

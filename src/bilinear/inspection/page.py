@@ -28,9 +28,11 @@ def write_page(path: Path, title: str, body: str, data: Mapping[str, Any] | None
     """Writes a page whole or not at all.
 
     Args:
-        title: text. body: trusted HTML, in which every text of the data is escaped already.
+        title: text.
+        body: trusted HTML, in which every text of the data is escaped already.
         data: what the map shows, or None for a page without one.
         kind: class of the body element.
+
     The page carries a Content-Security-Policy that allows its own style and script by their
     hashes and nothing else, so that a browser would refuse whatever a hostile title tried.
     """

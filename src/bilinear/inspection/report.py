@@ -24,7 +24,9 @@ def report_html(
     It shows the scores stored in `report_`, the data, training, the search, and what `inspect`
     finds (the arguments are the same), with the map to explore. What the model does not have is
     left out, and the page says so.
-    Cost: that of `inspect` and of `ItemMap.to_html`.
+
+    Cost:
+        that of `inspect` and of `ItemMap.to_html`.
     """
     found = inspect(model, n=n, min_ratings=min_ratings, rng=rng)
     body = "".join(
@@ -263,7 +265,8 @@ def _section(head: str, *parts: str, kind: str = "") -> str:
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str, wide: Sequence[int] = ()) -> str:
     """A table of trusted HTML.
 
-    Args: align: a letter a column: "n" for numbers, "k" for names to keep on one line.
+    Args:
+        align: a letter a column: "n" for numbers, "k" for names to keep on one line.
         wide: columns to hide on a phone.
     """
     classes = [kind.strip("-") + (" roomy" if at in wide else "") for at, kind in enumerate(align)]

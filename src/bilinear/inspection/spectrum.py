@@ -37,7 +37,8 @@ class Spectrum:
     def effective_rank(self) -> float:
         """exp(entropy of the singular values): n for n equal ones, near 1 for one that rules.
 
-        Source: Roy & Vetterli, The effective rank, EUSIPCO 2007.
+        Source:
+            Roy & Vetterli, The effective rank, EUSIPCO 2007.
         """
         share = self.singular_values / self.singular_values.sum()
         share = share[share > 0]
@@ -68,7 +69,8 @@ class Spectrum:
 def spectrum(model: RatingModel) -> Spectrum | None:
     """The spectrum of the taste part, or None where there is none.
 
-    Cost: O((n_users + n_items) * n_factors^2) time, no n_users x n_items array.
+    Cost:
+        O((n_users + n_items) * n_factors^2) time, no n_users x n_items array.
     """
     check_model(model)
     if no_factors(model):
@@ -95,7 +97,11 @@ def balanced_item_factors(model: RatingModel) -> NDArray[np.float64]:
     differently a user likes them, in score units.
 
     Users without training ratings have no tastes and do not count.
-    Returns: (n_items, n_factors) float64. Cost: O((n_users + n_items) * n_factors^2).
+
+    Returns:
+        (n_items, n_factors) float64.
+    Cost:
+        O((n_users + n_items) * n_factors^2).
     """
     users, items = model.parameters_.user_factors, model.parameters_.item_factors
     gram = np.zeros((users.shape[1], users.shape[1]))

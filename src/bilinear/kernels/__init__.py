@@ -1,0 +1,1 @@
+"""Compiled loops over arrays: gradients, linear systems, scores, top-k."""

@@ -1,0 +1,1 @@
+"""Parameters, the link from score to prediction, and scoring."""

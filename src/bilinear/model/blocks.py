@@ -24,9 +24,11 @@ Made = TypeVar("Made")
 def score_block(parameters: Parameters, user_rows: NDArray[Any]) -> Array:
     """Scores of all items for each user row; -1 is a user without bias and factors.
 
-    Returns: (n, n_items) float32. Each score is summed in one order, so that it depends neither on
-        the block nor on the processor's threads, and items with equal weights have equal scores.
-    Cost: O(n * n_items * n_factors) time.
+    Returns:
+        (n, n_items) float32. Each score is summed in one order, so that it depends neither on the
+        block nor on the processor's threads, and items with equal weights have equal scores.
+    Cost:
+        O(n * n_items * n_factors) time.
     """
     scores = np.empty((len(user_rows), parameters.n_items), np.float32)
     items = np.arange(parameters.n_items)

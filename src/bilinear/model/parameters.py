@@ -17,8 +17,9 @@ class Parameters:
 
     Attributes:
         global_mean: the score every pair starts from (before the link).
-        user_biases (n_users,), item_biases (n_items,).
-        user_factors (n_users, n_factors), item_factors (n_items, n_factors).
+        user_biases, item_biases: of shape (n_users,) and (n_items,).
+        user_factors, item_factors: of shape (n_users, n_factors) and (n_items, n_factors).
+
     All arrays have one floating type. A row without training ratings is all zeros, so that
     its score is the best answer left: the other side's bias, or the global mean.
     """

@@ -14,10 +14,13 @@ from bilinear.model.parameters import Array, Parameters
 def score_rows(parameters: Parameters, users: NDArray[Any], items: NDArray[Any]) -> Array:
     """Scores of pairs of rows; -1 stands for a row the model does not have.
 
-    Args: users, items: (n,) integer rows.
-    Returns: (n,) scores in the type of the parameters. An unknown user or item adds nothing:
-        what is left is the other side's bias and the global mean.
-    Cost: O(n * n_factors) time.
+    Args:
+        users, items: (n,) integer rows.
+    Returns:
+        (n,) scores in the type of the parameters. An unknown user or item adds nothing: what is left
+        is the other side's bias and the global mean.
+    Cost:
+        O(n * n_factors) time.
     """
     users, items = (np.ascontiguousarray(rows, np.int32) for rows in (users, items))
     return _scores(parameters, users, items)
@@ -26,10 +29,13 @@ def score_rows(parameters: Parameters, users: NDArray[Any], items: NDArray[Any])
 def score_one_hot(parameters: Parameters, user_rows: Any, item_rows: Any) -> Array:
     """Scores of pairs given as one-hot (or any) rows: the model as what it is, bilinear.
 
-    Args: user_rows (n, n_users) and item_rows (n, n_items), dense or SciPy sparse, in the
-        type of the parameters.
-    Returns: (n,) scores; for one-hot rows the very bits of `score_rows`.
-    Cost: O(stored entries * n_factors).
+    Args:
+        user_rows, item_rows: of shape (n, n_users) and (n, n_items), dense or SciPy sparse, in the type
+            of the parameters.
+    Returns:
+        (n,) scores; for one-hot rows the very bits of `score_rows`.
+    Cost:
+        O(stored entries * n_factors).
     """
     multiplied = Parameters(
         parameters.global_mean,

@@ -1,0 +1,1 @@
+"""The training objective: losses, penalties, gradients, fold-in of new users."""

@@ -49,10 +49,15 @@ def fold_in(
     in closed form; otherwise damped Newton steps until the gradient is 1e-9 of its start. Where the loss
     is not convex they are Gauss-Newton steps at first, and Newton's from a hundredth of it on.
 
-    Args: items (n,) rows of known items, ratings (n,).
-    Returns: the weights; all zeros for no ratings.
-    Cost: O(n * n_factors^2 + n_factors^3) a step.
-    Source: docs/theory/fold_in.md.
+    Args:
+        items: (n,) rows of known items.
+        ratings: (n,) their ratings.
+    Returns:
+        the weights; all zeros for no ratings.
+    Cost:
+        O(n * n_factors^2 + n_factors^3) a step.
+    Source:
+        docs/theory/fold_in.md.
     """
     n_factors = parameters.n_factors
     if not len(items):

@@ -16,7 +16,7 @@ from bilinear.registry import register
 @register
 @dataclass(frozen=True)
 class L2:
-    """factors / 2 * sum_r n_r^exponent |row_r|^2 + biases / 2 * sum_r n_r^exponent bias_r^2.
+    """`factors / 2 * sum_r n_r^exponent |row_r|^2 + biases / 2 * sum_r n_r^exponent bias_r^2`.
 
     n_r is the number of training ratings of user or item r. Exponent 0 is plain ridge, 1
     counts the penalty once a rating (ALS-WR, Funk SGD); between them it holds frequent rows a

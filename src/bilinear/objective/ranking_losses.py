@@ -40,10 +40,12 @@ class RankingLoss:
         """(value, its derivatives by `positive` and by `negative`).
 
         Args:
-            positive: (P,) scores; negative: (K,) scores, minus infinity for one that does not count.
+            positive: (P,) scores.
+            negative: (K,) scores, minus infinity for one that does not count.
             weights: (P,) how much each positive counts, else one.
             log_weights: (K,) logarithm of how many items each negative stands for, else zero.
-        Cost: O(P * K), or O(P + K) for `SampledSoftmax` and `CosineContrastive`.
+        Cost:
+            O(P * K), or O(P + K) for `SampledSoftmax` and `CosineContrastive`.
         """
         ones = np.ones(len(positive), np.float32) if weights is None else weights
         zeros = np.zeros(len(negative), np.float32) if log_weights is None else log_weights
@@ -64,8 +66,9 @@ class RankingLoss:
 class BPR(RankingLoss):
     """Mean over the negatives of log(1 + exp(negative - positive)), in nats.
 
-    Source: Rendle, Freudenthaler, Gantner, Schmidt-Thieme, "BPR: Bayesian personalized ranking from
-    implicit feedback", UAI 2009.
+    Source:
+        Rendle, Freudenthaler, Gantner, Schmidt-Thieme, "BPR: Bayesian personalized ranking from
+        implicit feedback", UAI 2009.
     """
 
     code: ClassVar[int] = kernels.BPR
@@ -79,8 +82,10 @@ class WARP(RankingLoss):
     A violator scores above the positive less the margin. All negatives are scored, so the rank is the
     number of items that the violators stand for; the original counts the trials to the first. The rank
     is held fixed in the derivative, so it is not that of a convex function.
-    Source: Weston, Bengio, Usunier, "WSABIE: scaling up to large vocabulary image annotation", IJCAI
-    2011.
+
+    Source:
+        Weston, Bengio, Usunier, "WSABIE: scaling up to large vocabulary image annotation", IJCAI
+        2011.
     """
 
     margin: float = 1.0
@@ -104,9 +109,10 @@ class SampledSoftmax(RankingLoss):
         corrected: a negative counts once for every item that it stands for, 1 / (n_negatives * its
             chance to be drawn), so that the sum is that over all items in expectation, also where
             popular items are drawn more often. False counts each once.
-    Source: Bengio, Senecal, "Adaptive importance sampling to accelerate training of a neural
-    probabilistic language model", 2008; Yi et al., "Sampling-bias-corrected neural modeling for large
-    corpus item recommendations", RecSys 2019.
+    Source:
+        Bengio, Senecal, "Adaptive importance sampling to accelerate training of a neural
+        probabilistic language model", 2008; Yi et al., "Sampling-bias-corrected neural modeling for
+        large corpus item recommendations", RecSys 2019.
     """
 
     temperature: float = 1.0
@@ -128,7 +134,8 @@ class SampledSoftmax(RankingLoss):
 class CosineContrastive(RankingLoss):
     """1 - positive + weight * mean over the negatives of max(negative - margin, 0), for cosines.
 
-    Source: Mao et al., "SimpleX: a simple and strong baseline for collaborative filtering", CIKM 2021.
+    Source:
+        Mao et al., "SimpleX: a simple and strong baseline for collaborative filtering", CIKM 2021.
     """
 
     margin: float = 0.4

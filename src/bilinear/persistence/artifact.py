@@ -73,7 +73,8 @@ def write_artifact(folder: Path, manifest: Mapping[str, Any], tensors: Mapping[s
         ParameterValueError: the manifest or a tensor cannot be stored; nothing was touched.
         ModelFileError: `folder` is a file, or holds other files and no model.
         OSError: the disk is full or the folder cannot be written; the old model is as it was.
-    Cost: writes and hashes the tensors once (0.7 s for 282 MB); needs disk space for both models.
+    Cost:
+        writes and hashes the tensors once (0.7 s for 282 MB); needs disk space for both models.
     """
     folder = Path(folder)
     plain = plain_json(dict(manifest), "manifest")
@@ -109,11 +110,13 @@ def copy_artifact(source: Path, folder: Path) -> str:
     The copy has the same content hash. Its tensors are a hard link where the file system allows one,
     and then take neither time nor space: tensors are replaced, never written into.
 
-    Returns: the content hash (64 hexadecimal digits).
+    Returns:
+        the content hash (64 hexadecimal digits).
     Raises:
         ModelFileError: no whole model is in `source`, or `folder` holds other files and no model.
         OSError: as `write_artifact`.
-    Cost: hashes the tensors once (0.2 s for 282 MB).
+    Cost:
+        hashes the tensors once (0.2 s for 282 MB).
     """
     source, folder = Path(source), Path(folder)
     text, document = _document(source)
@@ -138,8 +141,10 @@ def copy_artifact(source: Path, folder: Path) -> str:
 def check_artifact(folder: Path, *, verify: bool = True) -> str:
     """Checks a model folder without opening its tensors, and returns its content hash.
 
-    Args: verify: as in `read_artifact`.
-    Raises: ModelFileError, OSError: as `read_artifact`.
+    Args:
+        verify: as in `read_artifact`.
+    Raises:
+        ModelFileError, OSError: as `read_artifact`.
     """
     folder = Path(folder)
     document = _document(folder)[1]

@@ -19,7 +19,8 @@ def encode(value: Any) -> Any:
 
     Of a model its arguments, not what it learned.
 
-    Raises: ParameterValueError: an object that `decode` could not bring back.
+    Raises:
+        ParameterValueError: an object that `decode` could not bring back.
     """
     if hasattr(value, "saved_as"):  # what is found again by a name, such as a metric
         return value.saved_as()

@@ -20,8 +20,9 @@ from bilinear.persistence.codec import check_loadable, checked_size, class_named
 def save(model: Any, path: Path) -> None:
     """Writes a fitted model; see `bilinear.persistence.artifact` for the guarantees and the errors.
 
-    Raises: ParameterValueError: before anything is written, for an object that `load` could not bring back,
-        because its class is not registered.
+    Raises:
+        ParameterValueError: before anything is written, for an object that `load` could not bring
+            back, because its class is not registered.
     """
     check_loadable(type(model))
     manifest, tensors = model._state()
@@ -57,10 +58,12 @@ def load(path: str | Path, *, verify: bool = True, in_memory: bool = False) -> A
             inside are always checked, so that a hostile file cannot make later calls read astray.
         in_memory: read the arrays instead, for a process that has to outlive damage to the file: the
             system ends one whose mapped file is cut short.
-    Returns: the fitted estimator, of the class that was saved.
+    Returns:
+        the fitted estimator, of the class that was saved.
     Raises:
         ModelFileError: no model there, or damaged, hostile, or of a newer format.
-    Cost: O(n_ratings + n_items) checks; memory is mapped, not read, unless `in_memory`.
+    Cost:
+        O(n_ratings + n_items) checks; memory is mapped, not read, unless `in_memory`.
     """
     artifact = read_artifact(Path(path), verify=verify, in_memory=in_memory)
     try:

@@ -55,9 +55,10 @@ def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
 
     Raises:
         ModelFileError: the file is missing, damaged or not of this layout.
-    Cost: the header is read and bool tensors are checked; the rest is read when it is used.
-        Values are as they are on disk: a changed byte goes unseen (see `read_artifact`).
-        Replace such a file, never write into it: the system kills readers of a file cut short.
+    Cost:
+        the header is read and bool tensors are checked; the rest is read when it is used. Values are
+        as they are on disk: a changed byte goes unseen (see `read_artifact`). Replace such a file,
+        never write into it: the system kills readers of a file cut short.
     """
     path = Path(path)
     try:

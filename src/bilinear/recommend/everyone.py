@@ -42,11 +42,13 @@ def recommend_everyone(
         users: ids in the order wanted; None is all users of the model.
         exclude_seen: leave out what the user has seen in training.
         candidates: only these items.
-        n_threads: None takes all cores. block_size: users at once; None chooses.
+        n_threads: None takes all cores.
+        block_size: users at once; None chooses.
     Raises:
         UnknownIdError: a user or a candidate that the model does not know.
-    Cost: 8 bytes a place of memory. Of a dot product O(users * n_items * n_factors) time at most;
-        items whose vectors are too short to reach a list are not multiplied. Of other models what
+    Cost:
+        8 bytes a place of memory. Of a dot product O(users * n_items * n_factors) time at most; items
+        whose vectors are too short to reach a list are not multiplied. Of other models what
         `score_block` costs, 32 MB of scores a thread.
     """
     blocks = lists_of_users(

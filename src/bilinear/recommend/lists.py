@@ -132,7 +132,8 @@ def recommend_users(
 ) -> list[RankedItems]:
     """The `n` best allowed items of each user row (-1: a user without factors).
 
-    Cost: O(users * n_items * n_factors); memory O(users * n).
+    Cost:
+        O(users * n_items * n_factors); memory O(users * n).
     """
     k = _list_length(n, parameters.n_items)
     rows = np.empty((len(user_rows), k), np.int32)
@@ -187,7 +188,9 @@ def similar_rows(
     """Rows and cosines of the `n` items whose factors point most nearly the same way.
 
     Items with zero factors (no training ratings) have no direction and are never listed.
-    Cost: O(n_items * n_factors).
+
+    Cost:
+        O(n_items * n_factors).
     """
     factors = parameters.item_factors
     lengths = np.linalg.norm(factors, axis=1)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.data.database import disk_errors
+from bilinear.data.database import default_limit, disk_errors, stoppable
 from bilinear.data.vocabulary import Id, Vocabulary
 from bilinear.errors import ParameterValueError
 from bilinear.files import atomic_write
@@ -30,8 +30,11 @@ _TEXT = {".csv": ",", ".tsv": "\t"}
 class Written:
     """What is in the file.
 
-    Attributes: n_lists, n_places: lists and rows; n_short: lists with fewer places than asked for,
-        because no more items were left; n_empty: those among them without any.
+    Attributes:
+        n_lists, n_places: lists and rows.
+        n_short: lists with fewer places than asked for, because no
+            more items were left.
+        n_empty: those among them without any.
     """
 
     path: Path
@@ -133,7 +136,8 @@ def _written(path: Path, n: int, blocks: Iterator[Lists], columns: Any, kinds: d
         atomic_write(path) as file,
         disk_errors(path),
         tempfile.TemporaryDirectory(dir=path.resolve().parent, prefix=".bilinear-") as folder,
-        duckdb.connect(config={"temp_directory": folder}) as connection,
+        duckdb.connect(config={"temp_directory": folder} | default_limit()) as connection,
+        stoppable(connection),
     ):
         parts: list[str] = []
         for lists in _gathered(blocks):

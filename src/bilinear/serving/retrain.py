@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 from collections.abc import Mapping
@@ -159,6 +160,7 @@ def retrained(
 
 def main() -> None:
     """Reads the order, makes the model, prints the verdict."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the server decides, and ends this process
     os.nice(10)  # those who wait for an answer go first
     order = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -1,0 +1,1 @@
+"""Solvers, optimisers, schedules, starts, the search for hyper-parameters, checkpoints."""

@@ -16,7 +16,7 @@ from bilinear.model.scoring import score_rows
 from bilinear.recommend.makers import dot_product_maker
 from bilinear.training.loop import Run, Validation
 
-_USERS_AT_ONCE = 1200
+USERS_AT_ONCE = 1200
 
 
 class RatingValidation(Validation):
@@ -83,8 +83,8 @@ class RankingValidation(Validation):
         length = min(self.metric.k, n_items)
         make = dot_product_maker(self.ranking(parameters), self.hidden, np.ones(n_items, bool), length)
         total = 0.0
-        for first in range(0, len(self.users), _USERS_AT_ONCE):
-            users = self.users[first : first + _USERS_AT_ONCE]
+        for first in range(0, len(self.users), USERS_AT_ONCE):
+            users = self.users[first : first + USERS_AT_ONCE]
             items = np.full((len(users), self.metric.k), -1, np.int32)
             items[:, :length] = make(users).items
             wanted = taken_rows(self.wanted, users)

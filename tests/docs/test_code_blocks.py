@@ -1,0 +1,172 @@
+"""The code blocks of README.md and the guides run as pasted, page by page, on small tables made here.
+
+Python blocks of a page share their names, and begin with those of `names`: what a page takes for given. Lines
+`bilinear ...` of shell blocks run too. A block under `<!-- not run: why -->` is left out.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sqlite3
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.main import get_command
+
+import bilinear
+from bilinear.cli import main
+from bilinear.cli.app import app
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "docs" / "index.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
+
+SHORTER = {
+    "AutoRanker(rng=0)": "AutoRanker(time_budget=1, rng=0)",
+    "AutoRanker(time_budget=60)": "AutoRanker(time_budget=1)",
+    "n_trials=200": "n_trials=4",
+    "bilinear train clicks.csv": "bilinear train clicks.csv --time-budget 1",
+}
+"""What pages show with the minute that it deserves."""
+
+PARSED_ONLY = {"serve"}
+"""Commands that do not end by themselves: their arguments are parsed."""
+
+
+class Block(NamedTuple):
+    language: str
+    line: int
+    text: str
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    text = page.read_text(encoding="utf-8")
+    pattern = re.compile(r"(<!-- not run: [^\n]+ -->\n+)?^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+    for found in pattern.finditer(text):
+        code = found[3]
+        for long, short in SHORTER.items():
+            code = code.replace(long, short)
+        if not found[1]:
+            yield Block(found[2], text.count("\n", 0, found.start(3)), code)
+
+
+def commands(block: Block) -> list[list[str]]:
+    """Arguments of the lines of a shell block that call `bilinear`."""
+    lines = [line.removeprefix("$ ") for line in block.text.splitlines()]
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("bilinear ")]
+
+
+def table(user_ids: list[object], item_ids: list[object], seed: int) -> pd.DataFrame:
+    """Planted tastes of two factors; every user rated half of the items."""
+    rng = np.random.default_rng(seed)
+    taste, kind = rng.normal(size=(len(user_ids), 2)), rng.normal(size=(len(item_ids), 2))
+    liked = 3.2 + rng.normal(scale=0.5, size=len(item_ids))
+    rows = [
+        (
+            user_ids[u],
+            item_ids[i],
+            np.clip(round(2 * (liked[i] + taste[u] @ kind[i])) / 2, 0.5, 5),
+            10**9 + u + i,
+        )
+        for u in range(len(user_ids))
+        for i in rng.permutation(len(item_ids))[: len(item_ids) // 2]
+    ]
+    return pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"])
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that the pages name."""
+    folder = tmp_path_factory.mktemp("pages")
+    films: list[object] = [*range(1, 37), 260, 1196, 318, 858]
+    ratings = table([*range(1, 61)], films, seed=0)
+    ratings.to_csv(folder / "ratings.csv", index=False)
+    titles = ["Toy Story (1995)", *(f"Film <{item}>, The (1970)" for item in films[1:])]
+    pd.DataFrame({"item_id": films, "title": titles}).to_csv(folder / "movies.csv", index=False)
+
+    users: list[object] = ["ann", "someone", *range(40, 98)]
+    items: list[object] = [
+        *films[:32],
+        260,
+        *(f"song {n}" for n in (1, 2)),
+        *(f"item {n}" for n in range(1, 8)),
+    ]
+    clicks = table(users, items, seed=1)[["user_id", "item_id", "timestamp"]]
+    later = np.random.default_rng(2).random(len(clicks)) < 0.1
+    clicks[~later].to_csv(folder / "clicks.csv", index=False)
+    clicks[later].to_csv(folder / "later_clicks.csv", index=False)
+    named = pd.DataFrame({"item_id": items, "title": ["Toy Story (1995)", *map(str, items[1:])]})
+    named.to_csv(folder / "titles.csv", index=False)
+
+    model = bilinear.MatrixFactorization(n_factors=4, l2=0.5, l2_biases=0.8, rng=0)
+    model.fit(bilinear.read_ratings(folder / "ratings.csv")).save(folder / "model")
+    return folder
+
+
+def names(page: Path, folder: Path) -> dict[str, Any]:
+    """What the blocks of a page take for given."""
+    given: dict[str, Any] = {"bilinear": bilinear}
+    if page.stem in {"lab", "long_training"}:
+        given["ratings"] = bilinear.read_ratings(folder / "ratings.csv")
+        given["model"] = bilinear.load(folder / "model")
+    if page.stem == "metrics":
+        given["clicks"] = bilinear.read_interactions(folder / "clicks.csv")
+    if page.stem == "ratings":
+        given["frame"] = pd.read_csv(folder / "ratings.csv")
+        given["connection"] = sqlite3.connect(folder / "reviews.db")
+        columns = {"rating": "stars", "timestamp": "at"}
+        given["frame"].rename(columns=columns).to_sql("reviews", given["connection"], if_exists="replace")
+    return given
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_code_blocks_run(
+    page: Path,
+    files: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = shutil.copytree(files, tmp_path / "here")
+    monkeypatch.chdir(folder)
+    given = names(page, folder)
+    try:
+        for block in blocks(page):
+            if block.language == "python":
+                exec(compile("\n" * block.line + block.text, page, "exec"), given)
+            elif block.language in {"", "sh", "console"}:
+                for arguments in commands(block):
+                    run(arguments, monkeypatch, capsys)
+    finally:
+        if "connection" in given:
+            given["connection"].close()
+
+
+def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    if arguments[0] in PARSED_ONLY:
+        command = get_command(app).commands[arguments[0]]  # type: ignore[attr-defined]
+        command.make_context(arguments[0], arguments[1:])
+        return
+    monkeypatch.setattr(sys, "argv", ["bilinear", *arguments])
+    capsys.readouterr()
+    code: object = 0
+    try:
+        main()
+    except SystemExit as stop:
+        code = stop.code or 0
+    assert code == 0, f"bilinear {shlex.join(arguments)}\n{capsys.readouterr().err}"
+
+
+def test_every_page_has_blocks_that_run() -> None:
+    """The pattern finds what pages have: nothing passes because it was overlooked."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert sum(block.language == "python" for block in blocks(page)) >= 1, page
+        said = len(re.findall(r"^(?:\$ )?bilinear \w", text, re.MULTILINE))
+        assert sum(len(commands(block)) for block in blocks(page)) == said, page
