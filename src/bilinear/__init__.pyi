@@ -39,6 +39,8 @@ from bilinear.estimators.ranking_factorization import RankingFactorization as Ra
 from bilinear.estimators.recipes import fastai_recipe as fastai_recipe
 from bilinear.evaluation.compare import compare as compare
 from bilinear.evaluation.compare_ratings import compare_ratings as compare_ratings
+from bilinear.evaluation.metrics import Metric as Metric
+from bilinear.evaluation.metrics import register_metric as register_metric
 from bilinear.evaluation.ranking import RankingProtocol as RankingProtocol
 from bilinear.evaluation.ranking import evaluate_ranking as evaluate_ranking
 from bilinear.inspection import inspect as inspect
@@ -58,7 +60,10 @@ from bilinear.recommend.parquet import write_everyone as write_everyone
 from bilinear.recommend.parquet import write_similar as write_similar
 from bilinear.registry import register as register
 from bilinear.training.als import ALS as ALS
+from bilinear.training.callbacks import TrainingState as TrainingState
 from bilinear.training.checkpoint import Checkpoint as Checkpoint
+from bilinear.training.history import Epoch as Epoch
+from bilinear.training.history import History as History
 from bilinear.training.implicit_als import Blocks as Blocks
 from bilinear.training.implicit_als import Cholesky as Cholesky
 from bilinear.training.implicit_als import ConjugateGradient as ConjugateGradient

@@ -18,13 +18,13 @@ from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.estimators.mixture import (
     Candidates,
     Judges,
-    Metric,
     choose_weights,
     inner_split,
 )
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
 from bilinear.estimators.ranking import rows_of
+from bilinear.evaluation.metrics import Metric
 from bilinear.evaluation.ranking import RankingProtocol
 from bilinear.kernels.mixture import add_standardised
 from bilinear.persistence.artifact import read_artifact, write_artifact
@@ -270,3 +270,38 @@ def test_a_damaged_blend_is_refused(tmp_path, blend):
         write_artifact(tmp_path / "bad", *damage)
         with pytest.raises(ModelFileError, match="do not fit together"):
             load(tmp_path / "bad")
+
+
+def one_by_one(candidates, weights, k):
+    """Recall@k and NDCG@k by sorting each user's candidates, places as they come."""
+    recalls, gains = [], []
+    for a, b, n in zip(candidates.starts[:-1], candidates.starts[1:], candidates.n_relevant, strict=True):
+        mixed = candidates.scores[a:b].astype(float) @ weights
+        places = np.flatnonzero(candidates.relevant[a:b][np.argsort(-mixed, kind="stable")][:k])
+        recalls.append(len(places) / n)
+        gains.append((1 / np.log2(places + 2)).sum() / (1 / np.log2(np.arange(min(k, n)) + 2)).sum())
+    return np.mean(recalls), np.mean(gains)
+
+
+def test_the_value_of_weights_is_that_of_sorted_candidates_with_and_without_ties():
+    split = inner_split(TRAIN, 0.3, 0)
+    parts = [part.fit(split.train) for part in map(copy, PARTS)]
+    found = Candidates.of(parts, Judges.of(split, None, 0))
+    for candidates in (found, replace(found, scores=np.round(found.scores))):
+        for k in (1, 7, 400):
+            for weights in ((1.0, 0.0, 0.0), (1.0, 1.0, 2.0)):
+                values = [
+                    candidates.value(weights, Metric.named(f"{name}@{k}")) for name in ("recall", "ndcg")
+                ]
+                np.testing.assert_allclose(values, one_by_one(candidates, np.array(weights), k), rtol=1e-12)
+
+
+def test_a_metric_of_my_own_decides_on_the_items_as_well():
+    split = inner_split(TRAIN, 0.3, 0)
+    parts = [part.fit(split.train) for part in map(copy, PARTS)]
+    candidates = Candidates.of(parts, Judges.of(split, None, 0))
+    mine = Metric("even@3", lambda items, hits, n_relevant: (items[:, :1] % 2 == 0).mean(axis=1), 3)
+    even = []
+    for a, b in zip(candidates.starts[:-1], candidates.starts[1:], strict=True):
+        even.append(candidates.items[a + np.argmax(candidates.scores[a:b, 2])] % 2 == 0)
+    assert candidates.value((0, 0, 1), mine) == np.mean(even)

@@ -24,9 +24,9 @@ from bilinear.model.link import Identity, Sigmoid
 from bilinear.objective.losses import CrossEntropy, SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
-from bilinear.training.descent import rmse
 from bilinear.training.schedules import Constant
 from bilinear.training.sgd import SGD
+from bilinear.training.validation import rmse
 
 
 def inner_parts(model, table=TRAIN):
@@ -52,7 +52,7 @@ def test_the_chosen_values_are_those_of_the_table_and_of_the_model():
 def test_without_refit_the_weights_are_those_of_the_best_epoch():
     for make in ({}, {"n_factors": 4, "l2": 0.1, "l2_biases": 0.1}):
         model = MatrixFactorization(**make, solver=QUICK, refit=False, rng=3).fit(TRAIN)
-        best = min(epoch.validation_rmse for epoch in model.history_.epochs)
+        best = min(epoch.validation for epoch in model.history_.epochs)
         assert model.history_.best_validation_rmse == best
         assert rmse(model.parameters_, model.link_, inner_parts(model).test) == best
 
@@ -215,7 +215,7 @@ def test_ctrl_c_in_training_keeps_the_best_epoch_and_does_not_refit(stop):
     model = MatrixFactorization(**FIXED).fit(TRAIN, progress=heard)
     assert (len(model.history_.epochs), model.history_.ended) == (5, "interrupted")
     assert [name for name, _ in heard.of("stage")] == ["training, 4 factors"]
-    best = min(epoch.validation_rmse for epoch in model.history_.epochs)
+    best = min(epoch.validation for epoch in model.history_.epochs)
     assert rmse(model.parameters_, model.link_, inner_parts(model).test) == best
 
 

@@ -17,7 +17,7 @@ from bilinear.errors import EmptyDataError, ModelFileError, NotFittedError, Para
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.ranking import rows_of
 from bilinear.estimators.ranking_factorization import RankingFactorization
-from bilinear.estimators.ranking_validation import HeldOut
+from bilinear.evaluation.metrics import Metric
 from bilinear.evaluation.ranking import RankingProtocol
 from bilinear.objective.ranking_losses import BPR, WARP, CosineContrastive, SampledSoftmax
 from bilinear.persistence.artifact import read_artifact, write_artifact
@@ -25,6 +25,7 @@ from bilinear.recommend.everyone import recommend_everyone
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import Adam, RowAdaGrad, RunningMean, WeightDecay
 from bilinear.training.schedules import Cosine
+from bilinear.training.validation import RankingValidation
 
 QUICK = MiniBatch(Adam(), batch_size=200, n_epochs=30, learning_rate=0.05, schedule=Cosine())
 DOT = {
@@ -221,13 +222,13 @@ def test_validation_decides_how_long_everything_is_trained():
     assert not same_bits(part.parameters_, model.parameters_)
 
 
-@pytest.mark.parametrize("metric", ["recall@20", "ndcg@20"])
+@pytest.mark.parametrize("metric", ["recall@20", "ndcg@20", "recall@3", "ndcg@7"])
 def test_the_inner_metric_is_that_of_evaluation(metric):
     table = clustered_table(2, 90, 60)
     split = split_random(table, 0.3)
     model = MAKE["softmax"](validation_fraction=0).fit(split.train)
-    found = HeldOut(split, metric, 10**6, np.random.default_rng(0))(model.parameters_)
-    scores = model.evaluate(split.test, RankingProtocol((20,)))
+    found = RankingValidation(split, Metric.named(metric), 10**6, np.random.default_rng(0))(model.parameters_)
+    scores = model.evaluate(split.test, RankingProtocol((3, 7, 20)))
     np.testing.assert_allclose(found, scores[metric], rtol=1e-6)
 
 
@@ -294,7 +295,7 @@ BAD = {
     "l2": [-1],
     "l2_exponent": [2],
     "start_size": [0],
-    "metric": ["recall@10"],
+    "metric": ["recall", "rmse", "auc@3"],
     "validation_fraction": [1, -0.1],
     "rng": [-1],
 }

@@ -390,7 +390,7 @@ def test_folding_in_training_users_reproduces_their_factors(name):
 def test_als_ends_where_it_hardly_moves_any_more():
     model = ImplicitALS(4, n_epochs=300, tolerance=1e-4, rng=0).fit(TRAIN)
     assert model.history_.ended == "converged"
-    assert 1 < len(model.history_.sweeps) < 300
+    assert 1 < len(model.history_.epochs) < 300
 
 
 def ease_by_definition(x: np.ndarray, l2: float) -> np.ndarray:

@@ -10,7 +10,9 @@ import sys
 from typing import Any
 
 from bilinear.data.synthetic import synthetic_ratings
+from bilinear.estimators.implicit_als import ImplicitALS
 from bilinear.estimators.matrix_factorization import MatrixFactorization
+from bilinear.estimators.ranking_factorization import RankingFactorization
 from bilinear.training import grid, sgd
 from bilinear.training.checkpoint import Checkpoint
 from bilinear.training.minibatch import MiniBatch
@@ -22,7 +24,12 @@ TABLE = synthetic_ratings(300, 120, 6000, 3, noise=0.3, rng=1)
 NUMBERS = {"n_factors": 8, "l2": 0.2, "l2_biases": 0.2}
 
 
-def model(case: str) -> MatrixFactorization:
+def model(case: str) -> MatrixFactorization | RankingFactorization | ImplicitALS:
+    if case == "ials":
+        return ImplicitALS(16, n_epochs=400, rng=0, n_threads=2)
+    if case == "ranking":
+        solver = MiniBatch(Adam(), batch_size=512, n_epochs=60)
+        return RankingFactorization(8, solver=solver, n_negatives=20, rng=0, n_threads=2)
     if case == "grid":
         sgd._SHARED, grid._CACHE = 0, 2000
     solvers: dict[str, Any] = {
@@ -33,19 +40,18 @@ def model(case: str) -> MatrixFactorization:
     return MatrixFactorization(**({} if case == "search" else NUMBERS), solver=solvers[case], rng=0)
 
 
-def digest(fitted: MatrixFactorization) -> str:
+def digest(fitted: MatrixFactorization | RankingFactorization | ImplicitALS) -> str:
     """Of weights, choices, and of the history but for its seconds."""
     text = hashlib.sha256()
     for array in fitted.parameters_.arrays().values():
         text.update(array.tobytes())
     kept = [
-        (e.number, e.loss, e.validation_rmse, e.learning_rate, e.user_norm, e.item_norm, e.update_norm)
+        (e.number, e.loss, e.validation, e.learning_rate, e.user_norm, e.item_norm, e.update_norm)
         for e in fitted.history_.epochs
     ]
-    tried = fitted.search_ and [
-        (t.stage, t.l2, t.l2_biases, t.validation_rmse) for t in fitted.search_.trials
-    ]
-    text.update(repr((kept, fitted.history_.summary(), tried, fitted.penalty_)).encode())
+    search, penalty = getattr(fitted, "search_", None), getattr(fitted, "penalty_", None)
+    tried = search and [(t.stage, t.l2, t.l2_biases, t.validation_rmse) for t in search.trials]
+    text.update(repr((kept, fitted.history_.summary(), tried, penalty)).encode())
     return text.hexdigest()
 
 

@@ -20,10 +20,10 @@ from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.training.als import ALS, AlternatingRun, costs, limits
 from bilinear.training.biases import solve_biases
-from bilinear.training.descent import rmse
 from bilinear.training.implicit_als import Blocks, Cholesky, ConjugateGradient
 from bilinear.training.schedules import Constant, Falling, Polynomial, ReduceOnPlateau
 from bilinear.training.start import Scale, random_start
+from bilinear.training.validation import rmse
 from bilinear.training.workers import Workers, workers
 
 TABLE = with_strangers(planted_table(noise=0.3))

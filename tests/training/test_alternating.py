@@ -9,13 +9,13 @@ import pytest
 from problems import random_table, same_bits
 
 from bilinear.errors import ParameterValueError
+from bilinear.training.history import History
 from bilinear.training.implicit_als import (
     AlternatingLeastSquares,
     Blocks,
     Cholesky,
     ConjugateGradient,
     ImplicitObjective,
-    SweepHistory,
     gramian,
     minimise,
 )
@@ -113,18 +113,18 @@ def test_any_number_of_threads_gives_the_same_bits(solver):
 @pytest.mark.parametrize("k", [1, 3, 4, 6, 9])
 def test_factors_that_are_no_multiple_of_four_are_padded_with_zeros(k):
     als = start(objective(), k)
-    history = minimise(als, Cholesky(), 3)
+    _, history = minimise(als, Cholesky(), 3)
     assert als.user_factors.shape[1] % 4 == 0
     assert not als.user_factors[:, k:].any()
     assert not als.item_factors[:, k:].any()
-    assert len(history.sweeps) == 3
+    assert len(history.epochs) == 3
 
 
 def test_more_factors_than_users_or_items_are_no_problem():
     als = start(objective(shape=(7, 5), n=20), 12)
-    history = minimise(als, Cholesky(), 5)
+    _, history = minimise(als, Cholesky(), 5)
     assert np.isfinite(als.user_factors).all()
-    assert history.sweeps[-1].objective <= history.sweeps[0].objective
+    assert history.epochs[-1].loss <= history.epochs[0].loss
 
 
 def test_rows_without_interactions_are_zero_whatever_the_weights():
@@ -137,20 +137,20 @@ def test_rows_without_interactions_are_zero_whatever_the_weights():
 
 
 def test_training_ends_when_the_objective_hardly_falls_any_more():
-    history = minimise(start(objective()), Cholesky(), 200, tolerance=1e-3)
+    _, history = minimise(start(objective()), Cholesky(), 200, tolerance=1e-3)
     assert history.ended == "converged"
-    assert len(history.sweeps) < 200
-    falls = [1 - b.objective / a.objective for a, b in pairwise(history.sweeps)]
+    assert len(history.epochs) < 200
+    falls = [1 - b.loss / a.loss for a, b in pairwise(history.epochs)]
     assert falls[-1] < 1.1e-3 < falls[0]
-    assert SweepHistory.from_dict(history.to_dict()) == history
+    assert History.from_dict(history.to_dict()) == history
 
 
 def test_ctrl_c_keeps_the_epochs_that_are_done():
     class Interrupts:
         def stage(self, name, n_ratings): ...
-        def epoch(self, epoch): ...
+        def advance(self, n_ratings, loss): ...
         def note(self, text): ...
-        def advance(self, n_ratings, loss):
+        def epoch(self, epoch):
             self.left -= 1
             if not self.left:
                 raise KeyboardInterrupt
@@ -158,8 +158,8 @@ def test_ctrl_c_keeps_the_epochs_that_are_done():
     progress = Interrupts()
     progress.left = 2
     als = start(objective())
-    history = minimise(als, Cholesky(), 9, progress=progress)
-    assert (history.ended, len(history.sweeps)) == ("interrupted", 2)
+    _, history = minimise(als, Cholesky(), 9, progress=progress)
+    assert (history.ended, len(history.epochs)) == ("interrupted", 2)
     twin = start(objective())
     minimise(twin, Cholesky(), 2)
     assert same_bits(als.user_factors, twin.user_factors)

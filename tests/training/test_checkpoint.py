@@ -19,7 +19,9 @@ from problems import planted_table, same_bits
 from bilinear.data.interactions import Interactions
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import CheckpointError, DivergenceError, ParameterValueError
+from bilinear.estimators.implicit_als import ImplicitALS
 from bilinear.estimators.matrix_factorization import MatrixFactorization
+from bilinear.estimators.ranking_factorization import RankingFactorization
 from bilinear.persistence.tensors import read_tensors, write_tensors
 from bilinear.training import grid, sgd
 from bilinear.training import journal as module
@@ -181,6 +183,48 @@ def test_one_without_validation_and_another_start(monkeypatch, small_blocks, tmp
     assert_same(pieces, whole)
 
 
+RANKERS = {
+    "pairs": RankingFactorization(
+        4, solver=MiniBatch(Adam(), batch_size=64, n_epochs=7, average=RunningMean(0.9)), n_negatives=9,
+        validate_every=3, rng=0, n_threads=1,
+    ),
+    "users": RankingFactorization(
+        4, order="users", solver=MiniBatch(Lookahead(Adam(), every=3), batch_size=64, n_epochs=5, patience=1),
+        n_negatives=9, validate_every=1, metric="ndcg@5", rng=0, n_threads=2,
+    ),
+    "no validation": RankingFactorization(4, validation_fraction=0, n_negatives=9, rng=0, n_threads=1),
+    "ials": ImplicitALS(4, n_epochs=5, rng=0),
+    "ials, blocks": ImplicitALS(4, n_epochs=5, solver=ConjugateGradient(1), rng=0),
+    "ials, converged": ImplicitALS(4, n_epochs=50, tolerance=0.01, rng=0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RANKERS)
+def test_so_do_models_of_rankings(name, monkeypatch, tmp_path):
+    monkeypatch.setattr("bilinear.training.sampled._WORK_AT_ONCE", 20_000)  # several looks an epoch
+    model = replace(RANKERS[name])
+    if isinstance(model, RankingFactorization):
+        model.solver = replace(model.solver, n_epochs=min(model.solver.n_epochs, 7))
+    whole = replace(model).fit(TABLE)
+    pieces, lives = killed_at_every_look(monkeypatch, model, TABLE, tmp_path / "c")
+    assert same_bits(pieces.parameters_, whole.parameters_)
+    assert same_bits(pieces.mean_user_, whole.mean_user_)
+    for a, b in zip(pieces.history_.epochs, whole.history_.epochs, strict=True):
+        assert replace(a, seconds=0, ratings_per_second=0) == replace(b, seconds=0, ratings_per_second=0)
+    assert pieces.history_.summary() == whole.history_.summary()
+    assert lives >= len(whole.history_.epochs)
+    assert (whole.history_.ended == "converged") == (name == "ials, converged")
+    assert not (tmp_path / "c").exists()
+
+
+def test_so_does_one_by_a_metric_of_lists(monkeypatch, small_blocks, tmp_path):
+    model = MatrixFactorization(**NUMBERS, solver=SGD(n_epochs=6), metric="ndcg@5")
+    whole = replace(model).fit(TABLE)
+    pieces, _ = killed_at_every_look(monkeypatch, model, TABLE, tmp_path / "c")
+    assert_same(pieces, whole)
+    assert whole.history_.metric == "ndcg@5"
+
+
 def run(folder: Path, case: str) -> subprocess.Popen[str]:
     command = [sys.executable, long_training.__file__, str(folder), case]
     pipe = subprocess.PIPE
@@ -210,7 +254,7 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
-@pytest.mark.parametrize("case", ["search", "grid", "minibatch"])
+@pytest.mark.parametrize("case", ["search", "grid", "minibatch", "ranking", "ials"])
 def test_kill_9_at_random_moments(case, undisturbed, tmp_path):
     """BILINEAR_KILLS sets how often."""
     digest, n_lines = undisturbed(case)

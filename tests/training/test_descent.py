@@ -19,10 +19,10 @@ from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.training import sgd
 from bilinear.training.biases import solve_biases
-from bilinear.training.descent import rmse
 from bilinear.training.schedules import Constant
 from bilinear.training.sgd import SGD
 from bilinear.training.start import Scale, random_start
+from bilinear.training.validation import rmse
 
 TABLE = planted_table()
 SPLIT = split_random(TABLE, 0.2)
@@ -145,7 +145,7 @@ def test_ratings_four_times_as_large_give_predictions_four_times_as_large_to_the
     assert same_bits(score_rows(large, *pairs), 4 * score_rows(small, *pairs))
     for epoch, larger_epoch in zip(history.epochs, larger_history.epochs, strict=True):
         assert larger_epoch.loss == 16 * epoch.loss
-        assert larger_epoch.validation_rmse == 4 * epoch.validation_rmse
+        assert larger_epoch.validation == 4 * epoch.validation
 
 
 def test_rows_without_ratings_stay_exactly_zero():
@@ -199,7 +199,7 @@ def test_early_stopping_gives_back_the_weights_of_the_best_epoch(n_epochs, early
     solver = SGD(n_epochs=n_epochs, learning_rate=0.08, patience=7)
     objective = objective_on(SPLIT.train, penalty=L2(0, 0))  # which overfits
     parameters, history = descend(solver, objective, n_factors=16, validation=SPLIT.test)
-    measured = [epoch.validation_rmse for epoch in history.epochs]
+    measured = [epoch.validation for epoch in history.epochs]
     assert history.ended == "stopped early"
     assert history.best_epoch == 1 + int(np.argmin(measured))
     # patience counts from the best epoch, but the first half always runs
@@ -259,7 +259,7 @@ def test_ctrl_c_after_the_third_epoch_keeps_it(method, n, validation):
     if validation is None:
         assert history.best_epoch == 3
     else:
-        measured = [epoch.validation_rmse for epoch in history.epochs]
+        measured = [epoch.validation for epoch in history.epochs]
         assert history.best_epoch == 1 + int(np.argmin(measured))
         assert rmse(parameters, objective.link, validation) == min(measured)
 

@@ -20,9 +20,9 @@ from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.training import grid as module
 from bilinear.training import sgd
-from bilinear.training.descent import rmse
 from bilinear.training.grid import Grid, Rows
 from bilinear.training.sgd import SGD, SGDRun
+from bilinear.training.validation import rmse
 from bilinear.training.workers import Workers
 
 TABLE = synthetic_ratings(300, 120, 6000, 3, rng=1)
@@ -145,7 +145,7 @@ def test_the_grid_is_as_good_as_shuffled_ratings(monkeypatch):
 def test_the_kept_weights_are_those_of_the_best_epoch_in_the_order_of_the_table(monkeypatch):
     model = fitted(monkeypatch, learning_rate=0.1)
     history = model.history_
-    measured = [epoch.validation_rmse for epoch in history.epochs]
+    measured = [epoch.validation for epoch in history.epochs]
     assert history.best_epoch == 1 + int(np.argmin(measured))
     unseen = np.bincount(SPLIT.train.users, minlength=SPLIT.train.n_users) == 0
     assert not model.parameters_.user_factors[unseen].any()

@@ -25,7 +25,7 @@ def test_it_survives_json():
 
 def test_it_survives_as_a_table_of_numbers():
     closed = History((), 0, "closed form")
-    unvalidated = replace(HISTORY, epochs=tuple(replace(epoch, validation_rmse=None) for epoch in EPOCHS))
+    unvalidated = replace(HISTORY, epochs=tuple(replace(epoch, validation=None) for epoch in EPOCHS))
     for history in (HISTORY, closed, unvalidated):
         assert History.from_table(history.table(), **history.summary()) == history
     for wrong in (HISTORY.table()[1:], HISTORY.table()[:, 1:]):
@@ -56,14 +56,14 @@ def test_it_prints_a_line_an_epoch_and_marks_the_kept_one():
 
 @pytest.mark.parametrize("validated", [True, False])
 def test_the_figure_holds_the_numbers_and_is_written(tmp_path, validated):
-    epochs = EPOCHS if validated else tuple(replace(epoch, validation_rmse=None) for epoch in EPOCHS)
+    epochs = EPOCHS if validated else tuple(replace(epoch, validation=None) for epoch in EPOCHS)
     figure = replace(HISTORY, epochs=epochs).plot(tmp_path / "history.png")
     assert (tmp_path / "history.png").read_bytes().startswith(b"\x89PNG")
     lines = [line for axes in figure.axes for line in axes.get_lines()]
     drawn = [list(line.get_ydata()) for line in lines]
     for name in ("loss", "learning_rate", "momentum", "user_norm", "item_norm", "update_norm"):
         assert [getattr(epoch, name) for epoch in EPOCHS] in drawn, name
-    assert ([epoch.validation_rmse for epoch in EPOCHS] in drawn) == validated
+    assert ([epoch.validation for epoch in EPOCHS] in drawn) == validated
     assert ([0.9] in drawn) == validated  # the kept epoch
 
 
@@ -82,7 +82,7 @@ def test_the_bar_writes_to_standard_error_only(capsys):
         drive(bar)
     shown = capsys.readouterr()
     assert shown.out == ""
-    for text in ("training, 32 factors", "loss 0.2500", "RMSE 1.0000", "a [note] stays as it is"):
+    for text in ("training, 32 factors", "loss 0.2500", "validation 1.0000", "a [note] stays as it is"):
         assert text in shown.err
 
 

@@ -15,11 +15,11 @@ from bilinear.model.scoring import score_rows
 from bilinear.objective.losses import SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
-from bilinear.training.descent import Solver
 from bilinear.training.lr_find import lr_find, suggest
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import Adam, Plain, RunningMean
 from bilinear.training.sgd import SGD, SGDRun
+from bilinear.training.solver import Solver
 from bilinear.training.start import Scale, random_start
 from bilinear.training.workers import Workers
 

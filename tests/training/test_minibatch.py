@@ -18,7 +18,6 @@ from bilinear.objective.losses import CrossEntropy, SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.training import minibatch
-from bilinear.training.descent import rmse
 from bilinear.training.minibatch import MiniBatch, MiniBatchRun
 from bilinear.training.optimizers import (
     LAMB,
@@ -40,6 +39,7 @@ from bilinear.training.optimizers import (
 from bilinear.training.schedules import Constant, Cosine, Phases, Product, ReduceOnPlateau, Step, WarmUp
 from bilinear.training.sgd import SGD
 from bilinear.training.start import NormalStart, Scale, random_start
+from bilinear.training.validation import rmse
 
 TABLE = planted_table()
 SPLIT = split_random(TABLE, 0.2)
@@ -137,7 +137,7 @@ def test_early_stopping_gives_back_the_weights_of_the_best_epoch(n_epochs, early
     solver = MiniBatch(n_epochs=n_epochs, learning_rate=0.05, schedule=Constant(), patience=7)
     objective = objective_on(SPLIT.train, L2())  # which overfits
     parameters, history = descend(solver, objective, n_factors=16, validation=SPLIT.test)
-    measured = [epoch.validation_rmse for epoch in history.epochs]
+    measured = [epoch.validation for epoch in history.epochs]
     assert history.ended == "stopped early"
     assert history.best_epoch == 1 + int(np.argmin(measured))
     assert len(measured) == max(history.best_epoch + 7, n_epochs // 2)
@@ -258,7 +258,7 @@ def test_the_fastai_recipe_is_the_plain_pytorch_loop_from_the_same_start_in_the_
     rng = np.random.default_rng(1)
     orders = [rng.permutation(SPLIT.train.n_ratings) for _ in range(5)]
     expected = validation_curve(SPLIT.train, SPLIT.test, 0, start=start, orders=orders)
-    np.testing.assert_allclose([epoch.validation_rmse for epoch in history.epochs], expected, rtol=1e-5)
+    np.testing.assert_allclose([epoch.validation for epoch in history.epochs], expected, rtol=1e-5)
     assert expected[0] - expected[-1] > 1e-3
 
 
@@ -277,7 +277,7 @@ def test_the_fastai_recipe_follows_a_plain_pytorch_loop(shared_data):
     ratings = read_ratings(shared_data / "ml-latest-small" / "ratings.csv")
     model = fastai_recipe(rng=0).fit(ratings)
     split = split_validation(ratings, 0.2, np.random.default_rng([0, 0]))  # as `fit` makes it
-    measured = np.array([epoch.validation_rmse for epoch in model.history_.epochs])
+    measured = np.array([epoch.validation for epoch in model.history_.epochs])
     expected = validation_curve(split.train, split.test, seed=1)
     assert (np.abs(measured - expected) < 4 * np.sqrt(2) * 0.003).all()
     assert measured[0] - measured[-1] > 0.04  # ten times the noise

@@ -11,12 +11,14 @@ import sampled_cases as cases
 from problems import same_bits
 
 from bilinear.errors import DivergenceError, ParameterValueError
+from bilinear.evaluation.metrics import Metric
 from bilinear.kernels.negatives import draw_negatives, hide, mark, no_marks
 from bilinear.objective.ranking_losses import BPR, WARP, CosineContrastive, SampledSoftmax
 from bilinear.training import sampled
+from bilinear.training.history import History
+from bilinear.training.loop import Validation, train
 from bilinear.training.optimizers import Adam, Averaged, Lookahead, Plain, RunningMean, WeightDecay
 from bilinear.training.progress import Quiet
-from bilinear.training.ranking_history import RankingHistory, descend_on_ranking
 
 every_loss = pytest.mark.parametrize("name", cases.LOSSES)
 
@@ -263,22 +265,31 @@ def test_cosines_do_not_see_lengths():
 def test_steps_that_are_too_long_end_with_advice():
     run = cases.run(cases.solver(Plain(), rate=1e30, n_epochs=2), cases.objective(cases.LOSSES["bpr"]))
     with pytest.raises(DivergenceError, match="Lower learning_rate"):
-        descend_on_ranking(run, np.random.default_rng(0), Quiet(), "training")
+        through(run)
 
 
-def descended(measured, patience, n_epochs=10, every=1, **more):
+def through(run, n_epochs=None, validation=None):
+    solver, n_ratings = run.solver, run.objective.positives.n_ratings
+    n_epochs = solver.n_epochs if n_epochs is None else n_epochs
+    options = {"n_ratings": n_ratings, "n_epochs": n_epochs, "patience": solver.patience}
+    return train(run, np.random.default_rng(0), **options, validation=validation)
+
+
+class Measured(Validation):
+    """Of given values, whatever the weights are."""
+
+    metric = Metric.named("recall@20")
+
+    def __init__(self, values):
+        self.values = iter(values)
+
+    def __call__(self, parameters):
+        return next(self.values)
+
+
+def descended(measured, patience, n_epochs=10):
     run = cases.run(replace(cases.solver(n_epochs=n_epochs), patience=patience), cases.objective())
-    values = iter(measured)
-    return descend_on_ranking(
-        run,
-        np.random.default_rng(0),
-        Quiet(),
-        "training",
-        measure=(lambda _: next(values)) if measured else None,
-        metric="recall@20",
-        every=every,
-        **more,
-    )
+    return through(run, validation=Measured(measured) if measured else None)
 
 
 def test_training_stops_when_the_metric_has_not_grown_for_a_while():
@@ -293,14 +304,14 @@ def test_training_stops_when_the_metric_has_not_grown_for_a_while():
 def test_the_best_epochs_weights_are_kept_and_the_same_epochs_give_them_again():
     best, history = descended([0.1, 0.3, 0.2, 0.2, 0.2], patience=9, n_epochs=5)
     run = cases.run(cases.solver(n_epochs=5), cases.objective())
-    again, ran = descend_on_ranking(run, np.random.default_rng(0), Quiet(), "again", n_epochs=2)
+    again, ran = through(run, 2)
     assert same_bits(best, again)
     assert (history.best_epoch, ran.best_epoch, len(ran.epochs)) == (2, 2, 2)
 
 
 def test_a_history_is_json_values_and_back_and_prints_what_was_kept():
     _, history = descended([0.1, 0.2, 0.15, 0.1], patience=9, n_epochs=4)
-    assert RankingHistory.from_dict(history.to_dict() | {"epochs": history.to_dict()["epochs"]}) == history
+    assert History.from_dict(history.to_dict() | {"epochs": history.to_dict()["epochs"]}) == history
     assert str(history).splitlines()[2].endswith("<- kept")
     with pytest.raises(ValueError, match="epoch 9 was kept"):
-        RankingHistory.from_dict(history.to_dict() | {"best_epoch": 9})
+        History.from_dict(history.to_dict() | {"best_epoch": 9})

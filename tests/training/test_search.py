@@ -14,7 +14,6 @@ from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import CrossEntropy, SquaredError
 from bilinear.objective.penalties import L2
 from bilinear.training.biases import solve_biases
-from bilinear.training.descent import rmse
 from bilinear.training.search import (
     BIAS_GRID,
     FACTOR_PATH,
@@ -27,6 +26,7 @@ from bilinear.training.search import (
 )
 from bilinear.training.sgd import SGD
 from bilinear.training.start import Scale
+from bilinear.training.validation import rmse
 
 TABLE = planted_table(150, 80, rank=3, density=0.3)
 SPLIT = split_random(TABLE, 0.1)

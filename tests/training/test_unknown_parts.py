@@ -20,12 +20,12 @@ from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.objective.ranking_losses import BPR, WARP, CosineContrastive, RankingLoss, SampledSoftmax
 from bilinear.training.als import ALS
-from bilinear.training.descent import Solver
 from bilinear.training.implicit_als import ConjugateGradient
 from bilinear.training.lr_find import lr_find
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import Adam, Lookahead, Optimizer
 from bilinear.training.sgd import SGD
+from bilinear.training.solver import Solver
 
 TABLE = planted_table()
 SOLVERS = {"sgd": SGD(n_epochs=1), "minibatch": MiniBatch(Adam(), n_epochs=1), "als": ALS(n_epochs=1)}

@@ -189,10 +189,13 @@ def _checkpoint(folder: Path | None, every: float, resume: bool) -> Checkpoint |
 
 
 def _check_checkpoint(saving: Checkpoint | None, main: Any) -> None:
-    from bilinear.estimators.matrix_factorization import MatrixFactorization
+    from inspect import signature
 
-    if saving is not None and not isinstance(main, MatrixFactorization):
-        raise ParameterValueError(f"--checkpoint is for --model mf, not for a {type(main).__name__}")
+    if saving is not None and "checkpoint" not in signature(main.fit).parameters:
+        raise ParameterValueError(
+            f"--checkpoint: {type(main).__name__} is not trained in epochs, so nothing can be kept; "
+            "leave it out, or choose a model such as --model mf or --model implicit-als"
+        )
 
 
 def _planned(wanted: Wanted, read: Callable[..., Any], quiet: bool) -> tuple[Any, str, Plan]:

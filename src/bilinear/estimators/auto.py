@@ -18,10 +18,11 @@ from bilinear.estimators.baselines import draw_seed
 from bilinear.estimators.blend import Blend
 from bilinear.estimators.history_model import Confidence
 from bilinear.estimators.members import copied, fitted_whole, nested_state, restore_nested
-from bilinear.estimators.mixture import Metric, bytes_to_validate
+from bilinear.estimators.mixture import bytes_to_validate
 from bilinear.estimators.ranking import RankingModel
 from bilinear.estimators.ranking_space import KINDS, Kind
 from bilinear.estimators.recommender import TensorReader
+from bilinear.evaluation.metrics import Metric, MetricLike
 from bilinear.memory import require
 from bilinear.model.parameters import Array, Parameters
 from bilinear.registry import register
@@ -51,7 +52,7 @@ class AutoRanker(_Learned):
         n_trials: so many trials instead, whatever they take: the same seed then gives the same model. Kinds
             that need more memory than there is, or by estimate ten minutes of a core a trial, are left out.
         kinds: names of models to try, such as ("RandomWalk", "EASE"); None tries all.
-        metric: what decides: "ndcg@20", "recall@10" and the like.
+        metric: what decides: "ndcg@20", "recall@10", or one of your own, see `Metric`.
         validation: share of each user's interactions that is held out for it.
         blend: whether a mixture may be chosen.
         n_threads: None takes all cores.
@@ -66,7 +67,7 @@ class AutoRanker(_Learned):
     time_budget: float = 60.0
     n_trials: int | None = None
     kinds: tuple[str, ...] | None = None
-    metric: str = "ndcg@20"
+    metric: MetricLike = "ndcg@20"
     validation: float = 0.2
     blend: bool = True
     n_threads: int | None = None
@@ -94,7 +95,7 @@ class AutoRanker(_Learned):
             interactions,
             kinds,
             shared | {"n_threads": self.n_threads},
-            Metric.named(self.metric),
+            Metric.of_rankings(self.metric, maximised=True),
             self.validation,
             self.blend,
             seed,
@@ -163,7 +164,7 @@ class AutoRanker(_Learned):
             raise ParameterValueError(f"time_budget={self.time_budget!r}; seconds")
         if self.n_trials is not None and not (is_whole(self.n_trials) and self.n_trials >= 1):
             raise ParameterValueError(f"n_trials={self.n_trials!r}; a whole number, one or more, or None")
-        Metric.named(self.metric)
+        Metric.of_rankings(self.metric, maximised=True)
         if not isinstance(interactions, Interactions):
             raise ParameterValueError(
                 f"fit takes Interactions, not {type(interactions).__name__}; "

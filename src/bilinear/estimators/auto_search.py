@@ -13,9 +13,10 @@ from bilinear.data.interactions import Interactions
 from bilinear.errors import DivergenceError, ParameterValueError
 from bilinear.estimators.auto_table import AutoTable, AutoTrial
 from bilinear.estimators.members import fitted_whole
-from bilinear.estimators.mixture import MOST_JUDGES, Candidates, Judges, Metric, choose_weights, inner_split
+from bilinear.estimators.mixture import MOST_JUDGES, Candidates, Judges, choose_weights, inner_split
 from bilinear.estimators.ranking import RankingModel
 from bilinear.estimators.ranking_space import Choice, Kind, Pace, Sizes
+from bilinear.evaluation.metrics import Metric
 from bilinear.evaluation.ranking import RankingProtocol, evaluate_ranking
 from bilinear.training.progress import Progress
 
@@ -176,7 +177,7 @@ class Search:
         try:
             fitted_whole(model, table)
             fitted = perf_counter()
-            protocol = RankingProtocol((self.metric.k,))
+            protocol = RankingProtocol((), metrics=(self.metric,))
             value = evaluate_ranking(model, judges.test, protocol, n_threads=self.n_threads)[str(self.metric)]
         except (DivergenceError, MemoryError, ParameterValueError) as error:
             self.n_made += 1

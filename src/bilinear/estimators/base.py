@@ -25,10 +25,10 @@ from bilinear.objective.losses import Loss
 from bilinear.objective.penalties import L2
 from bilinear.persistence.codec import checked_number, checked_size, decode, encode
 from bilinear.recommend.lists import RankedItems, recommend_users, recommend_vector, similar_rows
-from bilinear.training.descent import Solver
 from bilinear.training.history import COLUMNS, History
 from bilinear.training.progress import Progress
 from bilinear.training.search import SearchTable
+from bilinear.training.solver import Solver
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,7 +279,8 @@ class RatingModel(Recommender):
         self.loss_.check(self.link_)
         history = dict(manifest["history"])
         epochs = tensor("epochs", np.float64, checked_size(history, "n_epochs"), len(COLUMNS))
-        self.history_ = History.from_table(epochs, history["best_epoch"], history["ended"])
+        metric = str(history.get("metric", "rmse"))  # models saved before there were others have none
+        self.history_ = History.from_table(epochs, history["best_epoch"], history["ended"], metric)
         self.search_ = None if manifest["search"] is None else SearchTable.from_dict(manifest["search"])
 
     def _checked_ratings(self, items: Iterable[Id], ratings: Iterable[float]) -> NDArray[np.float64]:

@@ -17,13 +17,13 @@ from bilinear.estimators.members import checked_alike, copied, fitted_whole, nes
 from bilinear.estimators.mixture import (
     Candidates,
     Judges,
-    Metric,
     bytes_to_validate,
     choose_weights,
     inner_split,
 )
 from bilinear.estimators.ranking import RankingModel
 from bilinear.estimators.recommender import TensorReader
+from bilinear.evaluation.metrics import Metric, MetricLike
 from bilinear.kernels.mixture import add_standardised
 from bilinear.memory import require
 from bilinear.model.parameters import Array
@@ -48,7 +48,7 @@ class Blend(_Learned):
     Args:
         models: ranking models; their arguments count, not what they may have learned.
         weights: one a model, zero or more; None chooses them on an inner validation part.
-        metric: what the weights are chosen by: "ndcg@20", "recall@10" and the like.
+        metric: what the weights are chosen by: "ndcg@20", "recall@10", or one of your own, see `Metric`.
         validation: share of each user's interactions that the choice holds out: the latest where the
             table has times, else drawn at random.
         relevant_from: the least rating of a hit in the validation part; None: all are.
@@ -63,7 +63,7 @@ class Blend(_Learned):
 
     models: tuple[RankingModel, ...] = ()
     weights: tuple[float, ...] | None = None
-    metric: str = "ndcg@20"
+    metric: MetricLike = "ndcg@20"
     validation: float = 0.2
     relevant_from: float | None = None
     rng: int | None = None
@@ -97,7 +97,7 @@ class Blend(_Learned):
         needed = self.bytes_to_fit(interactions.n_ratings, *interactions.shape)
         require(needed, f"Blend of {interactions.n_ratings:,} interactions")
         if weights is None:
-            metric = Metric.named(self.metric)
+            metric = Metric.of_rankings(self.metric, maximised=True)
             split = inner_split(interactions, self.validation, seed)
             judges = Judges.of(split, self.relevant_from, seed)
             inner = []
@@ -170,7 +170,7 @@ class Blend(_Learned):
         for model in self.models:
             if not isinstance(model, RankingModel):
                 raise ParameterValueError(f"models holds {model!r}, which is no ranking model")
-        Metric.named(self.metric)
+        Metric.of_rankings(self.metric, maximised=True)
         if self.weights is None:
             return None
         if len(self.weights) != len(self.models):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -17,6 +19,10 @@ from bilinear.estimators.baselines import draw_seed
 from bilinear.estimators.factor_ranking import MOST_FACTORS, FactorRanking
 from bilinear.estimators.recommender import TensorReader
 from bilinear.registry import register
+from bilinear.training.callbacks import Listeners, OnEpoch, calling, checked_functions
+from bilinear.training.checkpoint import Checkpoint, abandoned, keeping, once
+from bilinear.training.history import History
+from bilinear.training.identity import training_identity
 from bilinear.training.implicit_als import (
     ALSSolver,
     AlternatingLeastSquares,
@@ -24,15 +30,14 @@ from bilinear.training.implicit_als import (
     Cholesky,
     ConjugateGradient,
     ImplicitObjective,
-    SweepHistory,
     minimise,
 )
-from bilinear.training.progress import Bar, Progress
+from bilinear.training.progress import Bar, Progress, Quiet
 from bilinear.training.workers import workers
 
 
 class _Learned(FactorRanking):
-    history_: SweepHistory
+    history_: History
     _system: NDArray[np.float64] | None = None
 
 
@@ -61,7 +66,7 @@ class ImplicitALS(_Learned):
 
     Learned attributes, beyond those of `FactorRanking` (columns of `item_factors_` are orthogonal, the
     longest first):
-        history_: SweepHistory, the objective by epoch.
+        history_: History; `loss` is the objective after an epoch, per interaction.
 
     Cost: see the solvers; (n_users + n_items) * n_factors^2 more an epoch.
     """
@@ -83,28 +88,46 @@ class ImplicitALS(_Learned):
         weights = 4 * (n_users + n_items) * self.n_factors
         return super().bytes_to_fit(n_pairs, n_users, n_items) + 3 * weights  # both sides, before and after
 
-    def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
+    def fit(
+        self,
+        interactions: Interactions,
+        *,
+        progress: Progress | bool = False,
+        checkpoint: Checkpoint | str | Path | None = None,
+        on_epoch: OnEpoch | Sequence[OnEpoch] | None = None,
+    ) -> Self:
         """Learns the factors of both sides; returns self.
 
-        Args: progress: True shows a bar on standard error.
+        Args:
+            progress: True shows a bar on standard error.
+            checkpoint: a folder, or `Checkpoint(folder, minutes=5)`, from which the same call goes on after a
+                kill, to the same bits; see `MatrixFactorization.fit`.
+            on_epoch: a function, or several, called with a `TrainingState` after every epoch.
         Ctrl-C ends training after the first epoch and keeps the factors (`history_.ended` says so).
         Raises:
             EmptyDataError, RatingValueError, ParameterValueError: before any work.
+            CheckpointError: the checkpoint is damaged, or of another table, arguments or version.
             DivergenceError: the objective is no finite number any more.
         """
         if progress is True:
             with Bar() as bar:
-                return self.fit(interactions, progress=bar)
+                return self.fit(interactions, progress=bar, checkpoint=checkpoint, on_epoch=on_epoch)
         self._check()
         table = self._positives(interactions)
         objective = self._objective(table.by_user, table.by_item)
-        seed = draw_seed(self.rng)
-        with workers(self.n_threads) as pool:
+        shown = progress or Quiet()
+        with (
+            workers(self.n_threads) as pool,
+            keeping(checkpoint, partial(training_identity, self, interactions), shown),
+            calling(Listeners(type(self).__name__, checked_functions(on_epoch))),
+        ):
+            seed = once(lambda: draw_seed(self.rng))
             rng = np.random.default_rng([seed, 3])
             als = AlternatingLeastSquares.start(objective, self.n_factors, self.start_size, rng, pool)
-            history = minimise(als, self.solver, self.n_epochs, self.tolerance, progress or None)
-        users = np.ascontiguousarray(als.user_factors[:, : self.n_factors])
-        items = np.ascontiguousarray(als.item_factors[:, : self.n_factors])
+            found, history = minimise(als, self.solver, self.n_epochs, self.tolerance, shown)
+            if history.ended == "interrupted":
+                abandoned()
+        users, items = map(np.ascontiguousarray, (found.user_factors, found.item_factors))
         no_biases = np.zeros(len(items), np.float32)
         self._keep_factors(users, items, no_biases, table.by_user.counts > 0)
         self.history_, self.seed_, self._system = history, seed, None
@@ -162,5 +185,5 @@ class ImplicitALS(_Learned):
         super()._restore(manifest, tensor)
         self._check()
         self._objective(self.positives_, self.positives_)
-        self.history_ = SweepHistory.from_dict(manifest["history"])
+        self.history_ = History.from_dict(manifest["history"])
         self._system = None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -20,27 +20,31 @@ from bilinear.errors import EmptyDataError, ParameterValueError
 from bilinear.estimators.base import RatingModel, check_table, resolve_link
 from bilinear.estimators.baselines import check_fraction, draw_seed
 from bilinear.estimators.recommender import TensorReader
-from bilinear.estimators.refit import trained_again
+from bilinear.evaluation.metrics import Metric, MetricLike
 from bilinear.memory import require
 from bilinear.model.link import Identity, Link
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import Loss, SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
-from bilinear.persistence.codec import decode, encode, without_threads
+from bilinear.persistence.codec import decode, encode
 from bilinear.registry import register
+from bilinear.training.callbacks import Listeners, OnEpoch, calling, checked_functions
 from bilinear.training.checkpoint import Checkpoint, abandoned, keeping, once
-from bilinear.training.descent import Solver
 from bilinear.training.history import History
-from bilinear.training.identity import table_identity
+from bilinear.training.identity import training_identity
+from bilinear.training.loop import Validation, train_again
 from bilinear.training.lr_find import RangeTest, lr_find
 from bilinear.training.progress import Bar, Progress, Quiet
 from bilinear.training.search import SearchTable, first_choice, search, solve_without_factors
 from bilinear.training.sgd import SGD
+from bilinear.training.solver import Solver
 from bilinear.training.start import NormalStart, Scale, random_start
 from bilinear.training.units import Units
+from bilinear.training.validation import RankingValidation, RatingValidation
 
 _MOST_FACTORS = 4096
+_MOST_VALIDATION_USERS = 6000  # of a ranking metric
 _FEWEST_FACTORS = 32  # that a search tries
 _LAST_STAGE = "on all ratings"
 _SUCH_AS = {"loss": "SquaredError()", "link": "Identity()", "solver": "SGD()"}
@@ -69,6 +73,9 @@ class MatrixFactorization(RatingModel):
             ratings of standard deviation one.
         validation_fraction: share of the training ratings set aside inside `fit` for the search,
             early stopping and the best epoch. Zero: all epochs run, and nothing may be "auto".
+        metric: what early stopping and the best epoch go by: "rmse", "mae", "ndcg@20" (of lists of all items
+            for up to 6,000 users; every held-out rating is a hit), or one of your own, see `Metric`. The
+            search goes by the RMSE whatever it is, and training follows once more with what was found.
         refit: afterwards train once more on all ratings, for as many epochs as were best.
         rng: seed; the same seed and table give the same bits. None draws one, kept in `seed_`.
         start: None is the random start of `start_size`; or `NormalStart(0.01, global_mean=0.0)`, which needs
@@ -91,6 +98,7 @@ class MatrixFactorization(RatingModel):
     refit: bool = True
     rng: int | None = None
     start: NormalStart | None = None
+    metric: MetricLike = "rmse"
 
     def fit(
         self,
@@ -98,6 +106,7 @@ class MatrixFactorization(RatingModel):
         *,
         progress: Progress | bool = False,
         checkpoint: Checkpoint | str | Path | None = None,
+        on_epoch: OnEpoch | Sequence[OnEpoch] | None = None,
     ) -> Self:
         """Searches what is "auto", trains with early stopping, trains again on all ratings.
 
@@ -106,6 +115,8 @@ class MatrixFactorization(RatingModel):
             checkpoint: a folder, or `Checkpoint(folder, minutes=5)`: the state of training is written
                 there as it goes, and on SIGTERM. The same call goes on from it, to the bits that
                 an uninterrupted one ends with; the folder is gone when training is done.
+            on_epoch: a function, or several, called with a `TrainingState` after every epoch of every stage
+                (search, training, training on all ratings). What it raises ends training.
         Ctrl-C ends training and keeps the best weights so far (`history_.ended` says so).
         Raises:
             EmptyDataError, RatingValueError, ParameterValueError: before any work.
@@ -116,15 +127,28 @@ class MatrixFactorization(RatingModel):
         """
         if progress is True:
             with Bar() as bar:
-                return self.fit(interactions, progress=bar, checkpoint=checkpoint)
-        progress = progress or Quiet()
+                return self.fit(interactions, progress=bar, checkpoint=checkpoint, on_epoch=on_epoch)
+        progress, functions = progress or Quiet(), checked_functions(on_epoch)
         self._check(interactions)
         require(self._memory(interactions), f"training on {interactions.n_ratings:,} ratings")
-        with keeping(checkpoint, partial(self._identity, interactions), progress):
-            return self._fit(interactions, progress)
+        units, own_link, table, link = self._in_units(interactions)
+        shown = partial(units.history, link=link, loss=self.loss), partial(units.parameters, link=link)
+        with (
+            keeping(checkpoint, partial(training_identity, self, interactions), progress),
+            calling(Listeners(type(self).__name__, functions, *shown)),
+        ):
+            penalty, searched, parameters, history = self._trained(units, table, link, progress)
+        self.loss_, self.link_ = self.loss, own_link
+        self.penalty_ = units.penalty(penalty, link, self.loss, back=True)
+        self.search_ = None if searched is None else units.search_table(searched, link, self.loss)
+        self._learn(interactions, units.parameters(parameters, link), units.history(history, link, self.loss))
+        warn_of_outliers(units.fence, interactions)
+        return self
 
-    def _fit(self, original: Interactions, progress: Progress) -> Self:
-        units, own_link, interactions, link = self._in_units(original)
+    def _trained(
+        self, units: Units, interactions: Interactions, link: Link, progress: Progress
+    ) -> tuple[L2, SearchTable | None, Parameters, History]:
+        """Penalty, search, weights and history in these units; sets `seed_` and `solver_`."""
         seed = once(lambda: draw_seed(self.rng))
         solver = self.solver.resolved(interactions.n_ratings)
         n_factors = self.n_factors
@@ -137,7 +161,7 @@ class MatrixFactorization(RatingModel):
         if self.validation_fraction:
             chance = np.random.default_rng([seed, 0])
             inner = split_validation(interactions, self.validation_fraction, chance, lazy=True)
-            if isinstance(inner.train, Part) and not solver.copies_ratings:
+            if isinstance(inner.train, Part) and not (solver.copies_ratings and self._by_ratings):
                 inner = replace(inner, train=inner.train.gathered())
             if "auto" in (n_factors, l2, l2_biases):
                 found = search(
@@ -162,27 +186,36 @@ class MatrixFactorization(RatingModel):
         penalty = L2(l2, l2_biases, self.l2_exponent)
         size = self.start_size if table is None else table.start_size
         descend = partial(self._descend, solver, link, penalty, n_factors, size, seed, progress)
-        if best is None:
-            best = descend(inner.train, inner.test) if inner else descend(interactions)
+        if best is not None and str(Metric.of(self.metric)) != "rmse" and best[1].epochs:
+            best = best if best[1].cut_short else None  # the search went by the RMSE
+        if best is None and inner is not None:
+            best = descend(inner.train, self._validation(inner, link, units, seed))
+        elif best is None:
+            best = descend(interactions)
         parameters, history = best
-        if table is not None and table.interrupted:
-            history = replace(history, ended="interrupted")
-        again = inner is not None and self.refit and history.ended != "interrupted"
+        again = inner is not None and self.refit and not history.cut_short
         del inner  # its memory is for what follows
         if again and history.ended == "closed form":
             parameters = solve_without_factors(interactions, penalty, link, self.loss)
         elif again:
             descend = partial(descend, interactions, stage=_LAST_STAGE)
-            parameters, history = trained_again(descend, parameters, history)
+            parameters, history = train_again(descend, parameters, history)
         if history.ended == "interrupted":
             abandoned()
-        self.loss_, self.link_ = self.loss, own_link
-        self.penalty_ = units.penalty(penalty, link, self.loss, back=True)
-        self.search_ = None if table is None else units.search_table(table, link, self.loss)
         self.seed_, self.solver_ = seed, solver
-        self._learn(original, units.parameters(parameters, link), units.history(history, link, self.loss))
-        warn_of_outliers(units.fence, original)
-        return self
+        return penalty, table, parameters, history
+
+    @property
+    def _by_ratings(self) -> bool:
+        """Whether validation goes by predicted ratings, not by lists."""
+        return Metric.of(self.metric).k is None
+
+    def _validation(self, inner: Split, link: Link, units: Units, seed: int) -> Validation:
+        metric = Metric.of(self.metric)
+        if self._by_ratings:
+            own = {} if metric.name == "rmse" else {"own": units.ratings}
+            return RatingValidation(inner.test, link, metric, **own)
+        return RankingValidation(inner, metric, _MOST_VALIDATION_USERS, np.random.default_rng([seed, 4]))
 
     def retrain(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
         """Trains on another table with the factors, penalties and epochs that `fit` found.
@@ -200,7 +233,7 @@ class MatrixFactorization(RatingModel):
             size = self.start_size if self.search_ is None else self.search_.start_size
             settings = self.solver_, link, penalty, before.n_factors, size, self.seed_
             descend = partial(self._descend, *settings, progress or Quiet(), table, stage=_LAST_STAGE)
-            parameters, history = trained_again(descend, before, self.history_)
+            parameters, history = train_again(descend, before, self.history_)
         if parameters is before:
             abandoned()
             self.history_ = history
@@ -276,7 +309,7 @@ class MatrixFactorization(RatingModel):
         seed: int,
         progress: Progress,
         train: Interactions,
-        validation: Interactions | None = None,
+        validation: Interactions | Validation | None = None,
         n_epochs: int | None = None,
         stage: str = "training",
     ) -> tuple[Parameters, History]:
@@ -309,15 +342,6 @@ class MatrixFactorization(RatingModel):
         apart = 0 if not self.validation_fraction else 3 if self.solver.copies_ratings else 12
         return (4 + self.solver.n_states) * weights + (held + apart) * n_ratings
 
-    def _identity(self, interactions: Interactions) -> dict[str, Any]:
-        """What a checkpoint knows this training by."""
-        arguments = {field.name: encode(getattr(self, field.name)) for field in fields(self)}
-        return {
-            "estimator": type(self).__name__,
-            "arguments": without_threads(arguments),
-            "data": table_identity(interactions),
-        }
-
     def _check(self, interactions: Interactions) -> None:
         """All that can be refused before work begins."""
         check_table(interactions)
@@ -343,6 +367,7 @@ class MatrixFactorization(RatingModel):
                     "validation part; use BiasModel (--model biases), or give numbers for n_factors, l2 and "
                     "l2_biases, with validation_fraction=0 (--set validation_fraction=0)"
                 )
+        Metric.of(self.metric)
         if not (self.start is None or isinstance(self.start, NormalStart)):
             raise ParameterValueError(f"start={self.start!r}; None or NormalStart()")
         if self.start is not None and "auto" in (self.n_factors, self.l2, self.l2_biases):

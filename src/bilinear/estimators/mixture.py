@@ -14,7 +14,8 @@ from bilinear.data.interactions import Interactions
 from bilinear.data.splits import Split, split_per_user, split_validation
 from bilinear.errors import DataError, EmptyDataError, ParameterValueError
 from bilinear.estimators.recommender import Recommender
-from bilinear.kernels.mixture import add_standardised, mixture_metrics
+from bilinear.evaluation.metrics import Metric
+from bilinear.kernels.mixture import add_standardised, mixture_lists
 from bilinear.kernels.top_k_blocks import hide_seen, top_k_scores
 from bilinear.model.blocks import checked_threads, map_blocks
 from bilinear.model.parameters import Array
@@ -25,24 +26,6 @@ _GRID = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
 _PASSES = 4
 MOST_JUDGES = 3000
 """Users an inner validation looks at; a sample of more."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """The metric that decides: "ndcg@20", "recall@10" and the like."""
-
-    name: str
-    k: int
-
-    @classmethod
-    def named(cls, text: Any) -> Metric:
-        name, _, k = text.partition("@") if isinstance(text, str) else ("", "", "")
-        if name not in ("ndcg", "recall") or not (k.isascii() and k.isdigit()) or int(k) < 1:
-            raise ParameterValueError(f"metric={text!r}; 'ndcg@20', 'recall@10' or another length")
-        return cls(name, int(k))
-
-    def __str__(self) -> str:
-        return f"{self.name}@{self.k}"
 
 
 def bytes_to_validate(n_models: int, fitting: int, n_pairs: int, n_users: int, n_items: int) -> int:
@@ -120,11 +103,12 @@ class Judges:
 class Candidates:
     """Standardised scores of several models for the items that a mixture of them could list.
 
-    Attributes: starts (n_users + 1,); scores (n_candidates, n_models); relevant (n_candidates,) bool;
-        n_relevant (n_users,).
+    Attributes: starts (n_users + 1,); items (n_candidates,); scores (n_candidates, n_models); relevant
+        (n_candidates,) bool; n_relevant (n_users,).
     """
 
     starts: NDArray[np.int64]
+    items: NDArray[np.int32]
     scores: Array
     relevant: NDArray[np.bool_]
     n_relevant: NDArray[np.int64]
@@ -139,7 +123,7 @@ class Candidates:
         everything = np.ones(n_items, bool)
         k = min(_LISTED, n_items)
 
-        def work(block: NDArray[Any]) -> tuple[list[int], Array, NDArray[np.bool_]]:
+        def work(block: NDArray[Any]) -> tuple[list[int], tuple[NDArray[Any], ...]]:
             rows = judges.rows[block]
             tables, listed = [], []
             for model in models:
@@ -151,29 +135,31 @@ class Candidates:
                 top_k_scores(scores, everything, k, best, values, counts)
                 tables.append(scores)
                 listed.append((best, counts))
-            lengths, parts, hits = [], [], []
+            lengths, candidates, parts, hits = [], [], [], []
             for n, user in enumerate(block.tolist()):
                 mine = judges.items[judges.starts[user] : judges.starts[user + 1]]
                 items = np.unique(np.concatenate([mine, *(best[n, : counts[n]] for best, counts in listed)]))
+                candidates.append(items)
                 parts.append(np.stack([scores[n, items] for scores in tables], axis=1))
                 hits.append(np.isin(items, mine, assume_unique=True))
                 lengths.append(len(items))
-            return lengths, np.concatenate(parts), np.concatenate(hits)
+            return lengths, tuple(map(np.concatenate, (candidates, parts, hits)))
 
         size = max(1, _SCORES_AT_ONCE // n_items)
         blocks = map_blocks(work, np.arange(len(judges.rows)), size, checked_threads(n_threads))
-        lengths, scores, hits = zip(*blocks, strict=True)
+        lengths, parts = zip(*blocks, strict=True)
         starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
-        return cls(starts, np.concatenate(scores), np.concatenate(hits), np.diff(judges.starts))
+        items, scores, hits = map(np.concatenate, zip(*parts, strict=True))
+        return cls(starts, items, scores, hits, np.diff(judges.starts))
 
     def value(self, weights: Sequence[float], metric: Metric) -> float:
         """The mean of the metric over the users, of the mixture with these weights."""
-        recalls, gains = np.empty(len(self.n_relevant)), np.empty(len(self.n_relevant))
-        wanted = np.asarray(weights, np.float64)
-        mixture_metrics(
-            self.starts, self.scores, self.relevant, self.n_relevant, wanted, metric.k, recalls, gains
-        )
-        return float((gains if metric.name == "ndcg" else recalls).mean())
+        assert metric.k is not None
+        places = np.empty((len(self.n_relevant), metric.k), np.int64)
+        mixture_lists(self.starts, self.scores, np.asarray(weights, np.float64), places)
+        hits = self.relevant[places] & (places >= 0)
+        items = np.where(places >= 0, self.items[places], np.int32(-1))
+        return float(metric.of_lists(items, hits, self.n_relevant).mean())
 
 
 def choose_weights(

@@ -17,9 +17,10 @@ from bilinear.errors import DivergenceError, ParameterValueError
 from bilinear.estimators.auto_table import AutoTable, AutoTrial
 from bilinear.estimators.history_model import Confidence
 from bilinear.estimators.members import fitted_whole
-from bilinear.estimators.mixture import Judges, Metric, inner_split
+from bilinear.estimators.mixture import Judges, inner_split
 from bilinear.estimators.ranking import RankingModel
 from bilinear.estimators.ranking_space import KINDS, Kind, Sizes
+from bilinear.evaluation.metrics import Metric, MetricLike
 from bilinear.evaluation.ranking import RankingProtocol, evaluate_ranking
 from bilinear.extras import extra
 from bilinear.training.progress import Bar, Progress, Quiet
@@ -53,7 +54,7 @@ def search_with_optuna(
     n_trials: int = 100,
     storage: str | Path | None = None,
     kinds: tuple[str, ...] | None = None,
-    metric: str = "ndcg@20",
+    metric: MetricLike = "ndcg@20",
     validation: float = 0.2,
     threshold: float | None = None,
     confidence: Confidence = "equal",
@@ -95,7 +96,7 @@ def search_with_optuna(
     shared = {"threshold": threshold, "confidence": confidence, "n_threads": n_threads, "rng": rng}
     interactions.check_trainable()
     by_name["Popularity"].make({}, shared).fit(interactions)  # refuses what no model could use
-    tell, wanted_metric = progress or Quiet(), Metric.named(metric)
+    tell, wanted_metric = progress or Quiet(), Metric.of_rankings(metric, maximised=True)
     split = inner_split(interactions, validation, rng)
     judges = Judges.of(split, threshold, rng)
     sizes = Sizes.of(interactions)
@@ -134,7 +135,7 @@ def search_with_optuna(
         try:
             fitted_whole(model, split.train)
             fitted = perf_counter()
-            protocol = RankingProtocol((wanted_metric.k,))
+            protocol = RankingProtocol((), metrics=(wanted_metric,))
             value = evaluate_ranking(model, judges.test, protocol, n_threads=n_threads)[str(wanted_metric)]
         except KeyboardInterrupt:  # a trial that ends otherwise would count as one that failed
             interruptions.append(trial.number)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -17,20 +18,24 @@ from bilinear.estimators.baselines import check_fraction, draw_seed
 from bilinear.estimators.factor_ranking import MOST_FACTORS, FactorRanking
 from bilinear.estimators.mixture import inner_split
 from bilinear.estimators.ranking_fold_in import FoldIn
-from bilinear.estimators.ranking_validation import USERS_AT_ONCE, HeldOut, Metric, check_metric
 from bilinear.estimators.recommender import TensorReader
-from bilinear.estimators.refit import trained_again
+from bilinear.evaluation.metrics import Metric, MetricLike
 from bilinear.model.parameters import Array, Parameters
 from bilinear.objective.penalties import L2
 from bilinear.objective.ranking_losses import CosineContrastive, RankingLoss, SampledSoftmax
 from bilinear.persistence.codec import checked_number
 from bilinear.registry import register
+from bilinear.training.callbacks import Listeners, OnEpoch, calling, checked_functions
+from bilinear.training.checkpoint import Checkpoint, abandoned, keeping, once
+from bilinear.training.history import History
+from bilinear.training.identity import training_identity
+from bilinear.training.loop import train, train_again
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import Adam
 from bilinear.training.progress import Bar, Progress, Quiet
-from bilinear.training.ranking_history import RankingHistory, descend_on_ranking
 from bilinear.training.sampled import SampledObjective, SampledRun
 from bilinear.training.schedules import Cosine
+from bilinear.training.validation import USERS_AT_ONCE, RankingValidation
 from bilinear.training.workers import Workers, workers
 
 _MOST_VALIDATION_USERS = 6000
@@ -42,7 +47,7 @@ def _default_solver() -> MiniBatch:
 
 class _Learned(FactorRanking):
     longest_user_: float
-    history_: RankingHistory
+    history_: History
     _fold_in: FoldIn | None = None
 
 
@@ -72,8 +77,9 @@ class RankingFactorization(_Learned):
             same.
         start_size: standard deviation of the starting factors times sqrt(n_factors).
         validation_fraction: share of each user's interactions, the latest where there are times, set
-            aside inside `fit` for early stopping and the best epoch, by `metric`, "recall@20" or
-            "ndcg@20", every `validate_every` epochs. Zero: all epochs run.
+            aside inside `fit` for early stopping and the best epoch, by `metric`, a name
+            such as "recall@20" or one of your own (see `Metric`), every `validate_every` epochs. Zero: all
+            epochs run.
         refit: afterwards train once more on all interactions, for as many epochs as were best.
         n_threads: None takes all cores; the result is the same for any number.
         rng: seed; the same seed and table give the same bits. None draws one, kept in `seed_`.
@@ -85,7 +91,7 @@ class RankingFactorization(_Learned):
             factors are kept less the mean user's: a user without interactions is the mean user.
         mean_user_: (n_factors,). user_factors_: (n_users, n_factors) with it.
         longest_user_: the length of the longest trained user.
-        history_: RankingHistory, loss and validation by epoch.
+        history_: History, loss and validation by epoch.
 
     Cost: an epoch is O(n_users * n_negatives * n_factors) for "users", n_ratings times that over
         n_users for "pairs" with small batches; for losses that are zero on most negatives a third of
@@ -106,7 +112,7 @@ class RankingFactorization(_Learned):
     user_exponent: float = 0.0
     start_size: float = 0.1
     validation_fraction: float = 0.1
-    metric: Metric = "recall@20"
+    metric: MetricLike = "recall@20"
     validate_every: int = 5
     refit: bool = True
     n_threads: int | None = None
@@ -120,19 +126,31 @@ class RankingFactorization(_Learned):
         epoch, scores = 35 * n_pairs, 5 * min(USERS_AT_ONCE, n_users) * n_items // 2
         return needed + (25 * n_pairs + max(epoch, scores) if self.validation_fraction else epoch)
 
-    def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
+    def fit(
+        self,
+        interactions: Interactions,
+        *,
+        progress: Progress | bool = False,
+        checkpoint: Checkpoint | str | Path | None = None,
+        on_epoch: OnEpoch | Sequence[OnEpoch] | None = None,
+    ) -> Self:
         """Trains with early stopping on a validation part, then again on everything; returns self.
 
-        Args: progress: True shows a bar on standard error.
+        Args:
+            progress: True shows a bar on standard error.
+            checkpoint: a folder, or `Checkpoint(folder, minutes=5)`, from which the same call goes on after a
+                kill, to the same bits; see `MatrixFactorization.fit`.
+            on_epoch: a function, or several, called with a `TrainingState` after every epoch.
         Ctrl-C ends training after the first epoch and keeps the best factors so far
         (`history_.ended` says so).
         Raises:
             EmptyDataError, RatingValueError, ParameterValueError: before any work.
+            CheckpointError: the checkpoint is damaged, or of another table, arguments or version.
             DivergenceError: the loss is no finite number any more; the message says what to lower.
         """
         if progress is True:
             with Bar() as bar:
-                return self.fit(interactions, progress=bar)
+                return self.fit(interactions, progress=bar, checkpoint=checkpoint, on_epoch=on_epoch)
         self._check()
         table = self._positives(interactions)
         if self.validation_fraction and table.n_ratings < 20:
@@ -140,9 +158,14 @@ class RankingFactorization(_Learned):
                 f"{table.source}: {table.n_ratings} interactions are too few for an inner validation part; "
                 "use Popularity, or validation_fraction=0"
             )
-        seed = draw_seed(self.rng)
         shown = progress or Quiet()
-        with workers(self.n_threads) as pool:
+        listening = Listeners(type(self).__name__, checked_functions(on_epoch), parameters=self._ranking)
+        with (
+            workers(self.n_threads) as pool,
+            keeping(checkpoint, partial(training_identity, self, interactions), shown),
+            calling(listening),
+        ):
+            seed = once(lambda: draw_seed(self.rng))
             descend = partial(self._descend, seed, pool, shown)
             if not self.validation_fraction:
                 parameters, history = descend(table)
@@ -151,11 +174,16 @@ class RankingFactorization(_Learned):
                 times = None if interactions.times is None else interactions.times[kept]
                 split = inner_split(replace(table, times=times), self.validation_fraction, seed)
                 rng = np.random.default_rng([seed, 0])
-                held_out = HeldOut(split, self.metric, _MOST_VALIDATION_USERS, rng)
+                metric = Metric.of_rankings(self.metric)
+                held_out = RankingValidation(
+                    split, metric, _MOST_VALIDATION_USERS, rng, self._ranking, self.validate_every
+                )
                 parameters, history = descend(split.train, held_out)
-                if self.refit and history.ended != "interrupted":
+                if self.refit and not history.cut_short:
                     descend = partial(descend, table, stage="on all interactions")
-                    parameters, history = trained_again(descend, parameters, history)
+                    parameters, history = train_again(descend, parameters, history)
+            if history.ended == "interrupted":
+                abandoned()
         self._keep(parameters, table)
         self.history_, self.seed_, self._fold_in = history, seed, None
         self._learn_positives(interactions, table.by_user)
@@ -201,10 +229,10 @@ class RankingFactorization(_Learned):
         pool: Workers,
         progress: Progress,
         table: Interactions,
-        held_out: HeldOut | None = None,
+        held_out: RankingValidation | None = None,
         n_epochs: int | None = None,
         stage: str = "training",
-    ) -> tuple[Parameters, RankingHistory]:
+    ) -> tuple[Parameters, History]:
         weights = table.ratings.astype(np.float64)
         if self.user_exponent:
             weights *= (table.by_user.counts[table.users].astype(np.float64)) ** -self.user_exponent
@@ -223,16 +251,16 @@ class RankingFactorization(_Learned):
         rng = np.random.default_rng([seed, 2])
         solver = self.solver.resolved(table.n_ratings)
         start = self._start(table, rng)
-        run = SampledRun(solver, objective, start, self.order, seed, pool)
-        return descend_on_ranking(
-            run,
+        assert solver.patience != "auto"
+        return train(
+            lambda: SampledRun(solver, objective, start, self.order, seed, pool),
             rng,
-            progress,
-            f"{stage}, {self.n_factors} factors",
-            measure=None if held_out is None else lambda found: held_out(self._ranking(found)),
-            metric=self.metric,
-            every=self.validate_every,
-            n_epochs=n_epochs,
+            n_ratings=table.n_ratings,
+            n_epochs=solver.n_epochs if n_epochs is None else n_epochs,
+            patience=solver.patience,
+            validation=held_out,
+            progress=progress,
+            stage=f"{stage}, {self.n_factors} factors",
         )
 
     def _start(self, table: Interactions, rng: np.random.Generator) -> Parameters:
@@ -291,7 +319,7 @@ class RankingFactorization(_Learned):
         L2(self.l2, self.l2, self.l2_exponent)
         if not (is_real(self.start_size) and self.start_size > 0):
             raise ParameterValueError(f"start_size={self.start_size!r}; a positive number")
-        check_metric(self.metric)
+        Metric.of_rankings(self.metric)
         if self.validation_fraction:
             check_fraction(self.validation_fraction)
 
@@ -303,7 +331,7 @@ class RankingFactorization(_Learned):
         super()._restore(manifest, tensor)
         self._check()
         self.longest_user_ = checked_number(manifest["longest_user"])
-        self.history_ = RankingHistory.from_dict(manifest["history"])
+        self.history_ = History.from_dict(manifest["history"])
         self._fold_in = None
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from bilinear.data.interactions import Interactions
 from bilinear.data.splits import Split
 from bilinear.errors import ParameterValueError
 from bilinear.evaluation.bootstrap import mean_intervals
+from bilinear.evaluation.metrics import MetricLike, hits_in
 from bilinear.evaluation.ranking_metrics import (
     ACCURACY,
     OF_LISTS,
@@ -20,7 +21,6 @@ from bilinear.evaluation.ranking_metrics import (
     Sums,
     TopLists,
     accuracy_of_scores,
-    checked_cutoffs,
 )
 from bilinear.evaluation.ranking_task import Model, RankingTask, taken_rows
 from bilinear.evaluation.ranking_task import RankingProtocol as RankingProtocol
@@ -96,7 +96,8 @@ class RankingScores:
             cells = [self._cell(f"{name}@{k}") for k in self.cutoffs]
             if any(cells):
                 rows.append([name, *cells])
-        rows.append(["auc", self._cell("auc")])
+        own = [name for name in self.means if name.partition("@")[0] not in (*ACCURACY, *OF_LISTS)]
+        rows += [[name, self._cell(name)] for name in sorted(own, key=lambda name: name == "auc")]
         return "\n".join([self.protocol, *self._counts(), "", aligned(rows)])
 
     def _cell(self, name: str) -> str:
@@ -124,6 +125,7 @@ def evaluate_ranking(
     test: Interactions | Split,
     protocol: RankingProtocol | None = None,
     *,
+    metrics: Iterable[MetricLike] = (),
     item_vectors: Array | None = None,
     n_threads: int | None = None,
     block_size: int | None = None,
@@ -136,6 +138,7 @@ def evaluate_ranking(
     Args:
         model: fitted; on `test.train` where a `Split` is given. A split with a `history` is
             answered by fold-in: its users are scored from their history, not from training.
+        metrics: beside those of the protocol, see `RankingProtocol`.
         item_vectors: (n_items, any) in the model's item rows, for diversity; None leaves it out.
         n_threads: None takes all cores.
         block_size: users at once; the result does not depend on it.
@@ -147,23 +150,25 @@ def evaluate_ranking(
         scores a thread, never n_users x n_items.
     """
     protocol = protocol or RankingProtocol()
+    protocol = replace(protocol, metrics=(*protocol.metrics, *metrics))
     n_items = len(model.item_vocabulary_)
     if item_vectors is not None and len(item_vectors) != n_items:
         raise ParameterValueError(
             f"item_vectors has {len(item_vectors):,} rows; the model has {n_items:,} items"
         )
     task = RankingTask.of(model, test, protocol)
-    cutoffs = checked_cutoffs(protocol.cutoffs)
+    cutoffs = protocol.lengths
     counts = np.bincount(model.seen_.others, minlength=n_items)
     n_trained_users = int((model.seen_.counts > 0).sum())
     statistics = ListStatistics(cutoffs, counts, n_trained_users, item_vectors)
     work = _worker(model, task, protocol, cutoffs)
     size = checked_block_size(block_size, max(1, _SCORES_AT_ONCE // n_items))
-    accuracy, of_lists, aucs, short = [], [], [], 0
+    accuracy, of_lists, aucs, own, short = [], [], [], [], 0
     for done in map_blocks(work, np.arange(len(task.users)), size, checked_threads(n_threads)):
         accuracy.append(done.accuracy)
         aucs.append(done.auc)
         short += done.n_short
+        own.append(done.own)
         if done.lists is not None:
             of_lists.append(statistics.add(done.lists))
     per_user = _named(ACCURACY, np.concatenate(accuracy, axis=2), cutoffs) | {"auc": np.concatenate(aucs)}
@@ -177,6 +182,8 @@ def evaluate_ranking(
         }
         for name, values in (("coverage", statistics.coverage()), ("gini", statistics.gini())):
             catalogue |= {f"{name}@{k}": float(value) for k, value in zip(cutoffs, values, strict=True)}
+    names = [metric.name for metric in protocol.own_metrics]
+    per_user |= {name: np.concatenate([values[name] for values in own]) for name in names}
     intervals = mean_intervals(np.stack(list(per_user.values()), axis=1), protocol.rng)
     return RankingScores(
         protocol.describe(n_items) + ("; users folded in from their history" if task.by_history else ""),
@@ -211,6 +218,8 @@ class _Done:
     accuracy: NDArray[np.float64]
     auc: NDArray[np.float64]
     lists: TopLists | None
+    own: Mapping[str, NDArray[np.float64]]
+    """By name, of the protocol's own metrics."""
     n_short: int
 
 
@@ -240,8 +249,18 @@ def _worker(
                 scores, starts, items, task.users[block], protocol.n_negatives, protocol.rng
             )
         accuracy, auc = accuracy_of_scores(scores, starts, items, cutoffs, sums)
-        lists = TopLists.of(scores, longest) if protocol.n_negatives is None else None
-        return _Done(accuracy, auc, lists, n_short)
+        lists = TopLists.of(scores, longest) if protocol.n_negatives is None or protocol.own_metrics else None
+        own = {}
+        for metric in protocol.own_metrics:
+            assert lists is not None
+            assert metric.k is not None
+            listed = np.where(np.arange(longest) < lists.counts[:, None], lists.rows, np.int32(-1))
+            listed = np.pad(
+                listed[:, : metric.k], ((0, 0), (0, max(metric.k - longest, 0))), constant_values=-1
+            )
+            hits = hits_in(listed, starts, items)
+            own[metric.name] = metric.of_lists(listed, hits, np.diff(starts))
+        return _Done(accuracy, auc, lists if protocol.n_negatives is None else None, own, n_short)
 
     return work
 

@@ -13,7 +13,8 @@ from bilinear.data.interactions import Grouped, Interactions
 from bilinear.data.splits import Split
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import EmptyDataError, ParameterValueError
-from bilinear.evaluation.ranking_metrics import checked_cutoffs
+from bilinear.evaluation.metrics import Metric, MetricLike
+from bilinear.evaluation.ranking_metrics import ACCURACY, checked_cutoffs
 from bilinear.model.parameters import Array
 
 
@@ -42,6 +43,8 @@ class RankingProtocol:
             order models differently (Krichene & Rendle, On Sampled Metrics for Item Recommendation,
             KDD 2020). It is there to compare with papers that report it.
         rng: seed of the resamples and of the negatives.
+        metrics: more of them: functions or `Metric`s of your own, of the lists as they are (ties by row), and
+            names such as "ndcg@7", whose length becomes a cut-off.
     """
 
     cutoffs: tuple[int, ...] = (5, 10, 20, 50)
@@ -49,15 +52,35 @@ class RankingProtocol:
     exclude_seen: bool = True
     n_negatives: int | None = None
     rng: int = 0
+    metrics: tuple[MetricLike, ...] = ()
 
     def __post_init__(self) -> None:
-        checked_cutoffs(self.cutoffs)
+        metrics = tuple(map(Metric.of_rankings, self.metrics))
+        object.__setattr__(self, "metrics", metrics)
+        if self.cutoffs != () or not metrics:
+            checked_cutoffs(self.cutoffs)
+        for metric in self.own_metrics:
+            if metric.name.partition("@")[0] in ACCURACY:
+                raise ParameterValueError(
+                    f"metrics: {metric.name!r} is the name of one of bilinear's own; give yours another"
+                )
         if self.relevant_from is not None and not is_real(self.relevant_from):
             raise ParameterValueError(f"relevant_from={self.relevant_from!r}; a rating, or None")
         if self.n_negatives is not None and not (is_whole(self.n_negatives) and self.n_negatives >= 1):
             raise ParameterValueError(f"n_negatives={self.n_negatives!r}; a whole number from 1, or None")
         if not (is_whole(self.rng) and self.rng >= 0):
             raise ParameterValueError(f"rng={self.rng!r}; a whole number, zero or more")
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """The cut-offs and the lengths of further metrics, ascending and distinct."""
+        return checked_cutoffs([*self.cutoffs, *(Metric.of(metric).k or 1 for metric in self.metrics)])
+
+    @property
+    def own_metrics(self) -> list[Metric]:
+        """The metrics that are not measured anyway, with ties by expectation."""
+        metrics = map(Metric.of, self.metrics)
+        return [m for m in metrics if not (m.registered and m.name.partition("@")[0] in ACCURACY)]
 
     def describe(self, n_items: int) -> str:
         """One line that belongs beside every number made with it."""

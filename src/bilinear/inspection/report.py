@@ -142,11 +142,14 @@ def _training(model: RatingModel) -> str:
     if not history.epochs:
         return ""
     kept = history.best_epoch - 1
-    measured = [epoch.validation_rmse for epoch in history.epochs if epoch.validation_rmse is not None]
+    measured = [epoch.validation for epoch in history.epochs if epoch.validation is not None]
     drawn = ""
     if len(measured) == len(history.epochs):
         drawn += charts.curve(
-            measured, kept, "RMSE on the inner validation part", "Validation RMSE, epoch by epoch"
+            measured,
+            kept,
+            f"{history.label.removeprefix('validation ')} on the inner validation part",
+            f"V{history.label[1:]}, epoch by epoch",
         )
     losses = [epoch.loss for epoch in history.epochs]
     drawn += charts.curve(losses, kept, "Mean training loss", "Training loss, epoch by epoch")

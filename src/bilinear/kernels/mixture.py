@@ -1,4 +1,4 @@
-"""Mixtures of several models' scores: made comparable, added up, and judged on a few candidates."""
+"""Mixtures of several models' scores: made comparable, added up, and ranked among a few candidates."""
 
 import numpy as np
 
@@ -32,36 +32,26 @@ def add_standardised(scores, weight, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def mixture_metrics(  # type: ignore[no-untyped-def]
-    starts, scores, relevant, n_relevant, weights, k, recalls, gains
-):
-    """Fills recalls, gains (n_users,): Recall@k and NDCG@k of the candidates ranked by scores @ weights.
+def mixture_lists(starts, scores, weights, places):  # type: ignore[no-untyped-def]
+    """Fills places (n_users, k): the best candidates of each user by scores @ weights, best first; then -1.
 
-    User n's candidates are starts[n]:starts[n + 1] of scores (n_candidates, n_models) and of the bool
-    `relevant`; of n_relevant[n] relevant items those that are no candidates count as not found.
-    Equal mixtures rank in the order of the candidates. Cost: O(candidates * (n_models + relevant)).
+    User n's candidates are starts[n]:starts[n + 1] of scores (n_candidates, n_models). Equal mixtures rank in
+    the order of the candidates. Cost: O(n_candidates * (n_models + 1)), and k steps for each that enters.
     """
-    most = 0
+    k = places.shape[1]
+    values = np.empty(k, np.float64)
     for n in range(len(starts) - 1):
-        most = max(most, starts[n + 1] - starts[n])
-    mixed = np.empty(most, np.float64)
-    for n in range(len(starts) - 1):
-        first, length = starts[n], starts[n + 1] - starts[n]
-        for c in range(length):
+        mine, found = places[n], 0
+        mine[:] = -1
+        for c in range(starts[n], starts[n + 1]):
             total = 0.0
             for m in range(len(weights)):
-                total += weights[m] * scores[first + c, m]
-            mixed[c] = total
-        found, gained, ideal = 0, 0.0, 0.0
-        for c in range(length):
-            if relevant[first + c]:
-                place = 0
-                for other in range(length):
-                    place += mixed[other] > mixed[c] or (mixed[other] == mixed[c] and other < c)
-                if place < k:
-                    found += 1
-                    gained += 1 / np.log2(place + 2.0)
-        for place in range(min(k, n_relevant[n])):
-            ideal += 1 / np.log2(place + 2.0)
-        recalls[n] = found / n_relevant[n]
-        gains[n] = gained / ideal
+                total += weights[m] * scores[c, m]
+            if found == k and not total > values[k - 1]:
+                continue
+            at = found if found < k else k - 1
+            found = min(found + 1, k)
+            while at > 0 and total > values[at - 1]:
+                values[at], mine[at] = values[at - 1], mine[at - 1]
+                at -= 1
+            values[at], mine[at] = total, c

@@ -162,10 +162,14 @@ def _of_study(found: HeldOutStudy) -> tuple[str, list[Fact], str]:
 def _of_training(model: RatingModel) -> str:
     """Validation error, or else training loss, over the epochs of the model's own training."""
     epochs, kept = model.history_.epochs, (model.history_.best_epoch or 0) - 1
-    measured = [epoch.validation_rmse for epoch in epochs if epoch.validation_rmse is not None]
+    label = model.history_.label
+    measured = [epoch.validation for epoch in epochs if epoch.validation is not None]
     if epochs and len(measured) == len(epochs):
         return charts.curve(
-            measured, kept, "RMSE on a validation part, in training", "Validation RMSE by epoch"
+            measured,
+            kept,
+            f"{label.removeprefix('validation ')} on a validation part, in training",
+            f"V{label[1:]} by epoch",
         )
     if len(epochs) > 1:
         return charts.curve([epoch.loss for epoch in epochs], kept, "Training loss", "Loss by epoch")

@@ -22,6 +22,8 @@ def encode(value: Any) -> Any:
     Raises:
         ParameterValueError: an object that `decode` could not bring back.
     """
+    if hasattr(value, "saved_as"):  # what is found again by a name, such as a metric
+        return value.saved_as()
     if is_dataclass(value) and not isinstance(value, type):
         check_loadable(type(value))
         return {_TYPE: type(value).__name__} | encoded_fields(value)

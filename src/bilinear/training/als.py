@@ -28,11 +28,12 @@ from bilinear.model.parameters import Array, Parameters
 from bilinear.objective.losses import Loss, SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.registry import register
-from bilinear.training.descent import Solver, descend, rmse
 from bilinear.training.history import History
 from bilinear.training.implicit_als import Cholesky, ConjugateGradient
+from bilinear.training.loop import Run, Validation
 from bilinear.training.progress import Progress, Quiet
 from bilinear.training.schedules import Constant, ReduceOnPlateau, Schedule
+from bilinear.training.solver import Solver
 from bilinear.training.workers import Workers, aligned, workers
 
 
@@ -89,7 +90,7 @@ class ALS(Solver):
         start: Parameters,
         rng: np.random.Generator,
         *,
-        validation: Interactions | None = None,
+        validation: Interactions | Validation | None = None,
         n_epochs: int | None = None,
         progress: Progress | None = None,
         stage: str = "training",
@@ -98,8 +99,8 @@ class ALS(Solver):
 
         Args:
             rng: not needed, as nothing is drawn.
-            validation: decides the best epoch and early stopping; without it all epochs run
-                and the last is kept.
+            validation: decides the best epoch and early stopping, of a table by the RMSE; without it all
+                epochs run and the last is kept.
             n_epochs: how many of the solver's epochs to run, the schedule unchanged.
         Raises:
             ParameterValueError: another loss or link, or an L2 of the factors that is not positive.
@@ -118,7 +119,7 @@ class ALS(Solver):
             )
         with workers(solver.threads) as pool:
             run = partial(AlternatingRun, objective, start, solver.row_solver, multipliers, pool)
-            return descend(run, solver, objective, rng, validation, n_epochs, progress, stage)
+            return solver._run(run, objective, rng, validation, n_epochs, progress, stage)
 
     def check(self, loss: Loss, link: Link) -> None:
         """Raises ParameterValueError unless the half problems are least squares."""
@@ -153,8 +154,10 @@ class _Side:
         return cls(rows, weights, padded, biases.copy(), np.zeros(n))
 
 
-class AlternatingRun:
+class AlternatingRun(Run):
     """One descent under way; a half-step never raises the objective."""
+
+    resumable, own_order = True, True
 
     def __init__(
         self,
@@ -224,9 +227,6 @@ class AlternatingRun:
         """A copy of the weights, without what they are padded with."""
         return self.weights().copy()
 
-    def measure(self, validation: Interactions) -> float:
-        return rmse(self.weights(), self.objective.link, validation)
-
     def state(self) -> dict[str, NDArray[Any]] | None:
         """The weights; None within an epoch, when threads are writing them."""
         return self.weights().arrays() if self.between else None
@@ -234,12 +234,6 @@ class AlternatingRun:
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         for name, array in self.weights().arrays().items():
             array[:] = state[name]
-
-    def pace(self, number: int) -> tuple[float, float]:
-        return 1.0, 0.0
-
-    def observe(self, measured: float) -> None:
-        pass
 
     def diverged(self, number: int) -> DivergenceError:
         return DivergenceError(

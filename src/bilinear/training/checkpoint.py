@@ -5,7 +5,7 @@ the table and a generator of random numbers. The journal holds the result of eac
 and the state of the one under way. A restart runs the same code again: descents that are done answer
 from the journal at once, the one under way goes on where it was, and all later ones run as ever. So
 the code that searches and trains knows nothing of checkpoints, and any solver whose run can tell its
-`state` is covered (see `bilinear.training.descent.Resumable`).
+`state` is covered (see `bilinear.training.loop.Run`).
 
 Weights of a descent that is done are written only while somebody still holds them: what nobody holds,
 nobody can ask for after a restart.

@@ -12,27 +12,36 @@ from numpy.typing import NDArray
 
 from bilinear.extras import extra
 
-Ended = Literal["all epochs done", "stopped early", "interrupted", "closed form"]
+Ended = Literal[
+    "all epochs done",
+    "stopped early",
+    "converged",
+    "interrupted",
+    "stopped by on_epoch",
+    "under way",
+    "closed form",
+]
 _MOST_LINES = 60  # of a printed history
 _LOSS, _MEASURED, _SECOND = "#7a8699", "#c2410c", "#1d4ed8"
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the training ratings.
+    """One pass over the training interactions.
 
     Attributes:
-        loss: the mean training loss per rating (before each step, without the penalty).
-        validation_rmse: in rating units, or None without a validation part.
+        loss: the mean training loss per interaction (before each step, without the penalty; of `ImplicitALS`
+            the objective after the epoch, penalty included).
+        validation: the metric on the validation part, where it was measured after this epoch, else None.
         learning_rate, momentum: in the middle of the epoch.
         user_norm, item_norm: at its end, the root of the summed squares of all user (item) factors.
         update_norm: likewise of how far the epoch moved all factors; estimated from about 1,000 rows
-            of either side where there are more.
+            of either side where there are more. None where the factors are turned.
     """
 
     number: int
     loss: float
-    validation_rmse: float | None
+    validation: float | None
     learning_rate: float
     momentum: float
     seconds: float
@@ -47,16 +56,32 @@ COLUMNS = tuple(field.name for field in fields(Epoch))
 
 @dataclass(frozen=True)
 class History:
-    """The epochs, which of them was kept, and why training ended."""
+    """The epochs, which of them was kept, why training ended, and the name of the validation metric."""
 
     epochs: tuple[Epoch, ...]
     best_epoch: int
     ended: Ended
+    metric: str = "rmse"
+
+    @property
+    def best_validation(self) -> float | None:
+        """The metric on the inner validation part with the weights that were kept."""
+        return self.epochs[self.best_epoch - 1].validation if self.best_epoch else None
 
     @property
     def best_validation_rmse(self) -> float | None:
-        """RMSE on the inner validation part with the weights that were kept."""
-        return self.epochs[self.best_epoch - 1].validation_rmse if self.epochs else None
+        """`best_validation` where the metric is the RMSE."""
+        return self.best_validation if self.metric == "rmse" else None
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether the user ended training: by Ctrl-C or from `on_epoch`."""
+        return self.ended in ("interrupted", "stopped by on_epoch")
+
+    @property
+    def label(self) -> str:
+        """What figures and tables call the metric."""
+        return f"validation {'RMSE' if self.metric == 'rmse' else self.metric}"
 
     @property
     def seconds(self) -> float:
@@ -69,7 +94,7 @@ class History:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> History:
         epochs, best_epoch = tuple(Epoch(**epoch) for epoch in stored["epochs"]), int(stored["best_epoch"])
-        return cls._checked(epochs, best_epoch, stored["ended"])
+        return cls._checked(epochs, best_epoch, stored["ended"], str(stored["metric"]))
 
     def table(self) -> NDArray[np.float64]:
         """(n_epochs, len(COLUMNS)) the epochs as numbers, NaN for None."""
@@ -78,10 +103,12 @@ class History:
 
     def summary(self) -> dict[str, Any]:
         """What `from_table` needs beside the table, as JSON values."""
-        return {"best_epoch": self.best_epoch, "ended": self.ended}
+        return {"best_epoch": self.best_epoch, "ended": self.ended, "metric": self.metric}
 
     @classmethod
-    def from_table(cls, table: NDArray[np.float64], best_epoch: int, ended: Ended) -> History:
+    def from_table(
+        cls, table: NDArray[np.float64], best_epoch: int, ended: Ended, metric: str = "rmse"
+    ) -> History:
         """The inverse of `table` and `summary`; ValueError for what they could not have made."""
         if table.shape[1:] != (len(COLUMNS),):
             raise ValueError(f"a history of shape {table.shape}; {len(COLUMNS)} columns belong there")
@@ -91,31 +118,33 @@ class History:
                 raise ValueError(f"epoch {row[0]:g} in place {n}")
             values: list[Any] = [None if value != value else value for value in row[1:]]
             epochs.append(Epoch(n, *values))
-        return cls._checked(tuple(epochs), best_epoch, ended)
+        return cls._checked(tuple(epochs), best_epoch, ended, metric)
 
     @classmethod
-    def _checked(cls, epochs: tuple[Epoch, ...], best_epoch: int, ended: Ended) -> History:
+    def _checked(cls, epochs: tuple[Epoch, ...], best_epoch: int, ended: Ended, metric: str) -> History:
         if not min(1, len(epochs)) <= best_epoch <= len(epochs):
             raise ValueError(f"epoch {best_epoch} was kept, of {len(epochs)}")
-        return cls(epochs, best_epoch, ended)
+        return cls(epochs, best_epoch, ended, metric)
 
     def __str__(self) -> str:
         if not self.epochs:
             return f"History({self.ended})"
-        lines = ["epoch     loss  validation RMSE     rate  M ratings/s"]
+        lines = [f"epoch     loss {self.label:>16}     rate  M ratings/s"]
         every = -(-len(self.epochs) // _MOST_LINES)
-        for number in sorted({*range(1, len(self.epochs) + 1, every), self.best_epoch, len(self.epochs)}):
+        for number in sorted(
+            {*range(1, len(self.epochs) + 1, every), self.best_epoch or 1, len(self.epochs)}
+        ):
             epoch = self.epochs[number - 1]
-            rmse = "" if epoch.validation_rmse is None else f"{epoch.validation_rmse:.4f}"
+            found = "" if epoch.validation is None else f"{epoch.validation:.4f}"
             kept = " <- kept" if epoch.number == self.best_epoch else ""
             lines.append(
-                f"{epoch.number:5d} {epoch.loss:8.4f} {rmse:>16} {epoch.learning_rate:8.2g} "
+                f"{epoch.number:5d} {epoch.loss:8.4f} {found:>16} {epoch.learning_rate:8.2g} "
                 f"{epoch.ratings_per_second / 1e6:12.1f}{kept}"
             )
         return "\n".join([*lines, self.ended])
 
     def plot(self, path: str | Path | None = None) -> Any:
-        """Loss and validation RMSE, rate and momentum, and norms over the epochs, as a matplotlib figure.
+        """Loss and validation, rate and momentum, and norms over the epochs, as a matplotlib figure.
 
         Args: path: where to write it as well, by its suffix (PNG, SVG, PDF).
         Raises: MissingDependencyError: matplotlib is not installed.
@@ -136,10 +165,10 @@ class History:
         one(top, "loss", _LOSS, "mean training loss")
         one(middle, "learning_rate", _LOSS, "learning rate")
         middle.set_ylim(bottom=0)
-        if self.best_validation_rmse is not None:
+        if self.best_validation is not None:
             right = top.twinx()
-            one(right, "validation_rmse", _MEASURED, "validation RMSE")
-            right.plot(self.best_epoch, self.best_validation_rmse, "o", color=_MEASURED)
+            one(right, "validation", _MEASURED, self.label)
+            right.plot(self.best_epoch, self.best_validation, "o", color=_MEASURED)
             for axes in (middle, bottom):
                 axes.axvline(self.best_epoch, color=_MEASURED, linewidth=0.8, linestyle=":")
             top.set_title(f"{self.ended}; epoch {self.best_epoch} kept", loc="left", fontsize="medium")

@@ -12,20 +12,28 @@ import numpy as np
 
 from bilinear.data.interactions import Interactions
 from bilinear.errors import CheckpointError
+from bilinear.persistence.codec import encoded_fields, without_threads
 
 _LIBRARIES = ("bilinear", "numpy", "numba")
 
 
 def table_identity(table: Interactions) -> dict[str, Any]:
-    """What a checkpoint knows its table by. Cost: hashes 12 bytes a rating, and the ids."""
+    """What a checkpoint knows its table by. Cost: hashes 12 bytes a rating, 20 with times, and the ids."""
     digest = hashlib.sha256()
-    columns = [table.users, table.items, table.ratings]
+    columns: list[Any] = [table.users, table.items, table.ratings]
+    columns += [] if table.times is None else [table.times]
     for vocabulary in (table.user_vocabulary, table.item_vocabulary):
         columns += vocabulary.tensors().values()
     for column in columns:
         digest.update(f"{column.dtype}{column.shape}".encode())
         digest.update(np.ascontiguousarray(column).data)
     return {"n_ratings": table.n_ratings, "shape": list(table.shape), "sha256": digest.hexdigest()}
+
+
+def training_identity(model: Any, table: Interactions) -> dict[str, Any]:
+    """What a checkpoint knows the training of a model by; numbers of threads may differ."""
+    arguments = without_threads(encoded_fields(model))
+    return {"estimator": type(model).__name__, "arguments": arguments, "data": table_identity(table)}
 
 
 def libraries() -> dict[str, str]:

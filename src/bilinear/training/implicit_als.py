@@ -1,4 +1,4 @@
-"""Implicit alternating least squares: the objective, three ways to descend, and the loop.
+"""Implicit alternating least squares: the objective, and three ways to descend.
 
 The objective of factors x_u and y_i is, with confidences c of the observed pairs S and the weight
 alpha on all pairs,
@@ -18,10 +18,9 @@ then the weight on all pairs is a diagonal for every row (see `bilinear.kernels.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from time import perf_counter
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +31,11 @@ from bilinear.eigen import symmetric_eigen
 from bilinear.errors import DivergenceError, ParameterValueError
 from bilinear.kernels.dense import add_column_products, multiply
 from bilinear.kernels.implicit_als import descend_rows, descend_rows_by_blocks, observed_loss, solve_rows
-from bilinear.model.parameters import Array
+from bilinear.model.parameters import Array, Parameters
 from bilinear.registry import register
-from bilinear.training.progress import Progress, Quiet
+from bilinear.training.history import History
+from bilinear.training.loop import Run, train
+from bilinear.training.progress import Progress
 from bilinear.training.workers import Workers, aligned, fixed_cuts
 
 _GRAM_ROWS = 2048
@@ -203,35 +204,6 @@ class Blocks:
         return cost
 
 
-@dataclass(frozen=True)
-class Sweep:
-    """One pass over both sides; `objective` after it, in loss units."""
-
-    number: int
-    objective: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class SweepHistory:
-    """The sweeps, and why they ended."""
-
-    sweeps: tuple[Sweep, ...]
-    ended: Literal["all epochs done", "converged", "interrupted"]
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> SweepHistory:
-        return cls(tuple(Sweep(**sweep) for sweep in stored["sweeps"]), stored["ended"])
-
-    def __str__(self) -> str:
-        lines = ["epoch  objective"]
-        lines += [f"{sweep.number:5d} {sweep.objective:10.6g}" for sweep in self.sweeps]
-        return "\n".join([*lines, self.ended])
-
-
 @dataclass(eq=False)
 class AlternatingLeastSquares:
     """The factors of both sides and the steps that improve them; a step never raises the objective.
@@ -292,6 +264,10 @@ class AlternatingLeastSquares:
         self._spare = [self.user_factors, self.item_factors]
         self.user_factors, self.item_factors = side.fixed, side.out
 
+    def factors(self) -> dict[str, Array]:
+        """Both sides by name; not copied."""
+        return {"user_factors": self.user_factors, "item_factors": self.item_factors}
+
     def value(self) -> float:
         """The objective now."""
         return self.objective.value(self.user_factors, self.item_factors, self.pool)
@@ -315,50 +291,84 @@ class AlternatingLeastSquares:
         self.pool.run(lambda a, b: solver.descend(side, a, b), self.pool.shares(costs))
 
 
+class _ImplicitRun(Run):
+    """Users, then items, epoch by epoch; at last the users exactly, given the final items.
+
+    The last step makes a user's factors what `fold_in` gives for the same interactions.
+    """
+
+    resumable, rotates = True, True
+
+    def __init__(self, als: AlternatingLeastSquares, solver: ALSSolver) -> None:
+        self.als, self.solver, self.between = als, solver, True
+        self.n_pairs = len(als.objective.by_user.others)
+
+    def epoch(self, number: int, rng: np.random.Generator, progress: Progress) -> float:
+        """Both sides; returns the objective after them per interaction."""
+        self.between = False
+        self.als.update_users(self.solver)
+        self.als.update_items(self.solver)
+        loss = self.als.value() / self.n_pairs
+        if not np.isfinite(loss):
+            raise self.diverged(number)
+        progress.advance(self.n_pairs, loss)
+        self.between = True
+        return loss
+
+    def finish(self) -> None:
+        self.als.update_users(Cholesky())
+
+    def weights(self) -> Parameters:
+        """With the columns that pad the factors, which are zero."""
+        users, items = self.als.user_factors, self.als.item_factors
+        zeros = np.zeros(len(users), np.float32), np.zeros(len(items), np.float32)
+        return Parameters(0.0, *zeros, users, items)
+
+    def current(self) -> Parameters:
+        found, k = self.weights(), self.als.n_factors
+        return replace(found, user_factors=found.user_factors[:, :k], item_factors=found.item_factors[:, :k])
+
+    def state(self) -> dict[str, NDArray[Any]] | None:
+        """The factors; None within an epoch, when they are being written."""
+        return self.als.factors() if self.between else None
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        for name, factors in self.als.factors().items():
+            factors[:] = state[name]
+
+    def diverged(self, number: int) -> DivergenceError:
+        return DivergenceError(
+            f"training diverged in epoch {number}: the objective is not finite; raise l2, or lower the "
+            "confidences"
+        )
+
+
 def minimise(
     als: AlternatingLeastSquares,
     solver: ALSSolver,
     n_epochs: int,
     tolerance: float = 0.0,
     progress: Progress | None = None,
-) -> SweepHistory:
+) -> tuple[Parameters, History]:
     """Users, then items, `n_epochs` times; at last the users exactly, given the final items.
 
-    The last step makes a user's factors what `fold_in` gives for the same interactions.
-
     Args: tolerance: end after an epoch that lowered the objective by less than this share of it.
+    Returns: views of the factors of `als`, or copies where a checkpoint has the result; and the history,
+        whose losses are the objective after an epoch per interaction.
     Raises:
-        DivergenceError: the objective is no finite number.
+        DivergenceError: the objective is not finite.
         KeyboardInterrupt: only during the first epoch; later the epochs so far are kept.
     """
-    progress = progress or Quiet()
-    n_pairs = len(als.objective.by_user.others)
-    progress.stage(f"iALS, {als.n_factors} factors", n_pairs * n_epochs)
-    sweeps: list[Sweep] = []
-    ended: Literal["all epochs done", "converged", "interrupted"] = "all epochs done"
-    try:
-        for number in range(1, n_epochs + 1):
-            began = perf_counter()
-            als.update_users(solver)
-            als.update_items(solver)
-            took = perf_counter() - began
-            value = als.value()
-            if not np.isfinite(value):
-                raise DivergenceError(
-                    f"the objective is no finite number any more in epoch {number}: raise l2, or lower "
-                    "the confidences"
-                )
-            sweeps.append(Sweep(number, value, took))
-            progress.advance(n_pairs, value / n_pairs)
-            if number > 1 and sweeps[-2].objective - value < tolerance * value:
-                ended = "converged"
-                break
-    except KeyboardInterrupt:
-        if not sweeps:
-            raise
-        ended = "interrupted"
-    als.update_users(Cholesky())
-    return SweepHistory(tuple(sweeps), ended)
+    return train(
+        _ImplicitRun(als, solver),
+        np.random.default_rng(0),  # nothing is drawn
+        n_ratings=len(als.objective.by_user.others),
+        n_epochs=n_epochs,
+        patience=n_epochs,
+        tolerance=tolerance,
+        progress=progress,
+        stage=f"iALS, {als.n_factors} factors",
+    )
 
 
 def gramian(factors: Array, pool: Workers) -> NDArray[np.float64]:

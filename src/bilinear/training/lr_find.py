@@ -16,9 +16,9 @@ from bilinear.errors import ParameterValueError
 from bilinear.extras import extra
 from bilinear.model.parameters import Parameters
 from bilinear.objective.objective import Objective
-from bilinear.training.descent import random_order
 from bilinear.training.minibatch import MiniBatch, MiniBatchRun
 from bilinear.training.sgd import SGD, SGDRun
+from bilinear.training.solver import random_order
 from bilinear.training.workers import Workers
 
 _FEWEST, _MOST = 64, 1 << 14  # ratings of a batch of `SGD`

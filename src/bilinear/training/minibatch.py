@@ -17,8 +17,8 @@ from bilinear.model.parameters import Array, Parameters
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.registry import register
-from bilinear.training.descent import Solver, descend, random_order
 from bilinear.training.history import History
+from bilinear.training.loop import Run, Validation
 from bilinear.training.optimizers import (
     Adam,
     AdamW,
@@ -30,6 +30,7 @@ from bilinear.training.optimizers import (
 )
 from bilinear.training.progress import Progress
 from bilinear.training.schedules import Constant, OneCycle, ReduceOnPlateau, Schedule, after
+from bilinear.training.solver import Solver, random_order
 
 _BLOCK = 1 << 18  # ratings between two looks at the clock and at Ctrl-C
 _KNOTS = 1 << 12  # steps of a block at which schedules are asked; in between they go straight
@@ -139,7 +140,7 @@ class MiniBatch(Solver):
         start: Parameters,
         rng: np.random.Generator,
         *,
-        validation: Interactions | None = None,
+        validation: Interactions | Validation | None = None,
         n_epochs: int | None = None,
         progress: Progress | None = None,
         stage: str = "training",
@@ -148,8 +149,8 @@ class MiniBatch(Solver):
         """Descends from `start`; returns the parameters of the best epoch and the history.
 
         Args:
-            validation: decides the best epoch and early stopping; without it all epochs run
-                and the last is kept.
+            validation: decides the best epoch and early stopping, of a table by the RMSE; without it all
+                epochs run and the last is kept.
             n_epochs: how many of the solver's epochs to run, the schedule unchanged.
             weights: (n_ratings,) multiplies each rating's loss and, row-sparse, its share of the
                 penalty; a batch still divides by its number of ratings.
@@ -159,16 +160,18 @@ class MiniBatch(Solver):
         """
         solver = self.resolved(objective.interactions.n_ratings)
         run = MiniBatchRun(solver, objective, start, weights)
-        return descend(run, solver, objective, rng, validation, n_epochs, progress, stage)
+        return solver._run(run, objective, rng, validation, n_epochs, progress, stage)
 
 
-class Stepping:
+class Stepping(Run):
     """What an optimiser keeps of a descent under way: weights, states, averages, the number of the step.
 
     Args:
         penalty: of an objective that sums over n_ratings; user_counts, item_counts: ratings by row.
         n_rows: users and items that one batch can touch at most.
     """
+
+    resumable = True
 
     def __init__(
         self,
@@ -305,7 +308,8 @@ class MiniBatchRun(Stepping):
         self.objective = objective
         self.batch_size = n_ratings if solver.batch_size == "all" else min(solver.batch_size, n_ratings)
         dtype = start.user_biases.dtype
-        self.weights = np.empty(0, dtype) if weights is None else _checked(weights, n_ratings).astype(dtype)
+        given = np.empty(0) if weights is None else _checked(weights, n_ratings)
+        self.of_ratings = given.astype(dtype)
         n_rows = (self.batch_size,) * 2
         self.done, self.total = 0, 0.0  # batches of the epoch under way, and their summed loss
         super().__init__(
@@ -348,7 +352,7 @@ class MiniBatchRun(Stepping):
         decay = (rule.weight_decay,) * 2 if isinstance(rule, AdamW) else solver.weight_decay.pair
         ahead = solver.optimizer if isinstance(solver.optimizer, Lookahead) else None
         loss, done = minibatch_block(
-            block, self.batch_size, table.users, table.items, table.ratings, self.weights,
+            block, self.batch_size, table.users, table.items, table.ratings, self.of_ratings,
             float(self.parameters.global_mean), self.users, self.items, solver.dense,
             kernel_code(self.objective.link), kernel_code(self.objective.loss), low, high - low,
             float(l2), float(self.objective.penalty.biases), float(decay[0]), float(decay[1]),

@@ -35,7 +35,7 @@ class Quiet:
 
 
 class Bar:
-    """A Rich progress bar on standard error: loss, validation RMSE, ratings per second, time left."""
+    """A Rich progress bar on standard error: loss, validation, ratings per second, time left."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -44,7 +44,7 @@ class Bar:
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=12),
-            TextColumn("{task.fields[loss]} {task.fields[rmse]} {task.fields[speed]}"),
+            TextColumn("{task.fields[loss]} {task.fields[found]} {task.fields[speed]}"),
             TimeRemainingColumn(compact=True),
             console=Console(stderr=True),
             transient=False,
@@ -68,7 +68,7 @@ class Bar:
     def stage(self, name: str, n_ratings: int) -> None:
         self._finish()
         self._passing = name.startswith("search")
-        self._task = self._bar.add_task(name, total=max(n_ratings, 1), loss="", rmse="", speed="")
+        self._task = self._bar.add_task(name, total=max(n_ratings, 1), loss="", found="", speed="")
         self._since, self._done = perf_counter(), 0
 
     def advance(self, n_ratings: int, loss: float) -> None:
@@ -81,8 +81,8 @@ class Bar:
         )
 
     def epoch(self, epoch: Epoch) -> None:
-        if self._task is not None and epoch.validation_rmse is not None:
-            self._bar.update(self._task, rmse=f"RMSE {epoch.validation_rmse:.4f}")
+        if self._task is not None and epoch.validation is not None:
+            self._bar.update(self._task, found=f"validation {epoch.validation:.4f}")
 
     def note(self, text: str) -> None:
         self._bar.console.print(text, highlight=False, markup=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -120,6 +121,7 @@ class SampledRun(Stepping):
             _part(self.items, int(a), int(b), solver.dense)
             for a, b in zip(self.part_cuts[:-1], self.part_cuts[1:], strict=True)
         )
+        self.done, self.n_sets, self.total = 0, 0, 0.0  # batches, sets and summed loss of the epoch under way
         self.used = np.zeros(_PARTS, np.int64)
         self.squares = np.zeros(2 * _PARTS)
 
@@ -131,23 +133,31 @@ class SampledRun(Stepping):
         rule = self._rule(number)
         n_batches = len(cuts) - 1
         cost = self.n_negatives * self.parameters.n_factors
-        total, set_number = 0.0, 0
-        first = 0
-        while first < n_batches:
+        while self.done < n_batches:
+            first = self.done
             budget = cuts[first] + max(1, _WORK_AT_ONCE // cost)
             last = min(max(first + 1, int(np.searchsorted(cuts, budget))), n_batches)
             shares = (number - 1 + np.arange(first, last) / n_batches) / self.solver.n_epochs
-            block = order, cuts[first : last + 1], set_number
-            loss, set_number = self._steps(*block, sampler, rule, *self.paces(shares))
+            block = order, cuts[first : last + 1], self.n_sets
+            loss, self.n_sets = self._steps(*block, sampler, rule, *self.paces(shares))
             if not np.isfinite(loss):
                 raise self.diverged(number)
             self.n_steps += last - first
-            total += loss
+            self.done, self.total = last, self.total + loss
             n_done = int(cuts[last] - cuts[first])
             progress.advance(n_done, loss / n_done)
-            first = last
+        mean, self.done, self.n_sets, self.total = self.total / n_pairs, 0, 0, 0.0
         self.end_epoch(number)
-        return total / n_pairs
+        return mean
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        counters = np.array([self.done, self.n_sets])
+        return self.optimizer_state() | {"sampled": counters, "total": np.array([self.total])}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        self.restore_optimizer(state)
+        self.done, self.n_sets = map(int, state["sampled"])
+        self.total = float(state["total"][0])
 
     def _batches(self, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(pairs in order, grouped by user within each batch; where batches begin, and the end)."""

@@ -19,12 +19,13 @@ from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.training.biases import solve_biases
 from bilinear.training.checkpoint import once
-from bilinear.training.descent import Solver, rmse
-from bilinear.training.history import CLOSED_FORM, History
+from bilinear.training.history import CLOSED_FORM, Ended, History
 from bilinear.training.progress import Progress, Quiet
 from bilinear.training.schedules import Constant
 from bilinear.training.sgd import SGD
+from bilinear.training.solver import Solver
 from bilinear.training.start import Scale, random_start
+from bilinear.training.validation import rmse
 
 BIAS_GRID = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2)
 L2_PATH = (1.6, 1.13, 0.8, 0.57, 0.4, 0.28, 0.2, 0.14, 0.1, 0.07, 0.05, 0.035, 0.025)
@@ -151,7 +152,10 @@ def search(
     assert run.best is not None
     found = run.n_factors, run.l2, run.l2_biases
     table = SearchTable(tuple(run.trials), *found, interrupted, run.start_size)
-    return SearchResult(table, *run.best)
+    parameters, history = run.best
+    if interrupted:
+        history = replace(history, ended=run.ended)
+    return SearchResult(table, parameters, history)
 
 
 def first_choice(scale: Scale) -> SearchTable:
@@ -216,6 +220,8 @@ class _Search:
         first = first_choice(self.scale)
         self.n_factors, self.l2, self.l2_biases = first.n_factors, first.l2, first.l2_biases
         self.best: tuple[Parameters, History] | None = None
+        self.ended: Ended = "interrupted"
+        """Why the search ended, if it was cut short."""
 
     def choose_l2_biases(self) -> None:
         """By the closed-form bias model on the bare ratings."""
@@ -246,7 +252,7 @@ class _Search:
                     self.best = parameters, history
                 elif trial.validation_rmse > best * (1 + _WORSE):
                     worse += 1
-                if history.ended == "interrupted":
+                if history.cut_short:
                     raise KeyboardInterrupt
                 if worse == 2:
                     break
@@ -280,7 +286,7 @@ class _Search:
             start = random_start(self.train, self.n_factors, self.scale, self.start_size, rng)
             try:
                 parameters, history, trial = self._descend(stage, self.solver, start, rng)
-                interrupted = history.ended == "interrupted"
+                interrupted = history.cut_short
                 to_beat = min(best, self._best_rmse()) if interrupted else best
                 wins = trial.validation_rmse < to_beat * (1 - _TOLERANCE)
                 self._add(trial, wins)
@@ -374,6 +380,8 @@ class _Search:
             progress=self.progress,
             stage=f"search {stage}, {self.n_factors} factors",
         )
+        if history.cut_short:
+            self.ended = history.ended
         found = history.best_validation_rmse
         assert found is not None
         took = max(perf_counter() - began, history.seconds)  # after a restart it may be from a checkpoint

@@ -22,11 +22,12 @@ from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.registry import register
 from bilinear.training.checkpoint import journal
-from bilinear.training.descent import Solver, descend, rmse_of
 from bilinear.training.grid import Grid, Rows
 from bilinear.training.history import History
+from bilinear.training.loop import Run, Validation
 from bilinear.training.progress import Progress
 from bilinear.training.schedules import Falling, OneCycle, Schedule, after
+from bilinear.training.solver import Solver
 from bilinear.training.start import Scale
 from bilinear.training.workers import Workers
 
@@ -114,7 +115,7 @@ class SGD(Solver):
         start: Parameters,
         rng: np.random.Generator,
         *,
-        validation: Interactions | None = None,
+        validation: Interactions | Validation | None = None,
         n_epochs: int | None = None,
         progress: Progress | None = None,
         stage: str = "training",
@@ -122,8 +123,8 @@ class SGD(Solver):
         """Descends from `start`; returns the parameters of the best epoch and the history.
 
         Args:
-            validation: decides the best epoch and early stopping; without it all epochs run
-                and the last is kept.
+            validation: decides the best epoch and early stopping, of a table by the RMSE; without it all
+                epochs run and the last is kept.
             n_epochs: how many of the solver's epochs to run, the schedule unchanged.
         Raises:
             DivergenceError: the loss is not finite any more, with a learning rate that was given.
@@ -137,7 +138,7 @@ class SGD(Solver):
                 run = partial(SGDRun.of, solver, objective, start, rng, workers, watched=automatic)
                 try:
                     if not (automatic and kept is not None and kept.gave_up(stage)):
-                        return descend(run, solver, objective, rng, validation, n_epochs, progress, stage)
+                        return solver._run(run, objective, rng, validation, n_epochs, progress, stage)
                 except DivergenceError:
                     if not automatic or solver.rate < _LOWEST:
                         raise
@@ -147,8 +148,10 @@ class SGD(Solver):
 
 
 @dataclass
-class SGDRun:
+class SGDRun(Run):
     """One descent under way: a grid, and rows in its order."""
+
+    resumable, own_order = True, True
 
     solver: SGD
     n_epochs: int
@@ -286,9 +289,9 @@ class SGDRun:
         users, items = self.users, self.items
         return Parameters(self.global_mean, users.biases, items.biases, users.weights, items.weights)
 
-    def measure(self, validation: Interactions) -> float:
-        if self.asked is None or self.asked[0] is not validation:
-            self.asked = validation, self.grid.relabelled(validation)
+    def scores(self, table: Interactions) -> Array:
+        if self.asked is None or self.asked[0] is not table:
+            self.asked = table, self.grid.relabelled(table)
         asked, users, items = self.asked[1], self.users, self.items
         biases = np.ascontiguousarray(users.biases), np.ascontiguousarray(items.biases)
         weights = (self.global_mean, *biases, users.factors, items.factors, users.n_factors)
@@ -298,7 +301,7 @@ class SGDRun:
             score_pairs(*weights, asked.users[first:end], asked.items[first:end], scores[first:end])
 
         self.workers.run(score, self.workers.evenly(asked.n_ratings))
-        return rmse_of(scores, self.objective.link, asked.ratings)
+        return scores
 
     def state(self) -> dict[str, NDArray[Any]]:
         state = {"done": np.array([self.done]), "losses": self.losses}

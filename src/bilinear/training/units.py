@@ -76,6 +76,10 @@ class Units:
         values = (bounded.ratings.astype(np.float64) - self.shift) / self.scale
         return replace(bounded, ratings=values.astype(np.float32))
 
+    def ratings(self, values: Array) -> Array:
+        """Ratings or predictions in these units, in the ratings' own."""
+        return values if self.trivial else self.shift + self.scale * values.astype(np.float64)
+
     def link(self, link: Link) -> Link:
         """The link into the range in these units."""
         if self.trivial:
@@ -124,8 +128,9 @@ class Units:
 
     def history(self, history: History, link: Link, loss: Loss) -> History:
         """Losses, errors and norms in the ratings' own units."""
-        if self.trivial:
+        if self.trivial or not history.epochs:
             return history
+        of_error = self.scale if history.metric == "rmse" else 1.0  # others are measured in rating units
         of_loss = 1.0 if isinstance(loss, CrossEntropy) else self.scale**2
         of_norm = self.scale**0.5 if isinstance(link, Identity) else 1.0
 
@@ -136,7 +141,7 @@ class Units:
             return replace(
                 epoch,
                 loss=epoch.loss * of_loss,
-                validation_rmse=times(epoch.validation_rmse, self.scale),
+                validation=times(epoch.validation, of_error),
                 user_norm=times(epoch.user_norm, of_norm),
                 item_norm=times(epoch.item_norm, of_norm),
                 update_norm=times(epoch.update_norm, of_norm),

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from bilinear.errors import ParameterValueError
-from bilinear.training.descent import Solver
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import (
     LAMB,
@@ -38,6 +37,7 @@ from bilinear.training.schedules import (
     WarmRestarts,
     WarmUp,
 )
+from bilinear.training.solver import Solver
 
 DEFAULT = ("sgd", "sgd+one-cycle", "momentum+one-cycle", "adam", "adam+one-cycle", "adagrad")
 """Methods of a race where none are named."""

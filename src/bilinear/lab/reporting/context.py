@@ -16,9 +16,9 @@ from bilinear.inspection.scores import Score, stored_scores
 from bilinear.lab.numerics.problem import Problem, Vector
 from bilinear.lab.reporting.matching import MatchedRatings
 from bilinear.objective.objective import Objective
-from bilinear.training.descent import Solver
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import AdamW
+from bilinear.training.solver import Solver
 
 T = TypeVar("T")
 Training = Literal["ratings", "all pairs", "rankings", "closed form", "counts"]

@@ -147,7 +147,7 @@ def _over_epochs(
     measured = []
     for part in (train, test, *([] if later is None else [later])):
         _, history = _run(model, model.parameters_.n_factors, train, part)
-        measured.append([epoch.validation_rmse or float("nan") for epoch in history.epochs])
+        measured.append([epoch.validation or float("nan") for epoch in history.epochs])
     last = measured[2] if later is not None else [None] * len(measured[0])
     n = min(map(len, measured))  # a schedule that follows the error may stop at another epoch
     return tuple(

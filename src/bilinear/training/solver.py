@@ -1,0 +1,119 @@
+"""What descends on ratings: the base class of `SGD`, `MiniBatch` and `ALS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, NoReturn, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.arguments import is_whole, kernel_code
+from bilinear.data.interactions import Interactions
+from bilinear.errors import ParameterValueError
+from bilinear.model.link import Link
+from bilinear.model.parameters import Parameters
+from bilinear.objective.losses import Loss
+from bilinear.objective.objective import Objective
+from bilinear.training.history import History
+from bilinear.training.loop import Run, Validation, train
+from bilinear.training.progress import Progress
+from bilinear.training.schedules import Schedule
+from bilinear.training.validation import RatingValidation
+
+
+class Solver:
+    """What descends from a start: the base of `SGD` and `MiniBatch`, frozen dataclasses."""
+
+    n_epochs: int | Literal["auto"]
+    patience: int | Literal["auto"]
+    l2_schedule: Schedule
+    copies_ratings: ClassVar[bool] = False
+    """Whether it copies the ratings in an order of its own, and reads those of the table no more."""
+
+    @property
+    def n_states(self) -> int:
+        """Numbers that it keeps for each weight, beside the weight."""
+        return 0
+
+    def resolved(self, n_ratings: int) -> Self:
+        """This solver with numbers for what is "auto", for a table of so many ratings."""
+        raise NotImplementedError
+
+    def patience_in(self, n_epochs: int) -> int:
+        """The patience of so many epochs: "auto" is a fifth of them, at least 5."""
+        return max(5, n_epochs // 5) if self.patience == "auto" else self.patience
+
+    def refuse(self, name: str, wanted: str) -> NoReturn:
+        """Raises ParameterValueError for the argument of that name."""
+        raise ParameterValueError(f"{name}={getattr(self, name)!r}; {wanted}")
+
+    def check_counts(self, *auto: str) -> None:
+        """Refuses epochs, patience and threads that are none; "auto" is for the arguments named so."""
+        for name in ("n_epochs", "patience"):
+            value = getattr(self, name)
+            if not (value == "auto" and name in auto) and not (is_whole(value) and value >= 1):
+                wanted = "a whole number of epochs, at least one"
+                self.refuse(name, f"'auto' or {wanted}" if name in auto else wanted)
+        threads = getattr(self, "threads", None)
+        if threads is not None and not (is_whole(threads) and threads >= 1):
+            self.refuse("threads", "None or a whole number, at least one")
+
+    def check(self, loss: Loss, link: Link) -> None:
+        """Raises ParameterValueError where it cannot descend on this loss with this link.
+
+        As it stands: on those of bilinear's own that its kernels know.
+        """
+        kernel_code(loss)
+        kernel_code(link)
+
+    def minimise(
+        self,
+        objective: Objective,
+        start: Parameters,
+        rng: np.random.Generator,
+        *,
+        validation: Interactions | Validation | None = None,
+        n_epochs: int | None = None,
+        progress: Progress | None = None,
+        stage: str = "training",
+    ) -> tuple[Parameters, History]:
+        """Descends from `start`; returns the parameters of the best epoch and the history.
+
+        Args: validation: decides the best epoch and early stopping; of a table the RMSE.
+        """
+        raise NotImplementedError
+
+    def _run(
+        self,
+        run: Run | Callable[[], Run],
+        objective: Objective,
+        rng: np.random.Generator,
+        validation: Interactions | Validation | None,
+        n_epochs: int | None,
+        progress: Progress | None,
+        stage: str,
+    ) -> tuple[Parameters, History]:
+        """The epochs of this resolved solver, `n_epochs` of them at most; see `train`."""
+        assert self.n_epochs != "auto"
+        assert self.patience != "auto"
+        return train(
+            run,
+            rng,
+            n_ratings=objective.interactions.n_ratings,
+            n_epochs=self.n_epochs if n_epochs is None else n_epochs,
+            planned=self.n_epochs,
+            patience=self.patience,
+            validation=RatingValidation(validation, objective.link)
+            if isinstance(validation, Interactions)
+            else validation,
+            progress=progress,
+            stage=stage,
+        )
+
+
+def random_order(n_ratings: int, rng: np.random.Generator) -> NDArray[Any]:
+    """The permutation that `rng.permutation(n_ratings)` draws, in 4 bytes a rating where they can hold it."""
+    order = np.arange(n_ratings, dtype=np.int32 if n_ratings < 2**31 else np.int64)
+    rng.shuffle(order)
+    return order
