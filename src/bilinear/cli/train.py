@@ -134,7 +134,6 @@ def command(
 
     from bilinear.cli.plans import implied_task, plan_of
     from bilinear.estimators.experiment import measure
-    from bilinear.estimators.matrix_factorization import MatrixFactorization
     from bilinear.training.checkpoint import Checkpoint, keeping
     from bilinear.training.progress import Bar, Quiet
 
@@ -171,7 +170,7 @@ def command(
     if not quiet:
         options.tell_table(table)
     main = plan.models[plan.name]
-    if saving is not None and not isinstance(main, MatrixFactorization):
+    if saving is not None and not main.can_checkpoint:
         raise ParameterValueError(f"--checkpoint is for --model mf, not for a {type(main).__name__}")
     with without_outlier_warnings(), keeping(saving, partial(_identity, plan, parts, table, refit, refits)):
         with nullcontext(Quiet()) if quiet else Bar() as progress:
@@ -189,7 +188,7 @@ def command(
             stopped = was_stopped(main)
             again = refit and not stopped and split != "file"
             if again:
-                _retrain(main, table, progress)
+                main.retrain(table, progress=progress)
                 stopped = was_stopped(main)
         if stopped:
             tell("stopped by you: the best weights so far are measured and saved")
@@ -317,16 +316,6 @@ def item_texts(
     if table.genre_column is not None:
         texts["genres"] = PackedText.of("|".join(table.genres(item)) for item in vocabulary)
     return texts
-
-
-def _retrain(model: Any, table: Any, progress: Any) -> None:
-    """On all rows, with the settings that were found where any were searched."""
-    from bilinear.estimators.experiment import fit
-
-    if hasattr(model, "retrain"):
-        model.retrain(table, progress=progress)
-    else:
-        fit(model, table, progress)
 
 
 def was_stopped(model: Any) -> bool:
