@@ -19,11 +19,11 @@ from bilinear.estimators.random_walk import RandomWalk
 from bilinear.estimators.ranking_factorization import RankingFactorization
 from bilinear.estimators.recommender import Recommender
 from bilinear.serving.engine import Engine
+from bilinear.serving.feedback.store import Feedback, open_store
 from bilinear.serving.models import ModelFolder
 from bilinear.serving.problems import Conflict, NotFound, Refused
 from bilinear.serving.retrain import carry_out, table_with_feedback, trained_on
 from bilinear.serving.service import Service
-from bilinear.serving.store import Feedback, open_store
 
 RANKING = {
     "ImplicitALS": ImplicitALS(n_factors=6, n_epochs=4, rng=0),

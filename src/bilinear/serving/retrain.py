@@ -34,8 +34,8 @@ from bilinear.evaluation.compare_ratings import RatingComparison, compare_rating
 from bilinear.evaluation.ranking_task import RankingProtocol
 from bilinear.persistence.artifact import check_artifact
 from bilinear.persistence.models import load
+from bilinear.serving.feedback.store import FeedbackStore, open_store
 from bilinear.serving.models import held_out
-from bilinear.serving.store import FeedbackStore, open_store
 
 TEST_SHARE = 0.1
 

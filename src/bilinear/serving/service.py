@@ -15,10 +15,10 @@ import numpy as np
 import bilinear.serving.messages as m
 from bilinear.serving.engine import Engine, Person
 from bilinear.serving.explaining import explained, user_bias
+from bilinear.serving.feedback.store import Feedback, FeedbackStore, Stamped
 from bilinear.serving.models import ModelFolder, held_out
 from bilinear.serving.problems import Conflict, NotFound
 from bilinear.serving.retrieval import Ranked, Rows
-from bilinear.serving.store import Feedback, FeedbackStore, Stamped
 
 Change = tuple[str, float | None, float]
 _MOST_FOLDED = 10_000
