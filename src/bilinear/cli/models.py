@@ -31,9 +31,7 @@ def known_models() -> dict[str, type[Any]]:
 
 
 def is_rating_model(model: type[Any]) -> bool:
-    from bilinear.estimators.base import RatingModel
-
-    return issubclass(model, RatingModel)
+    return bool(getattr(model, "predicts_ratings", False))
 
 
 def model_class(name: str, task: str | None = None) -> type[Any]:
