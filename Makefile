@@ -12,16 +12,13 @@ WORKERS ?= 2
 DATA ?=
 ITEMS ?=
 
-.PHONY: demo test coverage lint docs site wheel lock hooks bench clean
+.PHONY: demo test lint docs site wheel lock hooks bench clean
 
 demo: .venv/.installed
 	@$(BIN)/bilinear demo --out demo $(if $(DATA),--data "$(DATA)") $(if $(ITEMS),--items "$(ITEMS)")
 
-test: .venv/.tested
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
-
-coverage: .venv/.tested  # of Python lines; compiled kernels and child processes are not measured
-	$(BIN)/python -m pytest --cov --cov-report=
+test: .venv/.tested  # COVERAGE=1 measures Python lines; not kernels, which are compiled, nor child processes
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 
 lint: .venv/.tested
 	$(BIN)/ruff check .

@@ -19,7 +19,7 @@ from typing import Any
 import common
 from served import ServerProcess, ask, random_model
 
-from bilinear.serving.store import open_store
+from bilinear.serving.feedback.store import open_store
 
 sys.path.insert(0, str(common.REPOSITORY / "tests" / "serving"))
 from postgres_server import PostgresServer, postgres_server

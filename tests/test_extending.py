@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
@@ -18,6 +20,7 @@ from bilinear.cli import main
 from bilinear.errors import ModelFileError, ParameterValueError
 from bilinear.persistence.codec import decode, encode
 from bilinear.registry import CLASSES, PLUGINS
+from bilinear.serving import create_app
 
 PAGE = Path(__file__).parents[1] / "docs" / "develop" / "add-a-model.md"
 DAY = 86_400.0
@@ -61,6 +64,20 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return call
 
 
+def served(model: Path, requests: list[tuple[str, str, Any]]) -> list[httpx.Response]:
+    """The answers of a server of the model, asked without a network."""
+
+    async def ask() -> list[httpx.Response]:
+        app: Any = create_app(model, store=f"sqlite:///{model.parent / 'feedback.db'}")
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            answers = [await client.request(how, path, json=body) for how, path, body in requests]
+        await app._end()
+        return answers
+
+    return asyncio.run(ask())
+
+
 def test_a_model_in_one_file_fits_evaluates_recommends_saves_and_loads(
     added: Any, clicks: bilinear.Interactions, tmp_path: Path
 ) -> None:
@@ -101,17 +118,22 @@ def test_a_model_in_one_file_works_on_the_command_line(
 
 
 def test_a_model_in_one_file_is_served(added: Any, clicks: bilinear.Interactions, tmp_path: Path) -> None:
-    from bilinear.serving.models import ModelFolder
-    from bilinear.serving.service import Service
-    from bilinear.serving.store import open_store
-
     added.RecentPopularity(half_life=7).fit(clicks).save(tmp_path / "model")
-    store = open_store(f"sqlite:///{tmp_path / 'feedback.db'}")
-    service = Service(ModelFolder(tmp_path / "model"), store)
-    try:
-        assert type(service.engine.model) is added.RecentPopularity
-    finally:
-        store.close()
+    asked: list[tuple[str, str, Any]] = [
+        ("GET", "/v1/recommendations?user=20&n=1", None),
+        ("PUT", "/v1/feedback?user=20&item=9", {"rating": 1}),
+        ("GET", "/v1/recommendations?user=20&n=1", None),
+        ("GET", "/v1/explanations?user=20&item=0", None),
+        ("GET", "/v1/similar?item=0", None),
+        ("GET", "/v1/model", None),
+    ]
+    before, put, after, why, similar, info = served(tmp_path / "model", asked)
+    assert [place["item"] for place in before.json()["items"]] == ["9"]
+    assert put.status_code == 200
+    assert after.json()["items"] == []  # of six items 20 has now seen all
+    assert {one["contribution"] for one in why.json()["contributions"]} == {0}  # one list for all
+    assert (similar.status_code, similar.json()["error"]["code"]) == (409, "not_supported")
+    assert (info.json()["estimator"], info.json()["can_similar"]) == ("RecentPopularity", False)
 
 
 def test_a_schedule_of_my_own_is_saved_named_and_loaded(tmp_path: Path) -> None:

@@ -548,5 +548,7 @@ def test_rows_of_a_grouped_table_are_its_rows():
     assert found.others.tolist() == [2, 3, 4, 0, 1, 2, 3, 4]
 
 
-def test_a_rating_model_is_no_ranking_model():
-    assert not hasattr(MatrixFactorization(), "needs_ratings")
+def test_only_models_of_ratings_predict_ratings_and_need_them_to_fold_in():
+    assert MatrixFactorization.predicts_ratings
+    assert MatrixFactorization().needs_ratings()
+    assert not any(MAKE[name]().predicts_ratings for name in MAKE)

@@ -1,4 +1,4 @@
-"""A small served model, and the two feedback stores."""
+"""A small served model, and feedback stores: the two of the package, and a class of a test's own."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from memory_store import MemoryStore
 from postgres_server import PostgresServer, postgres_server
 
 import bilinear
 from bilinear.data.interactions import Interactions
 from bilinear.data.packed_text import PackedText
-from bilinear.serving.store import FeedbackStore, open_store
+from bilinear.serving.feedback.store import FeedbackStore, open_store
 
 TITLES = ("Amélie", "The Godfather", "The Godfather: Part II", "Star Wars", "Ástríkur", "a/b?&#")
 OpenStore = Callable[[], FeedbackStore]
@@ -58,11 +59,23 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "memory"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of an empty store."""
+    return empty_store(request, tmp_path)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def durable_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty store that outlives the process."""
+    return empty_store(request, tmp_path)
+
+
+def empty_store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'feed back.db'}"
+    if request.param == "memory":
+        return f"{MemoryStore.schemes[0]}://{tmp_path.name}"
     server: PostgresServer = request.getfixturevalue("postgres")
     import psycopg
 

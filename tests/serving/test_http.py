@@ -22,9 +22,9 @@ import bilinear
 from bilinear.data.interactions import Interactions
 from bilinear.errors import ParameterValueError
 from bilinear.serving import create_app
+from bilinear.serving.feedback.store import Feedback
 from bilinear.serving.guard import RateLimit, Tokens, is_loopback, names_of
 from bilinear.serving.operations import OPERATIONS
-from bilinear.serving.store import Feedback
 
 READ, WRITE = "read-token-0123456789", "write-token-0123456789"
 JSON = {"content-type": "application/json"}

@@ -12,18 +12,18 @@ from pathlib import Path
 
 from writing_child import ROWS
 
-from bilinear.serving.store import FeedbackStore, open_store
+from bilinear.serving.feedback.store import FeedbackStore, open_store
 
 KILLS = 5
 
 
-def test_acknowledged_writes_survive_kill_9(store_url: str) -> None:
+def test_acknowledged_writes_survive_kill_9(durable_url: str) -> None:
     chance = random.Random(0)
-    open_store(store_url).close()
+    open_store(durable_url).close()
     newest = 0
     for _ in range(KILLS):
-        newest = max(newest, written_until_killed(store_url, newest, chance.randint(1, 60)))
-        store = open_store(store_url)
+        newest = max(newest, written_until_killed(durable_url, newest, chance.randint(1, 60)))
+        store = open_store(durable_url)
         newest = check(store, newest)
         store.close()
     assert newest > KILLS

@@ -19,11 +19,11 @@ from bilinear.serving import create_app
 from bilinear.serving import exports as exports_module
 from bilinear.serving import http as http_module
 from bilinear.serving.exports import Exports
+from bilinear.serving.feedback.store import Feedback
 from bilinear.serving.http import Budget
 from bilinear.serving.problems import Refused
 from bilinear.serving.protocol import Limits, uvicorn_server
 from bilinear.serving.proxies import Proxies
-from bilinear.serving.store import Feedback
 
 PATIENCE = 30.0
 CHUNKED = b"transfer-encoding: chunked\r\ncontent-type: application/json\r\n\r\n"

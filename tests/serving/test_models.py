@@ -20,11 +20,11 @@ import bilinear.serving.messages as m
 from bilinear.data.interactions import Interactions
 from bilinear.errors import ParameterValueError
 from bilinear.serving import create_app, retraining
+from bilinear.serving.feedback.store import open_store
 from bilinear.serving.history import is_whole
 from bilinear.serving.models import ModelFolder
 from bilinear.serving.problems import Conflict
 from bilinear.serving.service import Service
-from bilinear.serving.store import open_store
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 import bilinear
 from bilinear.cli.app import app
 from bilinear.errors import ParameterValueError
+from bilinear.serving.feedback.store import Feedback, open_store
 from bilinear.serving.problems import Conflict, StoreUnavailable
-from bilinear.serving.store import Feedback, open_store
 
 
 def run(*arguments: object) -> BaseException | None:

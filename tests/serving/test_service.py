@@ -19,11 +19,11 @@ from bilinear.estimators.random_walk import RandomWalk
 from bilinear.estimators.ranking_factorization import RankingFactorization
 from bilinear.estimators.recommender import Recommender
 from bilinear.serving.engine import Engine
+from bilinear.serving.feedback.store import Feedback, open_store
 from bilinear.serving.models import ModelFolder
 from bilinear.serving.problems import Conflict, NotFound, Refused
 from bilinear.serving.retrain import carry_out, table_with_feedback, trained_on
 from bilinear.serving.service import Service
-from bilinear.serving.store import Feedback, open_store
 
 RANKING = {
     "ImplicitALS": ImplicitALS(n_factors=6, n_epochs=4, rng=0),
@@ -192,7 +192,7 @@ def test_contributions_of_ranking_models_add_up_to_the_score(
     engine = Engine(model, "v")
     items, ratings = np.array([2, 5, 9], np.int32), np.array([3.0, 5.0, 4.0], np.float32)
     score = model.score_histories(Grouped(np.array([0, 3]), items, ratings))[0, 7]
-    added = engine.folding.contributions(items, ratings, 7)
+    added = engine.model.contributions(items, ratings, 7).ratings
     assert added.shape == (3,)
     np.testing.assert_allclose(added.sum(), score, rtol=1e-4, atol=1e-6)
 
@@ -214,7 +214,7 @@ def test_contributions_of_a_fold_in_add_up_to_the_score(
     ).fit(table)  # fmt: skip
     engine = Engine(model, "v")
     person, _ = engine.session([("item/1 ü", 4.5), ("item/2 ü", 1.0), ("item/5 ü", 3.0)])
-    added = engine.folding.contributions(person.rated, person.ratings, 7)
+    added = engine.model.contributions(person.rated, person.ratings, 7).ratings
     score = engine.score(person, np.array([7]))[0]
     parameters = model.parameters_
     np.testing.assert_allclose(
@@ -235,7 +235,7 @@ def test_contributions_are_ridge_regressions_own(service: Service) -> None:
     centred = person.ratings - model.parameters_.global_mean - model.parameters_.item_biases[person.rated]
     expected = np.append(q[7], 1) @ np.linalg.inv(a.T @ a + np.diag(ridge)) @ a.T * centred
     np.testing.assert_allclose(
-        engine.folding.contributions(person.rated, person.ratings, 7), expected, rtol=1e-5
+        engine.model.contributions(person.rated, person.ratings, 7).ratings, expected, rtol=1e-5
     )
 
 

@@ -7,15 +7,25 @@ import threading
 import traceback
 from contextlib import closing
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from memory_store import MemoryStore
 from postgres_server import PostgresServer
 
 from bilinear.errors import ParameterValueError
+from bilinear.serving.feedback.store import (
+    STORES,
+    Counts,
+    Feedback,
+    FeedbackStore,
+    Stamped,
+    open_store,
+    settled,
+)
 from bilinear.serving.problems import StoreUnavailable
-from bilinear.serving.store import Counts, Feedback, FeedbackStore, Stamped, open_store, settled
 
 
 def all_of(store: FeedbackStore) -> list[Feedback]:
@@ -145,30 +155,30 @@ def alter(url: str, sqlite: str, postgres: str) -> None:
             connection.execute(postgres)
 
 
-def test_a_store_of_a_newer_bilinear_is_refused_by_name(store_url: str) -> None:
-    open_store(store_url).close()
+def test_a_store_of_a_newer_bilinear_is_refused_by_name(durable_url: str) -> None:
+    open_store(durable_url).close()
     alter(
-        store_url,
+        durable_url,
         "PRAGMA user_version = 7",
         "COMMENT ON TABLE bilinear_feedback IS 'bilinear feedback, schema 7'",
     )
     with pytest.raises(StoreUnavailable, match=r"schema version 7.*a newer one"):
-        open_store(store_url)
-    alter(store_url, "DROP TABLE feedback", "DROP TABLE bilinear_feedback")
+        open_store(durable_url)
+    alter(durable_url, "DROP TABLE feedback", "DROP TABLE bilinear_feedback")
 
 
-def test_a_store_from_before_versions_is_taken_over(store_url: str) -> None:
-    store = open_store(store_url)
+def test_a_store_from_before_versions_is_taken_over(durable_url: str) -> None:
+    store = open_store(durable_url)
     store.write([Feedback("u", "i", 1.0, 1.0)])
     store.close()
-    alter(store_url, "PRAGMA user_version = 0", "COMMENT ON TABLE bilinear_feedback IS NULL")
-    store = open_store(store_url)
+    alter(durable_url, "PRAGMA user_version = 0", "COMMENT ON TABLE bilinear_feedback IS NULL")
+    store = open_store(durable_url)
     assert all_of(store) == [Feedback("u", "i", 1.0, 1.0)]
     store.close()
-    alter(store_url, "ALTER TABLE feedback ADD x", "ALTER TABLE bilinear_feedback ADD x int")
+    alter(durable_url, "ALTER TABLE feedback ADD x", "ALTER TABLE bilinear_feedback ADD x int")
     with pytest.raises(StoreUnavailable, match="columns user_id, item_id, rating, time, x, expected"):
-        open_store(store_url)
-    alter(store_url, "DROP TABLE feedback", "DROP TABLE bilinear_feedback")
+        open_store(durable_url)
+    alter(durable_url, "DROP TABLE feedback", "DROP TABLE bilinear_feedback")
 
 
 def test_a_log_that_was_deleted_takes_nothing_with_it(tmp_path: Path) -> None:
@@ -238,7 +248,7 @@ def test_sqlite_syncs_before_it_answers(tmp_path: Path) -> None:
 
 
 def test_sqlite_that_somebody_holds_says_so_and_goes_on_after(tmp_path: Path) -> None:
-    from bilinear.serving.sqlite_store import SQLiteStore
+    from bilinear.serving.feedback.sqlite_store import SQLiteStore
 
     store = SQLiteStore(tmp_path / "f.db", wait=0.05)
     holder = sqlite3.connect(tmp_path / "f.db", isolation_level=None)
@@ -296,9 +306,32 @@ def test_files_that_are_no_store_are_refused(tmp_path: Path) -> None:
     "address", ["", "feedback.db", "mysql://me:secret@host/db", "sqlite://f.db", "sqlite:///"]
 )
 def test_other_addresses_are_refused_without_their_password(address: str) -> None:
-    with pytest.raises(ParameterValueError, match="sqlite:///FILE or postgresql://") as refused:
+    with pytest.raises(
+        ParameterValueError, match=r"give .*postgresql://USER@HOST/DATABASE or sqlite:///FILE"
+    ) as refused:
         open_store(address)
     assert "secret" not in str(refused.value)
+
+
+def test_an_unknown_scheme_is_answered_by_the_known_ones() -> None:
+    with pytest.raises(
+        ParameterValueError, match=r"--store redis://\.\.\.: give .*sqlite:///FILE"
+    ) as refused:
+        open_store("redis://me:secret@host")
+    assert "memory://NAME" in str(refused.value)  # a class of one's own is among them
+    assert "secret" not in str(refused.value)
+
+
+def test_help_and_guide_name_the_stores_of_the_package() -> None:
+    own = {cls.address_form for name in STORES if (cls := STORES.get(name)) is not MemoryStore}
+    assert own == {"sqlite:///FILE", "postgresql://USER@HOST/DATABASE"}
+    from bilinear.cli.serve import command
+
+    help_ = get_type_hints(command, include_extras=True)["store"].__metadata__[0].help
+    guide = (Path(__file__).parents[2] / "docs" / "guide" / "service.md").read_text()
+    for form in own:
+        assert form in help_
+        assert form.partition("://")[0] + "://" in guide
 
 
 def test_postgres_gone_and_back(postgres: PostgresServer) -> None:

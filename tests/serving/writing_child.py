@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from concurrent.futures import Future, wait
 
-from bilinear.serving.store import Feedback, open_store
+from bilinear.serving.feedback.store import Feedback, open_store
 from bilinear.serving.writing import Writer
 
 TOGETHER, ROWS = 8, 5

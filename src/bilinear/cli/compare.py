@@ -139,11 +139,10 @@ def _models(
 
 def _task_of(folders: list[str], chosen: dict[str, Any] | None) -> str | None:
     """Ranking if any model only ranks; else what the table allows."""
-    from bilinear.estimators.base import RatingModel
     from bilinear.persistence.models import load
 
     models = [load(folder) for folder in folders] or list((chosen or {}).values())
-    return None if all(isinstance(model, RatingModel) for model in models) else "ranking"
+    return None if all(model.predicts_ratings for model in models) else "ranking"
 
 
 def _measured(

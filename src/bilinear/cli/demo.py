@@ -32,7 +32,6 @@ def command(
     items_title: options.ItemsTitle = None,
 ) -> None:
     from bilinear.data.synthetic import write_synthetic
-    from bilinear.estimators.base import RatingModel
     from bilinear.persistence.models import load
 
     if out.exists() and not out.is_dir():
@@ -56,7 +55,7 @@ def command(
         similar.command(model, item=str(item), n=5)
     except BilinearError as error:
         say(str(error))
-    if isinstance(fitted, RatingModel):
+    if fitted.predicts_ratings:
         say(f"\n$ bilinear inspect {model} --map {out}/items.png --report {out}/report.html")
         inspect.command(model, n=3, map_file=out / "items.png", report=out / "report.html")
         say(f"\nLook at {out}/report.html in a browser, and at {out}/items.png.")

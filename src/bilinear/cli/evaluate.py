@@ -57,12 +57,11 @@ def command(
     seed: options.Seed = 0,
     json: options.Json = False,
 ) -> None:
-    from bilinear.estimators.base import RatingModel
     from bilinear.evaluation.ranking import evaluate_ranking
     from bilinear.persistence.models import load
 
     fitted = load(model)
-    predicts = isinstance(fitted, RatingModel)
+    predicts = fitted.predicts_ratings
     task = options.task_of(task) or ("ratings" if predicts else "ranking")
     if task == "ratings" and not predicts:
         raise ParameterValueError(

@@ -56,7 +56,6 @@ def command(
     json: options.Json = False,
 ) -> None:
     from bilinear.data.readers import read_item_list, read_item_ratings
-    from bilinear.estimators.base import RatingModel
     from bilinear.persistence.models import load
 
     if sum(given is not None for given in (rate, item, file)) != 1:
@@ -64,12 +63,11 @@ def command(
             "give what the user likes: --rate ITEM=RATING or --item ITEM, once or more, or --file FILE"
         )
     fitted = load(model)
-    predicts = isinstance(fitted, RatingModel)
     items: list[Any]
     ratings: list[float] | None = None
     if item:
         items = list(item)
-    elif rate or predicts or fitted.needs_ratings():
+    elif rate or fitted.needs_ratings():
         pairs = (
             [_parse(text) for text in rate]
             if rate
@@ -78,7 +76,7 @@ def command(
         items, ratings = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     else:
         items = read_item_list(file, item=item_column, quote=quote)
-    if predicts and ratings is None:
+    if ratings is None and fitted.needs_ratings():
         raise ParameterValueError(
             f"a {type(fitted).__name__} learns from ratings: --rate ITEM=RATING says how each item was liked"
         )
@@ -92,10 +90,11 @@ def command(
         tell("left out, unknown to the model: " + ", ".join(map(str, person.unknown_items)))
     if json:
         places = [place | {"title": fitted.title(place["item"])} for place in ranked.to_dicts()]
-        learned = {"bias": person.weights.bias, "newton_steps": person.weights.steps} if predicts else {}
+        weights = person.weights
+        learned = {} if weights is None else {"bias": weights.bias, "newton_steps": weights.steps}
         say_json(learned | {"unknown_items": list(person.unknown_items), "items": places})
         return
-    bias = f" (bias {person.weights.bias:+.3f})" if predicts else ""
+    bias = "" if person.weights is None else f" (bias {person.weights.bias:+.3f})"
     say(f"From {len(person.rated)} {'ratings' if ratings is not None else 'items'}{bias}:")
     say_list(fitted, ranked)
 

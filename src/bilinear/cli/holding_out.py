@@ -43,7 +43,8 @@ def further(
 ) -> Iterator[Any]:
     """`n` more splits of the table, each made when it is asked for, with the seeds after `seed`.
 
-    Raises: ParameterValueError: at once, where chance has no part in the split.
+    Raises:
+        ParameterValueError: at once, where chance has no part in the split.
     """
     if n and how not in _DRAWN:
         raise ParameterValueError(
@@ -55,7 +56,8 @@ def further(
 def held_out(table: Any, how: str, test: str | None, seed: int, reading: Mapping[str, Any]) -> Any:
     """The split of a table that the options ask for.
 
-    Raises: ParameterValueError, DataError: no such split, or it cannot be made.
+    Raises:
+        ParameterValueError, DataError: no such split, or it cannot be made.
     """
     from bilinear.data import splits
 

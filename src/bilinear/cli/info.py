@@ -17,7 +17,6 @@ bilinear info model --json
 
 
 def command(model: options.Model, json: options.Json = False) -> None:
-    from bilinear.estimators.base import RatingModel
     from bilinear.estimators.experiment import Measurement
     from bilinear.persistence.artifact import read_artifact
     from bilinear.persistence.models import load
@@ -37,7 +36,7 @@ def command(model: options.Model, json: options.Json = False) -> None:
         f"{len(fitted.seen_.ratings):,} training {rows} ({fitted.report_.get('trained_on', 'all given')}) "
         f"from {fitted.source_}"
     )
-    if isinstance(fitted, RatingModel):
+    if fitted.predicts_ratings:
         say(f"{fitted.link_!r}, {fitted.loss_!r}, {fitted.penalty_!r}, seed {fitted.seed_}")
     elif fitted.seed_ is not None:
         say(f"seed {fitted.seed_}")

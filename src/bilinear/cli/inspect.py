@@ -37,14 +37,13 @@ def command(
     report: Annotated[Path | None, typer.Option(help="Write everything as one HTML page.")] = None,
     json: options.Json = False,
 ) -> None:
-    from bilinear.estimators.base import RatingModel
     from bilinear.inspection import inspect, item_map, report_html
     from bilinear.persistence.models import load
 
     if map_file is not None and map_file.suffix.lower() not in (".png", ".html"):
         raise ParameterValueError(f"--map {map_file}: end it in .png or .html")
     fitted = load(model)
-    if not isinstance(fitted, RatingModel):
+    if not fitted.predicts_ratings:
         if map_file is not None or report is not None:
             raise ParameterValueError(
                 f"--map and --report show models of ratings; {model} holds a {type(fitted).__name__}, of "

@@ -31,15 +31,14 @@ def known_models() -> dict[str, type[Any]]:
 
 
 def is_rating_model(model: type[Any]) -> bool:
-    from bilinear.estimators.base import RatingModel
-
-    return issubclass(model, RatingModel)
+    return bool(getattr(model, "predicts_ratings", False))
 
 
 def model_class(name: str, task: str | None = None) -> type[Any]:
     """The class of a name; with a task only one that can do it.
 
-    Raises: ParameterValueError: no such model, or not for this task; with the names that are.
+    Raises:
+        ParameterValueError: no such model, or not for this task; with the names that are.
     """
     known = known_models()
     fitting = [
@@ -72,7 +71,8 @@ def made(
         settings: arguments by name; `solver__n_epochs` is that of an object inside.
         base: arguments to start from instead of the defaults.
         common: what an option gave, None where it did not.
-    Raises: ParameterValueError: a setting or an option that this model does not have.
+    Raises:
+        ParameterValueError: a setting or an option that this model does not have.
     """
     names = {field.name for field in fields(kind)}
     model = kind(**base or {})

@@ -236,8 +236,11 @@ def id_list(
 ) -> list[str] | None:
     """Ids from `a,b,c`, an id with a comma in quotes as in CSV, or from the lines of `@FILE`.
 
-    Args: known: the vocabulary they are for. may_be_unknown: the caller has an answer for other ids.
-    Raises: UnknownIdError: one of several is not known; with the ways to write an id with a comma.
+    Args:
+        known: the vocabulary they are for.
+        may_be_unknown: the caller has an answer for other ids.
+    Raises:
+        UnknownIdError: one of several is not known; with the ways to write an id with a comma.
     """
     if given is None:
         return None

@@ -35,7 +35,9 @@ class Wanted:
     """The options that say what to train.
 
     Attributes:
-        model: its name here. settings: from `--set`. also: models to measure beside, NAME:ARGUMENT=VALUE,...
+        model: its name here.
+        settings: from `--set`.
+        also: models to measure beside, NAME:ARGUMENT=VALUE,...
         ranking: what is for rankings alone, by the name of the option; None where it was not given.
     """
 
@@ -66,7 +68,8 @@ class Wanted:
     def implied_task(self) -> str | None:
         """The task that the options name or mean; None leaves it to the table.
 
-        Raises: ParameterValueError: they mean both.
+        Raises:
+            ParameterValueError: they mean both.
         """
         if self.task is not None:
             return self.task
@@ -84,7 +87,8 @@ class Wanted:
     def plan(self, task: str) -> Plan:
         """The plan for a task.
 
-        Raises: ParameterValueError: an option is for another task or model, or is no such value.
+        Raises:
+            ParameterValueError: an option is for another task or model, or is no such value.
         """
         given = {name: value for name, value in self.ranking.items() if value is not None}
         if task == "ratings" and given:

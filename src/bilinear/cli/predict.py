@@ -36,13 +36,12 @@ def command(
     json: options.Json = False,
 ) -> None:
     from bilinear.data.readers import read_pairs
-    from bilinear.estimators.base import RatingModel
     from bilinear.persistence.models import load
 
     if out is not None:
         check_table_path(out)
     fitted = load(model)
-    if not isinstance(fitted, RatingModel):
+    if not fitted.predicts_ratings:
         raise ParameterValueError(
             f"{model} holds a {type(fitted).__name__}, which ranks items and predicts no ratings: use "
             "`bilinear recommend` with --candidates, or train a model of ratings (--task ratings)"

@@ -82,7 +82,9 @@ def known_id(fitted: Any, item: Any) -> Any:
 def find_title(fitted: Any, part: str) -> Any:
     """The most rated (or taken up) item whose title holds `part`, whatever the case.
 
-    Raises: UnknownIdError: no title does. ParameterValueError: the model has no titles.
+    Raises:
+        UnknownIdError: no title does.
+        ParameterValueError: the model has no titles.
     """
     import numpy as np
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
@@ -188,9 +189,7 @@ def _checkpoint(folder: Path | None, every: float, resume: bool) -> Checkpoint |
 
 
 def _check_checkpoint(saving: Checkpoint | None, main: Any) -> None:
-    from inspect import signature
-
-    if saving is not None and "checkpoint" not in signature(main.fit).parameters:
+    if saving is not None and not main.can_checkpoint:
         raise ParameterValueError(
             f"--checkpoint: {type(main).__name__} is not trained in epochs, so nothing can be kept; "
             "leave it out, or choose a model such as --model mf or --model implicit-als"
@@ -243,7 +242,7 @@ def _trained(
         )
         again = on_everything and not was_stopped(main)
         if again:
-            _retrain(main, table, progress)
+            main.retrain(table, progress=progress)
     if not was_stopped(main):
         return measured, f"all {table.noun}s" if again else "the training part"
     tell("stopped by you: the best weights so far are measured and saved")
@@ -266,7 +265,7 @@ def _say_trained(
     factors = f" ({alone})" if (alone := without_factors(main)) else factors
     inside = f" ({main.model_!r})" if hasattr(main, "model_") else ""
     say(f"\nSaved to {out}: {type(main).__name__}{inside} trained on {trained_on}{factors}. Next:")
-    say(f"  bilinear recommend {out} --user {table.user_vocabulary[0]}")
+    say(f"  bilinear recommend {out} --user {shlex.quote(str(table.user_vocabulary[0]))}")
 
 
 def _identity(plan: Any, parts: Any, table: Any, refit: bool, refits: int) -> dict[str, Any]:
@@ -361,16 +360,6 @@ def item_texts(
     if table.genre_column is not None:
         texts["genres"] = PackedText.of("|".join(table.genres(item)) for item in vocabulary)
     return texts
-
-
-def _retrain(model: Any, table: Any, progress: Any) -> None:
-    """On all rows, with the settings that were found where any were searched."""
-    from bilinear.estimators.experiment import fit
-
-    if hasattr(model, "retrain"):
-        model.retrain(table, progress=progress)
-    else:
-        fit(model, table, progress)
 
 
 def was_stopped(model: Any) -> bool:

@@ -144,7 +144,8 @@ def _unpacker(kind: str) -> Any:
 def only_member(path: Path, label: str) -> Iterator[tuple[BinaryIO, str]]:
     """The one table of a zip archive as an open file, and its name.
 
-    Raises: FileFormatError: it holds several files or none, is a spreadsheet, encrypted or damaged.
+    Raises:
+        FileFormatError: it holds several files or none, is a spreadsheet, encrypted or damaged.
     """
     try:
         with zipfile.ZipFile(path) as bundle:

@@ -52,7 +52,8 @@ class BadRows:
 def leaving_out(path: str | Path | None, source: object) -> Iterator[BadRows | None]:
     """Rows left out within the block are in the file `path` when it ends, and nothing if it fails.
 
-    Raises: ParameterValueError: `path` cannot be written, or is the source.
+    Raises:
+        ParameterValueError: `path` cannot be written, or is the source.
     """
     if path is None:
         yield None

@@ -30,7 +30,8 @@ def collect(
     Without ratings among the columns, a row counts as often as it says, or once. Rows that cannot be read
     go to `bad`, if there is one.
 
-    Cost: about three seconds a million rows of text; 20 bytes a row and one dictionary entry an id.
+    Cost:
+        about three seconds a million rows of text; 20 bytes a row and one dictionary entry an id.
 
     Raises:
         IdValueError, RatingValueError, EmptyDataError: with the row.

@@ -38,7 +38,8 @@ def connected(
 ) -> Iterator[Connection]:
     """A private in-memory database that spills into `folder`; it fetches no extensions.
 
-    Args: memory_limit: None takes half of what is free.
+    Args:
+        memory_limit: None takes half of what is free.
     Raises:
         MemoryLimitError: half of what is free does not do.
         ParameterValueError: `memory_limit` or `threads` cannot be used.

@@ -146,7 +146,8 @@ def fetch(
         DownloadError: no network, no such file, wrong checksum, damaged or unsafe archive, or
             damaged data. What was there before is still there.
         ParameterValueError: an unknown name, or a base_url that is not http.
-    Cost: the archive, and about four times its size unpacked; the archive is deleted afterwards.
+    Cost:
+        the archive, and about four times its size unpacked; the archive is deleted afterwards.
     """
     from bilinear.data.unpack import check_unpacked, unpack
 

@@ -51,7 +51,8 @@ def read(connection: Connection, table: Table, columns: Mapping[Role, int]) -> E
 
     A table without ratings has its counts in their place, or ones.
 
-    Cost: O(n_ratings); about 0.2 s a million rows of text on two cores.
+    Cost:
+        O(n_ratings); about 0.2 s a million rows of text on two cores.
     """
     if not _load(connection, table, columns):
         return None

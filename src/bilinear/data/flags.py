@@ -38,7 +38,8 @@ def is_blank(value: Any) -> bool:
 def flag_numbers(batch: Batch, at: int, name: str) -> Sequence[Any]:
     """The column at a position as 1 and 0, None where there is no value.
 
-    Raises: RatingValueError: a cell that is there says neither true nor false, with its row.
+    Raises:
+        RatingValueError: a cell that is there says neither true nor false, with its row.
     """
     found: list[Any] = []
     for row, value in enumerate(batch.columns[at]):

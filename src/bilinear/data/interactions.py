@@ -62,7 +62,8 @@ class Interactions:
             never how it was liked; parts of a table inherit it.
         notes: what was decided in reading, such as which columns were not used.
 
-    Cost: 12 bytes a rating, 20 with times; a grouped view adds 8 a rating for items, 0 for users.
+    Cost:
+        12 bytes a rating, 20 with times; a grouped view adds 8 a rating for items, 0 for users.
     """
 
     users: NDArray[np.int32]
@@ -168,8 +169,10 @@ class Interactions:
             duplicates: of entries that a sparse matrix stores twice, as in `from_columns`.
         Raises:
             ParameterValueError: not a matrix of numbers, or not of as many rows and columns as ids are given.
-            RatingValueError: a zero, or a value that cannot be a rating. IdValueError: an id is there twice.
-        Cost: O(entries), for an array O(cells).
+            RatingValueError: a zero, or a value that cannot be a rating.
+            IdValueError: an id is there twice.
+        Cost:
+            O(entries), for an array O(cells).
 
         >>> table = Interactions.from_matrix([[5, 0, 3], [0, 4, 0]], ["ann", "bob"], missing=0)
         >>> table.n_ratings, table.shape
@@ -196,8 +199,10 @@ class Interactions:
     ) -> Interactions:
         """As `from_encoded`, without rows that hold no rating, and with ids made alike by `rules`.
 
-        Args: missing, rules: as `checked_missing` and `checked_rules` give them; () for none. is_text: ids
-            are words of a text file.
+        Args:
+            missing, rules: as `checked_missing` and `checked_rules` give them; () for none.
+            is_text: ids
+                are words of a text file.
         """
         both, n_left_out, told = without_missing(
             columns, (user_vocabulary, item_vocabulary), missing, source, "rating" if has_ratings else "value"
@@ -226,8 +231,10 @@ class Interactions:
     ) -> Interactions:
         """From encoded columns in the order of the source; checks, sorts and merges duplicates.
 
-        Args: ratings: without ratings, counts.
-        Cost: O(n_ratings + n_users + n_items) time; memory: the table, and 8 bytes a row while it sorts.
+        Args:
+            ratings: without ratings, counts.
+        Cost:
+            O(n_ratings + n_users + n_items) time; memory: the table, and 8 bytes a row while it sorts.
         """
         columns = [users, items, ratings, times]
         return cls.from_encoded(
@@ -359,7 +366,8 @@ class Interactions:
     def signs(self) -> tuple[float, float] | None:
         """The two ratings of a table of yes and no (1 and 0, or 1 and -1), the no first; else None.
 
-        Cost: O(n_ratings), no more than a look at the extremes of most tables.
+        Cost:
+            O(n_ratings), no more than a look at the extremes of most tables.
         """
         ratings = self.ratings
         if not (self.has_ratings and len(ratings)):

@@ -51,10 +51,13 @@ class ListTable:
         """All pairs, each counted once, in the order of the file.
 
         Ids are integers only if every one is the plain spelling of an integer ("7", not "007").
-        Cost: about 0.8 s a million items; 8 bytes a pair and a dictionary entry an id.
+
+        Cost:
+            about 0.8 s a million items; 8 bytes a pair and a dictionary entry an id.
 
         Raises:
-            FileFormatError: a line with an empty field. EmptyDataError: no user has an item.
+            FileFormatError: a line with an empty field.
+            EmptyDataError: no user has an item.
         """
         users, items = IdColumn("user", is_text=True), IdColumn("item", is_text=True)
         counts: list[int] = []

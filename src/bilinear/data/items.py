@@ -144,7 +144,8 @@ def read_items(
         IdValueError: an id is missing, or in two rows.
         DataError: another of its kinds, naming file, row and the way out.
 
-    Cost: some seconds a million items; all columns stay in memory.
+    Cost:
+        some seconds a million items; all columns stay in memory.
     """
     given: dict[Role, Column | Literal[False]] = {"item": item, "title": title}
     with open_table(source, ITEMS, given, encoding, quote=quote) as (table, _):

@@ -59,7 +59,8 @@ Judge = Callable[[Sequence[str], Sequence[str]], str | None]
 def check_quote(quote: object) -> str | None:
     """The mark that `quote` names; None for "auto" and "none".
 
-    Raises: ParameterValueError: neither these nor a single character.
+    Raises:
+        ParameterValueError: neither these nor a single character.
     """
     if quote in ("auto", "none"):
         return None
@@ -75,7 +76,8 @@ def records(
 ) -> Iterator[Record]:
     """Every row that is not blank. A broken quote breaks its own line only: the next one is read anew.
 
-    Args: judge: says of lines within quotes what speaks against them as one row.
+    Args:
+        judge: says of lines within quotes what speaks against them as one row.
     """
     lines = iter(stream)
     waiting: list[str] = []  # read already for a record that came to nothing; the next one is the last
@@ -190,7 +192,8 @@ def settled(path: Path, layout: Layout) -> Layout:
     separated by commas, or some fields need their quotes, or nearly all rows are fine with them: then the
     quotes are meant as such, and reading names the row that is broken.
 
-    Cost: 0.1 s a million lines, and two microseconds a line with a quote.
+    Cost:
+        0.1 s a million lines, and two microseconds a line with a quote.
     """
     if layout.n_rows is not None:
         return layout

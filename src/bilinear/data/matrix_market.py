@@ -16,9 +16,11 @@ def matrix_market_table(path: Path, folder: Path, label: str) -> TextTable:
 
     The copy that is read has a blank line for each line of the head, so that lines keep their numbers.
 
-    Raises: FileFormatError: not a general coordinate matrix of real numbers, or entries are missing or
-        outside its size.
-    Cost: 0.7 s a million entries, and disk space for the copy.
+    Raises:
+        FileFormatError: not a general coordinate matrix of real numbers, or entries are missing or
+            outside its size.
+    Cost:
+        0.7 s a million entries, and disk space for the copy.
     """
     copy = folder / "matrix"
     size: list[int] | None = None

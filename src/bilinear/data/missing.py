@@ -31,7 +31,8 @@ class Suspects(NamedTuple):
 def checked_missing(given: Missing) -> tuple[float, ...] | None:
     """The values, none for "none", or None to look for them.
 
-    Raises: ParameterValueError: not a number, a sequence of numbers, or "none".
+    Raises:
+        ParameterValueError: not a number, a sequence of numbers, or "none".
     """
     if given is None:
         return None
@@ -59,7 +60,8 @@ def suspects(ratings: NDArray[np.float32]) -> Suspects:
     A marker is frequent (1 % of the rows) and lies apart: at least a whole scale away from the others, or
     alone below zero, as -1 beside 1 to 10. Two values alone, as -1 and 1, are a scale.
 
-    Cost: O(1) for large tables, of which a sample is seen.
+    Cost:
+        O(1) for large tables, of which a sample is seen.
     """
     sample = ratings
     if len(ratings) > _SAMPLE:
@@ -115,8 +117,10 @@ def check_markers(
 ) -> list[str]:
     """Lines about a zero that may mean "no rating".
 
-    Args: keep: the argument that takes every value for a rating.
-    Raises: RatingValueError: values that certainly look like markers, with the way to leave them out.
+    Args:
+        keep: the argument that takes every value for a rating.
+    Raises:
+        RatingValueError: values that certainly look like markers, with the way to leave them out.
     """
     found = suspects(ratings)
     if found.outside:

@@ -23,8 +23,10 @@ def is_netflix(head: str) -> bool:
 def netflix_table(path: Path, folder: Path, label: str) -> TextTable:
     """The file as rows of film, user, rating and date, in a copy that has a blank line for each film.
 
-    Raises: FileFormatError: a row has another number of fields than the first one.
-    Cost: 0.5 s a million rows, and disk space for the copy.
+    Raises:
+        FileFormatError: a row has another number of fields than the first one.
+    Cost:
+        0.5 s a million rows, and disk space for the copy.
     """
     copy = folder / "netflix"
     film, n_fields, n_lines, n_rows = "", 0, 0, 0

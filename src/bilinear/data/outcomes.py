@@ -118,7 +118,8 @@ def choose(
     there is none; of interactions only its true rows count. One that may be an outcome and is neither
     raises, unless `given` has the rating or the count.
 
-    Raises: MissingColumnError, AmbiguousColumnError: with the columns found, and the way to choose.
+    Raises:
+        MissingColumnError, AmbiguousColumnError: with the columns found, and the way to choose.
     """
     guessed = has_ratings is None
     if has_ratings is None:
@@ -181,7 +182,8 @@ def _outcome(
 ) -> Profile | None:
     """The column that says whether interactions were good ones, where there is one and no rating.
 
-    Raises: AmbiguousColumnError: there are several, or one that may be such and must be asked about.
+    Raises:
+        AmbiguousColumnError: there are several, or one that may be such and must be asked about.
     """
     assert table.names is not None
     wanted = {role: column for role, column in given.items() if role not in ("rating", "count")}

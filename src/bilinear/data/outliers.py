@@ -42,7 +42,8 @@ class Fence:
         """Of finite ratings. Without a bound where all but the trimmed ones are equal: there the rare ones
         are the data.
 
-        Cost: O(n_ratings), memory that of a million ratings.
+        Cost:
+            O(n_ratings), memory that of a million ratings.
         """
         sample = ratings[:: max(1, len(ratings) // _SAMPLE)]
         cut = min(max(1, int(_TRIMMED * len(sample))), (len(sample) - 1) // 2)
@@ -100,8 +101,10 @@ def warn_of_outliers(fence: Fence, interactions: Interactions) -> None:
 
 
 def look_like_counts(ratings: NDArray[np.float32]) -> bool:
-    """Whether the column has the long upper tail of plays, hours or amounts: none below zero, and the
-    99.5 % quantile above twenty times the median."""
+    """Whether a column has the long upper tail of plays, hours or amounts.
+
+    That is: none below zero, and the 99.5 % quantile above twenty times the median.
+    """
     if not len(ratings) or ratings.min() < 0:
         return False
     sample = ratings[:: max(1, len(ratings) // _SAMPLE)]

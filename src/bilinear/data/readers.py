@@ -123,8 +123,9 @@ def read_ratings(
         DataError: one of its kinds, naming file, row and the way out. Nothing is half read.
         ParameterValueError: an argument that cannot be used, or is not for this source.
 
-    Cost: O(n_ratings); 20 million rows of CSV take about eleven seconds on two cores. A file in
-    which something is not plainly right is read again row by row, in three seconds a million.
+    Cost:
+        O(n_ratings); 20 million rows of CSV take about eleven seconds on two cores. A file in which
+        something is not plainly right is read again row by row, in three seconds a million.
     """
     check_duplicates(duplicates, True)
     if layout not in ("rows", "wide"):
@@ -178,7 +179,8 @@ def read_interactions(
         DataError: one of its kinds, naming file, row and the way out. Nothing is half read.
         ParameterValueError: an argument that cannot be used, or is not for this source.
 
-    Cost: as `read_ratings`; lists 0.8 s a million items.
+    Cost:
+        as `read_ratings`; lists 0.8 s a million items.
     """
     check_duplicates(duplicates, False)
     meaning = Meaning.of(None, ids)
@@ -212,8 +214,13 @@ def read_any(
 ) -> Interactions:
     """`read_ratings` where the source has a rating column, else `read_interactions`.
 
-    Args: has_ratings: to say which; None looks. duplicates: None is "last" of ratings, "sum" of others.
-    Raises: as these two; ParameterValueError too: a column is given that is not for what was found.
+    Args:
+        has_ratings: to say which; None looks.
+        duplicates: None is "last" of ratings, "sum" of others.
+
+    Raises:
+        DataError: as these two.
+        ParameterValueError: as these two, and where a column is given that is not for what was found.
     """
     given: Given = {"user": user, "item": item, "rating": rating, "count": count, "time": time}
     if has_ratings is None and (rating is not None or count):
@@ -339,7 +346,8 @@ def read_pairs(
         DataError: one of its kinds, naming file, row and the way out.
         ParameterValueError: an argument that cannot be used.
 
-    Cost: about a second a million rows; memory for two Python objects a row of text.
+    Cost:
+        about a second a million rows; memory for two Python objects a row of text.
     """
     given: dict[Role, Column | Literal[False]] = {"user": user, "item": item}
     with open_table(source, PAIRS, given, encoding, quote=quote) as (table, _):

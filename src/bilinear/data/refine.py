@@ -35,10 +35,16 @@ def without_missing(
 
     Ids that are in no other row leave the vocabularies. The list of columns is changed in place.
 
-    Args: missing: the values, or None to look whether there are such. noun: what the third column holds.
-    Returns: the vocabularies, how many rows were left out, and lines to tell.
-    Raises: RatingValueError: values look like markers, and `missing` does not say. EmptyDataError: no row
-        is left.
+    Args:
+        missing: the values, or None to look whether there are such.
+        noun: what the third column
+            holds.
+    Returns:
+        the vocabularies, how many rows were left out, and lines to tell.
+    Raises:
+        RatingValueError: values look like markers, and `missing` does not say.
+        EmptyDataError: no row
+            is left.
     """
     if missing is None:
         return vocabularies, 0, check_markers(np.asarray(columns[2]), label)
@@ -64,8 +70,10 @@ def with_rules(
 ) -> tuple[tuple[Vocabulary, Vocabulary], list[str]]:
     """Ids that the rules make equal become one; what still looks alike is told.
 
-    Args: is_text: ids are words of a text file, integers if all are the plain spelling of one.
-    Raises: IdValueError: an id consists of blanks only, and the rules strip them.
+    Args:
+        is_text: ids are words of a text file, integers if all are the plain spelling of one.
+    Raises:
+        IdValueError: an id consists of blanks only, and the rules strip them.
     """
     found, lines = [], []
     for at, (what, vocabulary) in enumerate(zip(("user", "item"), vocabularies, strict=True)):
@@ -79,7 +87,8 @@ def with_rules(
 def look_alikes(vocabulary: Vocabulary, what: str) -> list[str]:
     """A line for each rule that would change ids: how many, and how many would then equal another.
 
-    Cost: O(bytes of text), and some microseconds for each id that is padded or has accents.
+    Cost:
+        O(bytes of text), and some microseconds for each id that is padded or has accents.
     """
     lines = []
     for rule in ("strip", "nfc"):

@@ -36,7 +36,8 @@ def layout(
 
     Excel's first line `sep=;` is obeyed.
 
-    Args: quote: the character around fields, "none", or "auto".
+    Args:
+        quote: the character around fields, "none", or "auto".
     Raises:
         FileFormatError: only one column is seen, or each line lists one user's items.
         EmptyDataError: there is a header and nothing below.
@@ -95,7 +96,8 @@ def list_separator(path: Path) -> str | None:
 def forced_separator(path: Path, label: str) -> str:
     """What separates the fields of a file that is said to list items per line, by its first lines.
 
-    Raises: FileFormatError: nothing does.
+    Raises:
+        FileFormatError: nothing does.
     """
     text, _ = _head(path)
     counts = {separator: text.count(separator) for separator in _IN_LISTS}
@@ -176,7 +178,8 @@ def _best(cuts: dict[str, list[list[str]]], n_needed: int, usual: str | None) ->
 def _item_lists(cuts: dict[str, list[list[str]]]) -> tuple[str, int, int] | None:
     """Gowalla's train.txt and its kin: `user item item item ...`, lines of many lengths.
 
-    Returns: the separator, and the fields of the shortest and the longest line; None for other files.
+    Returns:
+        the separator, and the fields of the shortest and the longest line; None for other files.
     """
     for separator in _IN_LISTS:
         rows = [[field for field in row if field] for row in cuts[separator]]

@@ -19,7 +19,8 @@ class Split:
     """Two or three disjoint parts of one table, with one vocabulary.
 
     Attributes:
-        train: what a model learns from; test: what it is judged by.
+        train: what a model learns from.
+        test: what it is judged by.
         history: None where users of the test part are in the training part as well. Else the users
             of the test part are not, and this is what they are folded in from.
     """
@@ -107,9 +108,13 @@ def split_users(interactions: Interactions, test: float = 0.1, history: float = 
     Also known as strong generalisation. A share `test` of the users with at least two ratings is
     held out. Of each one's ratings a share `history`, drawn at random, is what the model is shown;
     the rest is the test part. Both have at least one. Users with a single rating stay in training.
-    Source: Marlin, Collaborative Filtering: A Machine Learning Perspective, 2004, section 3.3.
 
-    Args: test: share of users to hold out; history: share of a held-out user's ratings to show.
+    Source:
+        Marlin, Collaborative Filtering: A Machine Learning Perspective, 2004, section 3.3.
+
+    Args:
+        test: share of users to hold out.
+        history: share of a held-out user's ratings to show.
     """
     for name, share in (("test", test), ("history", history)):
         if not (is_real(share) and 0 < share < 1):
@@ -142,8 +147,9 @@ def split_users(interactions: Interactions, test: float = 0.1, history: float = 
 def split_file(train: Interactions, test: Interactions) -> Split:
     """Two tables that were read from two files, put on one vocabulary.
 
-    Raises: DataError: some pairs are in both, so they are not held out; or one table has ratings and
-        the other has not.
+    Raises:
+        DataError: some pairs are in both, so they are not held out; or one table has ratings and the
+            other has not.
     """
     if train.has_ratings != test.has_ratings:
         without = {True: "ratings", False: "no ratings"}
@@ -192,7 +198,8 @@ def split_validation(
 ) -> Split:
     """The inner validation part: at random, at least one rating on either side.
 
-    Args: lazy: makes `train` a `Part`, which copies nothing.
+    Args:
+        lazy: makes `train` a `Part`, which copies nothing.
     """
     n_test = min(max(1, round(share * interactions.n_ratings)), interactions.n_ratings - 1)
     mask = np.zeros(interactions.n_ratings, bool)

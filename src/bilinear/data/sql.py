@@ -54,7 +54,8 @@ def read_sql(
         DataError: the database or the query failed, or a value cannot be used, with its row.
         ParameterValueError: an argument that cannot be used.
 
-    Cost: about three seconds a million rows; memory for 20 bytes a row and one entry an id.
+    Cost:
+        about three seconds a million rows; memory for 20 bytes a row and one entry an id.
     """
     given: dict[Role, Column | Literal[False]] = {"user": user, "item": item, "rating": rating, "time": time}
     meaning = Meaning.of(missing, ids)

@@ -93,7 +93,8 @@ def synthetic_catalogue(
             of machine.
     Raises:
         ParameterValueError: sizes that do not go together.
-    Cost: O(n_users * n_items * n_factors) time; about 0.3 s for the defaults.
+    Cost:
+        O(n_users * n_items * n_factors) time; about 0.3 s for the defaults.
     """
     _check_positive(n_users=n_users, n_items=n_items, n_factors=n_factors, n_ratings=n_ratings)
     if n_users < 2:
@@ -199,8 +200,9 @@ def synthetic_ratings(
         rng: as in `synthetic_catalogue`.
     Raises:
         ParameterValueError: fewer ratings than users, or more than pairs.
-    Cost: O(n_ratings * (log n_items + n_factors)) time; 12 bytes a rating and little more.
-        The defaults take about four seconds on one core.
+    Cost:
+        O(n_ratings * (log n_items + n_factors)) time; 12 bytes a rating and little more. The defaults
+        take about four seconds on one core.
     """
     _check_positive(n_users=n_users, n_items=n_items, n_factors=n_factors, n_ratings=n_ratings)
     if not n_users <= n_ratings <= n_users * n_items:

@@ -145,7 +145,8 @@ class TimeColumn:
     The order of day and month is decided on the whole column. What `check` has seen counts as evidence
     for the rows after it.
 
-    Args: time_format: how all of them are written, as `datetime.strptime` takes it; None looks.
+    Args:
+        time_format: how all of them are written, as `datetime.strptime` takes it; None looks.
     """
 
     def __init__(self, time_format: str | None = None) -> None:

@@ -56,7 +56,8 @@ def by_rules(text: str, rules: Sequence[IdRule]) -> str:
 def checked_rules(given: object, name: str = "ids") -> tuple[IdRule, ...]:
     """The rules in `"strip"`, `"strip,nfc"` or a sequence of them, each once; none for None.
 
-    Raises: ParameterValueError: there is no such rule.
+    Raises:
+        ParameterValueError: there is no such rule.
     """
     known = get_args(IdRule)
     parts = (
@@ -89,8 +90,9 @@ class Vocabulary:
 
     Ids are looked up as `plain_id` understands them, and by the `rules` that its own ids were read with.
 
-    Cost: 8 bytes an integer id; the bytes of the text plus 8 a text id. One look-up is
-    O(log n); more than a few at once build a dictionary, once.
+    Cost:
+        8 bytes an integer id; the bytes of the text plus 8 a text id. One look-up is O(log n); more
+        than a few at once build a dictionary, once.
     """
 
     __slots__ = ("_index", "_integers", "_texts", "rules")
@@ -305,8 +307,9 @@ def _rows(values: Iterable[int], n_values: int) -> NDArray[np.int32]:
 def _factorized(values: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """The distinct integers in ascending order, and the place of each value among them.
 
-    Cost: O(n) where they are dense, as most ids are, else O(n log n); memory: 4 bytes a value and
-    5 for each integer of a dense range, else 12 bytes a value.
+    Cost:
+        O(n) where they are dense, as most ids are, else O(n log n); memory: 4 bytes a value and 5 for
+        each integer of a dense range, else 12 bytes a value.
     """
     codes = np.empty(len(values), np.int32)
     parts = [slice(start, start + _PART) for start in range(0, len(values), _PART)]
@@ -356,7 +359,8 @@ def _uniform(ids: Iterable[Any], what: str) -> NDArray[Any] | list[str]:
 def clean_id(value: object, what: str, where: str) -> Id:
     """The id that a value is, see `plain_id`.
 
-    Raises: IdValueError: it is missing or is not one, with its place.
+    Raises:
+        IdValueError: it is missing or is not one, with its place.
     """
     plain = plain_id(value)
     if plain is None:

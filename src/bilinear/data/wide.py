@@ -40,7 +40,8 @@ class WideTable:
     def of(cls, table: Table, given: Mapping[Role, Column | Literal[False]]) -> WideTable:
         """The user column is the one given or recognised, else the first.
 
-        Raises: MissingColumnError: there is no header with the items.
+        Raises:
+            MissingColumnError: there is no header with the items.
         """
         names = table.names
         if names is None:

@@ -16,6 +16,8 @@ from bilinear.estimators.auto_search import Search
 from bilinear.estimators.auto_table import AutoTable
 from bilinear.estimators.baselines import draw_seed
 from bilinear.estimators.blend import Blend
+from bilinear.estimators.capabilities import HowTrained
+from bilinear.estimators.fold_in import Contributions, UserWeights
 from bilinear.estimators.history_model import Confidence
 from bilinear.estimators.members import copied, fitted_whole, nested_state, restore_nested
 from bilinear.estimators.mixture import bytes_to_validate
@@ -141,8 +143,32 @@ class AutoRanker(_Learned):
         """At the least: of the inner split. What a trial needs is asked before it is made."""
         return bytes_to_validate(1, 0, n_pairs, n_users, n_items)
 
+    @property
+    def is_personal(self) -> bool:
+        return self.model_.is_personal
+
+    @property
+    def weighs_interactions(self) -> bool:
+        return self.confidence != "equal"
+
+    @property
+    def can_compare_items(self) -> bool:
+        return self.model_.can_compare_items
+
+    @property
+    def how_trained(self) -> HowTrained:
+        return self.model_.how_trained
+
     def needs_ratings(self) -> bool:
-        return self.threshold is not None or self.confidence != "equal"
+        return self.threshold is not None or self.weighs_interactions
+
+    def fold_in_weights(self, items: NDArray[np.int32], ratings: NDArray[np.float32]) -> UserWeights | None:
+        return self.model_.fold_in_weights(items, ratings)
+
+    def contributions(
+        self, items: NDArray[np.int32], ratings: NDArray[np.float32], item: int
+    ) -> Contributions:
+        return self.model_.contributions(items, ratings, item)
 
     def _alike(self, item_row: int, n: int, allowed: NDArray[np.bool_]) -> tuple[NDArray[np.int32], Array]:
         return self.model_._alike(item_row, n, allowed)

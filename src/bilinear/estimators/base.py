@@ -14,7 +14,9 @@ from bilinear.arguments import is_real
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.data.vocabulary import Id
 from bilinear.errors import EmptyDataError, ParameterValueError, RatingValueError
-from bilinear.estimators.recommender import Recommender, TensorReader, ids_of
+from bilinear.estimators.capabilities import HowTrained
+from bilinear.estimators.fold_in import Contributions, FoldedUser, UserWeights, ids_of
+from bilinear.estimators.recommender import Recommender, TensorReader
 from bilinear.evaluation.ratings import RatingScores, rating_scores
 from bilinear.model.blocks import score_block
 from bilinear.model.link import Link
@@ -57,45 +59,6 @@ class Predictions:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class NewUser:
-    """A user folded in from a few ratings: recommends and predicts like one of the model's own."""
-
-    weights: FoldedIn
-    rated: NDArray[np.int32]
-    unknown_items: tuple[Id, ...]
-    """Items of the ratings that the model does not know; they had no part in the fit."""
-    model: RatingModel
-
-    def recommend(
-        self, n: int = 10, *, exclude_seen: bool = True, candidates: Iterable[Id] | None = None
-    ) -> RankedItems:
-        """The `n` best items, without those just rated."""
-        model = self.model
-        allowed = model.allowed(candidates)
-        if exclude_seen:
-            allowed[self.rated] = False
-        return recommend_vector(
-            model.parameters_,
-            model.link_,
-            model.item_vocabulary_,
-            self.weights.factors.astype(np.float32),
-            self.weights.bias,
-            n,
-            allowed,
-        )
-
-    def predict(self, items: Sequence[Id]) -> Array:
-        """(n,) predicted ratings; an unknown item is answered by the user's bias."""
-        model = self.model
-        rows = model.item_rows(ids_of(items, "items"))
-        inside = np.maximum(rows, 0)
-        parameters = model.parameters_
-        known = rows >= 0
-        scores = parameters.item_factors[inside] @ self.weights.factors + parameters.item_biases[inside]
-        return model.link_.prediction(parameters.global_mean + self.weights.bias + np.where(known, scores, 0))
-
-
 class RatingModel(Recommender):
     """A model of ratings by the dot product: everything but `fit`.
 
@@ -105,6 +68,8 @@ class RatingModel(Recommender):
         history_: History; search_: SearchTable or None, the trials of what was "auto".
         solver_: of MatrixFactorization, the solver with numbers for what was "auto".
     """
+
+    predicts_ratings = True
 
     parameters_: Parameters
     link_: Link
@@ -162,33 +127,62 @@ class RatingModel(Recommender):
             rng=rng,
         )
 
-    def fold_in(self, items: Sequence[Id], ratings: Sequence[float], *, unknown: str = "error") -> NewUser:
-        """A new user from their ratings, at once; the model is not changed.
+    def needs_ratings(self) -> bool:
+        return True
 
-        An item that is given more than once counts with its last rating.
-        Args: unknown: "error", or "skip" to leave out items the model does not know (they are
-            listed in `NewUser.unknown_items`).
-        Raises:
-            UnknownIdError: an item the model does not know (see `unknown`).
-            RatingValueError: a rating is not finite, or lies outside the model's rating range.
-        Cost: O(n * n_factors^2 + n_factors^3).
+    def rating_bounds(self) -> tuple[float, float]:
+        """The range of the link."""
+        return self.link_.bounds
+
+    def usable_ratings(self, ratings: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Cut to the range that the model was trained on."""
+        low, high = self.link_.bounds
+        clipped: NDArray[np.float32] = np.clip(ratings, np.float32(low), np.float32(high))
+        return clipped
+
+    def predictions(self, scores: Array) -> Array:
+        """Scores through the link."""
+        return self.link_.prediction(scores)
+
+    @property
+    def is_personal(self) -> bool:
+        return self.parameters_.n_factors > 0
+
+    @property
+    def how_trained(self) -> HowTrained:
+        return "ratings"
+
+    def fold_in_weights(self, items: NDArray[np.int32], ratings: NDArray[np.float32]) -> UserWeights:
+        """The exact minimum over one user's weights (docs/theory/fold_in.md)."""
+        folded = self._folded_in(items, ratings)
+        return UserWeights(folded.factors.astype(np.float32), self.parameters_.global_mean + folded.bias)
+
+    def contributions(
+        self, items: NDArray[np.int32], ratings: NDArray[np.float32], item: int
+    ) -> Contributions:
+        """The fold-in is the solution of one linear system with a term a rating, so its terms add up.
+
+        At the minimum x, with H = A^T B A + D (B the curvatures b_j of the loss, D the ridge) and
+        l'_j its gradients, H x = sum over j of a_j (b_j <a_j, x> - l'_j). So the score of an item with row
+        a gets <a, H^-1 a_j> (b_j <a_j, x> - l'_j) from rating j. With squared error and the identity this
+        is ridge regression's own decomposition, <a, H^-1 a_j> (r_j - o_j).
         """
-        if unknown not in ("error", "skip"):
-            raise ParameterValueError(f"unknown={unknown!r}; choose 'error' or 'skip'")
-        items = list(ids_of(items, "items"))
-        if len(items) != len(ratings):
-            raise ParameterValueError(f"{len(items)} items and {len(ratings)} ratings; one of each a pair")
-        rows = self.item_rows(items)
-        missing = tuple(item for item, row in zip(items, rows, strict=True) if row < 0)
-        if missing and unknown == "error":
-            self.item_vocabulary_.row(missing[0], "item")
-        known = rows >= 0
-        values = self._checked_ratings(items, ratings)
-        distinct, last = np.unique(rows[known][::-1], return_index=True)  # the last rating of an item counts
-        weights = fold_in(
-            self.parameters_, self.link_, self.loss_, self.penalty_, distinct, values[known][::-1][last]
-        )
-        return NewUser(weights, distinct, missing, self)
+        parameters, penalty = self.parameters_, self.penalty_
+        folded = self._folded_in(items, ratings)
+        x = np.append(folded.factors, folded.bias)
+        design = np.hstack([parameters.item_factors[items].astype(np.float64), np.ones((len(items), 1))])
+        own = design @ x
+        scores = parameters.global_mean + parameters.item_biases[items].astype(np.float64) + own
+        targets = ratings.astype(np.float64)
+        curvature = self.loss_.curvature(scores, targets, self.link_)
+        gradient = self.loss_.gradient(scores, targets, self.link_)
+        weight = float(penalty.row_weights(np.array([len(items)]))[0])
+        ridge = np.full(len(x), penalty.factors * weight)
+        ridge[-1] = penalty.biases * weight
+        system = design.T @ (curvature[:, None] * design) + np.diag(ridge)
+        asked = np.append(parameters.item_factors[item].astype(np.float64), 1.0)
+        reach: NDArray[np.float64] = design @ np.linalg.lstsq(system, asked, rcond=None)[0]
+        return Contributions(reach * (curvature * own - gradient), float(parameters.item_biases[item]))
 
     def score_block(self, user_rows: NDArray[Any]) -> Array:
         """(n, n_items) scores before the link, see `Recommender.score_block`."""
@@ -199,18 +193,12 @@ class RatingModel(Recommender):
 
         Raises: RatingValueError: a rating lies outside the model's rating range.
         """
-        old = self.parameters_
         folded = []
         for begin, end in pairwise(histories.starts.tolist()):
             items, ratings = histories.others[begin:end], histories.ratings[begin:end]
             self._checked_ratings(self.item_vocabulary_.decode(items), ratings)
-            folded.append(fold_in(old, self.link_, self.loss_, self.penalty_, items, ratings))
-        biases = np.array([user.bias for user in folded], np.float32)
-        factors = np.zeros((len(folded), old.n_factors), np.float32)
-        for row, user in enumerate(folded):
-            factors[row] = user.factors
-        users = Parameters(old.global_mean, biases, old.item_biases, factors, old.item_factors)
-        return score_block(users, np.arange(len(folded)))
+            folded.append(self._folded_in(items, ratings))
+        return self._scores_of_folded(folded)
 
     def dot_product(self) -> Parameters:
         """The parameters: links are monotone, so the scores rank as predictions do."""
@@ -219,6 +207,29 @@ class RatingModel(Recommender):
     def item_vectors(self) -> Array | None:
         """The item factors, or None without factors."""
         return self.parameters_.item_factors if self.parameters_.n_factors else None
+
+    def _folded_in(self, items: NDArray[np.int32], ratings: NDArray[Any]) -> FoldedIn:
+        return fold_in(self.parameters_, self.link_, self.loss_, self.penalty_, items, ratings)
+
+    def _scores_of_folded(self, folded: Sequence[FoldedIn]) -> Array:
+        old = self.parameters_
+        biases = np.array([user.bias for user in folded], np.float32)
+        factors = np.zeros((len(folded), old.n_factors), np.float32)
+        for row, user in enumerate(folded):
+            factors[row] = user.factors
+        users = Parameters(old.global_mean, biases, old.item_biases, factors, old.item_factors)
+        return score_block(users, np.arange(len(folded)))
+
+    def _folded_user(self, rated: NDArray[np.int32], ratings: NDArray[np.float64]) -> FoldedIn:
+        return self._folded_in(rated, ratings)
+
+    def _rank_folded(self, user: FoldedUser, n: int, allowed: NDArray[np.bool_]) -> RankedItems:
+        parameters, weights = self.parameters_, user.weights
+        assert weights is not None
+        vector = weights.factors.astype(np.float32)
+        return recommend_vector(
+            parameters, self.link_, self.item_vocabulary_, vector, weights.bias, n, allowed
+        )
 
     def _learn(self, interactions: Interactions, parameters: Parameters, history: History) -> None:
         self.parameters_, self.history_ = parameters, history

@@ -131,6 +131,18 @@ class Blend(_Learned):
         fitting = max(model.bytes_to_fit(*sizes) for model in self.models)
         return bytes_to_validate(len(self.models), fitting, *sizes) if self.weights is None else fitting
 
+    @property
+    def is_personal(self) -> bool:
+        return self._speaker().is_personal
+
+    @property
+    def weighs_interactions(self) -> bool:
+        return any(model.weighs_interactions for model in self.models)
+
+    @property
+    def can_compare_items(self) -> bool:
+        return self._speaker().can_compare_items
+
     def needs_ratings(self) -> bool:
         return any(model.needs_ratings() for model in self.models)
 
@@ -142,11 +154,9 @@ class Blend(_Learned):
         return self._speaker()._alike(item_row, n, allowed)
 
     def _speaker(self) -> RankingModel:
-        from bilinear.estimators.popularity import Popularity
-
         order = sorted(range(len(self.models_)), key=lambda m: -self.weights_[m])
         models = [self.models_[m] for m in order]
-        return next((model for model in models if not isinstance(model, Popularity)), models[0])
+        return next((model for model in models if model.is_personal), models[0])
 
     def _mixed(self, tables: list[Array]) -> Array:
         scores = np.zeros(tables[0].shape, np.float32)

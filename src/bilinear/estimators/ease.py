@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bilinear.arguments import is_real
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.errors import ParameterValueError
+from bilinear.estimators.capabilities import HowTrained
 from bilinear.estimators.history_model import HistoryModel
 from bilinear.estimators.neighbour_model import NeighbourModel, checked_exponent, checked_neighbours
 from bilinear.estimators.recommender import TensorReader
@@ -59,6 +60,10 @@ class EASE(_Learned):
     remedy: ClassVar[str] = (
         "EASE keeps a weight for every pair of items, SparseEASE() a few an item; or leave out rare items"
     )
+
+    @property
+    def how_trained(self) -> HowTrained:
+        return "closed form"
 
     def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
         """Solves for all weights; returns self.
@@ -146,6 +151,10 @@ class SparseEASE(NeighbourModel):
     l2: float = 50.0
     user_exponent: float = 0.0
     n_threads: int | None = None
+
+    @property
+    def how_trained(self) -> HowTrained:
+        return "closed form"
 
     def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
         """Chooses the sources of every item and solves for its weights; returns self."""

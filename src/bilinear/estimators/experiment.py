@@ -12,7 +12,6 @@ from typing import Any, Literal
 from bilinear.data.interactions import Interactions
 from bilinear.data.splits import Split
 from bilinear.errors import ParameterValueError
-from bilinear.estimators.base import RatingModel
 from bilinear.estimators.recommender import Recommender
 from bilinear.evaluation.compare import Comparison, compare
 from bilinear.evaluation.compare_ratings import RatingComparison, compare_ratings
@@ -134,7 +133,7 @@ def measure(
         raise ParameterValueError(f"reference={reference!r} is none of the models {', '.join(models)}")
     if task not in (None, "ratings", "ranking"):
         raise ParameterValueError(f"task={task!r}; choose 'ratings' or 'ranking'")
-    rated = [name for name, model in models.items() if isinstance(model, RatingModel)]
+    rated = [name for name, model in models.items() if model.predicts_ratings]
     if task is None:
         task = "ratings" if split.train.has_ratings and len(rated) == len(models) else "ranking"
     if task == "ratings":
@@ -249,7 +248,7 @@ def fit(model: Recommender, table: Interactions, progress: Progress) -> None:
 
 
 def _check_ratings(models: Mapping[str, Recommender], split: Split, protocol: RankingProtocol | None) -> None:
-    others = [name for name, model in models.items() if not isinstance(model, RatingModel)]
+    others = [name for name, model in models.items() if not model.predicts_ratings]
     if others:
         raise ParameterValueError(
             f"{', '.join(others)}: ranks and predicts no ratings; task='ranking' (--task ranking) measures "

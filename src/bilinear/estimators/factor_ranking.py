@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.data.interactions import Grouped
+from bilinear.estimators.fold_in import Contributions, UserWeights, one_history
 from bilinear.estimators.history_model import HistoryModel
 from bilinear.estimators.recommender import TensorReader
 from bilinear.model.blocks import score_block
@@ -54,6 +55,28 @@ class FactorRanking(HistoryModel):
     def item_vectors(self) -> Array:
         """The item factors."""
         return self.parameters_.item_factors
+
+    def fold_in_weights(self, items: NDArray[np.int32], ratings: NDArray[np.float32]) -> UserWeights:
+        """Factors less the mean user's, who is the user without interactions."""
+        if not len(items):
+            return UserWeights(np.zeros_like(self.mean_user_), 0.0)
+        factors = self.fold_in_factors(one_history(items, ratings))[0]
+        return UserWeights((factors - self.mean_user_).astype(np.float32), 0.0)
+
+    def fold_in_factors(self, histories: Grouped) -> NDArray[Any]:
+        """New users' factors, the items held fixed.
+
+        Args: histories: one row a user; `others` are rows of items, `ratings` as in training.
+        Returns: (n, n_factors); the mean user's where a history is empty.
+        """
+        return self._folded(self._weighted(histories, None, self.item_vocabulary_, "histories"))
+
+    def contributions(
+        self, items: NDArray[np.int32], ratings: NDArray[np.float32], item: int
+    ) -> Contributions:
+        """What a user with this one rating would get beyond the mean user."""
+        bias = float(self.parameters_.item_biases[item])
+        return Contributions(super().contributions(items, ratings, item).ratings - bias, bias)
 
     def _folded(self, weighted: Grouped) -> NDArray[Any]:
         """(n, n_factors) factors of weighted histories; the mean user's where one is empty."""

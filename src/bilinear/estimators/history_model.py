@@ -13,7 +13,8 @@ from bilinear.arguments import is_real
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import EmptyDataError, ParameterValueError, RatingValueError
-from bilinear.estimators.ranking import RankingModel, best_rows, rows_of
+from bilinear.estimators.fold_in import best_rows, one_history
+from bilinear.estimators.ranking import RankingModel, rows_of
 from bilinear.estimators.recommender import TensorReader
 from bilinear.memory import REMEDY, require
 from bilinear.model.parameters import Array
@@ -70,8 +71,16 @@ class HistoryModel(_Learned):
             self._weighted(histories, None, self.item_vocabulary_, "histories")
         )
 
+    @property
+    def weighs_interactions(self) -> bool:
+        return self.confidence != "equal"
+
+    @property
+    def can_compare_items(self) -> bool:
+        return self.is_personal
+
     def needs_ratings(self) -> bool:
-        return self.threshold is not None or self.confidence != "equal"
+        return self.threshold is not None or self.weighs_interactions
 
     def _scores_of(self, weighted: Grouped) -> Array:
         """(n, n_items) float32 scores of histories that are weighted and not empty, a new array."""
@@ -97,8 +106,9 @@ class HistoryModel(_Learned):
 
     def _alike(self, item_row: int, n: int, allowed: NDArray[np.bool_]) -> tuple[NDArray[np.int32], Array]:
         """What a user with only this item would be recommended; nothing that scores exactly zero."""
-        one = Grouped(np.array([0, 1]), np.array([item_row], np.int32), np.ones(1, np.float32))
-        scores = self._scores_of(one)
+        if not self.is_personal:
+            return super()._alike(item_row, n, allowed)
+        scores = self._scores_of(one_history(np.array([item_row], np.int32), np.ones(1)))
         possible = allowed & (scores[0] != 0)
         possible[item_row] = False
         return best_rows(scores, n, possible)

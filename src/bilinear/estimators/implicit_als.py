@@ -16,7 +16,9 @@ from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.baselines import draw_seed
+from bilinear.estimators.capabilities import HowTrained
 from bilinear.estimators.factor_ranking import MOST_FACTORS, FactorRanking
+from bilinear.estimators.fold_in import Contributions, one_history
 from bilinear.estimators.recommender import TensorReader
 from bilinear.registry import register
 from bilinear.training.callbacks import Listeners, OnEpoch, calling, checked_functions
@@ -70,6 +72,8 @@ class ImplicitALS(_Learned):
 
     Cost: see the solvers; (n_users + n_items) * n_factors^2 more an epoch.
     """
+
+    can_checkpoint = True
 
     n_factors: int = 128
     l2: float = 0.003
@@ -134,21 +138,42 @@ class ImplicitALS(_Learned):
         self._learn_positives(interactions, table.by_user)
         return self
 
-    def fold_in_factors(self, histories: Grouped) -> NDArray[np.float64]:
-        """The minimum of the objective over the factors of new users, the items held fixed.
+    @property
+    def how_trained(self) -> HowTrained:
+        return "all pairs"
 
-        Args: histories: one row a user; `others` are rows of items, `ratings` as in training.
-        Returns: (n, n_factors), in float64; the mean user's where a history is empty. A training
-            user's interactions give that user's factors.
-        Cost: O(n_interactions * n_factors^2 + n_factors^3) a user.
-        """
-        return self._folded(self._weighted(histories, None, self.item_vocabulary_, "histories"))
+    def contributions(
+        self, items: NDArray[np.int32], ratings: NDArray[np.float32], item: int
+    ) -> Contributions:
+        """By the linear system of one half-step; ratings below the threshold add nothing."""
+        weighted = self._weighted(one_history(items, ratings), None, self.item_vocabulary_, "ratings")
+        added = np.zeros(len(items))
+        if len(weighted.others):
+            factors = self.parameters_.item_factors.astype(np.float64)
+            taken, weights = factors[weighted.others], weighted.ratings.astype(np.float64)
+            penalty = self._objective(weighted, weighted).penalties(np.array([weights.sum()]), len(factors))
+            system = (
+                self._shared() + taken.T @ (weights[:, None] * taken) + penalty[0] * np.eye(taken.shape[1])
+            )
+            added[np.searchsorted(items, weighted.others)] = weights * (
+                taken @ np.linalg.solve(system, factors[item])
+            )
+        return Contributions(added, 0.0)
+
+    def _shared(self) -> NDArray[np.float64]:
+        """What the linear systems of all users share."""
+        if self._system is None:
+            wide = self.parameters_.item_factors.astype(np.float64)
+            self._system = self.unobserved_weight * (wide.T @ wide)
+        return self._system
 
     def _folded(self, weighted: Grouped) -> NDArray[np.float64]:
-        factors = self.parameters_.item_factors
-        if self._system is None:
-            wide = factors.astype(np.float64)
-            self._system = self.unobserved_weight * (wide.T @ wide)
+        """The minimum of the objective over the factors of new users, the items held fixed.
+
+        A training user's interactions give that user's factors.
+        Cost: O(n_interactions * n_factors^2 + n_factors^3) a user.
+        """
+        factors, shared = self.parameters_.item_factors, self._shared()
         sums = np.array([weighted.ratings[a:b].sum(dtype=np.float64) for a, b in pairwise(weighted.starts)])
         penalties = self._objective(weighted, weighted).penalties(sums, len(factors))
         solved = np.tile(self.mean_user_.astype(np.float64), (len(sums), 1))
@@ -157,7 +182,7 @@ class ImplicitALS(_Learned):
                 continue
             taken = factors[weighted.others[a:b]].astype(np.float64)
             weights = weighted.ratings[a:b].astype(np.float64)
-            system = self._system + taken.T @ (weights[:, None] * taken)
+            system = shared + taken.T @ (weights[:, None] * taken)
             np.fill_diagonal(system, system.diagonal() + penalties[row])
             solved[row] = np.linalg.solve(system, weights @ taken)
         return solved

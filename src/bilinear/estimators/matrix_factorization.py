@@ -85,6 +85,8 @@ class MatrixFactorization(RatingModel):
     Cost: O(n_ratings * n_factors * n_epochs); the search costs some ten such runs.
     """
 
+    can_checkpoint = True
+
     n_factors: int | Literal["auto"] = "auto"
     l2: float | Literal["auto"] = "auto"
     l2_biases: float | Literal["auto"] = "auto"

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bilinear.data.interactions import Grouped, Interactions
-from bilinear.errors import ParameterValueError
 from bilinear.estimators.history_model import HistoryModel
 from bilinear.model.parameters import Array
 from bilinear.registry import register
@@ -24,6 +22,8 @@ class Popularity(HistoryModel):
     Args: threshold, confidence: see `HistoryModel`.
     """
 
+    is_personal = False
+
     def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
         """Counts. Cost: O(n_ratings)."""
         table = self._positives(interactions)
@@ -33,8 +33,3 @@ class Popularity(HistoryModel):
 
     def _scores_of(self, weighted: Grouped) -> Array:
         return np.tile(self._scores_for_all(), (len(weighted.counts), 1))
-
-    def _alike(self, item_row: int, n: int, allowed: NDArray[np.bool_]) -> tuple[NDArray[np.int32], Array]:
-        raise ParameterValueError(
-            "Popularity knows of no item what it is like; use ItemKNN or another model that learns items"
-        )

@@ -99,6 +99,8 @@ class RankingFactorization(_Learned):
         as the factors, and 4 bytes for each negative of a batch.
     """
 
+    can_checkpoint = True
+
     n_factors: int = 128
     loss: RankingLoss = field(default_factory=lambda: SampledSoftmax(0.15))
     solver: MiniBatch = field(default_factory=_default_solver)
@@ -189,21 +191,15 @@ class RankingFactorization(_Learned):
         self._learn_positives(interactions, table.by_user)
         return self
 
-    def fold_in_factors(self, histories: Grouped) -> NDArray[np.float32]:
+    def _folded(self, weighted: Grouped) -> NDArray[np.float32]:
         """New users' factors: the least loss against all items, the items held fixed.
 
         Minimises the weighted mean of the loss over a user's positives, with all unseen items as
         negatives, plus l2 n^(l2_exponent - 1) / 2 |user|^2, over |user| <= 1 for cosines and no longer
         than the longest trained user otherwise. That is convex in the user; `WARP`, which is not, is
         replaced by `SampledSoftmax` with its margin as temperature.
-
-        Args: histories: one row a user; `others` are rows of items, `ratings` as in training.
-        Returns: (n, n_factors); the mean user's where a history is empty.
         Cost: some 60 times O(n_items * n_factors) a user.
         """
-        return self._folded(self._weighted(histories, None, self.item_vocabulary_, "histories"))
-
-    def _folded(self, weighted: Grouped) -> NDArray[np.float32]:
         if self._fold_in is None:
             self._fold_in = FoldIn(
                 self.loss,

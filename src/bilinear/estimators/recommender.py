@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bilinear.arguments import is_real
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.data.packed_text import PackedText
 from bilinear.data.vocabulary import Id, Vocabulary
-from bilinear.errors import NotFittedError, ParameterValueError
-from bilinear.estimators.configurable import Configurable
-from bilinear.model.parameters import Array, Parameters
+from bilinear.errors import NotFittedError, ParameterValueError, RatingValueError
+from bilinear.estimators.capabilities import Capabilities
+from bilinear.estimators.fold_in import FoldedUser, best_rows, ids_of, is_single, last_of_each, one_history
+from bilinear.model.parameters import Array
 from bilinear.recommend.lists import RankedItems, Recommendations
+from bilinear.training.progress import Progress
 
 TensorReader = Callable[..., NDArray[Any]]
 
 
-class Recommender(Configurable):
+class Recommender(Capabilities):
     """The interface of all models; subclasses are dataclasses of arguments with a `fit`.
 
     A subclass fits, and says how it ranks (`_rank`), which items are alike (`_alike`), and what
@@ -50,6 +54,15 @@ class Recommender(Configurable):
     def fit(self, interactions: Interactions) -> Self:
         """Learns from `interactions`; returns self."""
         raise NotImplementedError
+
+    def retrain(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
+        """Trains again on another table with the settings that `fit` found, searching nothing; returns self.
+
+        Use it to train on everything once a model has been measured on a part.
+        """
+        if "progress" in signature(self.fit).parameters:
+            return self.fit(interactions, progress=False if progress is None else progress)  # type: ignore[call-arg]
+        return self.fit(interactions)
 
     def __getattr__(self, name: str) -> Any:
         if name.endswith("_") and not name.startswith("_"):
@@ -106,25 +119,42 @@ class Recommender(Configurable):
         """
         raise NotImplementedError
 
-    def score_histories(self, histories: Grouped) -> Array:
-        """Scores of all items for users the model was not trained on, from what they have seen.
+    def fold_in(
+        self, items: Sequence[Id], ratings: Sequence[float] | None = None, *, unknown: str = "error"
+    ) -> FoldedUser:
+        """A new user from a few items or ratings, at once; the model is not changed.
 
-        Args: histories: one row a user; `others` are rows of `item_vocabulary_`.
-        Returns: as `score_block`.
-        Raises: ParameterValueError: this kind of model cannot fold in.
+        An item that is given more than once counts with its last rating.
+
+        Args:
+            items: Ids of items.
+            ratings: One an item; where `needs_ratings()` is False they may be left out.
+            unknown: "error", or "skip" to leave out items the model does not know (they are listed
+                in `FoldedUser.unknown_items`).
+        Raises:
+            UnknownIdError: an item the model does not know (see `unknown`).
+            ParameterValueError: ratings are missing or of another number.
+            RatingValueError: a rating is not finite, or one the model cannot take.
+        Cost: of one row of `score_histories`.
         """
-        raise ParameterValueError(
-            f"a {type(self).__name__} cannot fold in users that it was not trained on; "
-            "choose a split that keeps every user in training"
-        )
-
-    def dot_product(self) -> Parameters | None:
-        """Parameters, float32, whose scores rank as this model does; None where there are none."""
-        return None
-
-    def item_vectors(self) -> Array | None:
-        """(n_items, any) vectors whose cosine says how alike items are to `similar`, or None."""
-        return None
+        if unknown not in ("error", "skip"):
+            raise ParameterValueError(f"unknown={unknown!r}; choose 'error' or 'skip'")
+        items = list(ids_of(items, "items"))
+        if ratings is None:
+            if self.needs_ratings():
+                raise ParameterValueError(
+                    f"ratings: this {type(self).__name__} learns from ratings; give one an item"
+                )
+            ratings = [1.0] * len(items)
+        if len(items) != len(ratings):
+            raise ParameterValueError(f"{len(items)} items and {len(ratings)} ratings; one of each a pair")
+        values = self._checked_ratings(items, ratings)
+        rows = self.item_rows(items)
+        missing = tuple(item for item, row in zip(items, rows, strict=True) if row < 0)
+        if missing and unknown == "error":
+            self.item_vocabulary_.row(missing[0], "item")
+        rated, kept = last_of_each(rows, values)
+        return FoldedUser(self, rated, missing, self._folded_user(rated, kept))
 
     def similar(self, item: Id, n: int = 10, *, candidates: Iterable[Id] | None = None) -> RankedItems:
         """The `n` items most like an item; how scores are made, the model says.
@@ -204,7 +234,28 @@ class Recommender(Configurable):
 
     def _alike(self, item_row: int, n: int, allowed: NDArray[np.bool_]) -> tuple[NDArray[np.int32], Array]:
         """Rows and similarities of the `n` allowed items most like one, best first."""
-        raise NotImplementedError
+        raise ParameterValueError(
+            f"{type(self).__name__} does not compare items; use ItemKNN or another model that learns items"
+        )
+
+    def _checked_ratings(self, items: Iterable[Id], ratings: Iterable[float]) -> NDArray[np.float64]:
+        """Ratings for `fold_in`; raises RatingValueError for one that the model cannot take."""
+        for item, rating in zip(items, ratings, strict=True):
+            if not is_real(rating):
+                raise RatingValueError(f"rating {rating!s} of item {item!r} is no finite number; correct it")
+        return np.asarray(ratings, np.float64)
+
+    def _folded_user(self, rated: NDArray[np.int32], ratings: NDArray[np.float64]) -> Any:
+        """What `_scores_of_folded` makes scores of; here these are the (n_items,) scores themselves."""
+        return self.score_histories(one_history(rated, ratings))[0]
+
+    def _scores_of_folded(self, found: Sequence[Any]) -> Array:
+        """(n, n_items) scores of what `_folded_user` found."""
+        return np.stack(found)
+
+    def _rank_folded(self, user: FoldedUser, n: int, allowed: NDArray[np.bool_]) -> RankedItems:
+        rows, scores = best_rows(user.scores[None], n, allowed)
+        return RankedItems(self.item_vocabulary_.decode(rows), scores, self.predictions(scores))
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """What this model learned, beyond the vocabularies and `seen_`: JSON values and tensors."""
@@ -213,18 +264,6 @@ class Recommender(Configurable):
     def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
         """Takes back what `_state` gave, checking it; `tensor(name, dtype, *shape)` reads one."""
         raise NotImplementedError
-
-
-def ids_of(values: Iterable[Id], what: str) -> list[Id] | NDArray[Any]:
-    """The ids as a list or array. A single one is refused: text would fall into letters."""
-    if is_single(values):
-        raise ParameterValueError(f"{what} takes several ids, not {values!r} alone; give [{values!r}]")
-    return values if isinstance(values, np.ndarray) else list(values)
-
-
-def is_single(value: object) -> bool:
-    """Whether a value is one id rather than several: text, a number, or another single thing."""
-    return isinstance(value, (str, bytes)) or not isinstance(value, Iterable)
 
 
 def _positive(counts: NDArray[np.int64], rows: NDArray[Any]) -> NDArray[np.bool_]:

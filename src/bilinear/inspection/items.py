@@ -19,7 +19,7 @@ _FEW = 10  # a bias or a direction learned from fewer ratings is mostly the pena
 
 def check_model(model: RatingModel) -> None:
     """Raises ParameterValueError for what is no model, NotFittedError for one without weights."""
-    if not isinstance(model, RatingModel):
+    if not getattr(model, "predicts_ratings", False):
         raise ParameterValueError(
             f"a fitted model is needed, not {type(model).__name__}; open one with bilinear.load(folder)"
         )

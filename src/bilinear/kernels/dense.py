@@ -17,7 +17,8 @@ _FAST = {"reassoc", "contract", "nsz", "arcp"}
 def multiply(left, right, out):  # type: ignore[no-untyped-def]
     """out = left @ right, for left (m, k), right (k, n), out (m, n); k is a multiple of 4.
 
-    Cost: O(m * k * n).
+    Cost:
+        O(m * k * n).
     """
     m, k = left.shape
     n = right.shape[1]

@@ -434,7 +434,9 @@ def improve_rows(  # type: ignore[no-untyped-def]
     Rows of at most `dual_to` ratings, itself at most k, are solved through those; rows of `exact_from` and
     more, and all where `n_steps` is zero, through their factors; the rest by `n_steps` conjugate gradient
     steps. Rows without ratings become zero.
-    Cost: O(n * k * min(n, k)) an exact row, O(n_steps * n * k) others.
+
+    Cost:
+        O(n * k * min(n, k)) an exact row, O(n_steps * n * k) others.
     """
     k = fixed.shape[1]
     scratch = _scratch(k, fixed.dtype)

@@ -43,7 +43,9 @@ def fill_cells(  # type: ignore[no-untyped-def]
     block_starts are places in user_order. `starts` (n_cells + 1,) must
     hold the first rating of each listed block's first cell; the rest of it is filled. Blocks of users
     write to places of their own, so several calls may share them out.
-    Cost: O(n_ratings), 12 bytes a rating written.
+
+    Cost:
+        O(n_ratings), 12 bytes a rating written.
     """
     n_item_blocks = (len(starts) - 1) // (len(block_starts) - 1)
     free = np.empty(n_item_blocks, np.int64)

@@ -165,7 +165,9 @@ def descend_rows(  # type: ignore[no-untyped-def]
     """As `solve_rows`, by `n_steps` conjugate gradient steps from before[first:last] @ rotation.
 
     Rows of at most `exact_to` interactions are solved exactly.
-    Cost: O(n_steps * n * k + k^2) for each of the others.
+
+    Cost:
+        O(n_steps * n * k + k^2) for each of the others.
     """
     k = fixed.shape[1]
     room = max(k, _CHUNK)
@@ -249,7 +251,9 @@ def descend_rows_by_blocks(  # type: ignore[no-untyped-def]
     """As `solve_rows`, by one pass over blocks of `size` factors from before[first:last] @ rotation.
 
     `size` is a multiple of 4. Rows of at most `exact_to` interactions are solved exactly.
-    Cost: O(n * k * size + k^2) for each of the others.
+
+    Cost:
+        O(n * k * size + k^2) for each of the others.
     """
     k = fixed.shape[1]
     size = min(size, k)

@@ -37,7 +37,8 @@ def columns_of(n_factors: int, itemsize: int) -> int:
 def shape_of(rows: NDArray[Any]) -> Shape:
     """(registers of a piece, pieces after the first), as lengths of tuples: compilers know a tuple's length.
 
-    Args: rows: (n, columns_of(...)).
+    Args:
+        rows: (n, columns_of(...)).
     """
     registers = rows.shape[1] * rows.itemsize // REGISTER
     if registers <= _AT_ONCE:

@@ -89,7 +89,9 @@ def add_two_steps(  # type: ignore[no-untyped-def]
     What reaches user u is the sum of weights * item_weights, times user_scales[u]; of equal ones those
     of lower rows are kept. With k of all users it is the same as `add_neighbours` with
     W = item_weights @ diag(user_scales) @ user_weights, which is never built.
-    Cost: O(users of the history's items * log k, and the items of k users).
+
+    Cost:
+        O(users of the history's items * log k, and the items of k users).
     """
     n_users = len(user_starts) - 1
     reached = np.zeros(n_users, scores.dtype)

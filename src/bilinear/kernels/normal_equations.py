@@ -137,7 +137,9 @@ def add_products(rows, n, out):  # type: ignore[no-untyped-def]
     """The upper triangle of out += rows[:n].T @ rows[:n].
 
     rows (>= n, width), out (width, width), C-contiguous; width a multiple of `LINE`.
-    Cost: O(n * width^2 / 2).
+
+    Cost:
+        O(n * width^2 / 2).
     """
     one = rows.dtype.type(1)
     for i in range(0, len(out), TILE):

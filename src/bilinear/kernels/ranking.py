@@ -27,7 +27,9 @@ def places_of(scores, starts, items, ahead, tied, n_candidates):  # type: ignore
     Fills, sorted by place within each user: ahead (how many candidates have a higher score) and
     tied (how many have the same, itself included), and n_candidates (n,). An item of row -1, or whose
     score is NaN, is no candidate; it gets tied = 0 and comes last.
-    Cost: O(n_items) an item for a few, O(n_items * log(items)) for many.
+
+    Cost:
+        O(n_items) an item for a few, O(n_items * log(items)) for many.
     """
     for n in range(len(scores)):
         mine = scores[n]
@@ -236,7 +238,7 @@ def expected_lists(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """What to expect of lists whose last places are drawn from ties.
 
-    rows, scores (n, k) and counts (n,): the lists; tied_*: as `tied_with_last` gives them.
+    rows, scores (n, k) and counts (n,): the lists; `tied_`*: as `tied_with_last` gives them.
     Fills out (3, n_cutoffs, n): mean popularity, mean information, mean pairwise 1 - cosine; adds to
     exposure (n_cutoffs, n_items) each item's chance to be listed and multiplies missed
     (n_cutoffs, n_items) by the chance not to be. Pairs of cosines come from sums of the unit vectors

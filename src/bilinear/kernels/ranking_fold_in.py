@@ -35,6 +35,7 @@ def fold_in_users(  # type: ignore[no-untyped-def]
         rows (n_items, n_factors), and packed as panels, with biases; log_weights (n_items,).
         l2 (n,): of a user's objective, the weighted mean of the loss over its positives.
         most: evaluations at most; ends before when a step is shorter than tolerance * radius.
+
     Projected gradient descent with steps after Barzilai and Borwein that never raise the objective.
     """
     real = np.float32

@@ -121,7 +121,7 @@ def _radam(row, gradient, state, rate, momentum, t, left, right, decay, epsilon)
 
 @njit(inline="always")
 def _trust(row, step):  # type: ignore[no-untyped-def]
-    """|row| / |step|; one for a bias, and where either is zero."""
+    """`|row| / |step|`; one for a bias, and where either is zero."""
     zero, one = row.dtype.type(0), row.dtype.type(1)
     length, stride = zero, zero
     for f in range(len(row)):

@@ -71,7 +71,7 @@ def part_of_users(user, n_rows, part, n_parts):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def clipping(squares, longest):  # type: ignore[no-untyped-def]
-    """What gradients with these sums of squares are multiplied by; as torch's clip_grad_norm_."""
+    """What gradients with these sums of squares are multiplied by; as torch's `clip_grad_norm_`."""
     return min(1.0, longest / (np.sqrt(squares.sum()) + 1e-6)) if longest < np.inf else 1.0
 
 

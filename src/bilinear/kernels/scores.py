@@ -17,7 +17,9 @@ def score_pairs(  # type: ignore[no-untyped-def]
 
     A negative row is a stranger, who adds nothing. A pair's score depends on the two rows alone, and
     not on other pairs. Rows are asked for ahead of their turn, as they may lie anywhere.
-    Cost: O(n * n_factors).
+
+    Cost:
+        O(n * n_factors).
     """
     real = user_factors.dtype.type
     mean = real(global_mean)

@@ -50,8 +50,12 @@ def _cells(identity: bool, moving: bool):  # type: ignore[no-untyped-def]
         ratings: a step adds l2 * terms[r, SHARE] * row. With momentum: speed = momentum * speed + gradient;
         row -= rate * speed, row-sparse: only the two rows of a rating move, so that a row's speed decays
         once a rating of it.
-        Args: starts: of the cells in users, items, ratings; terms (n_rows, 2 or more), factors and speeds
-            (n_rows, columns): see `lanes.columns_of`, `lanes.shape_of`. Without momentum speeds have no rows.
+
+        Args:
+            starts: of the cells in users, items, ratings; terms (n_rows, 2 or more), factors and speeds
+                (n_rows, columns): see `lanes.columns_of`, `lanes.shape_of`. Without momentum speeds have
+                no rows.
+
         losses[cell] becomes the summed loss before each step. Returns False as soon as that of a cell
         is no finite number.
         """

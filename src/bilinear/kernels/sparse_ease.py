@@ -13,7 +13,7 @@ def regress_items(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Fills out, which is laid out as `sources`, with the weights of the sources of items first..last - 1.
 
-    The weights w minimise sum over users of v_u (x_uj - sum over sources i of w_i x_ui)^2 + l2 |w|^2, where
+    The weights w minimise sum over users of v_u (x_uj - sum over sources i of w_i x_ui)^2 + l2 `|w|^2`, where
     user_weights hold x and item_weights v x. Cost: O(m^3 + m times the items of an item's users) an item.
     """
     n_items = len(item_starts) - 1

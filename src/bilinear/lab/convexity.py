@@ -121,8 +121,11 @@ def measure_convexity(problem: Problem, at: Vector, *, n_chords: int = 20, seed:
     """Searches for chords whose midpoint is above the mean of their ends.
 
     Chords join the model with points as far from it as it is from zero, in random directions.
-    Cost: some 6 * n_chords evaluations, O(n_ratings * n_factors) each.
-    Source: docs/theory/convexity.md.
+
+    Cost:
+        some 6 * n_chords evaluations, O(n_ratings * n_factors) each.
+    Source:
+        docs/theory/convexity.md.
 
     Args:
         problem: The objective.
@@ -256,7 +259,9 @@ def plane_slice(
     """The objective at origin + a[i] first + b[j] second, exactly.
 
     The scores are quadratic in a plane, so six vectors of scores give all of them.
-    Cost: O(n_ratings) a point.
+
+    Cost:
+        O(n_ratings) a point.
 
     Args:
         problem: The objective.

@@ -96,8 +96,10 @@ def measure_linearity(
 ) -> Linearity:
     """Measures every sense in which a model is, and is not, linear.
 
-    Cost: O(n_rows * n_factors + (n_users + n_items) * n_factors^2); never an n_users x n_items array.
-    Source: docs/theory/linearity.md.
+    Cost:
+        O(n_rows * n_factors + (n_users + n_items) * n_factors^2); never an n_users x n_items array.
+    Source:
+        docs/theory/linearity.md.
 
     Args:
         parameters: Of the model.
@@ -226,7 +228,7 @@ def table_share(table: Any) -> float:
 
 
 def _affine_in_each(wide: Parameters, rng: np.random.Generator) -> tuple[float, float]:
-    """Largest |s(a x + b x', y) - a s(x, y) - b s(x', y)| with a + b = 1, and with the sides swapped."""
+    """Largest `|s(a x + b x', y) - a s(x, y) - b s(x', y)|` with a + b = 1, and with the sides swapped."""
     found = []
     for user_side in (True, False):
         n_moving, n_fixed = (wide.n_users, wide.n_items) if user_side else (wide.n_items, wide.n_users)
@@ -244,7 +246,7 @@ def _affine_in_each(wide: Parameters, rng: np.random.Generator) -> tuple[float, 
 
 
 def _jointly_linear(wide: Parameters, users: NDArray[Any], items: NDArray[Any]) -> float:
-    """Largest |t(2x, 2y) - 2 t(x, y)| with t the score without the mean."""
+    """Largest `|t(2x, 2y) - 2 t(x, y)|` with t the score without the mean."""
     x, y = (
         _one_hot(rows, n, np.dtype(np.float64)) for rows, n in ((users, wide.n_users), (items, wide.n_items))
     )

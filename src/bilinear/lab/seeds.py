@@ -113,7 +113,8 @@ def run_seeds(
 ) -> list[Vector]:
     """End points of descents from several random starts, all on one objective.
 
-    Cost: n_starts descents.
+    Cost:
+        n_starts descents.
 
     Args:
         problem: The objective.
@@ -142,8 +143,10 @@ def run_seeds(
 def compare_seeds(problem: Problem, runs: Sequence[Vector], *, seed: int = 0) -> SeedComparison:
     """Compares every pair of end points: barriers, distances, scores and lists.
 
-    Cost: O(pairs * n_ratings * n_factors) and the lists of 200 users, O(n_items * n_factors) each.
-    Source: docs/theory/curvature.md (alignment by the polar factor).
+    Cost:
+        O(pairs * n_ratings * n_factors) and the lists of 200 users, O(n_items * n_factors) each.
+    Source:
+        docs/theory/curvature.md (alignment by the polar factor).
 
     Args:
         problem: The objective of all runs.
@@ -240,7 +243,9 @@ def barrier(problem: Problem, first: Vector, second: Vector, *, n: int = 21) -> 
     """The height of the objective on the straight line between two points above the higher end.
 
     The scores are quadratic along a line, so three vectors of scores give all of them.
-    Cost: O(n_ratings * n_factors + n * (n_ratings + size of a point)).
+
+    Cost:
+        O(n_ratings * n_factors + n * (n_ratings + size of a point)).
 
     Args:
         problem: The objective.

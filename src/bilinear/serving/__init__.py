@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bilinear.serving.app import create_app as create_app
+    from bilinear.serving.feedback.store import open_store as open_store
+    from bilinear.serving.feedback.store import register_store as register_store
     from bilinear.serving.service import Service as Service
-    from bilinear.serving.store import open_store as open_store
 
-_HOMES = {"create_app": "app", "Service": "service", "open_store": "store"}
+_HOMES = {
+    "create_app": "app",
+    "Service": "service",
+    "open_store": "feedback.store",
+    "register_store": "feedback.store",
+}
 
-__all__ = ["Service", "create_app", "open_store"]
+__all__ = ["Service", "create_app", "open_store", "register_store"]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,22 +11,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.data.interactions import Grouped
 from bilinear.data.vocabulary import by_rules, canonical_integer
 from bilinear.errors import ParameterValueError
-from bilinear.estimators.base import RatingModel
-from bilinear.estimators.history_model import HistoryModel
-from bilinear.estimators.popularity import Popularity
-from bilinear.estimators.ranking import best_rows
+from bilinear.estimators.fold_in import UserWeights, best_rows, one_history
 from bilinear.estimators.recommender import Recommender
 from bilinear.model.parameters import Array, Parameters
-from bilinear.serving.folding import Weights, folding_of
 from bilinear.serving.problems import Conflict, NotFound
 from bilinear.serving.retrieval import DotRetrieval, Ranked, Rows, Wish
 from bilinear.serving.titles import TitleIndex
 
 Basis = Literal["training", "feedback", "session", "non-personal"]
 NOBODY = np.empty(0, np.int32)
+NO_RATINGS = np.empty(0, np.float32)
 _MOST_CARDS = 200_000
 
 
@@ -45,7 +41,7 @@ class Person:
     row: int
     rated: Rows
     ratings: NDArray[np.float32]
-    weights: Weights | None
+    weights: UserWeights | None
 
 
 class Engine:
@@ -58,10 +54,10 @@ class Engine:
     def __init__(self, model: Recommender, version: str) -> None:
         self.model, self.version, self.loaded_at = model, version, time()
         parameters = model.dot_product()
-        self.folding = folding_of(model)
         self._cards: dict[int, tuple[str, str, list[str]]] = {}
         self._names_by_text: dict[str, list[str]] = {}
-        by_weights = parameters is not None and self.folding.has_weights
+        self._no_weights = None if parameters is None else model.fold_in_weights(NOBODY, NO_RATINGS)
+        by_weights = parameters is not None and self._no_weights is not None
         self.retrieval = DotRetrieval(parameters) if parameters is not None and by_weights else None
         self.n_items, self.n_users = len(model.item_vocabulary_), len(model.user_vocabulary_)
         self.item_counts = np.bincount(model.seen_.others, minlength=self.n_items)
@@ -182,7 +178,7 @@ class Engine:
         low, high = self._rating_range
         if low <= rating <= high:
             return
-        if isinstance(self.model, RatingModel):
+        if self.model.predicts_ratings:
             message = f"rating {rating:g} lies outside the model's range [{low:g}, {high:g}]"
         else:
             message = f"rating {rating:g}: this model takes it as a count or a weight, which is positive"
@@ -190,10 +186,7 @@ class Engine:
 
     @cached_property
     def _rating_range(self) -> tuple[float, float]:
-        if isinstance(self.model, RatingModel):
-            return self.model.link_.bounds
-        weighs = isinstance(self.model, HistoryModel) and self.model.confidence != "equal"
-        return (1e-30 if weighs or not self.model.has_ratings_ else -np.inf), np.inf
+        return self.model.rating_bounds()
 
     def history(self, row: int) -> dict[int, float]:
         if row < 0:
@@ -212,15 +205,11 @@ class Engine:
         if self.retrieval is not None:
             parameters = self.retrieval.parameters
             offset = parameters.global_mean + float(parameters.user_biases[row])
-            weights = Weights(parameters.user_factors[row], offset)
+            weights = UserWeights(parameters.user_factors[row], offset)
         return Person("training", row, seen.others[begin:end], seen.ratings[begin:end], weights)
 
     def _without_ratings(self, row: int) -> Person:
-        weights = None
-        if self.retrieval is not None:
-            parameters = self.retrieval.parameters
-            weights = Weights(np.zeros(parameters.n_factors, np.float32), parameters.global_mean)
-        return Person("non-personal", row, NOBODY, np.empty(0, np.float32), weights)
+        return Person("non-personal", row, NOBODY, NO_RATINGS, self._no_weights)
 
     def _folded(self, basis: Basis, row: int, history: dict[int, float]) -> Person:
         if not history:
@@ -229,13 +218,13 @@ class Engine:
         ratings = np.array([history[item] for item in rated.tolist()], np.float32)
         items, values = self.usable(rated, ratings)
         if not len(items):
-            return Person("non-personal", row, rated, ratings, self._without_ratings(row).weights)
-        weights = self.folding.weights(items, values) if self.retrieval is not None else None
+            return Person("non-personal", row, rated, ratings, self._no_weights)
+        weights = None if self.retrieval is None else self.model.fold_in_weights(items, values)
         return Person(basis, row, rated, ratings, weights)
 
     def usable(self, rated: Rows, ratings: NDArray[np.float32]) -> tuple[Rows, NDArray[np.float32]]:
         """The ratings that the model can fold in."""
-        values = self.folding.usable(ratings)
+        values = self.model.usable_ratings(ratings)
         kept = ~np.isnan(values)
         return rated[kept], values[kept]
 
@@ -268,7 +257,7 @@ class Engine:
             scores = self.model.score_block(np.array([row], np.int32))
         else:
             items, values = self.usable(person.rated, person.ratings)
-            scores = self.model.score_histories(Grouped(np.array([0, len(items)], np.int64), items, values))
+            scores = self.model.score_histories(one_history(items, values))
         first: Array = scores[0]
         return first
 
@@ -285,10 +274,8 @@ class Engine:
 
     def predictions(self, scores: Array) -> list[float] | list[None]:
         """In rating units; None for models that only rank."""
-        if not isinstance(self.model, RatingModel):
-            return [None] * len(scores)
-        values: list[float] = self.model.link_.prediction(np.asarray(scores, np.float64)).tolist()
-        return values
+        found = self.model.predictions(np.asarray(scores, np.float64))
+        return [None] * len(scores) if found is None else found.tolist()
 
     def similar(self, row: int, n: int, only: Rows | None) -> tuple[Rows, Array]:
         """Raises Conflict where this model, or this item, has nothing to compare."""
@@ -319,12 +306,6 @@ class Engine:
     @cached_property
     def _rows_by_id(self) -> dict[str, int]:
         return {str(item): row for row, item in enumerate(self.model.item_vocabulary_)}
-
-    @property
-    def can_similar(self) -> bool:
-        """Whether the model can say which items are alike."""
-        parameters = self.model.dot_product()
-        return not isinstance(self.model, Popularity) if parameters is None else parameters.n_factors > 0
 
     @cached_property
     def _directions(self) -> DotRetrieval | None:

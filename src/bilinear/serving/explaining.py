@@ -21,8 +21,7 @@ def explained(engine: Engine, person: Person, user: str | None, item: str, n: in
     added = np.empty(0)
     if person.basis != "non-personal":
         items, values = engine.usable(person.rated, person.ratings)
-        added = engine.folding.contributions(items, values, row)
-        bias = bias if engine.folding.beyond_bias else 0.0
+        added, bias = engine.model.contributions(items, values, row)
     elif engine.retrieval is None:
         mean = float(scores[0])  # the list for all is not personal, and that is all there is
     order = np.argsort(-np.abs(added), kind="stable")

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Generator
 from time import monotonic
 from typing import Any
 
+from bilinear.serving.feedback.store import Feedback, FeedbackStore
 from bilinear.serving.imports import CSV_HEADER, written_lines
 from bilinear.serving.problems import Refused
-from bilinear.serving.store import Feedback, FeedbackStore
 
 MOST = 8
 LONGEST = 1800.0

@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import bilinear.serving.messages as m
+from bilinear.serving.feedback.store import Feedback
 from bilinear.serving.http import Answer, json_answer
 from bilinear.serving.imports import read_lines
 from bilinear.serving.metrics import KIND
 from bilinear.serving.problems import StoreUnavailable
-from bilinear.serving.store import Feedback
 
 if TYPE_CHECKING:
     from bilinear.serving.server import Server

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import msgspec
 
+from bilinear.serving.feedback.store import Feedback
 from bilinear.serving.messages import FeedbackLine
 from bilinear.serving.problems import Refused
-from bilinear.serving.store import Feedback
 
 _COLUMNS = ("user", "item", "rating", "time")
 _FORMULA = re.compile("'*[=+\\-@\\t\\r\\n\uff1d\uff0b\uff0d\uff20]")

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
-from copy import deepcopy
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,6 @@ from bilinear.data.packed_text import PackedText
 from bilinear.data.splits import Split, split_random
 from bilinear.data.vocabulary import Vocabulary, by_rules, canonical_integer
 from bilinear.errors import BilinearError, EmptyDataError
-from bilinear.estimators.base import RatingModel
 from bilinear.estimators.baselines import BiasModel, GlobalMean
 from bilinear.estimators.experiment import Measurement
 from bilinear.estimators.popularity import Popularity
@@ -36,8 +35,8 @@ from bilinear.evaluation.compare_ratings import RatingComparison, compare_rating
 from bilinear.evaluation.ranking_task import RankingProtocol
 from bilinear.persistence.artifact import check_artifact
 from bilinear.persistence.models import load
+from bilinear.serving.feedback.store import FeedbackStore, open_store
 from bilinear.serving.models import held_out
-from bilinear.serving.store import FeedbackStore, open_store
 
 TEST_SHARE = 0.1
 
@@ -134,7 +133,7 @@ def retrained(
     `max_worse` is the share by which it may be missed.
     """
     split = split_random(table, TEST_SHARE, seed)
-    name, metric = type(old).__name__, "rmse" if isinstance(old, RatingModel) else "ndcg@10"
+    name, metric = type(old).__name__, "rmse" if old.predicts_ratings else "ndcg@10"
     measured = _measured(old, name, split, seed)
     score, against = _value(measured.scores[name], metric), "as asked"
     if bound is None:
@@ -196,16 +195,13 @@ def carry_out(order: Mapping[str, Any]) -> dict[str, Any]:
 
 def _again(old: Recommender, table: Interactions) -> Recommender:
     """A model of the same settings on another table; numbers that were searched are kept."""
-    if hasattr(old, "retrain"):
-        again: Recommender = deepcopy(old).retrain(table)
-        return again
-    return type(old)(**old.get_params(deep=False)).fit(table)  # nothing was searched
+    return copy(old).retrain(table)
 
 
 def _measured(old: Recommender, name: str, split: Split, seed: int) -> Measurement:
     """The model and the baselines, trained on one part and scored on the other."""
     threshold = getattr(old, "threshold", None)
-    if isinstance(old, RatingModel):
+    if old.predicts_ratings:
         makers: dict[str, Any] = {"GlobalMean": GlobalMean().fit, "BiasModel": BiasModel(rng=seed).fit}
     else:
         makers = {"Popularity": Popularity(threshold=threshold).fit}
@@ -217,7 +213,7 @@ def _measured(old: Recommender, name: str, split: Split, seed: int) -> Measureme
         models[each] = make(split.train)
         seconds[each] = perf_counter() - began
     comparison: Comparison | RatingComparison
-    if isinstance(old, RatingModel):
+    if old.predicts_ratings:
         comparison = compare_ratings(models, split.test, baseline="BiasModel", rng=seed)
     else:
         comparison = compare(

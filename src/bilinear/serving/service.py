@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 
 import bilinear.serving.messages as m
-from bilinear.estimators.base import RatingModel
 from bilinear.serving.engine import Engine, Person
 from bilinear.serving.explaining import explained, user_bias
+from bilinear.serving.feedback.store import Feedback, FeedbackStore, Stamped
 from bilinear.serving.models import ModelFolder, held_out
 from bilinear.serving.problems import Conflict, NotFound
 from bilinear.serving.retrieval import Ranked, Rows
-from bilinear.serving.store import Feedback, FeedbackStore, Stamped
 
 Change = tuple[str, float | None, float]
 _MOST_FOLDED = 10_000
@@ -308,7 +307,7 @@ class Service:
         engine = self.engine
         model = engine.model
         parameters = model.dot_product()
-        bounds = list(model.link_.bounds) if isinstance(model, RatingModel) else None
+        bounds = list(model.rating_bounds()) if model.predicts_ratings else None
         return m.ModelInfo(
             engine.version,
             type(model).__name__,
@@ -324,7 +323,7 @@ class Service:
             engine.loaded_at,
             len(self.models.earlier(engine.version)),
             bounds is not None,
-            engine.can_similar,
+            model.can_compare_items,
             "title" in model.item_texts_,
             bool(engine.rows_by_category),
             self.store.address,

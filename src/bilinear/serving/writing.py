@@ -7,8 +7,8 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 
+from bilinear.serving.feedback.store import Feedback, FeedbackStore
 from bilinear.serving.problems import StoreUnavailable
-from bilinear.serving.store import Feedback, FeedbackStore
 
 _TOGETHER = 1000
 _WAITING = 10_000

@@ -276,7 +276,8 @@ def imbalance(problem: Problem, at: Vector) -> float:
 def balanced(problem: Problem, at: Vector, *, n_factors: int | None = None) -> Vector:
     """The same scores with `U^T U = V^T V` diagonal, descending: their smallest penalty.
 
-    Cost: O((n_users + n_items) * n_factors^2).
+    Cost:
+        O((n_users + n_items) * n_factors^2).
 
     Args:
         problem: The objective.

@@ -17,8 +17,9 @@ from bilinear.objective.objective import Objective
 def hessian_vector_product(objective: Objective, at: Parameters, direction: Parameters) -> Parameters:
     """The Hessian of the training objective times a direction, with the global mean fixed.
 
-    Cost: O(n_ratings * n_factors) time, without an n_users x n_items array. Source:
-    docs/theory/curvature.md.
+    Cost:
+        O(n_ratings * n_factors) time, without an n_users x n_items array. Source:
+        docs/theory/curvature.md.
 
     Args:
         objective: The training objective.

@@ -64,8 +64,9 @@ class Polished:
 def polish(problem: Problem, at: Vector, *, max_products: int = 5000) -> Polished:
     """The stationary point near `at`, if `max_products` Hessian products lead there.
 
-    Cost: O(n_ratings * n_factors) a product; memory for some ten flat vectors and, up to a limit, one
-    factored block for each row.
+    Cost:
+        O(n_ratings * n_factors) a product; memory for some ten flat vectors and, up to a limit, one
+        factored block for each row.
 
     Args:
         problem: The objective.
@@ -167,7 +168,7 @@ def distance(problem: Problem, first: Vector, second: Vector) -> float:
 
 
 def norm(problem: Problem, at: Vector) -> float:
-    """|weights| with U and V balanced: the smallest norm with these scores."""
+    """`|weights|` with U and V balanced: the smallest norm with these scores."""
     parts = problem.parts(at)
     squares = 2 * float(principal_axes(parts.user_factors, parts.item_factors)[2].sum())
     squares += float(parts.user_biases @ parts.user_biases + parts.item_biases @ parts.item_biases)

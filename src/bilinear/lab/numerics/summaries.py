@@ -15,7 +15,10 @@ from bilinear.model.scoring import score_rows
 def effective_rank(parameters: Parameters) -> float:
     """The number of factors in use: exp of the entropy of the singular values' shares.
 
-    Cost: O((n_users + n_items) * n_factors^2). Source: Roy & Vetterli, EUSIPCO 2007.
+    Cost:
+        O((n_users + n_items) * n_factors^2).
+    Source:
+        Roy & Vetterli, EUSIPCO 2007.
 
     Args:
         parameters: Of any size.

@@ -113,7 +113,8 @@ class Certificate:
 def certificate_at(problem: Problem, at: Vector, *, seed: int = 0) -> Certificate:
     """The certificate at any point, stationary or not.
 
-    Cost: one sparse spectral norm, some tens of O(n_ratings) products; memory O(n_ratings).
+    Cost:
+        one sparse spectral norm, some tens of O(n_ratings) products; memory O(n_ratings).
 
     Args:
         problem: The objective.

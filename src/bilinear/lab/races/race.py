@@ -215,7 +215,8 @@ def race(
 ) -> Race:
     """Runs every method from the same starts, on the same objective, for the same number of epochs.
 
-    Cost: methods * (n_seeds + some 5) training runs, and one descent to the optimum.
+    Cost:
+        methods * (n_seeds + some 5) training runs, and one descent to the optimum.
 
     Args:
         interactions: The ratings.

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar, cast
 
 from bilinear.data.interactions import Interactions
 from bilinear.estimators.base import RatingModel
-from bilinear.estimators.ease import EASE, SparseEASE
-from bilinear.estimators.implicit_als import ImplicitALS
+from bilinear.estimators.capabilities import HowTrained
 from bilinear.estimators.recommender import Recommender
 from bilinear.inspection.scores import Score, stored_scores
 from bilinear.lab.numerics.problem import Problem, Vector
@@ -21,7 +20,6 @@ from bilinear.training.optimizers import AdamW
 from bilinear.training.solver import Solver
 
 T = TypeVar("T")
-Training = Literal["ratings", "all pairs", "rankings", "closed form", "counts"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +60,12 @@ class Context:
     @property
     def rating_model(self) -> RatingModel | None:
         """The model where it minimises a loss over ratings, else None."""
-        return self.model if isinstance(self.model, RatingModel) else None
+        return cast(RatingModel, self.model) if self.model.predicts_ratings else None
 
     @cached_property
-    def training(self) -> Training:
+    def training(self) -> HowTrained:
         """What training minimises, or how the model is computed where it minimises nothing."""
-        return training_of(self.model)
+        return self.model.how_trained
 
     @cached_property
     def problem(self) -> Problem:
@@ -99,17 +97,6 @@ class Context:
             self._measured[key] = measure()
         found: T = self._measured[key]
         return found
-
-
-def training_of(model: Recommender) -> Training:
-    """What training minimises: a loss over ratings, over all pairs, over rankings, or nothing."""
-    if isinstance(model, RatingModel):
-        return "ratings"
-    if isinstance(model, (EASE, SparseEASE)):
-        return "closed form"
-    if isinstance(model, ImplicitALS):
-        return "all pairs"
-    return "counts" if model.dot_product() is None else "rankings"
 
 
 def objective_mismatch(model: RatingModel) -> str | None:

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from bilinear.data.interactions import Interactions
 from bilinear.errors import DataError, ParameterValueError
-from bilinear.estimators.base import RatingModel
 from bilinear.estimators.recommender import Recommender
 
 _ENOUGH = 0.5  # of the ratings or of the training ratings, whichever are fewer, must be known pairs
@@ -42,7 +41,8 @@ class MatchedRatings:
 def match_ratings(model: Recommender, table: Interactions) -> MatchedRatings:
     """Sorts ratings into those that a model was trained on and those that it was not.
 
-    Cost: O(n_ratings log n_ratings).
+    Cost:
+        O(n_ratings log n_ratings).
 
     Args:
         model: The fitted model.
@@ -59,7 +59,7 @@ def match_ratings(model: Recommender, table: Interactions) -> MatchedRatings:
         raise ParameterValueError(
             f"{table.source}: expected the ratings that the model was trained on, got no ratings"
         )
-    if isinstance(model, RatingModel) and not table.has_ratings:
+    if model.predicts_ratings and not table.has_ratings:
         raise ParameterValueError(
             f"{table.source}: expected a column of ratings, got interactions without one; give the ratings "
             f"that the {type(model).__name__} was trained on"

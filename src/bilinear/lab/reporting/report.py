@@ -9,7 +9,6 @@ from typing import Any
 
 from bilinear.data.interactions import Interactions
 from bilinear.errors import ParameterValueError
-from bilinear.estimators.base import RatingModel
 from bilinear.estimators.baselines import GlobalMean
 from bilinear.estimators.recommender import Recommender
 from bilinear.lab.reporting.context import Context
@@ -149,13 +148,13 @@ def report(
             f"{type(model).__name__}"
         )
     matched = match_ratings(model, interactions)
-    if not isinstance(model, RatingModel) and (n_seeds or control or study):
+    if not model.predicts_ratings and (n_seeds or control or study):
         raise ParameterValueError(
             f"n_seeds, control, study: expected a model that minimises a loss over ratings, got "
             f"{type(model).__name__}; leave them out"
         )
     if max_products is None:
-        n_factors = model.parameters_.n_factors if isinstance(model, RatingModel) else 0
+        n_factors = model.parameters_.n_factors if model.predicts_ratings else 0
         max_products = _affordable(matched.train.n_ratings, n_factors)
     context = Context(
         model,
@@ -185,7 +184,7 @@ def _affordable(n_ratings: int, n_factors: int) -> int:
 def _description(model: Recommender) -> str:
     users, items = len(model.user_vocabulary_), len(model.item_vocabulary_)
     words = f"{type(model).__name__} of {users:,} users and {items:,} items"
-    if isinstance(model, RatingModel):
+    if model.predicts_ratings:
         k, loss, link = model.parameters_.n_factors, type(model.loss_).__name__, type(model.link_).__name__
         words += f", {k:,} factors, {loss} after {link}"
         penalty = model.penalty_

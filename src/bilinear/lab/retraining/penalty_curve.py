@@ -181,7 +181,8 @@ def factor_curve(
 ) -> tuple[tuple[int, float, float, float], ...]:
     """Errors and effective rank over the number of factors.
 
-    Cost: one call of `fit` for each size.
+    Cost:
+        one call of `fit` for each size.
 
     Args:
         fit: Trains a model with a given number of factors.

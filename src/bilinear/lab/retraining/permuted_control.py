@@ -58,7 +58,8 @@ def permuted_control(
 ) -> PermutedControl:
     """Trains a copy of the model, with its settings, on shuffled ratings; the model is not changed.
 
-    Cost: one training run.
+    Cost:
+        one training run.
 
     Args:
         model: The fitted model.

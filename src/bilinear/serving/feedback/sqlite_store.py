@@ -8,18 +8,21 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import unquote
 
-from bilinear.serving.problems import StoreUnavailable
-from bilinear.serving.store import (
+from bilinear.serving.feedback.store import (
     BATCH,
     COLUMNS,
     SCHEMA_VERSION,
     Counts,
     Feedback,
     pairs_of_stamped,
+    register_store,
     settled,
+    unreadable,
 )
+from bilinear.serving.problems import StoreUnavailable
 
 _APPLICATION = 0x62696C66  # "bilf", in the file's header
 _SCHEMA = """
@@ -38,6 +41,7 @@ _WAIT = 5.0
 FileIdentity = tuple[int, int] | None
 
 
+@register_store
 class SQLiteStore:
     """See `FeedbackStore`. Several processes may use one file.
 
@@ -47,6 +51,8 @@ class SQLiteStore:
     use, and what it holds is moved into the file first.
     """
 
+    schemes: ClassVar[tuple[str, ...]] = ("sqlite",)
+    address_form: ClassVar[str] = "sqlite:///FILE"
     is_local = True
 
     def __init__(self, path: Path, *, wait: float = _WAIT) -> None:
@@ -60,8 +66,11 @@ class SQLiteStore:
             pass
 
     @classmethod
-    def at(cls, rest: str, *, create: bool = True) -> SQLiteStore:
-        """By what follows `sqlite:///` in an address."""
+    def open(cls, url: str, *, create: bool = True) -> SQLiteStore:
+        """The store of "sqlite:///FILE"."""
+        rest = url.removeprefix("sqlite:///")
+        if rest in ("", url):
+            raise unreadable(url)
         path = Path(unquote(rest))
         if not create and not path.is_file():
             raise StoreUnavailable(f"feedback store {path}: there is no such file")

@@ -6,21 +6,22 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import quote
 
 from bilinear.errors import ParameterValueError
 from bilinear.extras import extra
-from bilinear.serving.problems import StoreUnavailable
-from bilinear.serving.store import (
+from bilinear.serving.feedback.store import (
     BATCH,
     COLUMNS,
     SCHEMA_VERSION,
     Counts,
     Feedback,
     pairs_of_stamped,
+    register_store,
     settled,
 )
+from bilinear.serving.problems import StoreUnavailable
 
 _SCHEMA = """
 CREATE TABLE bilinear_feedback (
@@ -48,6 +49,7 @@ _SECONDS = 10
 Made = TypeVar("Made")
 
 
+@register_store
 class PostgresStore:
     """See `FeedbackStore`. One connection a thread, made anew when the server was away.
 
@@ -55,6 +57,8 @@ class PostgresStore:
     its log is on disk. Rows are locked in one order, so that writers do not block one another for good.
     """
 
+    schemes: ClassVar[tuple[str, ...]] = ("postgresql", "postgres")
+    address_form: ClassVar[str] = "postgresql://USER@HOST/DATABASE"
     is_local = False
 
     def __init__(self, url: str) -> None:
@@ -69,6 +73,11 @@ class PostgresStore:
         self._lock = threading.Lock()
         self._prepared = False
         self.counts()
+
+    @classmethod
+    def open(cls, url: str, *, create: bool = True) -> PostgresStore:
+        """The store of a PostgreSQL URL, or of libpq's words; the database has to be there."""
+        return cls(url)
 
     def of_user(self, user: str, most: int | None = None) -> list[tuple[str, float | None, float]]:
         query = (

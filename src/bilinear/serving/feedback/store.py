@@ -1,4 +1,4 @@
-"""Where feedback is kept: one interface, SQLite or PostgreSQL behind it.
+"""Where feedback is kept: one interface, and the stores that are known by the scheme of their addresses.
 
 A pair of user and item has at most one row. A later time wins, whoever writes first; of equal times
 the write that came last. A deletion is a row without rating, so that a late retry of an older rating
@@ -14,9 +14,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from math import inf, nextafter
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol, TypeVar
 
 from bilinear.errors import ParameterValueError
+from bilinear.registry import Registry
 
 BATCH = 500
 SCHEMA_VERSION = 1
@@ -48,16 +49,29 @@ class Counts(NamedTuple):
 
 
 class FeedbackStore(Protocol):
-    """Every method may be called by any thread.
+    """What a store of feedback does; `register_store` makes a class of it known by its schemes.
+
+    Every method may be called by any thread.
 
     Raises: StoreUnavailable: the store cannot answer now. It recovers by itself: call again.
     """
 
+    schemes: ClassVar[tuple[str, ...]]
+    """What its addresses begin with, before "://"."""
+
+    address_form: ClassVar[str]
+    """How an address is written, for help and messages: "sqlite:///FILE"."""
+
     address: str
-    """For people: without password."""
+    """Its own address as it is shown: without password."""
 
     is_local: bool
     """Whether a read takes microseconds, with no other machine in between."""
+
+    @classmethod
+    def open(cls, url: str, *, create: bool) -> FeedbackStore:
+        """The store of an address, see `open_store`."""
+        ...
 
     def of_user(self, user: str, most: int | None = None) -> list[tuple[str, float | None, float]]:
         """(item, rating, time) of a user, deletions as well, by item; the first `most` of them."""
@@ -83,29 +97,63 @@ class FeedbackStore(Protocol):
     def close(self) -> None: ...
 
 
+STORES: Registry[FeedbackStore] = Registry("feedback store", "bilinear.serving.feedback")
+"""The classes of stores by the scheme of their addresses."""
+
+
+Store = TypeVar("Store", bound="FeedbackStore")
+
+
+def register_store(cls: type[Store]) -> type[Store]:
+    """Makes a class of feedback stores known by its `schemes`, so that `open_store` and `--store` find it.
+
+    A class of your own lives in a module that is imported before, as by `bilinear --plugin MODULE serve`.
+
+    Args:
+        cls: A `FeedbackStore`.
+
+    Returns:
+        `cls`.
+
+    Raises:
+        ParameterValueError: Another class has one of the schemes.
+    """
+    for scheme in cls.schemes:
+        STORES.add(cls, scheme)
+    return cls
+
+
+def addresses() -> str:
+    """How the addresses of all known stores are written: "postgresql://... or sqlite:///FILE"."""
+    return " or ".join(sorted({STORES.get(scheme).address_form for scheme in STORES}))
+
+
 def open_store(url: str, *, create: bool = True) -> FeedbackStore:
     """A store by its address; what is missing is made.
 
     Args:
         url: "sqlite:///file.db" (an absolute path has four slashes) or "postgresql://user@host/database";
-            for PostgreSQL also libpq's words, "host=... dbname=...".
+            for PostgreSQL also libpq's words, "host=... dbname=..."; or of a class of your own, see
+            `register_store`.
         create: False refuses a file that is not there: who only reads has mistyped its name.
     Raises:
         ParameterValueError: the address is of another kind.
         MissingDependencyError: PostgreSQL needs the psycopg package.
         StoreUnavailable: it cannot be opened now.
     """
-    scheme, separator, rest = url.partition("://")
-    if separator and scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
-        from bilinear.serving.sqlite_store import SQLiteStore
+    scheme, separator, _ = url.partition("://")
+    if _WORDS.match(url):
+        scheme = "postgresql"
+    elif not separator or scheme not in STORES:
+        raise unreadable(url)
+    return STORES.get(scheme).open(url, create=create)
 
-        return SQLiteStore.at(rest[1:], create=create)
-    if (separator and scheme in ("postgresql", "postgres")) or _WORDS.match(url):
-        from bilinear.serving.postgres_store import PostgresStore
 
-        return PostgresStore(url)
+def unreadable(url: str) -> ParameterValueError:
+    """The error for an address that no store can read; shows no more of it than its scheme."""
+    scheme, separator, _ = url.partition("://")
     shown = f"{scheme}://..." if separator and scheme.isalnum() else "(not shown: it may hold a password)"
-    raise ParameterValueError(f"--store {shown}: give sqlite:///FILE or postgresql://USER@HOST/DATABASE")
+    return ParameterValueError(f"--store {shown}: give {addresses()}")
 
 
 def settled(rows: Sequence[Feedback], stored: Mapping[tuple[str, str], float]) -> dict[int, Feedback]:

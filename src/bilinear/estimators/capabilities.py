@@ -1,0 +1,119 @@
+"""What a model can do beyond lists: asked by evaluation, lab, server and command line, never by class."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.data.interactions import Grouped
+from bilinear.data.vocabulary import Vocabulary
+from bilinear.errors import ParameterValueError
+from bilinear.estimators.configurable import Configurable
+from bilinear.estimators.fold_in import Contributions, UserWeights
+from bilinear.model.parameters import Array, Parameters
+
+HowTrained = Literal["ratings", "all pairs", "rankings", "closed form", "counts"]
+"""What training minimises: a loss over ratings, all pairs or rankings; or nothing (solved, or counted)."""
+
+_AT_ONCE = 1 << 22
+
+
+class Capabilities(Configurable):
+    """The answers of a model that only ranks; a subclass overrides what it can do better.
+
+    Attributes:
+        predicts_ratings: Whether scores become ratings: `predict`, RMSE, `rating_bounds`.
+        can_checkpoint: Whether an interrupted `fit` can be resumed from a checkpoint.
+    """
+
+    predicts_ratings: ClassVar[bool] = False
+    can_checkpoint: ClassVar[bool] = False
+    item_vocabulary_: Vocabulary
+    has_ratings_: bool
+
+    @property
+    def is_personal(self) -> bool:
+        """Whether lists depend on the user; else one list serves all."""
+        return True
+
+    @property
+    def weighs_interactions(self) -> bool:
+        """Whether the rating of an interaction is its weight, and therefore positive."""
+        return False
+
+    @property
+    def can_compare_items(self) -> bool:
+        """Whether `similar` answers."""
+        return self.item_vectors() is not None
+
+    @property
+    def how_trained(self) -> HowTrained:
+        """What training minimises, see `HowTrained`."""
+        return "counts" if self.dot_product() is None else "rankings"
+
+    def needs_ratings(self) -> bool:
+        """Whether `fold_in` needs a rating for each item."""
+        return False
+
+    def rating_bounds(self) -> tuple[float, float]:
+        """The smallest and the largest rating of new feedback that the model can take."""
+        positive = self.weighs_interactions or not self.has_ratings_
+        return (1e-30 if positive else -np.inf), np.inf
+
+    def usable_ratings(self, ratings: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n,) ratings as fold-in can take them; NaN where it cannot."""
+        return np.where(ratings > 0, ratings, np.float32(np.nan)) if self.weighs_interactions else ratings
+
+    def predictions(self, scores: Array) -> Array | None:
+        """Scores in rating units; None of a model that only ranks."""
+        return None
+
+    def dot_product(self) -> Parameters | None:
+        """Parameters, float32, whose scores rank as this model does; None where there are none."""
+        return None
+
+    def item_vectors(self) -> Array | None:
+        """(n_items, any) vectors whose cosine says how alike items are to `similar`, or None."""
+        return None
+
+    def score_histories(self, histories: Grouped) -> Array:
+        """Scores of all items for users the model was not trained on, from what they have seen.
+
+        Args: histories: one row a user; `others` are rows of `item_vocabulary_`.
+        Returns: as `score_block`.
+        Raises: ParameterValueError: this kind of model cannot fold in.
+        """
+        raise ParameterValueError(
+            f"a {type(self).__name__} cannot fold in users that it was not trained on; "
+            "choose a split that keeps every user in training"
+        )
+
+    def fold_in_weights(self, items: NDArray[np.int32], ratings: NDArray[np.float32]) -> UserWeights | None:
+        """A new user's weights over the items of `dot_product()`; of no items, those of an unknown user.
+
+        Args:
+            items: Rows of items, ascending.
+            ratings: One an item, see `usable_ratings`.
+
+        Returns:
+            The weights; None where the model scores histories without any (`score_histories`).
+        """
+        return None
+
+    def contributions(
+        self, items: NDArray[np.int32], ratings: NDArray[np.float32], item: int
+    ) -> Contributions:
+        """What each rating of a user adds to the score of the row `item`.
+
+        Here: what a user with this one rating would get. It adds up to the score where the model is linear
+        in histories.
+        """
+        added = np.zeros(len(items))
+        step = max(1, _AT_ONCE // max(1, len(self.item_vocabulary_)))
+        for start in range(0, len(items) if self.is_personal else 0, step):
+            part = slice(start, start + step)
+            ones = Grouped(np.arange(len(items[part]) + 1), items[part], ratings[part])
+            added[part] = self.score_histories(ones)[:, item]
+        return Contributions(added, 0.0)
