@@ -272,7 +272,7 @@ def test_progress_hears_every_epoch_of_every_stage():
     assert stages[:-1] == [f"search {trial.stage}, {trial.n_factors} factors" for trial in trials]
     assert stages[-1] == f"on all ratings, {model.parameters_.n_factors} factors"
     assert len(heard.of("epoch")) == len(heard.of("advance"))  # one block an epoch
-    assert [epoch for (epoch,) in heard.of("epoch")][-1].validation_rmse is None
+    assert [epoch for (epoch,) in heard.of("epoch")][-1].validation is None
 
 
 def test_a_bar_is_shown_only_when_asked_for_and_changes_nothing(capsys):

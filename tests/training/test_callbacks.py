@@ -105,7 +105,7 @@ def test_the_weights_of_the_state_are_those_that_were_measured_in_rating_units(s
         predicted = parameters.global_mean + parameters.user_biases[large.users].astype(float)
         predicted += parameters.item_biases[large.items]
         pairs = parameters.user_factors[large.users].astype(float) * parameters.item_factors[large.items]
-        errors = predicted + pairs.sum(axis=1) - large.ratings
+        errors = predicted + pairs.sum(axis=1) - large.ratings.astype(float)
         found.append((state.epoch, np.sqrt((errors**2).mean())))
 
     settings = {"n_factors": 4, "l2": 0.2 * scale, "l2_biases": 0.2, "rng": 0, "refit": False}
@@ -113,7 +113,7 @@ def test_the_weights_of_the_state_are_those_that_were_measured_in_rating_units(s
     model.fit(large, on_epoch=measure)
     (early, before), (late, after) = found[0], found[-1]
     assert late.loss < early.loss
-    assert after < before < 3 * large.ratings.std()
+    assert after < before < 3 * large.ratings.astype(float).std()
     assert [epoch for epoch, _ in found] == list(model.history_.epochs)
 
 

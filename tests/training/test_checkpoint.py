@@ -212,7 +212,7 @@ def test_so_do_models_of_rankings(name, monkeypatch, tmp_path):
     for a, b in zip(pieces.history_.epochs, whole.history_.epochs, strict=True):
         assert replace(a, seconds=0, ratings_per_second=0) == replace(b, seconds=0, ratings_per_second=0)
     assert pieces.history_.summary() == whole.history_.summary()
-    assert lives >= len(whole.history_.epochs)
+    assert lives > len(whole.history_.epochs) // 2  # ended at every second look at least
     assert (whole.history_.ended == "converged") == (name == "ials, converged")
     assert not (tmp_path / "c").exists()
 

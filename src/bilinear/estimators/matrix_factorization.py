@@ -20,7 +20,7 @@ from bilinear.errors import EmptyDataError, ParameterValueError
 from bilinear.estimators.base import RatingModel, check_table, resolve_link
 from bilinear.estimators.baselines import check_fraction, draw_seed
 from bilinear.estimators.recommender import TensorReader
-from bilinear.evaluation.metrics import Metric, MetricLike
+from bilinear.evaluation.metrics import RMSE, Metric, MetricLike
 from bilinear.memory import require
 from bilinear.model.link import Identity, Link
 from bilinear.model.parameters import Parameters
@@ -188,7 +188,7 @@ class MatrixFactorization(RatingModel):
         penalty = L2(l2, l2_biases, self.l2_exponent)
         size = self.start_size if table is None else table.start_size
         descend = partial(self._descend, solver, link, penalty, n_factors, size, seed, progress)
-        if best is not None and str(Metric.of(self.metric)) != "rmse" and best[1].epochs:
+        if best is not None and Metric.of(self.metric) != RMSE and best[1].epochs:
             best = best if best[1].cut_short else None  # the search went by the RMSE
         if best is None and inner is not None:
             best = descend(inner.train, self._validation(inner, link, units, seed))
@@ -215,7 +215,7 @@ class MatrixFactorization(RatingModel):
     def _validation(self, inner: Split, link: Link, units: Units, seed: int) -> Validation:
         metric = Metric.of(self.metric)
         if self._by_ratings:
-            own = {} if metric.name == "rmse" else {"own": units.ratings}
+            own = {} if metric == RMSE else {"own": units.ratings}  # an RMSE is scaled afterwards
             return RatingValidation(inner.test, link, metric, **own)
         return RankingValidation(inner, metric, _MOST_VALIDATION_USERS, np.random.default_rng([seed, 4]))
 

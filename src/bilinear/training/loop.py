@@ -285,7 +285,8 @@ class _Loop:
         values, tensors = saved.values, saved.tensors
         self.rng.bit_generator.state = self.drawn = values["rng"]
         self.best_epoch = values["best_epoch"]
-        self.epochs = list(History.from_table(tensors["history"], self.best_epoch, "under way").epochs)
+        table = tensors["history"]
+        self.epochs = list(History.from_table(table, len(table), "under way").epochs)
         for epoch in self.epochs:
             self.observe(epoch)
         if "global_mean" in values:
