@@ -8,7 +8,6 @@ import sys
 
 from bilinear.errors import BilinearError, UnknownIdError
 
-DASHED = "An id that begins with - goes behind -- and all options: bilinear similar MODEL -n 5 -- -ID"
 _CTRL_C = 130
 _USAGE = 2
 _STOPPED = "stopped before it was done; no file was left half written"
@@ -32,6 +31,8 @@ def main() -> None:
         if stop.code == _CTRL_C:  # Typer makes this of Ctrl-C, and says nothing
             _end(_STOPPED, _CTRL_C)
         if stop.code == _USAGE and _may_have_dashed_id(sys.argv[1:]):
+            from bilinear.cli.output import DASHED
+
             sys.stderr.write(f"{DASHED}\n")
         raise
     except BrokenPipeError:  # the reader of our output went away, as `head` does

@@ -248,7 +248,7 @@ def _read(ratings: str, store: str | None, **reading: Any) -> Any:
     if store is None:
         return options.read_table(ratings, **reading)
     from bilinear.persistence.models import load
-    from bilinear.serving.retrain import trained_on, with_feedback
+    from bilinear.serving.lifecycle.retrain_process import trained_on, with_feedback
 
     is_model = bool(ratings) and (Path(ratings) / "model.json").is_file()
     base = (

@@ -1,4 +1,4 @@
-"""The process that makes a new model from all ratings and feedback: `python -m bilinear.serving.retrain`.
+"""The process that makes a new model from all ratings and feedback, run by `python -m`.
 
 It reads one line of JSON from standard input, writes a model folder, and prints what it measured. It
 ends when standard input does: the server that started it is gone.
@@ -35,7 +35,7 @@ from bilinear.evaluation.ranking_task import RankingProtocol
 from bilinear.persistence.artifact import check_artifact
 from bilinear.persistence.models import load
 from bilinear.serving.feedback.store import FeedbackStore, open_store
-from bilinear.serving.models import held_out
+from bilinear.serving.lifecycle.model_folder import held_out
 
 TEST_SHARE = 0.1
 
