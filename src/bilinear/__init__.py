@@ -38,18 +38,18 @@ if TYPE_CHECKING:
     from bilinear.data.synthetic import synthetic_catalogue as synthetic_catalogue
     from bilinear.data.synthetic import synthetic_ratings as synthetic_ratings
     from bilinear.data.vocabulary import Vocabulary as Vocabulary
-    from bilinear.estimators.auto import AutoRanker as AutoRanker
+    from bilinear.estimators.auto.auto_ranker import AutoRanker as AutoRanker
+    from bilinear.estimators.auto.optuna_search import search_with_optuna as search_with_optuna
     from bilinear.estimators.baselines import BiasModel as BiasModel
     from bilinear.estimators.baselines import GlobalMean as GlobalMean
     from bilinear.estimators.blend import Blend as Blend
     from bilinear.estimators.ease import EASE as EASE
     from bilinear.estimators.ease import SparseEASE as SparseEASE
-    from bilinear.estimators.experiment import measure as measure
     from bilinear.estimators.graph_filter import GraphFilter as GraphFilter
     from bilinear.estimators.implicit_als import ImplicitALS as ImplicitALS
     from bilinear.estimators.item_knn import ItemKNN as ItemKNN
     from bilinear.estimators.matrix_factorization import MatrixFactorization as MatrixFactorization
-    from bilinear.estimators.optuna_search import search_with_optuna as search_with_optuna
+    from bilinear.estimators.measurement import measure as measure
     from bilinear.estimators.popularity import Popularity as Popularity
     from bilinear.estimators.random_walk import RandomWalk as RandomWalk
     from bilinear.estimators.ranking_factorization import RankingFactorization as RankingFactorization
@@ -145,7 +145,7 @@ _HOMES = {
         "synthetic_ratings",
     ),
     "bilinear.data.vocabulary": ("Vocabulary",),
-    "bilinear.estimators.auto": ("AutoRanker",),
+    "bilinear.estimators.auto.auto_ranker": ("AutoRanker",),
     "bilinear.estimators.baselines": (
         "BiasModel",
         "GlobalMean",
@@ -155,12 +155,12 @@ _HOMES = {
         "EASE",
         "SparseEASE",
     ),
-    "bilinear.estimators.experiment": ("measure",),
+    "bilinear.estimators.measurement": ("measure",),
     "bilinear.estimators.graph_filter": ("GraphFilter",),
     "bilinear.estimators.implicit_als": ("ImplicitALS",),
     "bilinear.estimators.item_knn": ("ItemKNN",),
     "bilinear.estimators.matrix_factorization": ("MatrixFactorization",),
-    "bilinear.estimators.optuna_search": ("search_with_optuna",),
+    "bilinear.estimators.auto.optuna_search": ("search_with_optuna",),
     "bilinear.estimators.popularity": ("Popularity",),
     "bilinear.estimators.random_walk": ("RandomWalk",),
     "bilinear.estimators.ranking_factorization": ("RankingFactorization",),

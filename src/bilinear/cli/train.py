@@ -133,7 +133,7 @@ def command(
     from contextlib import nullcontext
 
     from bilinear.cli.plans import implied_task, plan_of
-    from bilinear.estimators.experiment import measure
+    from bilinear.estimators.measurement import measure
     from bilinear.training.checkpoint import Checkpoint, keeping
     from bilinear.training.progress import Bar, Quiet
 

@@ -26,7 +26,7 @@ from bilinear.data.splits import Split, split_random
 from bilinear.data.vocabulary import Vocabulary, by_rules, canonical_integer
 from bilinear.errors import BilinearError, EmptyDataError
 from bilinear.estimators.baselines import BiasModel, GlobalMean
-from bilinear.estimators.experiment import Measurement
+from bilinear.estimators.measurement import Measurement
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.recommender import Recommender
 from bilinear.evaluation.compare import Comparison, compare
