@@ -15,7 +15,6 @@ from bilinear.data.interactions import Grouped
 from bilinear.data.splits import split_random, split_users
 from bilinear.errors import EmptyDataError, ModelFileError, NotFittedError, ParameterValueError
 from bilinear.estimators.popularity import Popularity
-from bilinear.estimators.ranking import rows_of
 from bilinear.estimators.ranking_factorization import RankingFactorization
 from bilinear.evaluation.metrics import Metric
 from bilinear.evaluation.ranking import RankingProtocol

@@ -12,7 +12,7 @@ from bilinear.data.interactions import Interactions
 from bilinear.data.outliers import warn_of_outliers
 from bilinear.data.splits import split_validation
 from bilinear.errors import ParameterValueError
-from bilinear.estimators.base import RatingModel, check_table, resolve_link
+from bilinear.estimators.rating_model import RatingModel, check_table, resolve_link
 from bilinear.memory import require
 from bilinear.model.link import Identity, Link
 from bilinear.model.parameters import Parameters

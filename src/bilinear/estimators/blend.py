@@ -13,15 +13,15 @@ from bilinear.arguments import is_real
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.baselines import draw_seed
-from bilinear.estimators.members import checked_alike, copied, fitted_whole, nested_state, restore_nested
-from bilinear.estimators.mixture import (
+from bilinear.estimators.blend_weights import (
     Candidates,
     Judges,
     bytes_to_validate,
     choose_weights,
     inner_split,
 )
-from bilinear.estimators.ranking import RankingModel
+from bilinear.estimators.members import checked_alike, copied, fitted_whole, nested_state, restore_nested
+from bilinear.estimators.ranking_model import RankingModel
 from bilinear.estimators.recommender import TensorReader
 from bilinear.evaluation.metrics import Metric, MetricLike
 from bilinear.kernels.mixture import add_standardised

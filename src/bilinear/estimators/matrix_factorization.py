@@ -17,8 +17,8 @@ from bilinear.data.outliers import warn_of_outliers
 from bilinear.data.part import Part
 from bilinear.data.splits import Split, split_validation
 from bilinear.errors import EmptyDataError, ParameterValueError
-from bilinear.estimators.base import RatingModel, check_table, resolve_link
 from bilinear.estimators.baselines import check_fraction, draw_seed
+from bilinear.estimators.rating_model import RatingModel, check_table, resolve_link
 from bilinear.estimators.recommender import TensorReader
 from bilinear.evaluation.metrics import RMSE, Metric, MetricLike
 from bilinear.memory import require

@@ -15,8 +15,8 @@ from bilinear.arguments import is_real, is_whole, kernel_code
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.errors import EmptyDataError, ParameterValueError
 from bilinear.estimators.baselines import check_fraction, draw_seed
+from bilinear.estimators.blend_weights import inner_split
 from bilinear.estimators.factor_ranking import MOST_FACTORS, FactorRanking
-from bilinear.estimators.mixture import inner_split
 from bilinear.estimators.ranking_fold_in import FoldIn
 from bilinear.estimators.recommender import TensorReader
 from bilinear.evaluation.metrics import Metric, MetricLike

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from bilinear.arguments import kernel_code
 from bilinear.data.interactions import Grouped
-from bilinear.estimators.ranking import rows_of
+from bilinear.estimators.ranking_model import rows_of
 from bilinear.kernels.ranking_fold_in import fold_in_users
 from bilinear.kernels.sampled import SET
 from bilinear.kernels.tile import TILE_ITEMS

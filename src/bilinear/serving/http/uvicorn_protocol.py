@@ -20,8 +20,8 @@ import uvicorn
 from httptools import HttpParserError
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from bilinear.serving.http import ABORT, Receive, Scope, Send, problem
-from bilinear.serving.proxies import Proxies, group_of
+from bilinear.serving.http.asgi import ABORT, Receive, Scope, Send, problem
+from bilinear.serving.http.proxies import Proxies, group_of
 
 HEALTH = ("/health/live", "/health/ready")
 _RESERVE = 50

@@ -11,11 +11,17 @@ import numpy as np
 
 from bilinear.data.interactions import Interactions
 from bilinear.errors import DivergenceError, ParameterValueError
-from bilinear.estimators.auto_table import AutoTable, AutoTrial
+from bilinear.estimators.auto.search_space import Choice, Kind, Pace, Sizes
+from bilinear.estimators.auto.trials import AutoTable, AutoTrial
+from bilinear.estimators.blend_weights import (
+    MOST_JUDGES,
+    Candidates,
+    Judges,
+    choose_weights,
+    inner_split,
+)
 from bilinear.estimators.members import fitted_whole
-from bilinear.estimators.mixture import MOST_JUDGES, Candidates, Judges, choose_weights, inner_split
-from bilinear.estimators.ranking import RankingModel
-from bilinear.estimators.ranking_space import Choice, Kind, Pace, Sizes
+from bilinear.estimators.ranking_model import RankingModel
 from bilinear.evaluation.metrics import Metric
 from bilinear.evaluation.ranking import RankingProtocol, evaluate_ranking
 from bilinear.training.progress import Progress

@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from bilinear.eigen import symmetric_eigen
 from bilinear.inspection.items import first_genre
 from bilinear.inspection.spectrum import balanced_item_factors
-from bilinear.serving.engine import Engine
+from bilinear.serving.answers.serving_model import ServingModel
 from bilinear.serving.messages import ItemMap
 from bilinear.serving.problems import Conflict
 
 _DIGITS = 4
 
 
-def item_map(engine: Engine) -> ItemMap:
+def item_map(engine: ServingModel) -> ItemMap:
     """The rated items along the two directions in which users' tastes divide them most.
 
     As `bilinear.item_map`, for every model with factors, and with rarely rated items as well.
@@ -49,7 +49,7 @@ def item_map(engine: Engine) -> ItemMap:
     )
 
 
-def _first_categories(engine: Engine, rows: NDArray[np.int64]) -> tuple[list[str], list[int]]:
+def _first_categories(engine: ServingModel, rows: NDArray[np.int64]) -> tuple[list[str], list[int]]:
     """Names, most frequent first, and the number of each item's first one."""
     genres = engine.model.item_texts_.get("genres")
     if genres is None:

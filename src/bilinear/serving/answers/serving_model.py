@@ -16,9 +16,9 @@ from bilinear.errors import ParameterValueError
 from bilinear.estimators.fold_in import UserWeights, best_rows, one_history
 from bilinear.estimators.recommender import Recommender
 from bilinear.model.parameters import Array, Parameters
+from bilinear.serving.answers.retrieval import DotRetrieval, Ranked, Rows, TopKQuery
+from bilinear.serving.answers.title_search import TitleIndex
 from bilinear.serving.problems import Conflict, NotFound
-from bilinear.serving.retrieval import DotRetrieval, Ranked, Rows, Wish
-from bilinear.serving.titles import TitleIndex
 
 Basis = Literal["training", "feedback", "session", "non-personal"]
 NOBODY = np.empty(0, np.int32)
@@ -27,7 +27,7 @@ _MOST_CARDS = 200_000
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Person:
+class UserState:
     """A user as one model sees them.
 
     Attributes:
@@ -44,7 +44,7 @@ class Person:
     weights: UserWeights | None
 
 
-class Engine:
+class ServingModel:
     """All that requests share of one model, and the exact answers it gives.
 
     Args: version: names the model in every answer.
@@ -146,7 +146,7 @@ class Engine:
 
     # People
 
-    def person(self, user: str, changes: Sequence[tuple[str, float | None]]) -> Person:
+    def person(self, user: str, changes: Sequence[tuple[str, float | None]]) -> UserState:
         """A user by the training ratings overlaid with feedback: (item, rating), None for a deletion."""
         row = self.user_row(user)
         if not changes:
@@ -166,7 +166,7 @@ class Engine:
             return self._without_changes(row)
         return self._folded("feedback", row, history)
 
-    def session(self, ratings: Sequence[tuple[str, float]]) -> tuple[Person, list[str]]:
+    def session(self, ratings: Sequence[tuple[str, float]]) -> tuple[UserState, list[str]]:
         """Somebody of whom only these ratings are known; the last of an item counts."""
         rows = self.item_rows([item for item, _ in ratings]).tolist()
         unknown = [str(item) for (item, _), row in zip(ratings, rows, strict=True) if row < 0]
@@ -195,7 +195,7 @@ class Engine:
         seen = self.model.seen_
         return dict(zip(seen.others[begin:end].tolist(), seen.ratings[begin:end].tolist(), strict=True))
 
-    def _without_changes(self, row: int) -> Person:
+    def _without_changes(self, row: int) -> UserState:
         if row < 0:
             return self._nobody
         begin, end = self.model.seen_.starts[row : row + 2].tolist()
@@ -206,21 +206,21 @@ class Engine:
             parameters = self.retrieval.parameters
             offset = parameters.global_mean + float(parameters.user_biases[row])
             weights = UserWeights(parameters.user_factors[row], offset)
-        return Person("training", row, seen.others[begin:end], seen.ratings[begin:end], weights)
+        return UserState("training", row, seen.others[begin:end], seen.ratings[begin:end], weights)
 
-    def _without_ratings(self, row: int) -> Person:
-        return Person("non-personal", row, NOBODY, NO_RATINGS, self._no_weights)
+    def _without_ratings(self, row: int) -> UserState:
+        return UserState("non-personal", row, NOBODY, NO_RATINGS, self._no_weights)
 
-    def _folded(self, basis: Basis, row: int, history: dict[int, float]) -> Person:
+    def _folded(self, basis: Basis, row: int, history: dict[int, float]) -> UserState:
         if not history:
             return self._without_ratings(row)
         rated = np.fromiter(sorted(history), np.int32, len(history))
         ratings = np.array([history[item] for item in rated.tolist()], np.float32)
         items, values = self.usable(rated, ratings)
         if not len(items):
-            return Person("non-personal", row, rated, ratings, self._no_weights)
+            return UserState("non-personal", row, rated, ratings, self._no_weights)
         weights = None if self.retrieval is None else self.model.fold_in_weights(items, values)
-        return Person(basis, row, rated, ratings, weights)
+        return UserState(basis, row, rated, ratings, weights)
 
     def usable(self, rated: Rows, ratings: NDArray[np.float32]) -> tuple[Rows, NDArray[np.float32]]:
         """The ratings that the model can fold in."""
@@ -230,14 +230,14 @@ class Engine:
 
     # Answers
 
-    def rank(self, asked: Sequence[tuple[Person, int, bool, Rows | None]]) -> list[Ranked]:
+    def rank(self, asked: Sequence[tuple[UserState, int, bool, Rows | None]]) -> list[Ranked]:
         """Rows and scores of a list for each (person, n, exclude_seen, only), best first."""
         if self.retrieval is not None:
             wishes = []
             for person, n, exclude_seen, only in asked:
                 assert person.weights is not None
                 hidden = person.rated if exclude_seen else NOBODY
-                wishes.append(Wish(person.weights.vector, person.weights.offset, hidden, n, only))
+                wishes.append(TopKQuery(person.weights.vector, person.weights.offset, hidden, n, only))
             return self.retrieval.lists(wishes)
         made = []
         for person, n, exclude_seen, only in asked:
@@ -250,7 +250,7 @@ class Engine:
             made.append(best_rows(self.scores(person)[None], n, allowed))
         return made
 
-    def scores(self, person: Person) -> Array:
+    def scores(self, person: UserState) -> Array:
         """(n_items,) float32 scores of all items for a person of a model without weights."""
         if person.basis in ("training", "non-personal"):
             row = person.row if person.basis == "training" else -1
@@ -261,7 +261,7 @@ class Engine:
         first: Array = scores[0]
         return first
 
-    def score(self, person: Person, item_rows: NDArray[Any]) -> NDArray[np.float64]:
+    def score(self, person: UserState, item_rows: NDArray[Any]) -> NDArray[np.float64]:
         """(n,) scores of some items; -1 is an item the model does not know, with no weights of its own."""
         known = item_rows >= 0
         inside = np.maximum(item_rows, 0)
@@ -285,7 +285,7 @@ class Engine:
                 code="no_ratings",
             )
         if self._directions is not None:
-            wish = Wish(
+            wish = TopKQuery(
                 self._directions.parameters.item_factors[row], 0.0, np.array([row], np.int32), n, only
             )
             rows, cosines = self._directions.lists([wish])[0]

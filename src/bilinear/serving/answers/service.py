@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 import bilinear.serving.messages as m
-from bilinear.serving.engine import Engine, Person
-from bilinear.serving.explaining import explained, user_bias
+from bilinear.serving.answers.explanations import explained, user_bias
+from bilinear.serving.answers.retrieval import Ranked, Rows
+from bilinear.serving.answers.serving_model import ServingModel, UserState
 from bilinear.serving.feedback.store import Feedback, FeedbackStore, Stamped
-from bilinear.serving.models import ModelFolder, held_out
+from bilinear.serving.lifecycle.model_folder import ModelFolder, held_out
 from bilinear.serving.problems import Conflict, NotFound
-from bilinear.serving.retrieval import Ranked, Rows
 
 Change = tuple[str, float | None, float]
 _MOST_FOLDED = 10_000
@@ -30,8 +30,8 @@ _CLOCK_SKEW = 300.0
 class Plan:
     """A list to be made by one engine: what is left is the ranking."""
 
-    engine: Engine
-    person: Person
+    engine: ServingModel
+    person: UserState
     user: str | None
     n: int
     exclude_seen: bool
@@ -39,7 +39,7 @@ class Plan:
     unknown: list[str]
 
     @property
-    def wish(self) -> tuple[Person, int, bool, Rows | None]:
+    def wish(self) -> tuple[UserState, int, bool, Rows | None]:
         return self.person, self.n, self.exclude_seen, self.only
 
 
@@ -53,9 +53,9 @@ class Service:
 
     def __init__(self, models: ModelFolder, store: FeedbackStore) -> None:
         self.models, self.store = models, store
-        self.engine = Engine(*models.load())
+        self.engine = ServingModel(*models.load())
         models.remember(self.engine.model, self.engine.version)
-        self._folded: tuple[Engine, dict[str, tuple[Sequence[Change], Person]]] = (self.engine, {})
+        self._folded: tuple[ServingModel, dict[str, tuple[Sequence[Change], UserState]]] = (self.engine, {})
         self._swapping = threading.Lock()
         self._clock = threading.Lock()
         self.n_swaps = 0
@@ -107,7 +107,7 @@ class Service:
             items,
         )
 
-    def person(self, engine: Engine, user: str, changes: Sequence[Change]) -> Person:
+    def person(self, engine: ServingModel, user: str, changes: Sequence[Change]) -> UserState:
         """A user with this feedback; a fold-in is kept until the feedback or the model changes."""
         if not changes:
             return engine.person(user, ())
@@ -342,7 +342,7 @@ class Service:
     def reload(self, _: m.Nothing) -> m.Swapped:
         """Opens the model folder again; what cannot be opened is refused and the old one stays."""
         with self._swap():
-            engine, old = Engine(*self.models.load()), self.engine
+            engine, old = ServingModel(*self.models.load()), self.engine
             if engine.version != old.version:
                 self.models.keep(old.model, old.version)
             self.models.remember(engine.model, engine.version)
@@ -357,7 +357,7 @@ class Service:
             refused: list[str] = []
             for earlier in self.models.earlier(self.engine.version):
                 try:
-                    engine = Engine(*self.models.load_from(earlier))
+                    engine = ServingModel(*self.models.load_from(earlier))
                 except Conflict as error:
                     refused.append(str(error))
                     continue
@@ -373,13 +373,13 @@ class Service:
         Args: content: the beginning of the content hash that the model has to have.
         """
         with self._swap(), self.models.changing():
-            engine, old = Engine(*self.models.load_from(folder, content)), self.engine
+            engine, old = ServingModel(*self.models.load_from(folder, content)), self.engine
             self.models.keep(old.model, old.version)
             self.models.publish(folder)
             self.models.remember(engine.model, engine.version)
             return self._go_live(engine)
 
-    def _go_live(self, engine: Engine) -> m.Swapped:
+    def _go_live(self, engine: ServingModel) -> m.Swapped:
         """The swap: requests that began keep the engine that they took, later ones take this."""
         before, self.engine = self.engine.version, engine
         self.n_swaps += 1

@@ -14,12 +14,12 @@ import numpy as np
 from bilinear.arguments import is_whole
 from bilinear.data.interactions import Interactions
 from bilinear.errors import DivergenceError, ParameterValueError
-from bilinear.estimators.auto_table import AutoTable, AutoTrial
+from bilinear.estimators.auto.search_space import KINDS, Kind, Sizes
+from bilinear.estimators.auto.trials import AutoTable, AutoTrial
+from bilinear.estimators.blend_weights import Judges, inner_split
 from bilinear.estimators.history_model import Confidence
 from bilinear.estimators.members import fitted_whole
-from bilinear.estimators.mixture import Judges, inner_split
-from bilinear.estimators.ranking import RankingModel
-from bilinear.estimators.ranking_space import KINDS, Kind, Sizes
+from bilinear.estimators.ranking_model import RankingModel
 from bilinear.evaluation.metrics import Metric, MetricLike
 from bilinear.evaluation.ranking import RankingProtocol, evaluate_ranking
 from bilinear.extras import extra

@@ -19,8 +19,8 @@ from bilinear.estimators.recommender import Recommender
 from bilinear.memory import available
 from bilinear.persistence.artifact import artifact_stamp, check_artifact, copy_artifact
 from bilinear.persistence.models import load
-from bilinear.serving.folder_lock import FolderLock
-from bilinear.serving.history import History, is_whole, version_of
+from bilinear.serving.lifecycle.folder_lock import FolderLock
+from bilinear.serving.lifecycle.model_history import History, is_whole, version_of
 from bilinear.serving.problems import Conflict
 
 Condition = Literal["as loaded", "replaced", "damaged"]

@@ -15,8 +15,8 @@ from bilinear.estimators.implicit_als import ImplicitALS
 from bilinear.estimators.item_knn import ItemKNN
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
-from bilinear.estimators.ranking import RankingModel
 from bilinear.estimators.ranking_factorization import RankingFactorization
+from bilinear.estimators.ranking_model import RankingModel
 from bilinear.memory import available
 from bilinear.model.blocks import checked_threads
 from bilinear.objective.ranking_losses import CosineContrastive, SampledSoftmax

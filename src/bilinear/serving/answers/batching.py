@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable
 from concurrent.futures import Executor
 
-from bilinear.serving.engine import Engine
-from bilinear.serving.retrieval import AT_ONCE, Ranked
-from bilinear.serving.service import Plan
+from bilinear.serving.answers.retrieval import AT_ONCE, Ranked
+from bilinear.serving.answers.service import Plan
+from bilinear.serving.answers.serving_model import ServingModel
 
 _SMALL = 1 << 23
 
@@ -57,7 +57,7 @@ class Batcher:
     def _finish(
         self,
         batch: list[tuple[Plan, asyncio.Future[Ranked]]],
-        engine: Engine,
+        engine: ServingModel,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         try:
@@ -69,7 +69,7 @@ class Batcher:
     async def _finish_elsewhere(
         self,
         batch: list[tuple[Plan, asyncio.Future[Ranked]]],
-        engine: Engine,
+        engine: ServingModel,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         wishes = [plan.wish for plan, _ in batch]

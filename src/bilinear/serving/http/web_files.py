@@ -7,8 +7,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-FOLDER = Path(__file__).parent / "web"
-LICENSES = Path(__file__).parent / "licenses.txt"
+FOLDER = Path(__file__).parents[1] / "web"
+LICENSES = Path(__file__).parents[1] / "licenses.txt"
 """Licence texts of what the page bundles."""
 _KINDS = {
     ".html": b"text/html; charset=utf-8",

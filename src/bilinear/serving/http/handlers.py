@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import bilinear.serving.messages as m
+from bilinear.serving.feedback.imports import read_lines
 from bilinear.serving.feedback.store import Feedback
-from bilinear.serving.http import Answer, json_answer
-from bilinear.serving.imports import read_lines
-from bilinear.serving.metrics import KIND
+from bilinear.serving.http.asgi import Answer, json_answer
+from bilinear.serving.http.metrics import KIND
 from bilinear.serving.problems import StoreUnavailable
 
 if TYPE_CHECKING:
-    from bilinear.serving.server import Server
+    from bilinear.serving.http.server import Server
 
 _MANY = 1000
 

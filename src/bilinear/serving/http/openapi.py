@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
+from bilinear.serving.http.operations import Operation
 from bilinear.serving.messages import Problem, ProblemAnswer
-from bilinear.serving.operations import Operation
 
 _REF = "#/components/schemas/{name}"
 _REFUSALS = {

@@ -18,11 +18,11 @@ from bilinear.serving.messages import RetrainState
 from bilinear.serving.problems import Conflict, Refused, StoreUnavailable
 
 if TYPE_CHECKING:
-    from bilinear.serving.server import Server
+    from bilinear.serving.http.server import Server
 
 MAX_WORSE = 0.02
 # -P: what lies in the current folder is data, also where it is called json.py.
-_COMMAND = (sys.executable, "-P", "-m", "bilinear.serving.retrain")
+_COMMAND = (sys.executable, "-P", "-m", "bilinear.serving.lifecycle.retrain_process")
 
 
 class Retraining:

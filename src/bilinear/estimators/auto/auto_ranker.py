@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.errors import ParameterValueError
-from bilinear.estimators.auto_search import Search
-from bilinear.estimators.auto_table import AutoTable
+from bilinear.estimators.auto.search import Search
+from bilinear.estimators.auto.search_space import KINDS, Kind
+from bilinear.estimators.auto.trials import AutoTable
 from bilinear.estimators.baselines import draw_seed
 from bilinear.estimators.blend import Blend
+from bilinear.estimators.blend_weights import bytes_to_validate
 from bilinear.estimators.capabilities import HowTrained
 from bilinear.estimators.fold_in import Contributions, UserWeights
 from bilinear.estimators.history_model import Confidence
 from bilinear.estimators.members import copied, fitted_whole, nested_state, restore_nested
-from bilinear.estimators.mixture import bytes_to_validate
-from bilinear.estimators.ranking import RankingModel
-from bilinear.estimators.ranking_space import KINDS, Kind
+from bilinear.estimators.ranking_model import RankingModel
 from bilinear.estimators.recommender import TensorReader
 from bilinear.evaluation.metrics import Metric, MetricLike
 from bilinear.memory import require

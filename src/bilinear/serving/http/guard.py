@@ -10,9 +10,9 @@ from time import monotonic
 from typing import Literal
 
 from bilinear.errors import ParameterValueError
-from bilinear.serving.http import Scope, header
+from bilinear.serving.http.asgi import Scope, header
+from bilinear.serving.http.proxies import Proxies, PublicURL, group_of
 from bilinear.serving.problems import Refused
-from bilinear.serving.proxies import Proxies, PublicURL, group_of
 
 Access = Literal["open", "read", "write"]
 

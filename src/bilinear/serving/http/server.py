@@ -12,12 +12,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from bilinear.serving import openapi
-from bilinear.serving.batching import Batcher
-from bilinear.serving.engine import Engine
-from bilinear.serving.exports import Exports
-from bilinear.serving.guard import Guard
-from bilinear.serving.http import (
+from bilinear.serving.answers.batching import Batcher
+from bilinear.serving.answers.item_map import item_map
+from bilinear.serving.answers.service import Service
+from bilinear.serving.answers.serving_model import ServingModel
+from bilinear.serving.feedback.exports import Exports
+from bilinear.serving.feedback.group_commit import Writer
+from bilinear.serving.http import openapi
+from bilinear.serving.http.asgi import (
     ABORT,
     Answer,
     Budget,
@@ -32,15 +34,13 @@ from bilinear.serving.http import (
     problem,
     read_body,
 )
-from bilinear.serving.logs import Log
-from bilinear.serving.metrics import Metrics
-from bilinear.serving.operations import OPERATIONS, Operation
-from bilinear.serving.plane import item_map
+from bilinear.serving.http.guard import Guard
+from bilinear.serving.http.logs import Log
+from bilinear.serving.http.metrics import Metrics
+from bilinear.serving.http.operations import OPERATIONS, Operation
+from bilinear.serving.http.web_files import LICENSES, WebFile, web_files
+from bilinear.serving.lifecycle.retraining import Retraining
 from bilinear.serving.problems import Refused, StoreUnavailable
-from bilinear.serving.retraining import Retraining
-from bilinear.serving.service import Service
-from bilinear.serving.web_files import LICENSES, WebFile, web_files
-from bilinear.serving.writing import Writer
 
 _THREADS = 8
 _BULK_THREADS = 2
@@ -106,7 +106,7 @@ class Server:
             "/licenses": WebFile.of(LICENSES.read_bytes(), b"text/plain; charset=utf-8"),
             "/docs.css": WebFile.of(openapi.STYLE, b"text/css; charset=utf-8"),
         }
-        self._map: tuple[Engine | None, bytes] = (None, b"")
+        self._map: tuple[ServingModel | None, bytes] = (None, b"")
         self._schedule: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -132,7 +132,7 @@ class Server:
             self._store_fault = str(error), monotonic()
             self.log.write("store", state="unavailable", message=str(error))
 
-    def map_of(self, engine: Engine) -> bytes:
+    def map_of(self, engine: ServingModel) -> bytes:
         """The map of one model as JSON, made once."""
         if self._map[0] is not engine:
             self._map = (engine, msgspec.json.encode(item_map(engine)))

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-import bilinear.serving.handlers as h
+import bilinear.serving.http.handlers as h
 import bilinear.serving.messages as m
-from bilinear.serving.guard import Access
+from bilinear.serving.http.guard import Access
 
 if TYPE_CHECKING:
-    from bilinear.serving.http import Answer
-    from bilinear.serving.server import Server
+    from bilinear.serving.http.asgi import Answer
+    from bilinear.serving.http.server import Server
 
 Handler = Callable[["Server", Any, Any], Awaitable["Answer"]]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 import bilinear.serving.messages as m
-from bilinear.serving.engine import Engine, Person
+from bilinear.serving.answers.serving_model import ServingModel, UserState
 
 
-def explained(engine: Engine, person: Person, user: str | None, item: str, n: int) -> m.Explained:
+def explained(engine: ServingModel, person: UserState, user: str | None, item: str, n: int) -> m.Explained:
     """The score of an item for a person, in its `n` largest parts, the rest of them, and what is left."""
     row = engine.item_row(item)
     scores = engine.score(person, np.array([row]))
@@ -51,7 +51,7 @@ def explained(engine: Engine, person: Person, user: str | None, item: str, n: in
     )
 
 
-def user_bias(engine: Engine, person: Person) -> float | None:
+def user_bias(engine: ServingModel, person: UserState) -> float | None:
     """What the score of every item has of the person; None where the model has no such part."""
     if engine.retrieval is None or person.weights is None:
         return None

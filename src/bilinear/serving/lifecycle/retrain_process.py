@@ -1,4 +1,4 @@
-"""The process that makes a new model from all ratings and feedback: `python -m bilinear.serving.retrain`.
+"""The process that makes a new model from all ratings and feedback, run by `python -m`.
 
 It reads one line of JSON from standard input, writes a model folder, and prints what it measured. It
 ends when standard input does: the server that started it is gone.
@@ -27,7 +27,7 @@ from bilinear.data.splits import Split, split_random
 from bilinear.data.vocabulary import Vocabulary, by_rules, canonical_integer
 from bilinear.errors import BilinearError, EmptyDataError
 from bilinear.estimators.baselines import BiasModel, GlobalMean
-from bilinear.estimators.experiment import Measurement
+from bilinear.estimators.measurement import Measurement
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.recommender import Recommender
 from bilinear.evaluation.compare import Comparison, compare
@@ -36,7 +36,7 @@ from bilinear.evaluation.ranking_task import RankingProtocol
 from bilinear.persistence.artifact import check_artifact
 from bilinear.persistence.models import load
 from bilinear.serving.feedback.store import FeedbackStore, open_store
-from bilinear.serving.models import held_out
+from bilinear.serving.lifecycle.model_folder import held_out
 
 TEST_SHARE = 0.1
 

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Generator
 from time import monotonic
 from typing import Any
 
+from bilinear.serving.feedback.imports import CSV_HEADER, written_lines
 from bilinear.serving.feedback.store import Feedback, FeedbackStore
-from bilinear.serving.imports import CSV_HEADER, written_lines
 from bilinear.serving.problems import Refused
 
 MOST = 8

@@ -24,7 +24,7 @@ _FEW = 8
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Wish:
+class TopKQuery:
     """One list to be made: score(i) = offset + item_biases[i] + <vector, item_factors[i]>.
 
     Attributes:
@@ -53,7 +53,7 @@ class DotRetrieval:
         self.parameters = parameters
         self._panels = ItemPanels.of(parameters)
 
-    def lists(self, wishes: Sequence[Wish]) -> list[Ranked]:
+    def lists(self, wishes: Sequence[TopKQuery]) -> list[Ranked]:
         """Rows and scores of each list, best first; ties by row."""
         ranked: list[Ranked | None] = [
             None if wish.only is None else self._among(wish, wish.only) for wish in wishes
@@ -65,7 +65,7 @@ class DotRetrieval:
                 ranked[at] = made
         return [made for made in ranked if made is not None]
 
-    def _together(self, wishes: Sequence[Wish]) -> list[Ranked]:
+    def _together(self, wishes: Sequence[TopKQuery]) -> list[Ranked]:
         n_wishes, panels = len(wishes), self._panels
         k = min(max(wish.n for wish in wishes), self.parameters.n_items)
         vectors = np.empty((n_wishes, self.parameters.n_factors), np.float32)
@@ -97,7 +97,7 @@ class DotRetrieval:
         lengths = [min(int(count), wish.n) for count, wish in zip(counts, wishes, strict=True)]
         return [(rows[at, :length], scores[at, :length]) for at, length in enumerate(lengths)]
 
-    def _among(self, wish: Wish, only: Rows) -> Ranked:
+    def _among(self, wish: TopKQuery, only: Rows) -> Ranked:
         """A list from some of the items: only their factors are read."""
         factors, biases = self.parameters.item_factors, self.parameters.item_biases
         k = min(wish.n, len(only))

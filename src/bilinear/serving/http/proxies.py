@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
 from bilinear.errors import ParameterValueError
-from bilinear.serving.http import Scope
+from bilinear.serving.http.asgi import Scope
 
 _PORTS = {"http": 80, "https": 443}
 _IPV6_CLIENT = 64

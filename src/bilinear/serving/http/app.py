@@ -72,13 +72,13 @@ def create_app(
         import msgspec  # noqa: F401
         from threadpoolctl import threadpool_limits
     from bilinear.errors import ParameterValueError
+    from bilinear.serving.answers.service import Service
     from bilinear.serving.feedback.store import open_store
-    from bilinear.serving.guard import Guard, RateLimit, Tokens
-    from bilinear.serving.logs import Log
-    from bilinear.serving.models import ModelFolder
-    from bilinear.serving.proxies import Proxies, PublicURL
-    from bilinear.serving.server import Server
-    from bilinear.serving.service import Service
+    from bilinear.serving.http.guard import Guard, RateLimit, Tokens
+    from bilinear.serving.http.logs import Log
+    from bilinear.serving.http.proxies import Proxies, PublicURL
+    from bilinear.serving.http.server import Server
+    from bilinear.serving.lifecycle.model_folder import ModelFolder
 
     if read_only_model and retrain_every is not None:
         raise ParameterValueError(
