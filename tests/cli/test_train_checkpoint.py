@@ -13,6 +13,7 @@ from command_line import Run
 from problems import same_bits
 
 import bilinear
+from bilinear.training.checkpoint import keeping
 from bilinear.training.journal import FILE
 
 FIXED = [
@@ -77,3 +78,32 @@ def test_what_cannot_be_kept_is_refused(run: Run, ratings_file: Path, tmp_path: 
     on_file = run("train", ratings_file, "--out", tmp_path / "m", *FIXED, "--checkpoint", tmp_path / "file")
     assert on_file.code == 2
     assert "is a file" in on_file.err
+
+
+@pytest.mark.parametrize("model", ["implicit-als", "ranking-factorization"])
+def test_models_of_rankings_keep_a_checkpoint_too(
+    run: Run, clicks_file: Path, tmp_path: Path, model: str
+) -> None:
+    """One of the same command is there, of another seed: it is refused, so it was read."""
+    folder = tmp_path / "c"
+    arguments = [
+        "train",
+        clicks_file,
+        "--model",
+        model,
+        "--set",
+        "n_factors=4",
+        "--quiet",
+        "--checkpoint",
+        folder,
+    ]
+    with keeping(bilinear.Checkpoint(folder, minutes=0), lambda: {"command": "other"}) as kept:
+        kept.abandon()
+    refused = run(*arguments, "--out", tmp_path / "m")
+    assert (refused.code, "unfinished training" in refused.err) == (2, True)
+    other = run(*arguments, "--out", tmp_path / "m", "--resume")
+    assert (other.code, "another training" in other.err) == (2, True)
+    (folder / FILE).unlink()
+    done = run(*arguments, "--out", tmp_path / "m")
+    assert done.code == 0, done.err
+    assert not folder.exists()
