@@ -64,7 +64,9 @@ def inner_split(interactions: Interactions, share: float, seed: int) -> Split:
 class Judges:
     """The users of an inner validation part and what they took up there.
 
-    Attributes: rows: (n,) rows of users, ascending. test: their held-out interactions.
+    Attributes:
+        rows: (n,) rows of users, ascending.
+        test: their held-out interactions.
         starts (n + 1,), items: the relevant items of each, as rows.
     """
 
@@ -79,7 +81,8 @@ class Judges:
 
         With one seed, fewer users are some of more.
 
-        Raises: EmptyDataError: nobody has.
+        Raises:
+            EmptyDataError: nobody has.
         """
         test = split.test
         if relevant_from is not None:
@@ -103,8 +106,9 @@ class Judges:
 class Candidates:
     """Standardised scores of several models for the items that a mixture of them could list.
 
-    Attributes: starts (n_users + 1,); items (n_candidates,); scores (n_candidates, n_models); relevant
-        (n_candidates,) bool; n_relevant (n_users,).
+    Attributes:
+        starts (n_users + 1,); items (n_candidates,); scores (n_candidates, n_models); relevant
+            (n_candidates,) bool; n_relevant (n_users,).
     """
 
     starts: NDArray[np.int64]
@@ -168,7 +172,9 @@ def choose_weights(
     """Weights that sum to one, and their value: by turns along a fixed grid, from the best single model.
 
     `value` is maximised; a model enters only for a gain, and of equal weights the smaller stays.
-    Cost: some 8 * n_models evaluations a turn, at most four turns.
+
+    Cost:
+        some 8 * n_models evaluations a turn, at most four turns.
     """
     singles = [value(tuple(float(n == m) for n in range(n_models))) for m in range(n_models)]
     first = int(np.argmax(singles))

@@ -44,7 +44,9 @@ class HistoryModel(_Learned):
         confidence: "equal", or "ratings" or "log" for the rating or log(1 + rating) as the weight of an
             interaction; these need positive ratings.
 
-    Learned attributes, beyond those of `Recommender`:
+    It has the learned attributes of `Recommender` and these.
+
+    Learned attributes:
         positives_: what was learned from, grouped by user; its `ratings` are the weights.
     """
 

@@ -27,7 +27,8 @@ class Measurement:
     """Scores of several models on the same held-out part, with the split that made them.
 
     Attributes:
-        split: how it was held out. n_train: rows that were trained on.
+        split: how it was held out.
+        n_train: rows that were trained on.
         comparison: scores and paired differences, of errors or of rankings.
         seconds: by model, what `fit` took.
     """

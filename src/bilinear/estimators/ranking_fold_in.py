@@ -25,9 +25,11 @@ class FoldIn:
     """Least loss of a user against all trained items, the items held fixed.
 
     Args:
-        item_factors: (n_items, n_factors), zero where untrained; item_biases: (n_items,).
+        item_factors: (n_items, n_factors), zero where untrained.
+        item_biases: (n_items,).
         n_negatives: of training: what a softmax that is not corrected for sampling adds up.
-        radius: how long a user may be. fallback: (n_factors,) of a user without history.
+        radius: how long a user may be.
+        fallback: (n_factors,) of a user without history.
     """
 
     def __init__(

@@ -37,7 +37,9 @@ from bilinear.training.solver import Solver
 class Predictions:
     """Predicted ratings and whose user or item the model did not know.
 
-    Attributes: values (n,) float32 in rating units; unknown_user, unknown_item (n,) bool.
+    Attributes:
+        values (n,) float32 in rating units; unknown_user, unknown_item (n,) bool.
+
     NumPy sees it as its values. An unknown user is answered by the item's bias, an unknown
     item by the user's, both by the global mean.
     """
@@ -62,10 +64,13 @@ class Predictions:
 class RatingModel(Recommender):
     """A model of ratings by the dot product: everything but `fit`.
 
-    Learned attributes, beyond those of `Recommender`:
+    It has the learned attributes of `Recommender` and these.
+
+    Learned attributes:
         parameters_: Parameters, float32.
         link_, loss_, penalty_: with the numbers that training used.
-        history_: History; search_: SearchTable or None, the trials of what was "auto".
+        history_: History.
+        search_: SearchTable or None, the trials of what was "auto".
         solver_: of MatrixFactorization, the solver with numbers for what was "auto".
     """
 
@@ -94,8 +99,10 @@ class RatingModel(Recommender):
     def predict(self, users: Iterable[Id], items: Iterable[Id]) -> Predictions:
         """Predicted ratings for pairs of ids of equal length, in order.
 
-        Returns: `Predictions`, which says where the user or the item had no training rating.
-        Raises: ParameterValueError: the lengths differ.
+        Returns:
+            `Predictions`, which says where the user or the item had no training rating.
+        Raises:
+            ParameterValueError: the lengths differ.
         """
         user_rows = self.user_vocabulary_.encode(ids_of(users, "users"))
         item_rows = self.item_rows(ids_of(items, "items"))
@@ -191,7 +198,8 @@ class RatingModel(Recommender):
     def score_histories(self, histories: Grouped) -> Array:
         """Scores of users folded in one by one, see `fold_in` for the cost of each.
 
-        Raises: RatingValueError: a rating lies outside the model's rating range.
+        Raises:
+            RatingValueError: a rating lies outside the model's rating range.
         """
         folded = []
         for begin, end in pairwise(histories.starts.tolist()):

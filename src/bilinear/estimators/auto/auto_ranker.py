@@ -61,7 +61,9 @@ class AutoRanker(_Learned):
         rng: seed of the split, the trials and the models; None draws one, kept in `seed_`.
         threshold, confidence: of all models, see `HistoryModel`.
 
-    Learned attributes, beyond those of `Recommender`:
+    It has the learned attributes of `Recommender` and these.
+
+    Learned attributes:
         model_: what was chosen, trained on everything; a `Blend` where several are mixed.
         search_: AutoTable, all trials; `print(model.search_)` shows it.
     """
@@ -80,9 +82,12 @@ class AutoRanker(_Learned):
     def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
         """Searches, then trains what was chosen on everything; returns self.
 
-        Args: progress: True shows every trial on standard error.
+        Args:
+            progress: True shows every trial on standard error.
+
         Ctrl-C ends the search; the best model so far is trained on everything and kept. A second one
         ends that too, and leaves the estimator as it was.
+
         Raises:
             EmptyDataError: nothing is left to train or to validate on.
             ParameterValueError, RatingValueError: before any work.

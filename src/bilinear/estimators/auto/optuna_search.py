@@ -77,7 +77,8 @@ def search_with_optuna(
         MissingDependencyError: Optuna is not installed.
         ParameterValueError: an argument, or a storage of a search on other data or by other rules.
         KeyboardInterrupt: before the first trial was done.
-    Cost: a fit and an evaluation of up to 3,000 users a trial.
+    Cost:
+        a fit and an evaluation of up to 3,000 users a trial.
     """
     if progress is True:
         with Bar() as bar:

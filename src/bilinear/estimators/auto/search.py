@@ -54,7 +54,8 @@ class Search:
     """One search; `run` gives the table and the unfitted models with their weights.
 
     Args:
-        budget: seconds for search and refit, or None. n_trials: how many trials, or None. One is given.
+        budget: seconds for search and refit, or None.
+        n_trials: how many trials, or None. One is given.
         shared: arguments of every model (threshold, confidence, n_threads, rng).
     """
 
@@ -91,7 +92,8 @@ class Search:
     def run(self) -> tuple[AutoTable, list[tuple[RankingModel, float]]]:
         """Searches until budget or trials are spent; Ctrl-C ends it with the best so far.
 
-        Raises: KeyboardInterrupt: before the first trial was done.
+        Raises:
+            KeyboardInterrupt: before the first trial was done.
         """
         ended = "all trials done"
         try:

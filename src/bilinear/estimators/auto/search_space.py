@@ -37,7 +37,9 @@ _SCORE_RATE = 2.5e8  # multiply-adds a second and thread, before one was measure
 class Sizes:
     """What the cost of a trial depends on.
 
-    Attributes: pairs: interactions. user_squares, item_squares: the sums of squares of users' and items'
+    Attributes:
+        pairs: interactions.
+        user_squares, item_squares: the sums of squares of users' and items'
         counts: steps of a walk there and back.
     """
 

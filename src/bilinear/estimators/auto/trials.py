@@ -12,7 +12,8 @@ class AutoTrial:
     """One model that was tried.
 
     Attributes:
-        model: its class and the arguments that were searched, where they are not the usual. kind: its class.
+        model: its class and the arguments that were searched, where they are not the usual.
+        kind: its class.
         share: of the users that it was trained on (of the inner training part).
         value: the metric on the inner validation part; None for a trial that was not made.
         fit_seconds, score_seconds: what it took.
@@ -33,9 +34,12 @@ class AutoTable:
     """All trials in order, and what was chosen.
 
     Attributes:
-        metric: such as "ndcg@20", of the inner validation part. split: how that was held out.
+        metric: such as "ndcg@20", of the inner validation part.
+        split: how that was held out.
         n_judges: users it was measured on.
-        trials: in order. chosen: in words. value: of what was chosen; the best of all that was looked
+        trials: in order.
+        chosen: in words.
+        value: of what was chosen; the best of all that was looked
             at, so a little too high.
         seconds: of search and refit.
         ended: "budget spent", "all trials done" or "interrupted".

@@ -20,7 +20,9 @@ def item_map(engine: ServingModel) -> ItemMap:
 
     As `bilinear.item_map`, for every model with factors, and with rarely rated items as well.
     Raises Conflict: the model has no two directions.
-    Cost: O((n_users + n_items) * n_factors^2), once a model.
+
+    Cost:
+        O((n_users + n_items) * n_factors^2), once a model.
     """
     model = engine.model
     rows = np.flatnonzero(engine.item_counts)

@@ -28,9 +28,11 @@ class TopKQuery:
     """One list to be made: score(i) = offset + item_biases[i] + <vector, item_factors[i]>.
 
     Attributes:
-        vector: (n_factors,) float32. offset: what all scores have in common.
+        vector: (n_factors,) float32.
+        offset: what all scores have in common.
         hidden: rows that are left out, ascending.
-        n: length. only: rows that may be listed, ascending, or None for all.
+        n: length.
+        only: rows that may be listed, ascending, or None for all.
     """
 
     vector: Array
@@ -45,8 +47,10 @@ class DotRetrieval:
 
     Items lie in panels with the largest first, so that a list is done when no later item can reach
     it; scores are compared with the user's worst kept while in registers (`kernels.top_k_blocks`).
-    Cost: one copy of the item factors. A list costs O(n_items * n_factors) at most; up to
-    `TILE_USERS` lists at once cost little more than one, because they share the reading of the items.
+
+    Cost:
+        one copy of the item factors. A list costs O(n_items * n_factors) at most; up to `TILE_USERS`
+        lists at once cost little more than one, because they share the reading of the items.
     """
 
     def __init__(self, parameters: Parameters) -> None:

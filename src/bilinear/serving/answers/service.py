@@ -370,7 +370,8 @@ class Service:
     def adopt(self, folder: Path, content: str = "") -> m.Swapped:
         """Makes the model of another folder live, and the model folder's own.
 
-        Args: content: the beginning of the content hash that the model has to have.
+        Args:
+            content: the beginning of the content hash that the model has to have.
         """
         with self._swap(), self.models.changing():
             engine, old = ServingModel(*self.models.load_from(folder, content)), self.engine

@@ -33,7 +33,8 @@ class UserState:
     Attributes:
         basis: what is known of them, see `messages.Basis`.
         row: in the model, -1 where it does not know them.
-        rated: (n,) rows of the items they rated, ascending. ratings: (n,).
+        rated: (n,) rows of the items they rated, ascending.
+        ratings: (n,).
         weights: to rank by; None for models without.
     """
 
@@ -47,8 +48,10 @@ class UserState:
 class ServingModel:
     """All that requests share of one model, and the exact answers it gives.
 
-    Args: version: names the model in every answer.
-    Cost: seconds for a million items (title index, one copy of the item factors).
+    Args:
+        version: names the model in every answer.
+    Cost:
+        seconds for a million items (title index, one copy of the item factors).
     """
 
     def __init__(self, model: Recommender, version: str) -> None:

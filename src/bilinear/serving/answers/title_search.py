@@ -23,8 +23,9 @@ def plain(text: str) -> str:
 class TitleIndex:
     """All titles in one text, the most rated item first.
 
-    Cost: some 40 bytes an item. A search is a few scans of that text, in C, which end as soon as the
-    list is full: under a millisecond for 60,000 titles, whatever is typed.
+    Cost:
+        some 40 bytes an item. A search is a few scans of that text, in C, which end as soon as the
+        list is full: under a millisecond for 60,000 titles, whatever is typed.
     """
 
     def __init__(self, titles: Sequence[str], n_ratings: NDArray[np.int64]) -> None:

@@ -31,7 +31,8 @@ class Operation:
     """One thing that can be asked.
 
     Attributes:
-        name: of the operation, in metrics and OpenAPI. words: one sentence.
+        name: of the operation, in metrics and OpenAPI.
+        words: one sentence.
         access: what a token must allow.
         query, body, answer: the types; `bodies`, `answers` their media types.
         can_fail: the statuses beyond those that every operation may give.

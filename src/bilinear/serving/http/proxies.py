@@ -18,8 +18,10 @@ _IPV6_CLIENT = 64
 class Proxies:
     """Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; nobody else's are.
 
-    Args: trusted: addresses and networks, "127.0.0.1" or "10.0.0.0/8".
-    Raises: ParameterValueError: one of them is neither.
+    Args:
+        trusted: addresses and networks, "127.0.0.1" or "10.0.0.0/8".
+    Raises:
+        ParameterValueError: one of them is neither.
     """
 
     def __init__(self, trusted: Sequence[str] = ()) -> None:

@@ -12,7 +12,8 @@ from bilinear.serving.problems import Conflict
 class FolderLock:
     """Holds folders together; they are made where they are not there.
 
-    Args: what: what the folders stand for, in the refusal.
+    Args:
+        what: what the folders stand for, in the refusal.
     """
 
     def __init__(self, folders: set[Path], what: str) -> None:

@@ -74,7 +74,8 @@ class ModelFolder:
 
         A disk that is full or read-only does not stop a server: the lock is then taken before a change.
 
-        Raises: Conflict: another server has the folder.
+        Raises:
+            Conflict: another server has the folder.
         """
         if self.read_only or not self.path.is_dir():
             return
@@ -91,7 +92,8 @@ class ModelFolder:
     def changing(self) -> Iterator[None]:
         """Holds the folder for a change of it or of the history. May be nested.
 
-        Raises: Conflict: another server has it, it cannot be written, or `read_only`.
+        Raises:
+            Conflict: another server has it, it cannot be written, or `read_only`.
         """
         if self.read_only:
             raise Conflict(
@@ -118,14 +120,16 @@ class ModelFolder:
         It lies in memory of its own, so that nothing done to the files reaches it; one that would take
         more than half of the memory that is free is mapped instead.
 
-        Raises: Conflict: there is none, or it is damaged; the message says which.
+        Raises:
+            Conflict: there is none, or it is damaged; the message says which.
         """
         return self.load_from(self.path)
 
     def load_from(self, folder: Path, content: str = "") -> tuple[Recommender, str]:
         """Another folder's model and version, with this one's titles; see `load`.
 
-        Args: content: the beginning of its content hash. Raises Conflict: it is another.
+        Args:
+            content: the beginning of its content hash. Raises Conflict: it is another.
         """
         model, found = _loaded(folder)
         if not found.startswith(content):
@@ -138,7 +142,8 @@ class ModelFolder:
     def condition(self, live: str) -> Condition:
         """Whether the folder still holds the live model: "replaced" by another, or "damaged".
 
-        Cost: a look at the files' times; one hash of the tensors whenever those changed.
+        Cost:
+            a look at the files' times; one hash of the tensors whenever those changed.
         """
         with self._checking:
             for _ in range(3):  # a writer may be at work
@@ -159,7 +164,8 @@ class ModelFolder:
     def keep(self, model: Recommender, version: str, *, verify: bool = True) -> None:
         """Makes sure that the live model is the newest of the history.
 
-        Raises: Conflict: it is not, and cannot be added.
+        Raises:
+            Conflict: it is not, and cannot be added.
         """
         if self.read_only:
             return

@@ -42,7 +42,8 @@ class History:
     def add(self, version: str, make: Callable[[Path], None]) -> None:
         """A new newest entry, which `make` writes into the folder that it is given.
 
-        Raises: OSError, or what `make` raises; then the history is as it was.
+        Raises:
+            OSError, or what `make` raises; then the history is as it was.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         unfinished = self.unfinished("new")
