@@ -146,10 +146,6 @@ class Blend(_Learned):
     def weighs_interactions(self) -> bool:
         return any(model.weighs_interactions for model in self.models)
 
-    @property
-    def can_compare_items(self) -> bool:
-        return self._speaker().can_compare_items
-
     def needs_ratings(self) -> bool:
         return any(model.needs_ratings() for model in self.models)
 

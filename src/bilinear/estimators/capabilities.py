@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bilinear.data.interactions import Grouped
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.configurable import Configurable
-from bilinear.estimators.fold_in import Contributions, UserWeights
+from bilinear.estimators.fold_in import Contributions, Rows, UserWeights, Values
 from bilinear.model.parameters import Array, Parameters
 
 HowTrained = Literal["ratings", "all pairs", "rankings", "closed form", "counts"]
@@ -45,8 +44,8 @@ class Capabilities(Configurable):
 
     @property
     def can_compare_items(self) -> bool:
-        """Whether `similar` answers."""
-        return self.item_vectors() is not None
+        """Whether `similar` answers: not where one list serves all."""
+        return self.is_personal
 
     @property
     def how_trained(self) -> HowTrained:
@@ -62,7 +61,7 @@ class Capabilities(Configurable):
         positive = self.weighs_interactions or not self.has_ratings_
         return (1e-30 if positive else -np.inf), np.inf
 
-    def usable_ratings(self, ratings: NDArray[np.float32]) -> NDArray[np.float32]:
+    def usable_ratings(self, ratings: Values) -> Values:
         """(n,) ratings as fold-in can take them; NaN where it cannot."""
         return np.where(ratings > 0, ratings, np.float32(np.nan)) if self.weighs_interactions else ratings
 
@@ -93,7 +92,7 @@ class Capabilities(Configurable):
             "choose a split that keeps every user in training"
         )
 
-    def fold_in_weights(self, items: NDArray[np.int32], ratings: NDArray[np.float32]) -> UserWeights | None:
+    def fold_in_weights(self, items: Rows, ratings: Values) -> UserWeights | None:
         """A new user's weights over the items of `dot_product()`; of no items, those of an unknown user.
 
         Args:
@@ -105,9 +104,7 @@ class Capabilities(Configurable):
         """
         return None
 
-    def contributions(
-        self, items: NDArray[np.int32], ratings: NDArray[np.float32], item: int
-    ) -> Contributions:
+    def contributions(self, items: Rows, ratings: Values, item: int) -> Contributions:
         """What each rating of a user adds to the score of the row `item`.
 
         Here: what a user with this one rating would get. It adds up to the score where the model is linear

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.data.interactions import Grouped
-from bilinear.estimators.fold_in import Contributions, UserWeights, one_history
+from bilinear.estimators.fold_in import Contributions, Rows, UserWeights, Values, one_history
 from bilinear.estimators.history_model import HistoryModel
 from bilinear.estimators.recommender import TensorReader
 from bilinear.model.blocks import score_block
@@ -58,7 +58,7 @@ class FactorRanking(HistoryModel):
         """The item factors."""
         return self.parameters_.item_factors
 
-    def fold_in_weights(self, items: NDArray[np.int32], ratings: NDArray[np.float32]) -> UserWeights:
+    def fold_in_weights(self, items: Rows, ratings: Values) -> UserWeights:
         """Factors less the mean user's, who is the user without interactions."""
         if not len(items):
             return UserWeights(np.zeros_like(self.mean_user_), 0.0)
@@ -75,9 +75,7 @@ class FactorRanking(HistoryModel):
         """
         return self._folded(self._weighted(histories, None, self.item_vocabulary_, "histories"))
 
-    def contributions(
-        self, items: NDArray[np.int32], ratings: NDArray[np.float32], item: int
-    ) -> Contributions:
+    def contributions(self, items: Rows, ratings: Values, item: int) -> Contributions:
         """What a user with this one rating would get beyond the mean user."""
         bias = float(self.parameters_.item_biases[item])
         return Contributions(super().contributions(items, ratings, item).ratings - bias, bias)

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from bilinear.estimators.recommender import Recommender
 
 
+Rows = NDArray[np.int32]
+Values = NDArray[np.float32]
+
+
 class UserWeights(NamedTuple):
     """What ranks items for a user: score(i) = offset + item_biases[i] + <vector, item_factors[i]>."""
 

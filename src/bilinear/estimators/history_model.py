@@ -77,10 +77,6 @@ class HistoryModel(_Learned):
     def weighs_interactions(self) -> bool:
         return self.confidence != "equal"
 
-    @property
-    def can_compare_items(self) -> bool:
-        return self.is_personal
-
     def needs_ratings(self) -> bool:
         return self.threshold is not None or self.weighs_interactions
 

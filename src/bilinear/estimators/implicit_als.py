@@ -18,7 +18,7 @@ from bilinear.errors import ParameterValueError
 from bilinear.estimators.baselines import draw_seed
 from bilinear.estimators.capabilities import HowTrained
 from bilinear.estimators.factor_ranking import MOST_FACTORS, FactorRanking
-from bilinear.estimators.fold_in import Contributions, one_history
+from bilinear.estimators.fold_in import Contributions, Rows, Values, one_history
 from bilinear.estimators.recommender import TensorReader
 from bilinear.registry import register
 from bilinear.training.callbacks import Listeners, OnEpoch, calling, checked_functions
@@ -149,9 +149,7 @@ class ImplicitALS(_Learned):
     def how_trained(self) -> HowTrained:
         return "all pairs"
 
-    def contributions(
-        self, items: NDArray[np.int32], ratings: NDArray[np.float32], item: int
-    ) -> Contributions:
+    def contributions(self, items: Rows, ratings: Values, item: int) -> Contributions:
         """By the linear system of one half-step; ratings below the threshold add nothing."""
         weighted = self._weighted(one_history(items, ratings), None, self.item_vocabulary_, "ratings")
         added = np.zeros(len(items))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from bilinear.data.interactions import Grouped, Interactions
 from bilinear.data.vocabulary import Id
 from bilinear.errors import EmptyDataError, ParameterValueError, RatingValueError
 from bilinear.estimators.capabilities import HowTrained
-from bilinear.estimators.fold_in import Contributions, FoldedUser, UserWeights, ids_of
+from bilinear.estimators.fold_in import Contributions, FoldedUser, Rows, UserWeights, Values, ids_of
 from bilinear.estimators.recommender import Recommender, TensorReader
 from bilinear.evaluation.ratings import RatingScores, rating_scores
 from bilinear.model.blocks import score_block
@@ -28,7 +28,6 @@ from bilinear.objective.penalties import L2
 from bilinear.persistence.codec import checked_number, checked_size, decode, encode
 from bilinear.recommend.lists import RankedItems, recommend_users, recommend_vector, similar_rows
 from bilinear.training.history import COLUMNS, History
-from bilinear.training.progress import Progress
 from bilinear.training.search import SearchTable
 from bilinear.training.solver import Solver
 
@@ -84,14 +83,6 @@ class RatingModel(Recommender):
     search_: SearchTable | None
     solver_: Solver
 
-    def retrain(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
-        """Trains again on another table with the settings that `fit` found; returns self.
-
-        Nothing is searched and nothing set aside: penalties, factors and the number of epochs
-        stay as they are. Use it to train on all ratings once a model has been measured.
-        """
-        raise NotImplementedError
-
     def predict_rows(self, users: NDArray[Any], items: NDArray[Any]) -> Array:
         """Predicted ratings for rows of the vocabularies, -1 for unknown. (n,) float32."""
         return self.link_.prediction(score_rows(self.parameters_, users, items))
@@ -141,7 +132,7 @@ class RatingModel(Recommender):
         """The range of the link."""
         return self.link_.bounds
 
-    def usable_ratings(self, ratings: NDArray[np.float32]) -> NDArray[np.float32]:
+    def usable_ratings(self, ratings: Values) -> Values:
         """Cut to the range that the model was trained on."""
         low, high = self.link_.bounds
         clipped: NDArray[np.float32] = np.clip(ratings, np.float32(low), np.float32(high))
@@ -159,14 +150,12 @@ class RatingModel(Recommender):
     def how_trained(self) -> HowTrained:
         return "ratings"
 
-    def fold_in_weights(self, items: NDArray[np.int32], ratings: NDArray[np.float32]) -> UserWeights:
+    def fold_in_weights(self, items: Rows, ratings: Values) -> UserWeights:
         """The exact minimum over one user's weights (docs/theory/fold_in.md)."""
         folded = self._folded_in(items, ratings)
         return UserWeights(folded.factors.astype(np.float32), self.parameters_.global_mean + folded.bias)
 
-    def contributions(
-        self, items: NDArray[np.int32], ratings: NDArray[np.float32], item: int
-    ) -> Contributions:
+    def contributions(self, items: Rows, ratings: Values, item: int) -> Contributions:
         """The fold-in is the solution of one linear system with a term a rating, so its terms add up.
 
         At the minimum x, with H = A^T B A + D (B the curvatures b_j of the loss, D the ridge) and

@@ -19,7 +19,7 @@ from bilinear.estimators.baselines import draw_seed
 from bilinear.estimators.blend import Blend
 from bilinear.estimators.blend_weights import bytes_to_validate
 from bilinear.estimators.capabilities import HowTrained
-from bilinear.estimators.fold_in import Contributions, UserWeights
+from bilinear.estimators.fold_in import Contributions, Rows, UserWeights, Values
 from bilinear.estimators.history_model import Confidence
 from bilinear.estimators.members import copied, fitted_whole, nested_state, restore_nested
 from bilinear.estimators.ranking_model import RankingModel
@@ -157,22 +157,16 @@ class AutoRanker(_Learned):
         return self.confidence != "equal"
 
     @property
-    def can_compare_items(self) -> bool:
-        return self.model_.can_compare_items
-
-    @property
     def how_trained(self) -> HowTrained:
         return self.model_.how_trained
 
     def needs_ratings(self) -> bool:
         return self.threshold is not None or self.weighs_interactions
 
-    def fold_in_weights(self, items: NDArray[np.int32], ratings: NDArray[np.float32]) -> UserWeights | None:
+    def fold_in_weights(self, items: Rows, ratings: Values) -> UserWeights | None:
         return self.model_.fold_in_weights(items, ratings)
 
-    def contributions(
-        self, items: NDArray[np.int32], ratings: NDArray[np.float32], item: int
-    ) -> Contributions:
+    def contributions(self, items: Rows, ratings: Values, item: int) -> Contributions:
         return self.model_.contributions(items, ratings, item)
 
     def _alike(self, item_row: int, n: int, allowed: NDArray[np.bool_]) -> tuple[NDArray[np.int32], Array]:

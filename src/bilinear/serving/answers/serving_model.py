@@ -178,7 +178,7 @@ class ServingModel:
 
     def check_rating(self, rating: float) -> None:
         """Raises Conflict where the model could not learn from such a rating."""
-        low, high = self._rating_range
+        low, high = self.model.rating_bounds()
         if low <= rating <= high:
             return
         if self.model.predicts_ratings:
@@ -186,10 +186,6 @@ class ServingModel:
         else:
             message = f"rating {rating:g}: this model takes it as a count or a weight, which is positive"
         raise Conflict(message, code="rating_out_of_range")
-
-    @cached_property
-    def _rating_range(self) -> tuple[float, float]:
-        return self.model.rating_bounds()
 
     def history(self, row: int) -> dict[int, float]:
         if row < 0:
