@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bilinear.estimators.nested import copied
-from bilinear.estimators.storage import _MODELS
 from problems import planted_table
 
 from bilinear.data.database import connected
@@ -24,10 +22,13 @@ from bilinear.estimators.graph_filter import GraphFilter
 from bilinear.estimators.implicit_als import ImplicitALS
 from bilinear.estimators.item_knn import ItemKNN
 from bilinear.estimators.matrix_factorization import MatrixFactorization
+from bilinear.estimators.members import copied
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
 from bilinear.estimators.ranking_factorization import RankingFactorization
+from bilinear.estimators.recommender import Recommender
 from bilinear.memory import LIMIT, available, parsed_size, require
+from bilinear.registry import CLASSES
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import Adam, Momentum
 from bilinear.training.sgd import SGD
@@ -140,7 +141,7 @@ def needed_by(model) -> int:
 
 
 def test_the_list_above_has_every_model():
-    assert {type(model) for model in EVERY_MODEL.values()} == set(_MODELS.values())
+    assert {type(model) for model in EVERY_MODEL.values()} == set(CLASSES.subclasses(Recommender).values())
 
 
 @pytest.mark.parametrize("name", EVERY_MODEL)

@@ -195,7 +195,7 @@ def test_a_folder_that_may_not_be_written_is_refused_before_the_work(
     assert ran.err == f"bilinear: {tmp_path / 'm'}: you may not write into {tmp_path}; choose another --out\n"
     ran = run("lab", model, ratings_file, "--html", tmp_path / "lab.html")
     assert ran.code == 2
-    assert "no file can be written there" in ran.err
+    assert "--html: expected a place where a file can be written" in ran.err
 
 
 def test_ctrl_c_in_training_is_told_beside_the_comparison_and_ends_the_lab(

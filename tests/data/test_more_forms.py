@@ -241,7 +241,7 @@ GOOD = text("user;item;rating", "ann;a;1.5", "bob;b;4", "ann;b;2.5").encode()
         ("t.csv.bz2", bz2.compress(GOOD)),
         ("t.csv.bz2", bz2.compress(GOOD[:30]) + bz2.compress(GOOD[30:])),
         ("t.csv.xz", lzma.compress(GOOD)),
-        ("t.csv.gz", gzip.compress(GOOD[:30]) + gzip.compress(GOOD[30:])),
+        ("t.csv.gz", gzip.compress(GOOD[:30], mtime=0) + gzip.compress(GOOD[30:], mtime=0)),
         ("t.csv.zst", zstandard.compress(GOOD[:30]) + zstandard.compress(GOOD[30:])),
         ("t.zip", zipped(t__csv=GOOD)),
         ("t.csv.zip", zipped(t__csv=GOOD, **{"_MACOSX/._t__csv": b"x"})),

@@ -30,6 +30,7 @@ from bilinear.errors import (
 
 HEADER = b"userId,movieId,rating,timestamp\n"
 GOOD = HEADER + b"".join(b"%d,%d,4.5,%d\n" % (n, n + 1, 1000 + n) for n in range(50))
+ZIPPED = gzip.compress(GOOD, mtime=0)
 NOISE = random.Random(0).randbytes(3000)
 
 
@@ -81,15 +82,20 @@ BAD: list[tuple[str, bytes, type[BilinearError], list[str]]] = [
     ("a.csv", b"\n  \n", EmptyDataError, ["nothing but blanks"]),
     ("a.csv", HEADER, EmptyDataError, ["a header", "no rows"]),
     ("a.csv", b"foo,bar,baz", EmptyDataError, ["a header", "no rows"]),
-    ("a.csv.gz", gzip.compress(b""), EmptyDataError, ["empty once unpacked"]),
+    ("a.csv.gz", gzip.compress(b"", mtime=0), EmptyDataError, ["empty once unpacked"]),
     # damaged or foreign files
-    ("a.csv.gz", gzip.compress(GOOD)[:-9], FileFormatError, ["end too early", "cut off"]),
-    ("a.csv.gz", gzip.compress(GOOD)[:-8] + b"12345678", FileFormatError, ["the gzip data are damaged"]),
-    ("a.csv.gz", gzip.compress(GOOD) + b"tail", FileFormatError, ["the gzip data are"]),
+    ("a.csv.gz", ZIPPED[:-9], FileFormatError, ["end too early", "cut off"]),
+    (
+        "a.csv.gz",
+        ZIPPED[:-8] + b"12345678",
+        FileFormatError,
+        ["the gzip data are damaged"],
+    ),
+    ("a.csv.gz", ZIPPED + b"tail", FileFormatError, ["the gzip data are"]),
     ("a.csv.zst", zstandard.compress(GOOD)[:-5], FileFormatError, ["end too early", "cut off"]),
     ("a.csv.zst", zstandard.compress(GOOD) + b"tail", FileFormatError, ["the zstd data are"]),
     ("a.csv.gz", GOOD, FileFormatError, ["named .gz", "not gzip-compressed"]),
-    ("a.csv.zst", gzip.compress(GOOD), FileFormatError, ["named .zst", "gzip-compressed"]),
+    ("a.csv.zst", ZIPPED, FileFormatError, ["named .zst", "gzip-compressed"]),
     ("a.parquet", GOOD, FileFormatError, ["named .parquet", "no Parquet file"]),
     ("a.parquet", b"PAR1 nothing PAR1", FileFormatError, ["the Parquet file is damaged"]),
     ("a.bin", NOISE, FileFormatError, ["binary data"]),

@@ -43,8 +43,8 @@ class RankingProtocol:
             order models differently (Krichene & Rendle, On Sampled Metrics for Item Recommendation,
             KDD 2020). It is there to compare with papers that report it.
         rng: seed of the resamples and of the negatives.
-        metrics: more of them: functions or `Metric`s of your own, of the lists as they are (ties by row), and
-            names such as "ndcg@7", whose length becomes a cut-off.
+        metrics: more of them: functions or `Metric` objects of your own, of the lists as they are (ties by
+            row), and names such as "ndcg@7", whose length becomes a cut-off.
     """
 
     cutoffs: tuple[int, ...] = (5, 10, 20, 50)
