@@ -231,7 +231,7 @@ def precision(items: Array, hits: Array, n_relevant: Array) -> Array:
 @register_metric
 def hit_rate(items: Array, hits: Array, n_relevant: Array) -> Array:
     """Whether there is a hit."""
-    values: Array = hits.any(axis=1).astype(np.float64)
+    values: Array = np.asarray(hits.any(axis=1), np.float64)
     return values
 
 
