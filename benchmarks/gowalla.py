@@ -23,16 +23,16 @@ import numpy as np
 
 from bilinear.data.interactions import Interactions
 from bilinear.data.splits import Split, split_file, split_per_user
-from bilinear.estimators.auto import AutoRanker
+from bilinear.estimators.auto.auto_ranker import AutoRanker
 from bilinear.estimators.blend import Blend
+from bilinear.estimators.blend_weights import inner_split
 from bilinear.estimators.ease import EASE, SparseEASE
 from bilinear.estimators.graph_filter import GraphFilter
 from bilinear.estimators.implicit_als import ImplicitALS
 from bilinear.estimators.item_knn import ItemKNN
-from bilinear.estimators.mixture import inner_split
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
-from bilinear.estimators.ranking import RankingModel
+from bilinear.estimators.ranking_model import RankingModel
 from bilinear.evaluation.ranking import RankingProtocol, RankingScores
 
 BLEND = (

@@ -84,7 +84,7 @@ class Judge:
     def __init__(self, clicks: Path) -> None:
         import gowalla
 
-        from bilinear.estimators.mixture import Judges, inner_split
+        from bilinear.estimators.blend_weights import Judges, inner_split
         from bilinear.training.implicit_als import ImplicitObjective
 
         split = inner_split(gowalla.read(clicks), 0.2, 0)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 import bilinear
 from bilinear.data.splits import Split
-from bilinear.estimators.experiment import fit
+from bilinear.estimators.measurement import fit
 from bilinear.evaluation.bootstrap import mean_intervals
 from bilinear.evaluation.ratings import Interval
 from bilinear.training.progress import Quiet

@@ -13,9 +13,9 @@ import numpy as np
 
 from bilinear.data.interactions import Interactions
 from bilinear.data.splits import split_random
-from bilinear.estimators.base import RatingModel
 from bilinear.estimators.baselines import BiasModel, GlobalMean
 from bilinear.estimators.matrix_factorization import MatrixFactorization
+from bilinear.estimators.rating_model import RatingModel
 from bilinear.evaluation.ratings import rmse_difference
 from bilinear.evaluation.refits import SplitDifference, interval_over_refits
 from bilinear.training.sgd import SGD

@@ -20,8 +20,8 @@ from gowalla import parts
 from bilinear.data.interactions import Interactions
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
-from bilinear.estimators.ranking import RankingModel
 from bilinear.estimators.ranking_factorization import RankingFactorization
+from bilinear.estimators.ranking_model import RankingModel
 from bilinear.evaluation.ranking import RankingProtocol
 from bilinear.model.parameters import Parameters
 from bilinear.objective.penalties import L2

@@ -18,7 +18,7 @@ import numpy as np
 from served import ServerProcess, random_model
 from threadpoolctl import threadpool_limits
 
-from bilinear.serving.engine import Engine
+from bilinear.serving.answers.serving_model import ServingModel
 
 N_USERS = 20_000
 _LUA = """
@@ -143,7 +143,7 @@ def measure(given: Any, folder: Path) -> None:
 
 def fold_in_ms(model: Any) -> float:
     """Milliseconds from the feedback of a user, 200 ratings, to the weights that lists are made with."""
-    engine = Engine(model, "benchmark")
+    engine = ServingModel(model, "benchmark")
     chance = np.random.default_rng(0)
     rated = chance.choice(engine.n_items, 200, replace=False).tolist()
     feedback = [(str(item), 0.5 + 0.5 * (item % 10)) for item in rated]

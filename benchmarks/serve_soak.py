@@ -27,7 +27,7 @@ import numpy as np
 from served import ServerProcess, random_model
 
 from bilinear.serving.feedback.store import Feedback, open_store
-from bilinear.serving.protocol import files_for
+from bilinear.serving.http.uvicorn_protocol import files_for
 
 N_USERS = 2_000
 _EXPORT = b"GET /v1/feedback/export HTTP/1.1\r\nhost: localhost\r\n\r\n"

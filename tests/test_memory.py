@@ -15,7 +15,8 @@ from problems import planted_table
 from bilinear.data.database import connected
 from bilinear.data.synthetic import synthetic_ratings
 from bilinear.errors import MemoryLimitError, ParameterValueError
-from bilinear.estimators.auto import AutoRanker
+from bilinear.estimators.auto.auto_ranker import AutoRanker
+from bilinear.estimators.auto.search_space import KINDS, Sizes
 from bilinear.estimators.baselines import BiasModel, GlobalMean
 from bilinear.estimators.blend import Blend
 from bilinear.estimators.ease import EASE, SparseEASE
@@ -26,7 +27,6 @@ from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
 from bilinear.estimators.ranking_factorization import RankingFactorization
-from bilinear.estimators.ranking_space import KINDS, Sizes
 from bilinear.memory import LIMIT, available, parsed_size, require
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import Adam, Momentum

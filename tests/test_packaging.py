@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import bilinear
-from bilinear.serving.web_files import FOLDER, LICENSES
+from bilinear.serving.http.web_files import FOLDER, LICENSES
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -24,7 +24,7 @@ def pressed(moment: str, folder: Path, *arguments: object) -> tuple[int, str, st
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,  # a process that does not end would run for hours
+        timeout=120,  # a process that does not end would run for hours
     )
     return ran.returncode, ran.stdout, ran.stderr
 
@@ -45,7 +45,7 @@ def test_training_is_stopped_wherever_it_is(moment: str, ratings_file: Path, tmp
 @pytest.mark.parametrize(
     ("moment", "arguments"),
     [
-        ("bilinear.evaluation.ratings:evaluate", ["evaluate", "MODEL", "RATINGS"]),
+        ("bilinear.evaluation.ratings:rating_scores", ["evaluate", "MODEL", "RATINGS"]),
         (
             "bilinear.recommend.parquet:_copy",
             ["recommend", "MODEL", "--all", "--out", "FOLDER/lists.parquet"],

@@ -11,16 +11,16 @@ from problems import clustered_table, same_bits, with_strangers
 
 from bilinear.data.splits import split_random
 from bilinear.errors import EmptyDataError, ModelFileError, NotFittedError, ParameterValueError
-from bilinear.estimators import auto_search
-from bilinear.estimators.auto import AutoRanker
-from bilinear.estimators.auto_table import AutoTable
+from bilinear.estimators.auto import search as auto_search
+from bilinear.estimators.auto.auto_ranker import AutoRanker
+from bilinear.estimators.auto.search_space import KINDS, Pace, Sizes
+from bilinear.estimators.auto.trials import AutoTable
 from bilinear.estimators.blend import Blend
 from bilinear.estimators.ease import EASE
 from bilinear.estimators.implicit_als import ImplicitALS
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
-from bilinear.estimators.ranking import rows_of
-from bilinear.estimators.ranking_space import KINDS, Pace, Sizes
+from bilinear.estimators.ranking_model import rows_of
 from bilinear.evaluation.ranking import RankingProtocol
 from bilinear.persistence.artifact import read_artifact, write_artifact
 from bilinear.persistence.models import load

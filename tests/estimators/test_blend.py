@@ -12,18 +12,18 @@ from bilinear.data.interactions import Interactions
 from bilinear.data.splits import split_random
 from bilinear.errors import EmptyDataError, ModelFileError, NotFittedError, ParameterValueError
 from bilinear.estimators.blend import Blend
-from bilinear.estimators.ease import SparseEASE
-from bilinear.estimators.implicit_als import ImplicitALS
-from bilinear.estimators.matrix_factorization import MatrixFactorization
-from bilinear.estimators.mixture import (
+from bilinear.estimators.blend_weights import (
     Candidates,
     Judges,
     choose_weights,
     inner_split,
 )
+from bilinear.estimators.ease import SparseEASE
+from bilinear.estimators.implicit_als import ImplicitALS
+from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
-from bilinear.estimators.ranking import rows_of
+from bilinear.estimators.ranking_model import rows_of
 from bilinear.evaluation.metrics import Metric
 from bilinear.evaluation.ranking import RankingProtocol
 from bilinear.kernels.mixture import add_standardised

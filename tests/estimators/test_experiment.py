@@ -12,8 +12,8 @@ from listeners import Recorder
 from bilinear.data.interactions import Interactions
 from bilinear.data.splits import split_random, split_users
 from bilinear.errors import DataError, ParameterValueError
-from bilinear.estimators.experiment import Measurement, measure
 from bilinear.estimators.matrix_factorization import MatrixFactorization
+from bilinear.estimators.measurement import Measurement, measure
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
 from bilinear.evaluation.compare import compare

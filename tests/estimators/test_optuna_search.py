@@ -10,9 +10,9 @@ import pytest
 
 from bilinear.data.interactions import Interactions
 from bilinear.errors import MissingDependencyError, ParameterValueError
-from bilinear.estimators import optuna_search
+from bilinear.estimators.auto.auto_ranker import optuna_search
+from bilinear.estimators.auto.optuna_search import search_with_optuna
 from bilinear.estimators.ease import EASE
-from bilinear.estimators.optuna_search import search_with_optuna
 
 KINDS = ("Popularity", "GraphFilter", "RandomWalk", "EASE")
 

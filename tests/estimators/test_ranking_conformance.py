@@ -13,7 +13,7 @@ from bilinear.data.interactions import Interactions
 from bilinear.errors import EmptyDataError, ParameterValueError, UnknownIdError
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
-from bilinear.estimators.ranking import RankingModel
+from bilinear.estimators.ranking_model import RankingModel
 from bilinear.registry import CLASSES
 
 QUICK = {

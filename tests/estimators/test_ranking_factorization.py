@@ -15,8 +15,8 @@ from bilinear.data.interactions import Grouped
 from bilinear.data.splits import split_random, split_users
 from bilinear.errors import EmptyDataError, ModelFileError, NotFittedError, ParameterValueError
 from bilinear.estimators.popularity import Popularity
-from bilinear.estimators.ranking import rows_of
 from bilinear.estimators.ranking_factorization import RankingFactorization
+from bilinear.estimators.ranking_model import rows_of
 from bilinear.evaluation.metrics import Metric
 from bilinear.evaluation.ranking import RankingProtocol
 from bilinear.objective.ranking_losses import BPR, WARP, CosineContrastive, SampledSoftmax

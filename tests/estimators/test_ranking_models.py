@@ -26,7 +26,7 @@ from bilinear.estimators.item_knn import ItemKNN
 from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
-from bilinear.estimators.ranking import rows_of
+from bilinear.estimators.ranking_model import rows_of
 from bilinear.evaluation.ranking import RankingProtocol
 from bilinear.persistence.artifact import read_artifact, write_artifact
 from bilinear.persistence.models import load

@@ -11,9 +11,9 @@ from bilinear.data.interactions import Interactions
 from bilinear.data.outliers import OutlierWarning
 from bilinear.data.splits import split_random
 from bilinear.errors import DivergenceError
-from bilinear.estimators.base import RatingModel
 from bilinear.estimators.baselines import BiasModel
 from bilinear.estimators.matrix_factorization import MatrixFactorization
+from bilinear.estimators.rating_model import RatingModel
 from bilinear.model.link import Sigmoid
 from bilinear.objective.losses import CrossEntropy
 from bilinear.persistence.models import load

@@ -12,7 +12,7 @@ from bilinear.data.interactions import Interactions
 from bilinear.data.splits import split_random
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.baselines import BiasModel, GlobalMean
-from bilinear.estimators.experiment import Measurement, measure
+from bilinear.estimators.measurement import Measurement, measure
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
 from bilinear.evaluation.refits import SplitDifference, interval_over_refits

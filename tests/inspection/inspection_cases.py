@@ -9,8 +9,8 @@ import numpy as np
 
 from bilinear.data.interactions import Interactions
 from bilinear.data.packed_text import PackedText
-from bilinear.estimators.base import RatingModel
 from bilinear.estimators.matrix_factorization import MatrixFactorization
+from bilinear.estimators.rating_model import RatingModel
 from bilinear.model.link import Identity
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import SquaredError

@@ -12,9 +12,9 @@ from lab_cases import HIDDEN, table_of
 
 from bilinear.data.interactions import Interactions
 from bilinear.errors import ParameterValueError
-from bilinear.estimators.base import RatingModel
 from bilinear.estimators.baselines import BiasModel, GlobalMean
 from bilinear.estimators.matrix_factorization import MatrixFactorization
+from bilinear.estimators.rating_model import RatingModel
 from bilinear.lab import (
     effective_rank,
     factor_curve,

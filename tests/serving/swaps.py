@@ -20,10 +20,10 @@ from faulty_disk import FaultyDisk, killed_at
 import bilinear
 import bilinear.serving.messages as m
 from bilinear.data.interactions import Interactions
-from bilinear.serving.history import is_whole
-from bilinear.serving.models import ModelFolder
+from bilinear.serving.answers.service import Service
+from bilinear.serving.lifecycle.model_folder import ModelFolder
+from bilinear.serving.lifecycle.model_history import is_whole
 from bilinear.serving.problems import Conflict
-from bilinear.serving.service import Service
 
 ENTRY = re.compile(r"\d{6}-[0-9a-f]{12}")
 

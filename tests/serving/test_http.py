@@ -23,8 +23,8 @@ from bilinear.data.interactions import Interactions
 from bilinear.errors import ParameterValueError
 from bilinear.serving import create_app
 from bilinear.serving.feedback.store import Feedback
-from bilinear.serving.guard import RateLimit, Tokens, is_loopback, names_of
-from bilinear.serving.operations import OPERATIONS
+from bilinear.serving.http.guard import RateLimit, Tokens, is_loopback, names_of
+from bilinear.serving.http.operations import OPERATIONS
 
 READ, WRITE = "read-token-0123456789", "write-token-0123456789"
 JSON = {"content-type": "application/json"}
@@ -317,7 +317,7 @@ def test_pages_fetch_nothing_from_elsewhere_and_come_packed(ask: Client) -> None
 
 def test_rate_limit(model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("bilinear.serving.guard.monotonic", lambda: now[0])
+    monkeypatch.setattr("bilinear.serving.http.guard.monotonic", lambda: now[0])
     ask = Client(create_app(model_folder, store=f"sqlite:///{tmp_path / 'f.db'}", rate_limit=2.0))
     assert [ask("GET", "/health/live").status_code for _ in range(5)] == [200] * 4 + [429]
     assert ask("GET", "/v1/model").headers["retry-after"] == "1"
@@ -593,7 +593,7 @@ def test_the_schedule_trains_only_after_new_feedback(ask: Client, monkeypatch: p
             raise asyncio.CancelledError
 
     monkeypatch.setattr(retraining, "start", start)
-    monkeypatch.setattr("bilinear.serving.retraining.asyncio.sleep", sleep)
+    monkeypatch.setattr("bilinear.serving.lifecycle.retraining.asyncio.sleep", sleep)
     with pytest.raises(asyncio.CancelledError):
         ask.loop.run_until_complete(retraining.every(7.0))
     assert trainings == [2]

@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 
 from bilinear.serving import create_app
-from bilinear.serving import exports as exports_module
-from bilinear.serving import http as http_module
-from bilinear.serving.exports import Exports
+from bilinear.serving.feedback import exports as exports_module
+from bilinear.serving.feedback.exports import Exports
 from bilinear.serving.feedback.store import Feedback
-from bilinear.serving.http import Budget
+from bilinear.serving.http import asgi as http_module
+from bilinear.serving.http.asgi import Budget
+from bilinear.serving.http.proxies import Proxies
+from bilinear.serving.http.uvicorn_protocol import Limits, uvicorn_server
 from bilinear.serving.problems import Refused
-from bilinear.serving.protocol import Limits, uvicorn_server
-from bilinear.serving.proxies import Proxies
 
 PATIENCE = 30.0
 CHUNKED = b"transfer-encoding: chunked\r\ncontent-type: application/json\r\n\r\n"

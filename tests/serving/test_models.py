@@ -19,12 +19,13 @@ import bilinear
 import bilinear.serving.messages as m
 from bilinear.data.interactions import Interactions
 from bilinear.errors import ParameterValueError
-from bilinear.serving import create_app, retraining
+from bilinear.serving import create_app
+from bilinear.serving.answers.service import Service
 from bilinear.serving.feedback.store import open_store
-from bilinear.serving.history import is_whole
-from bilinear.serving.models import ModelFolder
+from bilinear.serving.lifecycle import retraining
+from bilinear.serving.lifecycle.model_folder import ModelFolder
+from bilinear.serving.lifecycle.model_history import is_whole
 from bilinear.serving.problems import Conflict
-from bilinear.serving.service import Service
 
 
 @pytest.fixture
@@ -313,7 +314,7 @@ def test_the_training_takes_no_code_from_the_current_folder(
 def test_the_training_ends_with_the_server() -> None:
     """The system closes the pipes of a process that ends, however it ends."""
     script = """
-import threading, bilinear.serving.retrain as retrain
+import threading, bilinear.serving.lifecycle.retrain_process as retrain
 retrain.carry_out = lambda order: print(order, flush=True) or threading.Event().wait()
 retrain.main()
 """

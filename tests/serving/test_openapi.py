@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import bilinear
 from bilinear.serving import create_app
-from bilinear.serving.openapi import document
-from bilinear.serving.operations import OPERATIONS
+from bilinear.serving.http.openapi import document
+from bilinear.serving.http.operations import OPERATIONS
 
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
 uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is not installed")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bilinear.inspection import palette
-from bilinear.serving.web_files import FOLDER
+from bilinear.serving.http.web_files import FOLDER
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "web"

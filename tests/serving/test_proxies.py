@@ -18,9 +18,9 @@ import pytest
 
 from bilinear.errors import ParameterValueError
 from bilinear.serving import create_app
-from bilinear.serving.guard import RateLimit
-from bilinear.serving.protocol import uvicorn_server
-from bilinear.serving.proxies import Proxies, PublicURL, group_of
+from bilinear.serving.http.guard import RateLimit
+from bilinear.serving.http.proxies import Proxies, PublicURL, group_of
+from bilinear.serving.http.uvicorn_protocol import uvicorn_server
 
 PUBLIC = "https://films.example"
 PUT = "/v1/feedback?user=u&item=i"
@@ -173,7 +173,7 @@ def nginx(tmp_path: Path) -> Iterator[Any]:
 def test_behind_nginx_with_tls(
     nginx: Any, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bilinear.serving.guard.monotonic", lambda: 0.0)  # no bucket fills again
+    monkeypatch.setattr("bilinear.serving.http.guard.monotonic", lambda: 0.0)  # no bucket fills again
     app = create_app(
         model_folder,
         store=f"sqlite:///{tmp_path / 'f.db'}",

@@ -18,12 +18,12 @@ from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
 from bilinear.estimators.ranking_factorization import RankingFactorization
 from bilinear.estimators.recommender import Recommender
-from bilinear.serving.engine import Engine
+from bilinear.serving.answers.service import Service
+from bilinear.serving.answers.serving_model import ServingModel
 from bilinear.serving.feedback.store import Feedback, open_store
-from bilinear.serving.models import ModelFolder
+from bilinear.serving.lifecycle.model_folder import ModelFolder
+from bilinear.serving.lifecycle.retrain_process import carry_out, table_with_feedback, trained_on
 from bilinear.serving.problems import Conflict, NotFound, Refused
-from bilinear.serving.retrain import carry_out, table_with_feedback, trained_on
-from bilinear.serving.service import Service
 
 RANKING = {
     "ImplicitALS": ImplicitALS(n_factors=6, n_epochs=4, rng=0),
@@ -169,7 +169,7 @@ def test_ranking_models_are_served_alike(
     name: str, ranking_models: dict[str, Recommender], table: Interactions
 ) -> None:
     model = ranking_models[name]
-    engine = Engine(model, "v")
+    engine = ServingModel(model, "v")
     for user in table.user_vocabulary:
         ours = engine.rank([(engine.person(user, ()), 10, True, None)])[0]
         theirs = model.recommend(user, 10)
@@ -189,7 +189,7 @@ def test_contributions_of_ranking_models_add_up_to_the_score(
     name: str, ranking_models: dict[str, Recommender]
 ) -> None:
     model = ranking_models[name]
-    engine = Engine(model, "v")
+    engine = ServingModel(model, "v")
     items, ratings = np.array([2, 5, 9], np.int32), np.array([3.0, 5.0, 4.0], np.float32)
     score = model.score_histories(Grouped(np.array([0, 3]), items, ratings))[0, 7]
     added = engine.model.contributions(items, ratings, 7).ratings
@@ -212,7 +212,7 @@ def test_contributions_of_a_fold_in_add_up_to_the_score(
         n_factors=3, l2=0.2, l2_biases=0.1, link=link, loss=loss, solver=bilinear.SGD(n_epochs=3),
         validation_fraction=0, rng=0,
     ).fit(table)  # fmt: skip
-    engine = Engine(model, "v")
+    engine = ServingModel(model, "v")
     person, _ = engine.session([("item/1 ü", 4.5), ("item/2 ü", 1.0), ("item/5 ü", 3.0)])
     added = engine.model.contributions(person.rated, person.ratings, 7).ratings
     score = engine.score(person, np.array([7]))[0]
@@ -474,7 +474,7 @@ def test_a_model_of_clicks_takes_counts(table: Interactions, tmp_path: Path) -> 
 def test_items_of_another_file_take_the_place_of_titles(model_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "items.csv").write_text("item,title,genres\nitem/3 ü,Other title,Noir|Sea\n")
     model, _ = ModelFolder(model_folder, items=tmp_path / "items.csv").load()
-    engine = Engine(model, "v")
+    engine = ServingModel(model, "v")
     row = engine.item_row("item/3 ü")
     assert (engine.title(row), engine.categories(row)) == ("Other title", ["Noir", "Sea"])
     assert engine.title(engine.item_row("item/4 ü")) == "item/4 ü"

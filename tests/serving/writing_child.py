@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from concurrent.futures import Future, wait
 
+from bilinear.serving.feedback.group_commit import Writer
 from bilinear.serving.feedback.store import Feedback, open_store
-from bilinear.serving.writing import Writer
 
 TOGETHER, ROWS = 8, 5
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from bilinear.cli.interrupts import Interrupts
 
-DASHED = "An id that begins with - goes behind -- and all options: bilinear similar MODEL -n 5 -- -ID"
 _USAGE = 2
 _STOPPED = "stopped before it was done; no file was left half written"
 
@@ -48,6 +47,8 @@ def _report(error: BaseException, interrupts: Interrupts) -> NoReturn:
     if interrupts.made(error):
         interrupts.end(f"bilinear: {_STOPPED}\n")
     if isinstance(error, SystemExit) and error.code == _USAGE and _may_have_dashed_id(sys.argv[1:]):
+        from bilinear.cli.output import DASHED
+
         sys.stderr.write(f"{DASHED}\n")
     if isinstance(error, BrokenPipeError):  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -160,7 +160,7 @@ def _measured(
     from contextlib import nullcontext
 
     from bilinear.cli.train import was_stopped
-    from bilinear.estimators.experiment import measure
+    from bilinear.estimators.measurement import measure
     from bilinear.training.progress import Bar, Quiet
 
     with without_outlier_warnings(), nullcontext(Quiet()) if quiet else Bar() as progress:

@@ -17,7 +17,7 @@ bilinear info model --json
 
 
 def command(model: options.Model, json: options.Json = False) -> None:
-    from bilinear.estimators.experiment import Measurement
+    from bilinear.estimators.measurement import Measurement
     from bilinear.persistence.artifact import read_artifact
     from bilinear.persistence.models import load
 

@@ -84,7 +84,9 @@ class Interrupts:
             if number == _AGAIN:
                 sleep(0.02)  # out of the destructor
                 self._own += 1
-                signal.raise_signal(signal.SIGINT)
+                main = threading.main_thread().ident
+                assert main is not None
+                signal.pthread_kill(main, signal.SIGINT)  # which also wakes it up
             elif number[0] != signal.SIGINT:
                 continue
             elif self._own:

@@ -39,7 +39,7 @@ def _say_refits(measured: Any) -> None:
 
 def say_comparison(comparison: Any) -> None:
     """Fitted models side by side."""
-    from bilinear.estimators.experiment import Measurement
+    from bilinear.estimators.measurement import Measurement
 
     if hasattr(comparison, "table"):
         say(str(comparison))

@@ -18,6 +18,8 @@ from bilinear.files import atomic_write
 
 Columns = Mapping[str, Sequence[Any]]
 
+DASHED = "An id that begins with - goes behind -- and all options: bilinear similar MODEL -n 5 -- -ID"
+
 _WRITERS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".json")
 
 

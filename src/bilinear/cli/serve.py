@@ -83,10 +83,10 @@ def command(
     access_log: Annotated[bool, typer.Option("--access-log", help="A log line for every request.")] = False,
 ) -> None:
     with extra("serve"):
-        from bilinear.serving.app import create_app
-        from bilinear.serving.guard import is_loopback, names_of
-        from bilinear.serving.protocol import Limits, files_for, say_early, uvicorn_server
-        from bilinear.serving.proxies import Proxies
+        from bilinear.serving.http.app import create_app
+        from bilinear.serving.http.guard import is_loopback, names_of
+        from bilinear.serving.http.proxies import Proxies
+        from bilinear.serving.http.uvicorn_protocol import Limits, files_for, say_early, uvicorn_server
     if token_file is None and not is_loopback(host):
         raise ParameterValueError(
             f"--host {host} can be reached by others: give --token-file, or listen on 127.0.0.1"

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from bilinear.cli import DASHED, options
-from bilinear.cli.output import check_table_path, say, say_json, tell
+from bilinear.cli import options
+from bilinear.cli.output import DASHED, check_table_path, say, say_json, tell
 from bilinear.cli.recommend import say_list
 from bilinear.errors import ParameterValueError, UnknownIdError
 

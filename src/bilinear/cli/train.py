@@ -224,7 +224,7 @@ def _trained(
     quiet: bool,
 ) -> tuple[Any, str]:
     """The measurement of all models, and what the one that is kept was trained on in the end."""
-    from bilinear.estimators.experiment import measure
+    from bilinear.estimators.measurement import measure
     from bilinear.training.progress import Bar, Quiet
 
     main = plan.models[plan.name]
@@ -292,7 +292,7 @@ def _read(ratings: str, store: str | None, **reading: Any) -> Any:
     if store is None:
         return options.read_table(ratings, **reading)
     from bilinear.persistence.models import load
-    from bilinear.serving.retrain import trained_on, with_feedback
+    from bilinear.serving.lifecycle.retrain_process import trained_on, with_feedback
 
     is_model = bool(ratings) and (Path(ratings) / "model.json").is_file()
     base = (

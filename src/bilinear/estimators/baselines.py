@@ -12,7 +12,7 @@ from bilinear.data.interactions import Interactions
 from bilinear.data.outliers import warn_of_outliers
 from bilinear.data.splits import split_validation
 from bilinear.errors import ParameterValueError
-from bilinear.estimators.base import RatingModel, check_table, resolve_link
+from bilinear.estimators.rating_model import RatingModel, check_table, resolve_link
 from bilinear.memory import require
 from bilinear.model.link import Identity, Link
 from bilinear.model.parameters import Parameters
@@ -33,7 +33,8 @@ _BYTES, _BYTES_SEARCHED = (7, 40), (21, 55)  # of a rating and a row, that BiasM
 class GlobalMean(RatingModel):
     """Predicts the mean training rating for every pair: the error of knowing nothing.
 
-    Args: rating_range: (low, high) the predictions are cut to; None takes the data's.
+    Args:
+        rating_range: (low, high) the predictions are cut to; None takes the data's.
     """
 
     rating_range: tuple[float, float] | None = None
@@ -68,7 +69,8 @@ class BiasModel(RatingModel):
         validation_fraction: share of the ratings in the inner validation part.
         rating_range: (low, high) the predictions are cut to; None takes the data's.
         rng: seed of the inner split; None draws one, kept in `seed_`.
-    Cost: O(n_ratings) times some hundred.
+    Cost:
+        O(n_ratings) times some hundred.
     """
 
     l2_biases: float | Literal["auto"] = "auto"

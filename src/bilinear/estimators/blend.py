@@ -13,15 +13,15 @@ from bilinear.arguments import is_real
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.baselines import draw_seed
-from bilinear.estimators.members import checked_alike, copied, fitted_whole, nested_state, restore_nested
-from bilinear.estimators.mixture import (
+from bilinear.estimators.blend_weights import (
     Candidates,
     Judges,
     bytes_to_validate,
     choose_weights,
     inner_split,
 )
-from bilinear.estimators.ranking import RankingModel
+from bilinear.estimators.members import checked_alike, copied, fitted_whole, nested_state, restore_nested
+from bilinear.estimators.ranking_model import RankingModel
 from bilinear.estimators.recommender import TensorReader
 from bilinear.evaluation.metrics import Metric, MetricLike
 from bilinear.kernels.mixture import add_standardised
@@ -54,11 +54,15 @@ class Blend(_Learned):
         relevant_from: the least rating of a hit in the validation part; None: all are.
         rng: seed of the inner split; None draws one, kept in `seed_`.
 
-    Learned attributes, beyond those of `Recommender`:
-        models_: those with a weight above zero, fitted. weights_: theirs, of sum one.
+    It has the learned attributes of `Recommender` and these.
+
+    Learned attributes:
+        models_: those with a weight above zero, fitted.
+        weights_: theirs, of sum one.
         validation_: the metric of the mixture on the inner validation part, or None where weights were
             given. It is the best of some dozens looked at, so a little too high.
-    Cost: of fitting all models, twice where weights are chosen; of all their scores.
+    Cost:
+        of fitting all models, twice where weights are chosen; of all their scores.
     """
 
     models: tuple[RankingModel, ...] = ()
@@ -72,7 +76,8 @@ class Blend(_Learned):
     def of(cls, fitted: Sequence[RankingModel], weights: Sequence[float]) -> Self:
         """A blend of models that are fitted on one table, as they are.
 
-        Raises: ParameterValueError: not fitted on the same table, or weights that are none.
+        Raises:
+            ParameterValueError: not fitted on the same table, or weights that are none.
         """
         blend = cls(tuple(fitted), tuple(weights))
         shares = blend._check()
@@ -84,7 +89,9 @@ class Blend(_Learned):
         """Chooses the weights, if none are given, and fits the models on everything; returns self.
 
         Ctrl-C leaves the blend as it was.
-        Raises: EmptyDataError: nothing is left to validate on. Others: as the models' own.
+
+        Raises:
+            EmptyDataError: nothing is left to validate on. Others: as the models' own.
         """
         if progress is True:
             with Bar() as bar:

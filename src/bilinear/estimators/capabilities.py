@@ -81,9 +81,12 @@ class Capabilities(Configurable):
     def score_histories(self, histories: Grouped) -> Array:
         """Scores of all items for users the model was not trained on, from what they have seen.
 
-        Args: histories: one row a user; `others` are rows of `item_vocabulary_`.
-        Returns: as `score_block`.
-        Raises: ParameterValueError: this kind of model cannot fold in.
+        Args:
+            histories: one row a user; `others` are rows of `item_vocabulary_`.
+        Returns:
+            as `score_block`.
+        Raises:
+            ParameterValueError: this kind of model cannot fold in.
         """
         raise ParameterValueError(
             f"a {type(self).__name__} cannot fold in users that it was not trained on; "

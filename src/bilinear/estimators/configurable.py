@@ -26,7 +26,8 @@ class Configurable:
     def set_params(self, **params: Any) -> Self:
         """Changes arguments by the names `get_params` lists; returns self.
 
-        Raises: ParameterValueError: no such argument.
+        Raises:
+            ParameterValueError: no such argument.
         """
         for name, value in params.items():
             known = self.get_params()  # those of an object inside change with it

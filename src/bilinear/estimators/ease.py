@@ -37,7 +37,7 @@ class _Learned(HistoryModel):
 class EASE(_Learned):
     """score(user, j) = sum over the user's items i of confidence(i) * weights[i, j], weights[j, j] = 0.
 
-    The weights minimise |X - X W|^2 + l2 |W|^2 under the zero diagonal: convex, in closed form
+    The weights minimise `|X - X W|^2 + l2 |W|^2` under the zero diagonal: convex, in closed form
     W = 1 - P diag(P)^-1 with P = (X^T X + l2)^-1. Source: Steck, "Embarrassingly shallow autoencoders for
     sparse data", WWW 2019.
 
@@ -47,9 +47,13 @@ class EASE(_Learned):
         max_memory: gigabytes it may take; None takes what is free (see `bilinear.memory`).
         threshold, confidence: see `HistoryModel`.
 
-    Learned attributes, beyond those of `HistoryModel`: weights_: (n_items, n_items).
-    Cost: n_items^2 numbers of memory, stated and checked before work begins; n_items^3 multiply-adds by
-    LAPACK, in place: a minute or so for 20,000 items.
+    It has the learned attributes of `HistoryModel` and these.
+
+    Learned attributes:
+        weights_: (n_items, n_items).
+    Cost:
+        n_items^2 numbers of memory, stated and checked before work begins; n_items^3 multiply-adds by
+        LAPACK, in place: a minute or so for 20,000 items.
     """
 
     l2: float = 100.0
@@ -68,8 +72,9 @@ class EASE(_Learned):
     def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
         """Solves for all weights; returns self.
 
-        Raises: MemoryLimitError: the weights do not fit into memory, or ParameterValueError: into
-            max_memory; the message has the numbers.
+        Raises:
+            MemoryLimitError: the weights do not fit into memory, or ParameterValueError: into max_memory;
+                the message has the numbers.
         """
         if progress is True:
             with Bar() as bar:
@@ -131,20 +136,24 @@ class SparseEASE(NeighbourModel):
 
     The sources of an item are those a random walk reaches it from most (`RandomWalk`, exponents one
     half); then its weights minimise sum over users of d_u^-user_exponent (x_uj - sum over sources i of
-    w_i x_ui)^2 + l2 |w|^2, exactly. With all items as sources it is EASE; with a few it takes
+    w_i x_ui)^2 + l2 `|w|^2`, exactly. With all items as sources it is EASE; with a few it takes
     seconds where EASE takes minutes, and the choice of sources keeps noise out.
 
     Args:
         n_neighbours: sources of an item.
         l2: ridge, in interactions of an item.
-        user_exponent: how much less a user with many interactions (d_u, their weight) counts; zero: not.
+        user_exponent: how much less a user with many interactions (d_u, their weight) counts.
+        zero: not.
         n_threads: None takes all cores; the result is the same for any number.
         threshold, confidence: see `HistoryModel`.
 
-    Learned attributes: see `NeighbourModel`. Nothing is random.
-    Source: the regression is SLIM's (Ning, Karypis, ICDM 2011) without its sign constraint, and with the
-    sources chosen beforehand, as its fsSLIM does.
-    Cost: O(n_neighbours^3 + n_neighbours * interactions of an item's users) an item; 8 bytes a weight.
+    The learned attributes are those of `NeighbourModel`. Nothing is random.
+
+    Source:
+        the regression is SLIM's (Ning, Karypis, ICDM 2011) without its sign constraint, and with the
+        sources chosen beforehand, as its fsSLIM does.
+    Cost:
+        O(n_neighbours^3 + n_neighbours * interactions of an item's users) an item; 8 bytes a weight.
     """
 
     n_neighbours: int = 100

@@ -23,7 +23,9 @@ MOST_FACTORS = 4096
 class FactorRanking(HistoryModel):
     """Keeps, folds in and stores factors; a subclass trains them and folds in (`_folded`).
 
-    Learned attributes, beyond those of `HistoryModel`:
+    It has the learned attributes of `HistoryModel` and these.
+
+    Learned attributes:
         parameters_: Parameters whose scores are the model's. An item's bias holds its score for the
             mean user, and a user's factors are kept less the mean user's: so a user without
             interactions, whose factors are zero, is the mean user.
@@ -66,8 +68,10 @@ class FactorRanking(HistoryModel):
     def fold_in_factors(self, histories: Grouped) -> NDArray[Any]:
         """New users' factors, the items held fixed.
 
-        Args: histories: one row a user; `others` are rows of items, `ratings` as in training.
-        Returns: (n, n_factors); the mean user's where a history is empty.
+        Args:
+            histories: one row a user; `others` are rows of items, `ratings` as in training.
+        Returns:
+            (n, n_factors); the mean user's where a history is empty.
         """
         return self._folded(self._weighted(histories, None, self.item_vocabulary_, "histories"))
 

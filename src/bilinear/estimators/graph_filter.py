@@ -49,7 +49,7 @@ class _Prepared(NamedTuple):
 class GraphFilter(_Learned):
     """A user's interactions, smoothed over the graph twice: locally, and along its slowest directions.
 
-    With R the interactions of users with items, D_u and D_i the diagonals of their sums:
+    With R the interactions of users with items, D_u and D_i the diagonals of their sums::
 
         linear    = r D_i^-item_exponent R^T D_u^-user_exponent R D_i^-popularity_exponent
         low-pass  = r D_i^-1/2 V V^T D_i^1/2
@@ -63,14 +63,19 @@ class GraphFilter(_Learned):
 
     Args:
         n_neighbours: users that are listened to; None: all.
-        n_directions: singular vectors of the low-pass part. low_pass: its weight; zero leaves it out,
+        n_directions: singular vectors of the low-pass part.
+        low_pass: its weight; zero leaves it out,
             and with it nearly all of the time `fit` takes, at little loss where the exponents fit.
         item_exponent, user_exponent, popularity_exponent: as above.
         threshold, confidence: see `HistoryModel`.
 
-    Learned attributes, beyond those of `HistoryModel`: directions_: (n_items, n_directions), V.
-    Cost: some ten passes over the interactions a direction to fit (Lanczos); n_items * n_directions
-    numbers; a user's score takes two steps over the graph and O(n_items * n_directions).
+    It has the learned attributes of `HistoryModel` and these.
+
+    Learned attributes:
+        directions_: (n_items, n_directions), V.
+    Cost:
+        some ten passes over the interactions a direction to fit (Lanczos); n_items * n_directions
+        numbers; a user's score takes two steps over the graph and O(n_items * n_directions).
     """
 
     n_directions: int = 512

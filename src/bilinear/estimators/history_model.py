@@ -14,7 +14,7 @@ from bilinear.data.interactions import Grouped, Interactions
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import EmptyDataError, ParameterValueError, RatingValueError
 from bilinear.estimators.fold_in import best_rows, one_history
-from bilinear.estimators.ranking import RankingModel, rows_of
+from bilinear.estimators.ranking_model import RankingModel, rows_of
 from bilinear.estimators.recommender import TensorReader
 from bilinear.memory import REMEDY, require
 from bilinear.model.parameters import Array
@@ -44,7 +44,9 @@ class HistoryModel(_Learned):
         confidence: "equal", or "ratings" or "log" for the rating or log(1 + rating) as the weight of an
             interaction; these need positive ratings.
 
-    Learned attributes, beyond those of `Recommender`:
+    It has the learned attributes of `Recommender` and these.
+
+    Learned attributes:
         positives_: what was learned from, grouped by user; its `ratings` are the weights.
     """
 

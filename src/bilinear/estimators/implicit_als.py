@@ -54,11 +54,13 @@ class ImplicitALS(_Learned):
 
     Args:
         n_factors: length of the factors; more are better until memory or time ends.
-        l2: penalty of the factors. l2_exponent: how it grows with a row's weight; 0 is plain ridge, 1 makes
+        l2: penalty of the factors.
+        l2_exponent: how it grows with a row's weight; 0 is plain ridge, 1 makes
             the penalty a share of all that is said about a row.
         unobserved_weight: weight of the error on all pairs, against one for an observed pair of
             confidence one.
-        n_epochs: passes over both sides. tolerance: end earlier, after an epoch that lowered the
+        n_epochs: passes over both sides.
+        tolerance: end earlier, after an epoch that lowered the
             objective by less than this share of it.
         solver: `Cholesky()`, `ConjugateGradient()` or `Blocks()`.
         start_size: standard deviation of the starting factors times sqrt(n_factors).
@@ -66,11 +68,14 @@ class ImplicitALS(_Learned):
         rng: seed of the start; None draws one, kept in `seed_`.
         threshold, confidence: see `HistoryModel`.
 
-    Learned attributes, beyond those of `FactorRanking` (columns of `item_factors_` are orthogonal, the
-    longest first):
+    It has the learned attributes of `FactorRanking` and these; columns of `item_factors_` are
+    orthogonal, the longest first.
+
+    Learned attributes:
         history_: History; `loss` is the objective after an epoch, per interaction.
 
-    Cost: see the solvers; (n_users + n_items) * n_factors^2 more an epoch.
+    Cost:
+        see the solvers; (n_users + n_items) * n_factors^2 more an epoch.
     """
 
     can_checkpoint = True
@@ -107,7 +112,9 @@ class ImplicitALS(_Learned):
             checkpoint: a folder, or `Checkpoint(folder, minutes=5)`, from which the same call goes on after a
                 kill, to the same bits; see `MatrixFactorization.fit`.
             on_epoch: a function, or several, called with a `TrainingState` after every epoch.
+
         Ctrl-C ends training after the first epoch and keeps the factors (`history_.ended` says so).
+
         Raises:
             EmptyDataError, RatingValueError, ParameterValueError: before any work.
             CheckpointError: the checkpoint is damaged, or of another table, arguments or version.
@@ -171,7 +178,9 @@ class ImplicitALS(_Learned):
         """The minimum of the objective over the factors of new users, the items held fixed.
 
         A training user's interactions give that user's factors.
-        Cost: O(n_interactions * n_factors^2 + n_factors^3) a user.
+
+        Cost:
+            O(n_interactions * n_factors^2 + n_factors^3) a user.
         """
         factors, shared = self.parameters_.item_factors, self._shared()
         sums = np.array([weighted.ratings[a:b].sum(dtype=np.float64) for a, b in pairwise(weighted.starts)])

@@ -29,8 +29,10 @@ class ItemKNN(NeighbourModel):
         n_threads: None takes all cores; the result is the same for any number.
         threshold, confidence: see `HistoryModel`.
 
-    Learned attributes: see `NeighbourModel`. Nothing is random.
-    Cost: O(sum over users of their interactions squared) to fit; 8 bytes a neighbour.
+    The learned attributes are those of `NeighbourModel`. Nothing is random.
+
+    Cost:
+        O(sum over users of their interactions squared) to fit; 8 bytes a neighbour.
     """
 
     n_neighbours: int = 100

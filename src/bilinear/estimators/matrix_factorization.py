@@ -17,8 +17,8 @@ from bilinear.data.outliers import warn_of_outliers
 from bilinear.data.part import Part
 from bilinear.data.splits import Split, split_validation
 from bilinear.errors import EmptyDataError, ParameterValueError
-from bilinear.estimators.base import RatingModel, check_table, resolve_link
 from bilinear.estimators.baselines import check_fraction, draw_seed
+from bilinear.estimators.rating_model import RatingModel, check_table, resolve_link
 from bilinear.estimators.recommender import TensorReader
 from bilinear.evaluation.metrics import RMSE, Metric, MetricLike
 from bilinear.memory import require
@@ -82,7 +82,9 @@ class MatrixFactorization(RatingModel):
             numbers for n_factors, l2 and l2_biases.
 
     Learned attributes are listed at `RatingModel`.
-    Cost: O(n_ratings * n_factors * n_epochs); the search costs some ten such runs.
+
+    Cost:
+        O(n_ratings * n_factors * n_epochs); the search costs some ten such runs.
     """
 
     can_checkpoint = True
@@ -119,7 +121,9 @@ class MatrixFactorization(RatingModel):
                 an uninterrupted one ends with; the folder is gone when training is done.
             on_epoch: a function, or several, called with a `TrainingState` after every epoch of every stage
                 (search, training, training on all ratings). What it raises ends training.
+
         Ctrl-C ends training and keeps the best weights so far (`history_.ended` says so).
+
         Raises:
             EmptyDataError, RatingValueError, ParameterValueError: before any work.
             CheckpointError: the checkpoint is damaged, or of another table, arguments or version.
@@ -258,10 +262,13 @@ class MatrixFactorization(RatingModel):
         Penalties and factors that are "auto" are those that the search begins with. A fitted model
         stays as it is.
 
-        Returns: `RangeTest`, with several suggestions and `plot()`. Set one with
+        Returns:
+            `RangeTest`, with several suggestions and `plot()`. Set one with
             `model.set_params(solver__learning_rate=...)`.
-        Raises: ParameterValueError: the solver has no learning rate, or rates out of order.
-        Cost: n_steps batches at most, less than an epoch for `SGD`.
+        Raises:
+            ParameterValueError: the solver has no learning rate, or rates out of order.
+        Cost:
+            n_steps batches at most, less than an epoch for `SGD`.
         """
         self._check(interactions)
         _, _, interactions, link = self._in_units(interactions)

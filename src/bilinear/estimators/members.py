@@ -22,8 +22,9 @@ def copied(model: Recommender) -> Any:
 def fitted_whole(model: Any, interactions: Interactions) -> Any:
     """The model, fitted to its end.
 
-    Raises: KeyboardInterrupt: also where the model alone would keep what it has after Ctrl-C; who runs
-        several wants to end them all.
+    Raises:
+        KeyboardInterrupt: also where the model alone would keep what it has after Ctrl-C; who runs
+            several wants to end them all.
     """
     model.fit(interactions)
     if getattr(vars(model).get("history_"), "ended", "") == "interrupted":

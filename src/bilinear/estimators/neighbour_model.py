@@ -22,7 +22,9 @@ _BYTES_A_WEIGHT = 30  # while the weights are grouped by the other item
 class NeighbourModel(HistoryModel):
     """score(user, j) = sum over the user's items i of confidence(i) * weight(i, j).
 
-    Learned attributes, beyond those of `HistoryModel`:
+    It has the learned attributes of `HistoryModel` and these.
+
+    Learned attributes:
         weights_: what item i says about others, grouped by i; `others` are the items j it speaks
             about and `ratings` the weights.
     """

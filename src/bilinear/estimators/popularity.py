@@ -19,7 +19,8 @@ from bilinear.training.progress import Progress
 class Popularity(HistoryModel):
     """Scores an item by the weight of its interactions: one list for all.
 
-    Args: threshold, confidence: see `HistoryModel`.
+    Args:
+        threshold, confidence: see `HistoryModel`.
     """
 
     is_personal = False

@@ -35,8 +35,10 @@ class RandomWalk(NeighbourModel):
         n_threads: None takes all cores; the result is the same for any number.
         threshold, confidence: see `HistoryModel`.
 
-    Learned attributes: see `NeighbourModel`. Nothing is random.
-    Cost: O(sum over users of their interactions squared) to fit; 8 bytes a neighbour.
+    The learned attributes are those of `NeighbourModel`. Nothing is random.
+
+    Cost:
+        O(sum over users of their interactions squared) to fit; 8 bytes a neighbour.
     """
 
     n_neighbours: int = 200

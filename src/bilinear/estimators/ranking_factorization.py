@@ -15,8 +15,8 @@ from bilinear.arguments import is_real, is_whole, kernel_code
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.errors import EmptyDataError, ParameterValueError
 from bilinear.estimators.baselines import check_fraction, draw_seed
+from bilinear.estimators.blend_weights import inner_split
 from bilinear.estimators.factor_ranking import MOST_FACTORS, FactorRanking
-from bilinear.estimators.mixture import inner_split
 from bilinear.estimators.ranking_fold_in import FoldIn
 from bilinear.estimators.recommender import TensorReader
 from bilinear.evaluation.metrics import Metric, MetricLike
@@ -85,18 +85,24 @@ class RankingFactorization(_Learned):
         rng: seed; the same seed and table give the same bits. None draws one, kept in `seed_`.
         threshold, confidence: see `HistoryModel`.
 
-    Learned attributes, beyond those of `HistoryModel`:
+    It has the learned attributes of `HistoryModel` and these.
+
+    Learned attributes:
         parameters_: Parameters whose scores rank as the model does. Factors are of length one where
             scores are cosines; an item's bias includes its score for the mean user, and a user's
             factors are kept less the mean user's: a user without interactions is the mean user.
-        mean_user_: (n_factors,). user_factors_: (n_users, n_factors) with it.
+        mean_user_: (n_factors,).
+        user_factors_: (n_users, n_factors) with it.
         longest_user_: the length of the longest trained user.
         history_: History, loss and validation by epoch.
 
-    Cost: an epoch is O(n_users * n_negatives * n_factors) for "users", n_ratings times that over
+    Cost:
+        an epoch is O(n_users * n_negatives * n_factors) for "users", n_ratings times that over
         n_users for "pairs" with small batches; for losses that are zero on most negatives a third of
-        what it is for others. Memory: parameters, gradient and the optimiser's state, each as large
-        as the factors, and 4 bytes for each negative of a batch.
+        what it is for others.
+    Memory:
+        parameters, gradient and the optimiser's state, each as large as the factors, and 4 bytes for
+        each negative of a batch.
     """
 
     can_checkpoint = True
@@ -143,8 +149,10 @@ class RankingFactorization(_Learned):
             checkpoint: a folder, or `Checkpoint(folder, minutes=5)`, from which the same call goes on after a
                 kill, to the same bits; see `MatrixFactorization.fit`.
             on_epoch: a function, or several, called with a `TrainingState` after every epoch.
+
         Ctrl-C ends training after the first epoch and keeps the best factors so far
         (`history_.ended` says so).
+
         Raises:
             EmptyDataError, RatingValueError, ParameterValueError: before any work.
             CheckpointError: the checkpoint is damaged, or of another table, arguments or version.
@@ -195,10 +203,12 @@ class RankingFactorization(_Learned):
         """New users' factors: the least loss against all items, the items held fixed.
 
         Minimises the weighted mean of the loss over a user's positives, with all unseen items as
-        negatives, plus l2 n^(l2_exponent - 1) / 2 |user|^2, over |user| <= 1 for cosines and no longer
+        negatives, plus `l2 n^(l2_exponent - 1) / 2 |user|^2`, over `|user| <= 1` for cosines and no longer
         than the longest trained user otherwise. That is convex in the user; `WARP`, which is not, is
         replaced by `SampledSoftmax` with its margin as temperature.
-        Cost: some 60 times O(n_items * n_factors) a user.
+
+        Cost:
+            some 60 times O(n_items * n_factors) a user.
         """
         if self._fold_in is None:
             self._fold_in = FoldIn(

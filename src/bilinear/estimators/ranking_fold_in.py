@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from bilinear.arguments import kernel_code
 from bilinear.data.interactions import Grouped
-from bilinear.estimators.ranking import rows_of
+from bilinear.estimators.ranking_model import rows_of
 from bilinear.kernels.ranking_fold_in import fold_in_users
 from bilinear.kernels.sampled import SET
 from bilinear.kernels.tile import TILE_ITEMS
@@ -25,9 +25,11 @@ class FoldIn:
     """Least loss of a user against all trained items, the items held fixed.
 
     Args:
-        item_factors: (n_items, n_factors), zero where untrained; item_biases: (n_items,).
+        item_factors: (n_items, n_factors), zero where untrained.
+        item_biases: (n_items,).
         n_negatives: of training: what a softmax that is not corrected for sampling adds up.
-        radius: how long a user may be. fallback: (n_factors,) of a user without history.
+        radius: how long a user may be.
+        fallback: (n_factors,) of a user without history.
     """
 
     def __init__(

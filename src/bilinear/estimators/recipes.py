@@ -31,10 +31,13 @@ def fastai_recipe(
     run; `history_` holds its RMSE, whose square is the course's `valid_loss`. As always the best epoch's
     weights are kept. `set_params` changes anything else.
 
-    Returns: MatrixFactorization; call `fit(ratings)`.
-    Cost: dense steps, O((n_users + n_items) * n_factors) for each 64 ratings; for large tables give
+    Returns:
+        MatrixFactorization; call `fit(ratings)`.
+    Cost:
+        dense steps, O((n_users + n_items) * n_factors) for each 64 ratings; for large tables give
         `set_params(solver__dense=False)`.
-    Source: Howard and Gugger, Deep Learning for Coders with fastai and PyTorch, chapter 8.
+    Source:
+        Howard and Gugger, Deep Learning for Coders with fastai and PyTorch, chapter 8.
     """
     low = 0.85 / 0.95
     return MatrixFactorization(

@@ -89,7 +89,8 @@ class Recommender(Capabilities):
             unknown: "error", or "non-personal" to answer unknown users with one list for all, marked as such.
         Raises:
             UnknownIdError: a user (see `unknown`) or a candidate that the model does not know.
-        Cost: O(users * n_items * n_factors).
+        Cost:
+            O(users * n_items * n_factors).
         """
         if unknown not in ("error", "non-personal"):
             raise ParameterValueError(f"unknown={unknown!r}; choose 'error' or 'non-personal'")
@@ -111,11 +112,13 @@ class Recommender(Capabilities):
     def score_block(self, user_rows: NDArray[Any]) -> Array:
         """Scores of all items for some users: what rankings are made from.
 
-        Args: user_rows: (n,) rows of `user_vocabulary_`; -1 is a user the model does not know,
-            who gets the scores of the list that is not personal.
-        Returns: (n, n_items) float32 or float64, a new array that the caller may change, without NaN;
-            larger is better. Items that the user has seen are scored like any other. A user's
-            scores do not depend on who else is in the block. It is called by several threads at once.
+        Args:
+            user_rows: (n,) rows of `user_vocabulary_`; -1 is a user the model does not know, who gets the
+                scores of the list that is not personal.
+        Returns:
+            (n, n_items) float32 or float64, a new array that the caller may change, without NaN; larger
+            is better. Items that the user has seen are scored like any other. A user's scores do not
+            depend on who else is in the block. It is called by several threads at once.
         """
         raise NotImplementedError
 
@@ -135,7 +138,8 @@ class Recommender(Capabilities):
             UnknownIdError: an item the model does not know (see `unknown`).
             ParameterValueError: ratings are missing or of another number.
             RatingValueError: a rating is not finite, or one the model cannot take.
-        Cost: of one row of `score_histories`.
+        Cost:
+            of one row of `score_histories`.
         """
         if unknown not in ("error", "skip"):
             raise ParameterValueError(f"unknown={unknown!r}; choose 'error' or 'skip'")

@@ -224,7 +224,7 @@ def ndcg(items: Array, hits: Array, n_relevant: Array) -> Array:
 @register_metric
 def precision(items: Array, hits: Array, n_relevant: Array) -> Array:
     """The share of the places that are hits."""
-    values: Array = hits.mean(axis=1)
+    values: Array = np.asarray(hits.mean(axis=1))
     return values
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bilinear.data.vocabulary import Id
-from bilinear.estimators.base import RatingModel
+from bilinear.estimators.rating_model import RatingModel
 from bilinear.inspection.items import (
     at_least,
     check_model,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bilinear.arguments import is_whole
 from bilinear.errors import ParameterValueError
-from bilinear.estimators.base import RatingModel
+from bilinear.estimators.rating_model import RatingModel
 from bilinear.model.link import Identity
 
 _FEW = 10  # a bias or a direction learned from fewer ratings is mostly the penalty's doing

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.errors import ParameterValueError
-from bilinear.estimators.base import RatingModel
+from bilinear.estimators.rating_model import RatingModel
 from bilinear.inspection.items import (
     at_least,
     check_model,

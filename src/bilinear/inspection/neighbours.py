@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.data.vocabulary import Id
-from bilinear.estimators.base import RatingModel
+from bilinear.estimators.rating_model import RatingModel
 from bilinear.inspection.items import (
     check_model,
     enough_ratings,

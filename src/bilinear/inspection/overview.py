@@ -10,7 +10,7 @@ import numpy as np
 
 from bilinear.arguments import is_whole
 from bilinear.errors import ParameterValueError
-from bilinear.estimators.base import RatingModel
+from bilinear.estimators.rating_model import RatingModel
 from bilinear.inspection.biases import ItemsByBias, items_by_bias
 from bilinear.inspection.items import check_model, rating_counts, shown, unit_of
 from bilinear.inspection.maps import ItemMap, item_map

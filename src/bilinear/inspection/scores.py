@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-from bilinear.estimators.base import RatingModel
+from bilinear.estimators.rating_model import RatingModel
 
 
 @dataclass(frozen=True)

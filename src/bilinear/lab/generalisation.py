@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bilinear.estimators.base import RatingModel
+from bilinear.estimators.rating_model import RatingModel
 from bilinear.inspection import charts
 from bilinear.lab.numerics.summaries import effective_rank, rmse
 from bilinear.lab.reporting.charts import bars, lines

@@ -60,8 +60,9 @@ class ALS(Solver):
 
     In the history, `loss` is that after the epoch; rate and momentum are one and zero.
 
-    Cost: O(n_ratings * n_factors^2 + (n_users + n_items) * n_factors^3) an epoch, conjugate gradients
-    O(n_steps * n_ratings * n_factors); memory: two copies of the parameters, 8 bytes a rating.
+    Cost:
+        O(n_ratings * n_factors^2 + (n_users + n_items) * n_factors^3) an epoch, conjugate gradients
+        O(n_steps * n_ratings * n_factors); memory: two copies of the parameters, 8 bytes a rating.
     """
 
     n_epochs: int | Literal["auto"] = "auto"

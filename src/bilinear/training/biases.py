@@ -27,10 +27,14 @@ def solve_biases(interactions: Interactions, penalty: L2) -> Parameters:
 
     The users' equations give their biases once the items' are known, so conjugate gradients only look for
     the items': half the steps that both would take, as singular values are squared.
-    Returns: Parameters without factors, float32; rows without ratings are zero.
-    Cost: O(n_ratings) a conjugate-gradient step, a dozen or two of them, on all cores from a million
-        ratings on; solved in float64 until the residual is 1e-10 of the right-hand side. Memory: some
-        numbers a row, none a rating.
+
+    Returns:
+        Parameters without factors, float32; rows without ratings are zero.
+    Cost:
+        O(n_ratings) a conjugate-gradient step, a dozen or two of them, on all cores from a million
+        ratings on; solved in float64 until the residual is 1e-10 of the right-hand side.
+    Memory:
+        some numbers a row, none a rating.
     """
     n_users, n_items = interactions.shape
     whole, kept = interactions.stored

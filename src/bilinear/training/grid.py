@@ -32,8 +32,9 @@ _EVEN = 8  # numbers of blocks are multiples of it, so that threads share a stra
 class Side:
     """The users or the items, renumbered block by block.
 
-    Attributes: order (n,) the row at each new place; labels (n,) the new place of each row;
-        starts (n_blocks + 1,) the first place of each block.
+    Attributes:
+        order (n,) the row at each new place; labels (n,) the new place of each row; starts (n_blocks
+            + 1,) the first place of each block.
     """
 
     order: NDArray[np.int64]
@@ -61,7 +62,8 @@ class Side:
 class Grid:
     """The ratings of a table, cell by cell, with renumbered rows.
 
-    Memory: 12 bytes a rating, beside the table's own. Cost to build: O(n_ratings).
+    Memory:
+        12 bytes a rating, beside the table's own. Cost to build: O(n_ratings).
     """
 
     users: NDArray[np.int32]
@@ -153,8 +155,11 @@ class Grid:
 class Rows:
     """The weights of one side in the order of the grid: what a step reads together lies together.
 
-    Attributes: terms (n, 2), with momentum (n, 4): see `kernels.sgd`; factors (n, columns): n_factors,
-        then zeros up to a whole number of cache lines; speeds: as factors, without momentum (0, columns).
+    Attributes:
+        terms (n, 2), with momentum (n, 4): see `kernels.sgd`; factors (n, columns): n_factors, then
+            zeros up to a whole number of cache lines.
+        speeds: as factors, without momentum (0,
+            columns).
     """
 
     terms: Array

@@ -146,8 +146,10 @@ class History:
     def plot(self, path: str | Path | None = None) -> Any:
         """Loss and validation, rate and momentum, and norms over the epochs, as a matplotlib figure.
 
-        Args: path: where to write it as well, by its suffix (PNG, SVG, PDF).
-        Raises: MissingDependencyError: matplotlib is not installed.
+        Args:
+            path: where to write it as well, by its suffix (PNG, SVG, PDF).
+        Raises:
+            MissingDependencyError: matplotlib is not installed.
         """
         with extra("plot"):
             from matplotlib.figure import Figure

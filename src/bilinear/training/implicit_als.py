@@ -49,7 +49,8 @@ class ImplicitObjective:
     Args:
         by_user, by_item: the observed pairs grouped either way, `ratings` the confidences, positive.
         unobserved_weight: alpha, zero or more.
-        l2: positive. l2_exponent: e, in [0, 1]; 0 is plain ridge.
+        l2: positive.
+        l2_exponent: e, in [0, 1]; 0 is plain ridge.
     """
 
     by_user: Grouped
@@ -131,7 +132,8 @@ class Side:
 class Cholesky:
     """Each row to its exact minimum, by Cholesky factors of size min(interactions, factors).
 
-    Cost: O(n * k * min(n, k)) a row of n interactions: for most rows less than conjugate gradients.
+    Cost:
+        O(n * k * min(n, k)) a row of n interactions: for most rows less than conjugate gradients.
     """
 
     def descend(self, side: Side, a: int, b: int) -> None:
@@ -150,8 +152,12 @@ class ConjugateGradient:
     """A few conjugate gradient steps a row, from where it was, the weight on all pairs as preconditioner.
 
     Rows of fewer than k / 8 interactions are solved exactly, as that costs less than three steps.
-    Source: Takacs, Pilaszy, Tikk, "Applications of the conjugate gradient method for implicit
-    feedback collaborative filtering", RecSys 2011. Cost: O(n_steps * n * k) a row.
+
+    Source:
+        Takacs, Pilaszy, Tikk, "Applications of the conjugate gradient method for implicit feedback
+        collaborative filtering", RecSys 2011.
+    Cost:
+        O(n_steps * n * k) a row.
     """
 
     n_steps: int = 3
@@ -181,7 +187,9 @@ class Blocks:
     For many factors and long rows, where whole systems of k x k are dear. Rows of at most 4 * size
     interactions are solved exactly, as that costs less. Source: Rendle, Krichene, Zhang, Koren,
     "iALS++: speeding up matrix factorization with subspace optimization", 2021.
-    Cost: O(n * k * size) a row.
+
+    Cost:
+        O(n * k * size) a row.
     """
 
     size: int = 32
@@ -208,9 +216,11 @@ class Blocks:
 class AlternatingLeastSquares:
     """The factors of both sides and the steps that improve them; a step never raises the objective.
 
-    Attributes: user_factors, item_factors: float32, as wide as `n_factors` rounded up to a multiple
-        of 4 (the last columns are zero).
-    Memory: two copies of the factors.
+    Attributes:
+        user_factors, item_factors: float32, as wide as `n_factors` rounded up to a multiple of 4 (the
+            last columns are zero).
+    Memory:
+        two copies of the factors.
     """
 
     objective: ImplicitObjective
@@ -352,8 +362,10 @@ def minimise(
 ) -> tuple[Parameters, History]:
     """Users, then items, `n_epochs` times; at last the users exactly, given the final items.
 
-    Args: tolerance: end after an epoch that lowered the objective by less than this share of it.
-    Returns: views of the factors of `als`, or copies where a checkpoint has the result; and the history,
+    Args:
+        tolerance: end after an epoch that lowered the objective by less than this share of it.
+    Returns:
+        views of the factors of `als`, or copies where a checkpoint has the result; and the history,
         whose losses are the objective after an epoch per interaction.
     Raises:
         DivergenceError: the objective is not finite.

@@ -129,7 +129,8 @@ class Journal:
     def begin(self, stage: str, snapshot: Snapshot | None) -> Saved | None:
         """Opens a descent; returns its saved state where a restart is to go on with it.
 
-        Args: snapshot: None for a run that cannot tell its state: a restart begins it again.
+        Args:
+            snapshot: None for a run that cannot tell its state: a restart begins it again.
         """
         self._busy, self._snapshot = snapshot is not None, snapshot
         saved, self._saved = self._saved, None

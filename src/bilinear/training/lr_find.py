@@ -54,8 +54,10 @@ class RangeTest:
     def plot(self, path: str | Path | None = None) -> Any:
         """The loss against the rate, suggestions marked, as a matplotlib figure.
 
-        Args: path: where to write it as well, by its suffix (PNG, SVG, PDF).
-        Raises: MissingDependencyError: matplotlib is not installed.
+        Args:
+            path: where to write it as well, by its suffix (PNG, SVG, PDF).
+        Raises:
+            MissingDependencyError: matplotlib is not installed.
         """
         with extra("plot"):
             from matplotlib.figure import Figure
@@ -93,9 +95,12 @@ def lr_find(
     a step a rating, so a batch is as many cells of its grid as tell their mean loss: an n_steps-th of all
     ratings, from 64 to 16,384, or one cell that has more.
 
-    Args: rng: shuffles the ratings; they are gone through again when they are used up.
-    Raises: ParameterValueError: rates out of order, or fewer than ten steps; a solver without a rate.
-    Cost: n_steps batches at most.
+    Args:
+        rng: shuffles the ratings; they are gone through again when they are used up.
+    Raises:
+        ParameterValueError: rates out of order, or fewer than ten steps; a solver without a rate.
+    Cost:
+        n_steps batches at most.
     """
     if not isinstance(solver, (SGD, MiniBatch)):
         raise ParameterValueError(

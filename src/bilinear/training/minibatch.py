@@ -59,7 +59,8 @@ class MiniBatch(Solver):
             one-cycle rate: `Phases(((0.25, Cosine(1, 0.9)), (0.75, Cosine(0.9, 1))))`.
         l2_schedule: multiplies the penalty's L2 of the factors, epoch by epoch.
         weight_decay: decoupled; see `WeightDecay` for how it differs from the penalty.
-        clip_value: largest size of an entry of the batch's gradient; clip_norm: then its largest
+        clip_value: largest size of an entry of the batch's gradient.
+        clip_norm: then its largest
             length, over all weights. With row-sparse updates, of the rows of the batch.
         average: `Averaged()` or `RunningMean()`: measure and keep averaged weights.
         dense: step every row at every batch, as frameworks do with dense gradients: state decays,
@@ -70,8 +71,9 @@ class MiniBatch(Solver):
         patience: epochs without a better validation RMSE before training stops, never in the first
             half; "auto" is a fifth of n_epochs, at least 5.
 
-    Cost: O(n_ratings * n_factors) an epoch, dense: + O(n_batches * n_rows * n_factors); memory: two
-    copies of the parameters, the optimiser's one or two, and 4 bytes a rating.
+    Cost:
+        O(n_ratings * n_factors) an epoch, dense: + O(n_batches * n_rows * n_factors); memory: two
+        copies of the parameters, the optimiser's one or two, and 4 bytes a rating.
     """
 
     optimizer: Optimizer | Lookahead = field(default_factory=Adam)
@@ -167,7 +169,8 @@ class Stepping(Run):
     """What an optimiser keeps of a descent under way: weights, states, averages, the number of the step.
 
     Args:
-        penalty: of an objective that sums over n_ratings; user_counts, item_counts: ratings by row.
+        penalty: of an objective that sums over n_ratings.
+        user_counts, item_counts: ratings by row.
         n_rows: users and items that one batch can touch at most.
     """
 

@@ -27,7 +27,9 @@ def nearest_sources(
 
     weight(i, j) = sum over users of by_item(j, u) * by_user(u, i) / (left[j] * right[i] + shrinkage);
     an item says nothing about itself. left, right: (n_items,) float32, positive.
-    Cost: O(sum over users of their interactions squared) time, 16 bytes a neighbour.
+
+    Cost:
+        O(sum over users of their interactions squared) time, 16 bytes a neighbour.
     """
     n_items = len(by_item.starts) - 1
     k = min(n_neighbours, max(n_items - 1, 1))

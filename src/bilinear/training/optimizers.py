@@ -135,7 +135,7 @@ class RAdam(Adam):
 @register
 @dataclass(frozen=True)
 class LAMB(Adam):
-    """Adam with each factor row's step made as long as rate * |row| (You et al. 2020); biases as Adam."""
+    """Adam with each factor row's step made as long as `rate * |row|` (You et al. 2020); biases as Adam."""
 
     epsilon: float = 1e-6
     code: ClassVar[int] = rules.LAMB
@@ -146,7 +146,7 @@ class LAMB(Adam):
 class LARS(Optimizer):
     """Momentum on gradients made as long as the factor row that they move (You et al. 2017).
 
-    speed = momentum * speed + rate * |row| / |gradient| * gradient; biases are not scaled.
+    `speed = momentum * speed + rate * |row| / |gradient| * gradient`; biases are not scaled.
     """
 
     momentum: float = 0.9
@@ -184,7 +184,8 @@ class WeightDecay:
     Not to be confused with `L2`, the penalty of the objective, whose gradient passes through the
     optimiser. With row-sparse updates only the rows of the batch decay.
 
-    Args: biases: None decays biases like factors.
+    Args:
+        biases: None decays biases like factors.
     """
 
     factors: float = 0.01
@@ -207,7 +208,10 @@ class WeightDecay:
 class Averaged:
     """Stochastic weight averaging: the mean of the weights at the ends of the last epochs.
 
-    Args: start: share of training after which epochs count. Source: Izmailov et al. 2018.
+    Args:
+        start: share of training after which epochs count.
+    Source:
+        Izmailov et al. 2018.
     """
 
     start: float = 0.75

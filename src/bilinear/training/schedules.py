@@ -189,7 +189,8 @@ class FlatCosine:
 class WarmRestarts:
     """`n_cycles` half cosines from 1 to `end`, each `longer` times as long as the one before (SGDR).
 
-    Source: Loshchilov and Hutter 2017.
+    Source:
+        Loshchilov and Hutter 2017.
     """
 
     n_cycles: int = 3
@@ -220,8 +221,9 @@ class WarmRestarts:
 class Phases:
     """Schedules one after another: `Phases(((0.25, Cosine(0.04, 1.0)), (0.75, Cosine())))`.
 
-    Args: parts: (share of training, schedule) in order, shares adding up to one; each schedule sees
-        its own progress from 0 to 1.
+    Args:
+        parts: (share of training, schedule) in order, shares adding up to one; each schedule sees its
+            own progress from 0 to 1.
     """
 
     parts: tuple[tuple[float, Schedule], ...]

@@ -124,8 +124,9 @@ def search(
     The grids are in units of `Scale`, so they fit any rating scale. The best full run is the
     result: it is not trained again.
 
-    Cost: some three full runs with 32 factors, and one for each n_factors tried.
-    Ctrl-C ends the search with the best so far.
+    Cost:
+        some three full runs with 32 factors, and one for each n_factors tried. Ctrl-C ends the search
+        with the best so far.
     """
     run = _Search(train, validation, link, loss, solver, exponent, start_size, seed, progress or Quiet())
     run.n_factors = _PATH_FACTORS if n_factors is None else n_factors

@@ -65,8 +65,9 @@ class SGD(Solver):
     Ratings are laid out as a grid of cells whose factor rows fit into cache (`bilinear.training.grid`).
     The order of the cells is drawn for each epoch, that within a cell once.
 
-    Cost: O(n_ratings * n_factors) an epoch; memory: two copies of the parameters (three with
-    momentum), rows of the factors filled up to 64 bytes, and 12 bytes a rating.
+    Cost:
+        O(n_ratings * n_factors) an epoch; memory: two copies of the parameters (three with momentum),
+        rows of the factors filled up to 64 bytes, and 12 bytes a rating.
     """
 
     n_epochs: int | Literal["auto"] = "auto"
@@ -236,8 +237,10 @@ class SGDRun(Run):
     def step(self, cells: NDArray[np.int64], rates: NDArray[np.float64], l2_factors: float) -> bool:
         """A step for each rating of `cells`, which share no row if there is more than one thread.
 
-        Args: rates: (n_cells,) of `cells`, as `SGD.learning_rate`.
-        Returns: whether the losses stayed finite.
+        Args:
+            rates: (n_cells,) of `cells`, as `SGD.learning_rate`.
+        Returns:
+            whether the losses stayed finite.
         """
         objective, grid, users, items = self.objective, self.grid, self.users, self.items
         momentum, (low, high) = self.solver.momentum, objective.link.bounds

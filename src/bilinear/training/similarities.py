@@ -33,7 +33,7 @@ class Similarity(Protocol):
 @register
 @dataclass(frozen=True)
 class CosineSimilarity:
-    """<i, j> / (|i| |j| + shrinkage); shrinkage lowers what few shared users support."""
+    """`<i, j> / (|i| |j| + shrinkage)`; shrinkage lowers what few shared users support."""
 
     shrinkage: float = 0.0
 
@@ -69,7 +69,7 @@ class TFIDF(CosineSimilarity):
 class BM25:
     """<i, j> of interactions weighted as Okapi BM25 weighs terms: users are terms, items documents.
 
-    weight = idf_u c (k1 + 1) / (c + k1 (1 - b + b |i| / mean |i|)), idf_u = log((1 + n_items) /
+    `weight = idf_u c (k1 + 1) / (c + k1 (1 - b + b |i| / mean |i|))`, idf_u = log((1 + n_items) /
     (1 + items of the user)) + 1. Source: Robertson, Zaragoza, "The probabilistic relevance framework:
     BM25 and beyond", 2009.
     """

@@ -80,7 +80,8 @@ class Solver:
     ) -> tuple[Parameters, History]:
         """Descends from `start`; returns the parameters of the best epoch and the history.
 
-        Args: validation: decides the best epoch and early stopping; of a table the RMSE.
+        Args:
+            validation: decides the best epoch and early stopping; of a table the RMSE.
         """
         raise NotImplementedError
 

@@ -92,8 +92,9 @@ class NormalStart:
 
     Rows without a rating are zero. `random_start`, the default, instead fits the scale of the ratings.
 
-    Args: global_mean: the score that every pair starts from, and keeps; None takes that of the mean
-        rating.
+    Args:
+        global_mean: the score that every pair starts from, and keeps; None takes that of the mean
+            rating.
     """
 
     deviation: float = 0.01

@@ -31,7 +31,8 @@ _FARTHEST = float(np.finfo(np.float32).max) / 8  # of a weight
 class Units:
     """rating = shift + scale * (value in these units); the scale is a power of four, its root exact.
 
-    Attributes: fence: how far outliers pull, in rating units.
+    Attributes:
+        fence: how far outliers pull, in rating units.
     """
 
     shift: float
@@ -44,8 +45,10 @@ class Units:
     ) -> Units:
         """Of a table with ratings; outliers pull in full where a `rating_range` says that they are right.
 
-        Args: keep_scale: bounds outliers only, for a start or steps that are in the ratings' own units.
-        Cost: O(n_ratings).
+        Args:
+            keep_scale: bounds outliers only, for a start or steps that are in the ratings' own units.
+        Cost:
+            O(n_ratings).
         """
         ratings = interactions.ratings
         fence = Fence.of(ratings) if rating_range is None else NO_FENCE

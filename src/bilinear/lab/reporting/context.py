@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Any, TypeVar, cast
 
 from bilinear.data.interactions import Interactions
-from bilinear.estimators.base import RatingModel
 from bilinear.estimators.capabilities import HowTrained
+from bilinear.estimators.rating_model import RatingModel
 from bilinear.estimators.recommender import Recommender
 from bilinear.inspection.scores import Score, stored_scores
 from bilinear.lab.numerics.problem import Problem, Vector

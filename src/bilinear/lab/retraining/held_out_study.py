@@ -9,8 +9,8 @@ import numpy as np
 
 from bilinear.data.interactions import Interactions
 from bilinear.data.splits import split_temporal, split_validation
-from bilinear.estimators.base import RatingModel
 from bilinear.estimators.matrix_factorization import MatrixFactorization
+from bilinear.estimators.rating_model import RatingModel
 from bilinear.lab.numerics.summaries import effective_rank, rmse
 from bilinear.lab.retraining.penalty_curve import PenaltyCurve, l2_curve
 from bilinear.model.parameters import Parameters

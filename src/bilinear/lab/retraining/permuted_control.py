@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bilinear.data.interactions import Interactions
-from bilinear.estimators.base import RatingModel
+from bilinear.estimators.rating_model import RatingModel
 from bilinear.lab.numerics.summaries import rmse
 
 

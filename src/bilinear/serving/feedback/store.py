@@ -53,7 +53,8 @@ class FeedbackStore(Protocol):
 
     Every method may be called by any thread.
 
-    Raises: StoreUnavailable: the store cannot answer now. It recovers by itself: call again.
+    Raises:
+        StoreUnavailable: the store cannot answer now. It recovers by itself: call again.
     """
 
     schemes: ClassVar[tuple[str, ...]]

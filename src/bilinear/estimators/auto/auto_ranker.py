@@ -1,0 +1,222 @@
+"""The ranking model that chooses itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.arguments import is_real, is_whole
+from bilinear.data.interactions import Grouped, Interactions
+from bilinear.errors import ParameterValueError
+from bilinear.estimators.auto.search import Search
+from bilinear.estimators.auto.search_space import KINDS, Kind
+from bilinear.estimators.auto.trials import AutoTable
+from bilinear.estimators.baselines import draw_seed
+from bilinear.estimators.blend import Blend
+from bilinear.estimators.blend_weights import bytes_to_validate
+from bilinear.estimators.capabilities import HowTrained
+from bilinear.estimators.fold_in import Contributions, UserWeights
+from bilinear.estimators.history_model import Confidence
+from bilinear.estimators.members import copied, fitted_whole, nested_state, restore_nested
+from bilinear.estimators.ranking_model import RankingModel
+from bilinear.estimators.recommender import TensorReader
+from bilinear.evaluation.metrics import Metric, MetricLike
+from bilinear.memory import require
+from bilinear.model.parameters import Array, Parameters
+from bilinear.registry import register
+from bilinear.training.progress import Bar, Progress, Quiet
+
+
+class _Learned(RankingModel):
+    model_: RankingModel
+    search_: AutoTable
+
+
+@register
+@dataclass(repr=False, eq=False)
+class AutoRanker(_Learned):
+    """Tries ranking models within a time budget and keeps the best, or a blend of the best few.
+
+    Part of each user's interactions is held out: the latest where the table has times, else at random.
+    Many models and arguments are tried on a part of the users, the best third of them on three
+    times as many, and so on to all (successive halving); then the best are varied until the budget
+    ends. What is chosen is trained on everything. The cost of a trial and of that last training is
+    estimated before a trial begins, so the budget holds but for the smallest ones and for what a trial
+    takes longer than those before it let expect.
+
+    Args:
+        time_budget: seconds for search and last training together. How many trials that allows depends
+            on the machine and on what else it does, so two runs may choose differently.
+        n_trials: so many trials instead, whatever they take: the same seed then gives the same model. Kinds
+            that need more memory than there is, or by estimate ten minutes of a core a trial, are left out.
+        kinds: names of models to try, such as ("RandomWalk", "EASE"); None tries all.
+        metric: what decides: "ndcg@20", "recall@10", or one of your own, see `Metric`.
+        validation: share of each user's interactions that is held out for it.
+        blend: whether a mixture may be chosen.
+        n_threads: None takes all cores.
+        rng: seed of the split, the trials and the models; None draws one, kept in `seed_`.
+        threshold, confidence: of all models, see `HistoryModel`.
+
+    It has the learned attributes of `Recommender` and these.
+
+    Learned attributes:
+        model_: what was chosen, trained on everything; a `Blend` where several are mixed.
+        search_: AutoTable, all trials; `print(model.search_)` shows it.
+    """
+
+    time_budget: float = 60.0
+    n_trials: int | None = None
+    kinds: tuple[str, ...] | None = None
+    metric: MetricLike = "ndcg@20"
+    validation: float = 0.2
+    blend: bool = True
+    n_threads: int | None = None
+    rng: int | None = None
+    threshold: float | None = field(default=None, kw_only=True)
+    confidence: Confidence = field(default="equal", kw_only=True)
+
+    def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
+        """Searches, then trains what was chosen on everything; returns self.
+
+        Args:
+            progress: True shows every trial on standard error.
+
+        Ctrl-C ends the search; the best model so far is trained on everything and kept. A second one
+        ends that too, and leaves the estimator as it was.
+
+        Raises:
+            EmptyDataError: nothing is left to train or to validate on.
+            ParameterValueError, RatingValueError: before any work.
+        """
+        if progress is True:
+            with Bar() as bar:
+                return self.fit(interactions, progress=bar)
+        kinds = self._check(interactions)
+        tell, seed = progress or Quiet(), draw_seed(self.rng)
+        shared = {"threshold": self.threshold, "confidence": self.confidence, "rng": seed}
+        search = Search(
+            interactions,
+            kinds,
+            shared | {"n_threads": self.n_threads},
+            Metric.of_rankings(self.metric, maximised=True),
+            self.validation,
+            self.blend,
+            seed,
+            self.time_budget if self.n_trials is None else None,
+            self.n_trials,
+            self.n_threads,
+            tell,
+        )
+        table, parts = search.run()
+        fitted, weights = [], []
+        for model, weight in parts:
+            tell.note(f"trained on everything: {model!r}")
+            fitted.append(fitted_whole(model, interactions))
+            weights.append(weight)
+        chosen = fitted[0] if len(fitted) == 1 else Blend.of(fitted, weights)
+        self.search_ = AutoTable.from_dict(table.to_dict() | {"seconds": search.elapsed()})
+        self._take(chosen, seed)
+        return self
+
+    def retrain(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
+        """Trains what `fit` chose on another table, and searches nothing; returns self.
+
+        Use it to train on everything once the choice has been measured on a part that it did not see.
+        """
+        chosen = copied(self.model_)
+        (progress or Quiet()).note(f"trained again: {chosen!r}")
+        self._take(chosen.fit(interactions), self.seed_)
+        return self
+
+    def score_block(self, user_rows: NDArray[Any]) -> Array:
+        return self.model_.score_block(user_rows)
+
+    def score_histories(self, histories: Grouped) -> Array:
+        return self.model_.score_histories(histories)
+
+    def dot_product(self) -> Parameters | None:
+        return self.model_.dot_product()
+
+    def item_vectors(self) -> Array | None:
+        return self.model_.item_vectors()
+
+    def bytes_to_fit(self, n_pairs: int, n_users: int, n_items: int) -> int:
+        """At the least: of the inner split. What a trial needs is asked before it is made."""
+        return bytes_to_validate(1, 0, n_pairs, n_users, n_items)
+
+    @property
+    def is_personal(self) -> bool:
+        return self.model_.is_personal
+
+    @property
+    def weighs_interactions(self) -> bool:
+        return self.confidence != "equal"
+
+    @property
+    def can_compare_items(self) -> bool:
+        return self.model_.can_compare_items
+
+    @property
+    def how_trained(self) -> HowTrained:
+        return self.model_.how_trained
+
+    def needs_ratings(self) -> bool:
+        return self.threshold is not None or self.weighs_interactions
+
+    def fold_in_weights(self, items: NDArray[np.int32], ratings: NDArray[np.float32]) -> UserWeights | None:
+        return self.model_.fold_in_weights(items, ratings)
+
+    def contributions(
+        self, items: NDArray[np.int32], ratings: NDArray[np.float32], item: int
+    ) -> Contributions:
+        return self.model_.contributions(items, ratings, item)
+
+    def _alike(self, item_row: int, n: int, allowed: NDArray[np.bool_]) -> tuple[NDArray[np.int32], Array]:
+        return self.model_._alike(item_row, n, allowed)
+
+    def _take(self, model: RankingModel, seed: int | None) -> None:
+        self.model_, self.seed_ = model, seed
+        self.user_vocabulary_, self.item_vocabulary_ = model.user_vocabulary_, model.item_vocabulary_
+        self.seen_, self.source_ = model.seen_, model.source_
+        self.has_ratings_ = model.has_ratings_
+        self.item_texts_, self.report_ = {}, {}
+
+    def _check(self, interactions: Interactions) -> tuple[Kind, ...]:
+        """The kinds to try."""
+        known = {kind.name: kind for kind in KINDS}
+        wanted = tuple(known) if self.kinds is None else self.kinds
+        if not isinstance(wanted, tuple) or not wanted or not all(name in known for name in wanted):
+            raise ParameterValueError(f"kinds={self.kinds!r}; a tuple of names among {', '.join(known)}")
+        if self.n_trials is None and not (is_real(self.time_budget) and self.time_budget > 0):
+            raise ParameterValueError(f"time_budget={self.time_budget!r}; seconds")
+        if self.n_trials is not None and not (is_whole(self.n_trials) and self.n_trials >= 1):
+            raise ParameterValueError(f"n_trials={self.n_trials!r}; a whole number, one or more, or None")
+        Metric.of_rankings(self.metric, maximised=True)
+        if not isinstance(interactions, Interactions):
+            raise ParameterValueError(
+                f"fit takes Interactions, not {type(interactions).__name__}; "
+                "make them with bilinear.read_ratings(file or frame)"
+            )
+        interactions.check_trainable()
+        needed = self.bytes_to_fit(interactions.n_ratings, *interactions.shape)
+        require(needed, f"AutoRanker of {interactions.n_ratings:,} interactions")
+        # Refuses a threshold or a rating that no model could use.
+        known["Popularity"].make({}, {"threshold": self.threshold, "confidence": self.confidence}).fit(
+            interactions
+        )
+        return tuple(known[name] for name in wanted)
+
+    def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        described, tensors = nested_state(self.model_, "chosen")
+        return {"chosen": described, "search": self.search_.to_dict()}, tensors
+
+    def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
+        chosen = restore_nested(manifest["chosen"], "chosen", self, tensor)
+        if not isinstance(chosen, RankingModel):
+            raise ValueError("the chosen model does not rank")  # noqa: TRY004
+        self.model_ = chosen
+        self.search_ = AutoTable.from_dict(manifest["search"])

@@ -1,0 +1,78 @@
+"""What a search over ranking models tried, as part of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class AutoTrial:
+    """One model that was tried.
+
+    Attributes:
+        model: its class and the arguments that were searched, where they are not the usual.
+        kind: its class.
+        share: of the users that it was trained on (of the inner training part).
+        value: the metric on the inner validation part; None for a trial that was not made.
+        fit_seconds, score_seconds: what it took.
+        note: "weight 0.42", "chosen", or why it was not made.
+    """
+
+    model: str
+    kind: str
+    share: float
+    value: float | None
+    fit_seconds: float = 0.0
+    score_seconds: float = 0.0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class AutoTable:
+    """All trials in order, and what was chosen.
+
+    Attributes:
+        metric: such as "ndcg@20", of the inner validation part.
+        split: how that was held out.
+        n_judges: users it was measured on.
+        trials: in order.
+        chosen: in words.
+        value: of what was chosen; the best of all that was looked
+            at, so a little too high.
+        seconds: of search and refit.
+        ended: "budget spent", "all trials done" or "interrupted".
+    """
+
+    metric: str
+    split: str
+    n_judges: int
+    trials: tuple[AutoTrial, ...]
+    chosen: str
+    value: float
+    seconds: float
+    ended: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> AutoTable:
+        trials = tuple(AutoTrial(**trial) for trial in stored["trials"])
+        return cls(**{**stored, "trials": trials})
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.metric} of {self.n_judges:,} users ({self.split})",
+            f"{'users':>5} {self.metric:>9} {'fit s':>6} {'score s':>7}  model",
+        ]
+        for trial in self.trials:
+            value = "" if trial.value is None else f"{trial.value:.4f}"
+            note = f"  <- {trial.note}" if trial.note else ""
+            lines.append(
+                f"{trial.share:5.0%} {value:>9} {trial.fit_seconds:6.2f} {trial.score_seconds:7.2f}  "
+                f"{trial.model}{note}"
+            )
+        lines.append(f"{self.ended}; {self.metric} {self.value:.4f}: {self.chosen}")
+        return "\n".join(lines)

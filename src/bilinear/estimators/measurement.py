@@ -1,0 +1,264 @@
+"""One honest measurement: models trained on one part, all scored on the part none has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from inspect import signature
+from time import perf_counter
+from typing import Any, Literal
+
+from bilinear.data.interactions import Interactions
+from bilinear.data.splits import Split
+from bilinear.errors import ParameterValueError
+from bilinear.estimators.recommender import Recommender
+from bilinear.evaluation.compare import Comparison, compare
+from bilinear.evaluation.compare_ratings import RatingComparison, compare_ratings
+from bilinear.evaluation.ranking_task import RankingProtocol
+from bilinear.evaluation.refits import Refits, SplitDifference, interval_over_refits
+from bilinear.training.progress import Progress, Quiet
+
+Task = Literal["ratings", "ranking"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Scores of several models on the same held-out part, with the split that made them.
+
+    Attributes:
+        split: how it was held out.
+        n_train: rows that were trained on.
+        comparison: scores and paired differences, of errors or of rankings.
+        seconds: by model, what `fit` took.
+    """
+
+    split: str
+    n_train: int
+    comparison: Comparison | RatingComparison
+    seconds: Mapping[str, float]
+    refits: Refits | None = None
+    """Differences over repeated splits, where they were asked for."""
+
+    @property
+    def task(self) -> Task:
+        """What was measured: errors of predicted ratings, or rankings."""
+        return "ratings" if isinstance(self.comparison, RatingComparison) else "ranking"
+
+    @property
+    def scores(self) -> Mapping[str, Any]:
+        """By model, `RatingScores` or `RankingScores`."""
+        return self.comparison.scores
+
+    @property
+    def reference(self) -> str | None:
+        """The model that the others are compared with."""
+        return self.comparison.baseline
+
+    @property
+    def differences(self) -> Mapping[str, Any]:
+        """By model, less the reference and paired: of the RMSE, or of each ranking metric by name."""
+        return self.comparison.differences
+
+    def to_dict(self) -> dict[str, Any]:
+        stored = self.comparison.to_dict()
+        return {
+            "task": self.task,
+            "split": self.split,
+            "n_train": self.n_train,
+            "scores": stored["scores"],
+            "seconds": dict(self.seconds),
+            "differences": stored["differences"],
+            "reference": stored["baseline"],
+        } | ({} if self.refits is None else {"refits": self.refits.to_dict()})
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Measurement:
+        kind = Comparison if stored.get("task") == "ranking" else RatingComparison
+        comparison = kind.from_dict({**stored, "baseline": stored["reference"]})
+        refits = Refits.from_dict(stored["refits"]) if "refits" in stored else None
+        return cls(stored["split"], stored["n_train"], comparison, stored["seconds"], refits)
+
+    def __str__(self) -> str:
+        if isinstance(self.comparison, Comparison):
+            return f"{self.split}\n{self.comparison}"
+        lines = [f"{name}: {scores}" for name, scores in self.comparison.scores.items()]
+        lines += [
+            f"RMSE of {name} less that of {self.reference}: {by.value:+.4f} [{by.low:+.4f}, {by.high:+.4f}]"
+            for name, by in self.comparison.differences.items()
+        ]
+        if self.refits is not None:
+            lines += [
+                f"over {self.refits.n_splits} splits: RMSE of {name} less that of {self.reference}: "
+                f"{by['rmse'].value:+.4f} [{by['rmse'].low:+.4f}, {by['rmse'].high:+.4f}]"
+                for name, by in self.refits.differences.items()
+            ]
+        return "\n".join([self.split, *lines])
+
+
+def measure(
+    models: Mapping[str, Recommender],
+    split: Split,
+    *,
+    task: Task | None = None,
+    protocol: RankingProtocol | None = None,
+    reference: str | None = None,
+    rng: int = 0,
+    progress: Progress | None = None,
+    n_threads: int | None = None,
+    refits: Iterable[Split] = (),
+) -> Measurement:
+    """Fits each model on `split.train` and scores it on `split.test`.
+
+    The test part is used once a model, at the end. The intervals use the same resamples of users, and hold
+    the fitted models fixed: they are about other users of this test part. `refits` are for the question
+    which recipe is better.
+
+    Args:
+        models: by name, not fitted.
+        task: "ratings" measures errors of predictions, "ranking" the lists of any model. None is ratings
+            where the table has them and all models predict them, else ranking.
+        protocol: of a ranking: cut-offs, what is relevant; its seed is `rng` unless it is given.
+        reference: the name of the model that the others are compared with, user by user. None: nobody
+            for ratings, the first for rankings.
+        n_threads: for scoring rankings; None takes all cores.
+        refits: more splits of the same table: `(split_random(table, rng=n) for n in range(1, 10))`. Copies
+            of all models are fitted on each, and `Measurement.refits` has the mean differences to the
+            reference with intervals about other samples of users, splits and fits.
+    Raises:
+        ParameterValueError: `reference` is none of the models, or a model cannot do the task.
+            Or refits without a reference, or of another table.
+        DataError, EmptyDataError: nothing fair can be measured.
+    """
+    if reference is not None and reference not in models:
+        raise ParameterValueError(f"reference={reference!r} is none of the models {', '.join(models)}")
+    if task not in (None, "ratings", "ranking"):
+        raise ParameterValueError(f"task={task!r}; choose 'ratings' or 'ranking'")
+    rated = [name for name, model in models.items() if model.predicts_ratings]
+    if task is None:
+        task = "ratings" if split.train.has_ratings and len(rated) == len(models) else "ranking"
+    if task == "ratings":
+        _check_ratings(models, split, protocol)
+    seconds = {}
+    for name, model in models.items():
+        began = perf_counter()
+        fit(model, split.train, progress or Quiet())
+        seconds[name] = perf_counter() - began
+    if task == "ranking":
+        protocol = protocol or RankingProtocol(rng=rng)
+        reference = next(iter(models)) if reference is None else reference
+    compared = partial(
+        _compared, task=task, protocol=protocol, reference=reference, rng=rng, n_threads=n_threads
+    )
+    comparison = compared(models, split)
+    again = None
+    for n, other in enumerate(refits, start=1):
+        if reference is None or len(models) < 2:
+            raise ParameterValueError("refits compare models: give two or more, and reference=, one of them")
+        if other.train.user_vocabulary is not split.train.user_vocabulary:
+            raise ParameterValueError("refits are further splits of the same table; one is of another")
+        if again is None:
+            again = _Repeated(split, _differences(models, split, comparison, reference))
+        (progress or Quiet()).note(f"refit {n} ({other.how})")
+        copies = {name: type(model)(**model.get_params(deep=False)) for name, model in models.items()}
+        for model in copies.values():
+            fit(model, other.train, progress or Quiet())
+        of_lists = compared(copies, other) if task == "ranking" else None
+        again.add(_differences(copies, other, of_lists, reference))
+    found = None if again is None else again.result()
+    return Measurement(split.how, split.train.n_ratings, comparison, seconds, found)
+
+
+def _compared(
+    models: Mapping[str, Any],
+    split: Split,
+    *,
+    task: Task,
+    protocol: RankingProtocol | None,
+    reference: str | None,
+    rng: int,
+    n_threads: int | None,
+) -> Comparison | RatingComparison:
+    if task == "ratings":
+        return compare_ratings(models, split.test, baseline=reference, rng=rng)
+    return compare(models, split, protocol, baseline=reference, n_threads=n_threads)
+
+
+_Differences = Mapping[str, Mapping[str, SplitDifference]]
+"""By model, then by metric."""
+
+
+def _differences(models: Mapping[str, Any], split: Split, comparison: object, reference: str) -> _Differences:
+    """Of each model to the reference on one split; of ratings without a `Comparison` of rankings."""
+    others = [name for name in models if name != reference]
+    if not isinstance(comparison, Comparison):
+        test, at = split.test, models[reference]
+        rows = test.aligned_to(at.user_vocabulary_, at.item_vocabulary_)
+        predicted = {name: model.predict_rows(*rows) for name, model in models.items()}
+        return {
+            name: {
+                "rmse": SplitDifference.of_rmse(
+                    predicted[name], predicted[reference], test.ratings, test.users
+                )
+            }
+            for name in others
+        }
+    base = comparison.scores[reference]
+    return {
+        name: {
+            metric: SplitDifference.of_means(values - base.per_user[metric], base.users)
+            for metric, values in comparison.scores[name].per_user.items()
+            if metric in base.per_user
+        }
+        for name in others
+    }
+
+
+class _Repeated:
+    """Differences of all splits so far."""
+
+    def __init__(self, split: Split, first: _Differences) -> None:
+        self.test_to_train = split.test.n_ratings / split.train.n_ratings
+        self.splits = [first]
+
+    def add(self, differences: _Differences) -> None:
+        self.splits.append(differences)
+
+    def result(self) -> Refits:
+        first = self.splits[0]
+        return Refits(
+            len(self.splits),
+            {
+                name: {
+                    metric: interval_over_refits(
+                        [split[name][metric] for split in self.splits], self.test_to_train
+                    )
+                    for metric in metrics
+                }
+                for name, metrics in first.items()
+            },
+        )
+
+
+def fit(model: Recommender, table: Interactions, progress: Progress) -> None:
+    """Fits a model, which hears of `progress` if it takes any."""
+    if "progress" in signature(model.fit).parameters:
+        model.fit(table, progress=progress)  # type: ignore[call-arg]
+    else:
+        model.fit(table)
+
+
+def _check_ratings(models: Mapping[str, Recommender], split: Split, protocol: RankingProtocol | None) -> None:
+    others = [name for name, model in models.items() if not model.predicts_ratings]
+    if others:
+        raise ParameterValueError(
+            f"{', '.join(others)}: ranks and predicts no ratings; task='ranking' (--task ranking) measures "
+            "all models by their lists"
+        )
+    if protocol is not None:
+        raise ParameterValueError("a protocol says how rankings are measured; task='ranking' takes one")
+    if split.history is not None:
+        raise ParameterValueError(
+            "users that are held out whole are met by fold-in, which is measured for rankings; "
+            "task='ranking' (--task ranking), or another split"
+        )

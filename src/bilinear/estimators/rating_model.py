@@ -1,0 +1,363 @@
+"""What every fitted rating model can do, whatever fitted it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.arguments import is_real
+from bilinear.data.interactions import Grouped, Interactions
+from bilinear.data.vocabulary import Id
+from bilinear.errors import EmptyDataError, ParameterValueError, RatingValueError
+from bilinear.estimators.capabilities import HowTrained
+from bilinear.estimators.fold_in import Contributions, FoldedUser, UserWeights, ids_of
+from bilinear.estimators.recommender import Recommender, TensorReader
+from bilinear.evaluation.ratings import RatingScores, rating_scores
+from bilinear.model.blocks import score_block
+from bilinear.model.link import Link
+from bilinear.model.parameters import Array, Parameters
+from bilinear.model.scoring import score_rows
+from bilinear.objective.fold_in import FoldedIn, fold_in
+from bilinear.objective.losses import Loss
+from bilinear.objective.penalties import L2
+from bilinear.persistence.codec import checked_number, checked_size, decode, encode
+from bilinear.recommend.lists import RankedItems, recommend_users, recommend_vector, similar_rows
+from bilinear.training.history import COLUMNS, History
+from bilinear.training.progress import Progress
+from bilinear.training.search import SearchTable
+from bilinear.training.solver import Solver
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Predicted ratings and whose user or item the model did not know.
+
+    Attributes:
+        values (n,) float32 in rating units; unknown_user, unknown_item (n,) bool.
+
+    NumPy sees it as its values. An unknown user is answered by the item's bias, an unknown
+    item by the user's, both by the global mean.
+    """
+
+    values: Array
+    unknown_user: NDArray[np.bool_]
+    unknown_item: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self.values, dtype=dtype, copy=copy)
+
+    def __repr__(self) -> str:
+        return (
+            f"Predictions({len(self):,} pairs; unknown user in {int(self.unknown_user.sum()):,}, "
+            f"unknown item in {int(self.unknown_item.sum()):,})"
+        )
+
+
+class RatingModel(Recommender):
+    """A model of ratings by the dot product: everything but `fit`.
+
+    It has the learned attributes of `Recommender` and these.
+
+    Learned attributes:
+        parameters_: Parameters, float32.
+        link_, loss_, penalty_: with the numbers that training used.
+        history_: History.
+        search_: SearchTable or None, the trials of what was "auto".
+        solver_: of MatrixFactorization, the solver with numbers for what was "auto".
+    """
+
+    predicts_ratings = True
+
+    parameters_: Parameters
+    link_: Link
+    loss_: Loss
+    penalty_: L2
+    history_: History
+    search_: SearchTable | None
+    solver_: Solver
+
+    def retrain(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
+        """Trains again on another table with the settings that `fit` found; returns self.
+
+        Nothing is searched and nothing set aside: penalties, factors and the number of epochs
+        stay as they are. Use it to train on all ratings once a model has been measured.
+        """
+        raise NotImplementedError
+
+    def predict_rows(self, users: NDArray[Any], items: NDArray[Any]) -> Array:
+        """Predicted ratings for rows of the vocabularies, -1 for unknown. (n,) float32."""
+        return self.link_.prediction(score_rows(self.parameters_, users, items))
+
+    def predict(self, users: Iterable[Id], items: Iterable[Id]) -> Predictions:
+        """Predicted ratings for pairs of ids of equal length, in order.
+
+        Returns:
+            `Predictions`, which says where the user or the item had no training rating.
+        Raises:
+            ParameterValueError: the lengths differ.
+        """
+        user_rows = self.user_vocabulary_.encode(ids_of(users, "users"))
+        item_rows = self.item_rows(ids_of(items, "items"))
+        if len(user_rows) != len(item_rows):
+            raise ParameterValueError(
+                f"{len(user_rows)} users and {len(item_rows)} items; one of each a pair"
+            )
+        return Predictions(
+            self.predict_rows(user_rows, item_rows),
+            ~self.has_ratings(user_rows),
+            ~self.item_has_ratings(item_rows),
+        )
+
+    def evaluate(self, interactions: Interactions, *, rng: int = 0) -> RatingScores:
+        """RMSE and MAE on ratings that were not trained on, with 95 % bootstrap intervals.
+
+        Its ids are matched to the model's; what the model does not know counts as unknown.
+        """
+        if not interactions.n_ratings:
+            raise ParameterValueError(f"{interactions.source} has no ratings to evaluate on")
+        check_has_ratings(interactions)
+        users, items = interactions.aligned_to(self.user_vocabulary_, self.item_vocabulary_)
+        return rating_scores(
+            self.predict_rows(users, items),
+            interactions.ratings,
+            interactions.users,
+            ~self.has_ratings(users),
+            ~self.item_has_ratings(items),
+            rng=rng,
+        )
+
+    def needs_ratings(self) -> bool:
+        return True
+
+    def rating_bounds(self) -> tuple[float, float]:
+        """The range of the link."""
+        return self.link_.bounds
+
+    def usable_ratings(self, ratings: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Cut to the range that the model was trained on."""
+        low, high = self.link_.bounds
+        clipped: NDArray[np.float32] = np.clip(ratings, np.float32(low), np.float32(high))
+        return clipped
+
+    def predictions(self, scores: Array) -> Array:
+        """Scores through the link."""
+        return self.link_.prediction(scores)
+
+    @property
+    def is_personal(self) -> bool:
+        return self.parameters_.n_factors > 0
+
+    @property
+    def how_trained(self) -> HowTrained:
+        return "ratings"
+
+    def fold_in_weights(self, items: NDArray[np.int32], ratings: NDArray[np.float32]) -> UserWeights:
+        """The exact minimum over one user's weights (docs/theory/fold_in.md)."""
+        folded = self._folded_in(items, ratings)
+        return UserWeights(folded.factors.astype(np.float32), self.parameters_.global_mean + folded.bias)
+
+    def contributions(
+        self, items: NDArray[np.int32], ratings: NDArray[np.float32], item: int
+    ) -> Contributions:
+        """The fold-in is the solution of one linear system with a term a rating, so its terms add up.
+
+        At the minimum x, with H = A^T B A + D (B the curvatures b_j of the loss, D the ridge) and
+        l'_j its gradients, H x = sum over j of a_j (b_j <a_j, x> - l'_j). So the score of an item with row
+        a gets <a, H^-1 a_j> (b_j <a_j, x> - l'_j) from rating j. With squared error and the identity this
+        is ridge regression's own decomposition, <a, H^-1 a_j> (r_j - o_j).
+        """
+        parameters, penalty = self.parameters_, self.penalty_
+        folded = self._folded_in(items, ratings)
+        x = np.append(folded.factors, folded.bias)
+        design = np.hstack([parameters.item_factors[items].astype(np.float64), np.ones((len(items), 1))])
+        own = design @ x
+        scores = parameters.global_mean + parameters.item_biases[items].astype(np.float64) + own
+        targets = ratings.astype(np.float64)
+        curvature = self.loss_.curvature(scores, targets, self.link_)
+        gradient = self.loss_.gradient(scores, targets, self.link_)
+        weight = float(penalty.row_weights(np.array([len(items)]))[0])
+        ridge = np.full(len(x), penalty.factors * weight)
+        ridge[-1] = penalty.biases * weight
+        system = design.T @ (curvature[:, None] * design) + np.diag(ridge)
+        asked = np.append(parameters.item_factors[item].astype(np.float64), 1.0)
+        reach: NDArray[np.float64] = design @ np.linalg.lstsq(system, asked, rcond=None)[0]
+        return Contributions(reach * (curvature * own - gradient), float(parameters.item_biases[item]))
+
+    def score_block(self, user_rows: NDArray[Any]) -> Array:
+        """(n, n_items) scores before the link, see `Recommender.score_block`."""
+        return score_block(self.parameters_, user_rows)
+
+    def score_histories(self, histories: Grouped) -> Array:
+        """Scores of users folded in one by one, see `fold_in` for the cost of each.
+
+        Raises:
+            RatingValueError: a rating lies outside the model's rating range.
+        """
+        folded = []
+        for begin, end in pairwise(histories.starts.tolist()):
+            items, ratings = histories.others[begin:end], histories.ratings[begin:end]
+            self._checked_ratings(self.item_vocabulary_.decode(items), ratings)
+            folded.append(self._folded_in(items, ratings))
+        return self._scores_of_folded(folded)
+
+    def dot_product(self) -> Parameters:
+        """The parameters: links are monotone, so the scores rank as predictions do."""
+        return self.parameters_
+
+    def item_vectors(self) -> Array | None:
+        """The item factors, or None without factors."""
+        return self.parameters_.item_factors if self.parameters_.n_factors else None
+
+    def _folded_in(self, items: NDArray[np.int32], ratings: NDArray[Any]) -> FoldedIn:
+        return fold_in(self.parameters_, self.link_, self.loss_, self.penalty_, items, ratings)
+
+    def _scores_of_folded(self, folded: Sequence[FoldedIn]) -> Array:
+        old = self.parameters_
+        biases = np.array([user.bias for user in folded], np.float32)
+        factors = np.zeros((len(folded), old.n_factors), np.float32)
+        for row, user in enumerate(folded):
+            factors[row] = user.factors
+        users = Parameters(old.global_mean, biases, old.item_biases, factors, old.item_factors)
+        return score_block(users, np.arange(len(folded)))
+
+    def _folded_user(self, rated: NDArray[np.int32], ratings: NDArray[np.float64]) -> FoldedIn:
+        return self._folded_in(rated, ratings)
+
+    def _rank_folded(self, user: FoldedUser, n: int, allowed: NDArray[np.bool_]) -> RankedItems:
+        parameters, weights = self.parameters_, user.weights
+        assert weights is not None
+        vector = weights.factors.astype(np.float32)
+        return recommend_vector(
+            parameters, self.link_, self.item_vocabulary_, vector, weights.bias, n, allowed
+        )
+
+    def _learn(self, interactions: Interactions, parameters: Parameters, history: History) -> None:
+        self.parameters_, self.history_ = parameters, history
+        self._learn_table(interactions)
+
+    def _rank(
+        self, user_rows: NDArray[np.int32], n: int, exclude_seen: bool, allowed: NDArray[np.bool_]
+    ) -> list[RankedItems]:
+        return recommend_users(
+            self.parameters_,
+            self.link_,
+            self.seen_,
+            self.item_vocabulary_,
+            user_rows,
+            n,
+            exclude_seen=exclude_seen,
+            allowed=allowed,
+        )
+
+    def _alike(self, item_row: int, n: int, allowed: NDArray[np.bool_]) -> tuple[NDArray[np.int32], Array]:
+        """By the cosine of the item factors."""
+        if not self.parameters_.n_factors:
+            raise ParameterValueError(
+                f"a {type(self).__name__} without factors cannot say which items are alike; "
+                "use MatrixFactorization with n_factors of 1 or more"
+            )
+        return similar_rows(self.parameters_, item_row, n, allowed)
+
+    def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        manifest = {
+            "global_mean": self.parameters_.global_mean,
+            "n_factors": self.parameters_.n_factors,
+            "link": encode(self.link_),
+            "loss": encode(self.loss_),
+            "penalty": encode(self.penalty_),
+            "history": self.history_.summary() | {"n_epochs": len(self.history_.epochs)},
+            "search": None if self.search_ is None else self.search_.to_dict(),
+        }
+        return manifest, self.parameters_.arrays() | {"epochs": self.history_.table()}
+
+    def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
+        n_users, n_items = len(self.user_vocabulary_), len(self.item_vocabulary_)
+        n_factors = checked_size(manifest, "n_factors")
+        self.parameters_ = Parameters(
+            checked_number(manifest["global_mean"]),
+            tensor("user_biases", np.float32, n_users),
+            tensor("item_biases", np.float32, n_items),
+            tensor("user_factors", np.float32, n_users, n_factors),
+            tensor("item_factors", np.float32, n_items, n_factors),
+        )
+        for name, array in self.parameters_.arrays().items():
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} has values that are not finite")
+        self.link_ = decode(manifest["link"], Link)
+        self.loss_ = decode(manifest["loss"], Loss)
+        self.penalty_ = decode(manifest["penalty"], L2)
+        self.link_.with_range(*map(checked_number, self.link_.bounds))
+        self.loss_.check(self.link_)
+        history = dict(manifest["history"])
+        epochs = tensor("epochs", np.float64, checked_size(history, "n_epochs"), len(COLUMNS))
+        metric = str(history.get("metric", "rmse"))  # models saved before there were others have none
+        self.history_ = History.from_table(epochs, history["best_epoch"], history["ended"], metric)
+        self.search_ = None if manifest["search"] is None else SearchTable.from_dict(manifest["search"])
+
+    def _checked_ratings(self, items: Iterable[Id], ratings: Iterable[float]) -> NDArray[np.float64]:
+        low, high = self.link_.bounds
+        # tables hold float32, which may round a rating at the end of the range to beyond it
+        least, most = min(low, float(np.float32(low))), max(high, float(np.float32(high)))
+        for item, rating in zip(items, ratings, strict=True):
+            if not (is_real(rating) and least <= rating <= most):
+                raise RatingValueError(
+                    f"rating {rating!s} of item {item!r} is no number, or lies outside the model's range "
+                    f"[{low:g}, {high:g}]; correct it"
+                )
+        return np.array(ratings, np.float64)
+
+
+def check_table(interactions: Interactions) -> None:
+    """Raises ParameterValueError or EmptyDataError unless a model of ratings can learn from it."""
+    if not isinstance(interactions, Interactions):
+        raise ParameterValueError(
+            f"fit takes Interactions, not {type(interactions).__name__}; "
+            "make them with bilinear.read_ratings(file or frame)"
+        )
+    check_has_ratings(interactions)
+    interactions.check_trainable()
+    if interactions.ratings.min() == interactions.ratings.max():
+        raise EmptyDataError(
+            f"{interactions.source}: every rating is {interactions.ratings[0]:g}, so there is nothing to "
+            "tell apart; clicks and plays need a ranking model"
+        )
+
+
+def check_has_ratings(interactions: Interactions) -> None:
+    """Raises ParameterValueError for a table of clicks: a count says nothing of how an item was liked."""
+    if not interactions.has_ratings:
+        raise ParameterValueError(
+            f"{interactions.source} has no ratings, and this is a model of ratings; rank instead, with "
+            "RandomWalk, GraphFilter, ImplicitALS, EASE, SparseEASE, ItemKNN or Popularity (bilinear train "
+            "--task ranking), or read a rating column with bilinear.read_ratings"
+        )
+
+
+def resolve_link(link: Link, rating_range: tuple[float, float] | None, interactions: Interactions) -> Link:
+    """The link with its range: the one given, which must hold all ratings, or the data's own."""
+    ratings = interactions.ratings
+    if rating_range is None:
+        link = link.resolved(float(ratings.min()), float(ratings.max()))
+    elif isinstance(rating_range, (tuple, list)) and len(rating_range) == 2:
+        link = link.with_range(*rating_range)
+    else:
+        raise ParameterValueError(f"rating_range={rating_range!r}; two numbers (low, high), or None")
+    low, high = link.bounds
+    outside = np.flatnonzero((ratings < np.float32(low)) | (ratings > np.float32(high)))
+    if len(outside):
+        first = outside[0]
+        raise RatingValueError(
+            f"{interactions.source}: user {interactions.user_vocabulary[interactions.users[first]]!r} "
+            f"rated item {interactions.item_vocabulary[interactions.items[first]]!r} {ratings[first]:g}, "
+            f"outside [{low:g}, {high:g}] ({len(outside):,} such ratings); drop them, or "
+            "widen it with rating_range=(low, high)"
+        )
+    return link

@@ -1,0 +1,92 @@
+"""Requests that wait together are answered together: one reading of the items for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from concurrent.futures import Executor
+
+from bilinear.serving.answers.retrieval import AT_ONCE, Ranked
+from bilinear.serving.answers.service import Plan
+from bilinear.serving.answers.serving_model import ServingModel
+
+_SMALL = 1 << 23
+
+
+class Batcher:
+    """Ranks plans in the order they came, those that are there at once in one go.
+
+    Nothing waits for others to come: while a batch is worked on, the next one gathers by itself. Small
+    catalogues are ranked on the loop's own thread, where a batch takes about a millisecond and handing it
+    over would cost more; large ones, and models without factors, on `executor`.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._waiting: list[tuple[Plan, asyncio.Future[Ranked]]] = []
+        self._busy = False
+        self.n_batches = 0
+        self.n_lists = 0
+
+    def rank(self, plan: Plan) -> Awaitable[Ranked]:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Ranked] = loop.create_future()
+        self._waiting.append((plan, future))
+        if not self._busy:
+            self._busy = True
+            loop.call_soon(self._next, loop)
+        return future
+
+    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+        # Those whose client went away are not worked on.
+        waiting = [entry for entry in self._waiting if not entry[1].done()]
+        if not waiting:
+            self._waiting, self._busy = [], False
+            return
+        engine = waiting[0][0].engine
+        batch = [entry for entry in waiting if entry[0].engine is engine][:AT_ONCE]
+        taken = {id(entry[1]) for entry in batch}
+        self._waiting = [entry for entry in waiting if id(entry[1]) not in taken]
+        self.n_batches += 1
+        self.n_lists += len(batch)
+        if engine.retrieval is not None and engine.retrieval.parameters.item_factors.size <= _SMALL:
+            self._finish(batch, engine, loop)
+        else:
+            loop.create_task(self._finish_elsewhere(batch, engine, loop))
+
+    def _finish(
+        self,
+        batch: list[tuple[Plan, asyncio.Future[Ranked]]],
+        engine: ServingModel,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        try:
+            _give(batch, engine.rank([plan.wish for plan, _ in batch]))
+        except Exception as error:  # the requests fail, the server goes on
+            _fail(batch, error)
+        loop.call_soon(self._next, loop)
+
+    async def _finish_elsewhere(
+        self,
+        batch: list[tuple[Plan, asyncio.Future[Ranked]]],
+        engine: ServingModel,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        wishes = [plan.wish for plan, _ in batch]
+        try:
+            _give(batch, await loop.run_in_executor(self._executor, engine.rank, wishes))
+        except Exception as error:
+            _fail(batch, error)
+        self._next(loop)
+
+
+def _give(batch: list[tuple[Plan, asyncio.Future[Ranked]]], ranked: list[Ranked]) -> None:
+    for (_, future), made in zip(batch, ranked, strict=True):
+        if not future.done():
+            future.set_result(made)
+
+
+def _fail(batch: list[tuple[Plan, asyncio.Future[Ranked]]], error: Exception) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)

@@ -1,0 +1,66 @@
+"""All items as points of a plane, for a picture of tastes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.eigen import symmetric_eigen
+from bilinear.inspection.items import first_genre
+from bilinear.inspection.spectrum import balanced_item_factors
+from bilinear.serving.answers.serving_model import ServingModel
+from bilinear.serving.messages import ItemMap
+from bilinear.serving.problems import Conflict
+
+_DIGITS = 4
+
+
+def item_map(engine: ServingModel) -> ItemMap:
+    """The rated items along the two directions in which users' tastes divide them most.
+
+    As `bilinear.item_map`, for every model with factors, and with rarely rated items as well.
+    Raises Conflict: the model has no two directions.
+
+    Cost:
+        O((n_users + n_items) * n_factors^2), once a model.
+    """
+    model = engine.model
+    rows = np.flatnonzero(engine.item_counts)
+    if engine.retrieval is None or engine.retrieval.parameters.n_factors < 2 or len(rows) < 3:
+        raise Conflict("a map needs a model with two factors or more and three rated items", code="no_map")
+    places = balanced_item_factors(model)[rows]  # type: ignore[arg-type]
+    places -= places.mean(axis=0)
+    shares, directions = symmetric_eigen(places.T @ places)
+    coordinates = places @ directions[:, ::-1][:, :2]
+    furthest = np.abs(coordinates).argmax(axis=0)
+    coordinates *= np.where(coordinates[furthest, np.arange(2)] < 0, -1.0, 1.0)
+    names, category = _first_categories(engine, rows)
+    total = float(shares.sum()) or 1.0
+    biases = engine.retrieval.parameters.item_biases[rows]
+    return ItemMap(
+        engine.version,
+        [round(float(share) / total, _DIGITS) for share in shares[::-1][:2]],
+        names,
+        [engine.item_id(row) for row in rows.tolist()],
+        [engine.title(row) for row in rows.tolist()],
+        np.round(coordinates[:, 0].astype(np.float64), _DIGITS).tolist(),
+        np.round(coordinates[:, 1].astype(np.float64), _DIGITS).tolist(),
+        category,
+        np.round(biases.astype(np.float64), _DIGITS).tolist(),
+        engine.item_counts[rows].tolist(),
+    )
+
+
+def _first_categories(engine: ServingModel, rows: NDArray[np.int64]) -> tuple[list[str], list[int]]:
+    """Names, most frequent first, and the number of each item's first one."""
+    genres = engine.model.item_texts_.get("genres")
+    if genres is None:
+        return [], [-1] * len(rows)
+    firsts = [first_genre(genres[row]) for row in rows.tolist()]
+    counts: dict[str, int] = {}
+    for name in firsts:
+        if name:
+            counts[name] = counts.get(name, 0) + 1
+    names = sorted(counts, key=lambda name: (-counts[name], name))
+    number = {name: at for at, name in enumerate(names)}
+    return names, [number.get(name, -1) for name in firsts]

@@ -1,0 +1,397 @@
+"""What the server answers, without a web: one engine, one feedback store, plain calls."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from time import time
+from typing import Any
+
+import numpy as np
+
+import bilinear.serving.messages as m
+from bilinear.serving.answers.explanations import explained, user_bias
+from bilinear.serving.answers.retrieval import Ranked, Rows
+from bilinear.serving.answers.serving_model import ServingModel, UserState
+from bilinear.serving.feedback.store import Feedback, FeedbackStore, Stamped
+from bilinear.serving.lifecycle.model_folder import ModelFolder, held_out
+from bilinear.serving.problems import Conflict, NotFound
+
+Change = tuple[str, float | None, float]
+_MOST_FOLDED = 10_000
+_MANY = 10_000
+_CLOCK_SKEW = 300.0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Plan:
+    """A list to be made by one engine: what is left is the ranking."""
+
+    engine: ServingModel
+    person: UserState
+    user: str | None
+    n: int
+    exclude_seen: bool
+    only: Rows | None
+    unknown: list[str]
+
+    @property
+    def wish(self) -> tuple[UserState, int, bool, Rows | None]:
+        return self.person, self.n, self.exclude_seen, self.only
+
+
+class Service:
+    """Answers from a model folder and a feedback store. Every method may be called by any thread.
+
+    A request takes `engine` once and answers from it alone, so that no answer mixes two models.
+
+    Raises (all methods): Refused and its kinds, see `problems`.
+    """
+
+    def __init__(self, models: ModelFolder, store: FeedbackStore) -> None:
+        self.models, self.store = models, store
+        self.engine = ServingModel(*models.load())
+        models.remember(self.engine.model, self.engine.version)
+        self._folded: tuple[ServingModel, dict[str, tuple[Sequence[Change], UserState]]] = (self.engine, {})
+        self._swapping = threading.Lock()
+        self._clock = threading.Lock()
+        self.n_swaps = 0
+        self._last_time = 0.0
+
+    # Recommending
+
+    def recommend(self, query: m.RecommendBody) -> m.Recommended:
+        """The best items for a user, after everything they rated until now."""
+        plan = self.plan(query, self.store.of_user(query.user))
+        return self.recommended(plan, plan.engine.rank([plan.wish])[0])
+
+    def recommend_session(self, body: m.SessionBody) -> m.Recommended:
+        """The best items for somebody of whom only some ratings are known."""
+        engine = self.engine
+        for rating in body.ratings:
+            engine.check_rating(rating.rating)
+        person, unknown = engine.session([(rating.item, rating.rating) for rating in body.ratings])
+        only, unknown_candidates = engine.only(body.categories, body.candidates or None)
+        plan = Plan(engine, person, None, int(body.n), body.exclude_seen, only, unknown + unknown_candidates)
+        return self.recommended(plan, engine.rank([plan.wish])[0])
+
+    def plan(self, query: m.RecommendBody, changes: Sequence[Change]) -> Plan:
+        """What to rank for a user with this feedback; `recommended` makes the answer of it."""
+        engine = self.engine
+        if query.categories or query.candidates:
+            only, unknown = engine.only(query.categories, query.candidates or None)
+        else:
+            only, unknown = None, []
+        person = self.person(engine, query.user, changes)
+        return Plan(engine, person, query.user, int(query.n), query.exclude_seen, only, unknown)
+
+    def recommended(self, plan: Plan, ranked: Ranked) -> m.Recommended:
+        rows, scores = ranked
+        engine, person = plan.engine, plan.person
+        items = [
+            m.RankedItem(*engine.card(row)[:2], score, prediction, engine.card(row)[2])
+            for row, score, prediction in zip(
+                rows.tolist(), scores.tolist(), engine.predictions(scores), strict=True
+            )
+        ]
+        return m.Recommended(
+            plan.user,
+            person.basis != "non-personal",
+            person.basis,
+            len(person.rated),
+            engine.version,
+            plan.unknown,
+            items,
+        )
+
+    def person(self, engine: ServingModel, user: str, changes: Sequence[Change]) -> UserState:
+        """A user with this feedback; a fold-in is kept until the feedback or the model changes."""
+        if not changes:
+            return engine.person(user, ())
+        folded_by, folded = self._folded
+        if folded_by is not engine:
+            folded = {}
+            self._folded = (engine, folded)
+        known = folded.get(user)
+        if known is not None and known[0] == changes:
+            return known[1]
+        person = engine.person(user, [change[:2] for change in changes])
+        if len(folded) >= _MOST_FOLDED:
+            with suppress(KeyError, RuntimeError):  # another thread may have been quicker
+                del folded[next(iter(folded))]
+        if len(changes) <= _MANY:
+            folded[user] = (changes, person)
+        return person
+
+    def folds_quickly(self, user: str, changes: Sequence[Change]) -> bool:
+        """Whether `person` with a few changes takes about a millisecond: not with a very long history."""
+        if not changes:
+            return True
+        engine = self.engine
+        folded_by, folded = self._folded
+        if folded_by is engine and user in folded:
+            return True
+        row = engine.user_row(user)
+        return row < 0 or int(engine.model.seen_.counts[row]) <= _MANY
+
+    # Items
+
+    def similar(self, query: m.SimilarQuery) -> m.Similar:
+        engine = self.engine
+        row = engine.item_row(query.item)
+        only, _ = engine.only(query.category, None)
+        rows, scores = engine.similar(row, query.n, only)
+        items = [
+            m.SimilarItem(engine.item_id(at), engine.title(at), score, engine.categories(at))
+            for at, score in zip(rows.tolist(), scores.tolist(), strict=True)
+        ]
+        return m.Similar(engine.item_id(row), engine.title(row), engine.version, items)
+
+    def search(self, query: m.SearchQuery) -> m.Found:
+        engine = self.engine
+        only, _ = engine.only(query.category, None)
+        kept = None if only is None else set(only.tolist()).__contains__
+        rows, more = engine.titles.search(query.q, query.n, kept)
+        items = [
+            m.FoundItem(
+                engine.item_id(row), engine.title(row), engine.categories(row), int(engine.item_counts[row])
+            )
+            for row in rows
+        ]
+        return m.Found(query.q, more, items)
+
+    def item(self, query: m.ItemQuery) -> m.ItemRecord:
+        engine = self.engine
+        row = engine.item_row(query.item)
+        mean = float(engine.mean_ratings[row])
+        return m.ItemRecord(
+            engine.item_id(row),
+            engine.title(row),
+            engine.categories(row),
+            {name: texts[row] for name, texts in engine.model.item_texts_.items()},
+            int(engine.item_counts[row]),
+            None if np.isnan(mean) else mean,
+            engine.item_bias(row),
+            engine.version,
+        )
+
+    def categories(self, _: m.Nothing) -> m.CategoryList:
+        by_name = self.engine.rows_by_category
+        return m.CategoryList([m.Category(name, len(rows)) for name, rows in by_name.items()])
+
+    # Users
+
+    def user(self, query: m.UserQuery) -> m.UserRecord:
+        """Everything known of a user; 404 where that is nothing."""
+        engine, changes = self.engine, self.store.of_user(query.user)
+        person = self.person(engine, query.user, changes)
+        n_feedback = sum(rating is not None for _, rating, _ in changes)
+        if person.row < 0 and not changes:
+            raise NotFound(f"no user {query.user!r} in the model or the feedback", code="unknown_user")
+        known = {
+            engine.item_id(row): m.KnownRating(
+                engine.item_id(row), engine.title(row), value, "training", None
+            )
+            for row, value in engine.history(person.row).items()
+        }
+        for item, rating, moment in changes:
+            row = int(engine.item_rows([item])[0])
+            name = item if row < 0 else engine.item_id(row)
+            known.pop(name, None)
+            if rating is not None:
+                title = item if row < 0 else engine.title(row)
+                known[name] = m.KnownRating(name, title, rating, "feedback", moment)
+        ratings = sorted(known.values(), key=lambda one: (-(one.time or 0.0), -one.rating, one.item))
+        mean = float(np.mean([one.rating for one in ratings])) if ratings else None
+        return m.UserRecord(
+            query.user,
+            person.row >= 0,
+            person.basis,
+            user_bias(engine, person),
+            len(ratings),
+            len(engine.history(person.row)),
+            n_feedback,
+            mean,
+            ratings[query.offset : query.offset + query.limit],
+            engine.version,
+        )
+
+    def users(self, query: m.UsersQuery) -> m.Users:
+        """Users that the model was trained on, in the order of their ids."""
+        engine = self.engine
+        counts, names = engine.model.seen_.counts, engine.model.user_vocabulary_
+        rows = range(engine.n_users)
+        if query.prefix:
+            rows = [row for row in rows if str(names[row]).startswith(query.prefix)]  # type: ignore[assignment]
+        page = rows[query.offset : query.offset + query.limit]
+        return m.Users(len(rows), [m.UserRow(str(names[row]), int(counts[row])) for row in page])
+
+    # Predictions
+
+    def predict(self, body: m.PredictBody) -> m.PredictedPairs:
+        engine = self.engine
+        of_user: dict[str, list[int]] = {}
+        for at, pair in enumerate(body.pairs):
+            of_user.setdefault(pair.user, []).append(at)
+        item_rows = engine.item_rows([pair.item for pair in body.pairs])
+        predicted: list[Any] = [None] * len(body.pairs)
+        for user, places in of_user.items():
+            person = self.person(engine, user, self.store.of_user(user))
+            rows = item_rows[places]
+            scores = engine.score(person, rows)
+            for at, score, prediction, row in zip(
+                places, scores.tolist(), engine.predictions(scores), rows.tolist(), strict=True
+            ):
+                item = body.pairs[at].item
+                predicted[at] = m.Predicted(user, item, score, prediction, person.basis, row >= 0)
+        return m.PredictedPairs(engine.version, predicted)
+
+    def explain(self, query: m.ExplainQuery) -> m.Explained:
+        """Why this item for this user: the score taken apart."""
+        engine = self.engine
+        person = self.person(engine, query.user, self.store.of_user(query.user))
+        return explained(engine, person, query.user, query.item, query.n)
+
+    def explain_session(self, body: m.ExplainSessionBody) -> m.Explained:
+        engine = self.engine
+        for rating in body.ratings:
+            engine.check_rating(rating.rating)
+        person, _ = engine.session([(rating.item, rating.rating) for rating in body.ratings])
+        return explained(engine, person, None, body.item, int(body.n))
+
+    # Feedback
+
+    def feedback_row(self, user: str, item: str, rating: float | None, moment: float | None) -> Feedback:
+        """A row to be written, checked and with a time: the client's, or the server's own."""
+        if rating is not None:
+            self.engine.check_rating(rating)
+        kind = Stamped if moment is None else Feedback
+        return kind(user, item, rating, self.moment(moment))
+
+    def moment(self, given: float | None) -> float:
+        """The time of a write: the client's, or now, later than any now before."""
+        now = time()
+        if given is not None:
+            if given > now + _CLOCK_SKEW:
+                raise Conflict(
+                    f"time {given:.0f} lies more than five minutes ahead of the server's clock "
+                    f"({now:.0f}); give seconds since 1970",
+                    code="time_in_future",
+                )
+            return given
+        with self._clock:
+            self._last_time = max(now, self._last_time + 1e-6)
+            return self._last_time
+
+    def feedback(self, query: m.Pair) -> m.FeedbackRecord:
+        found = self.store.get(query.user, query.item)
+        if found is None or found.rating is None:
+            raise NotFound(f"no feedback of user {query.user!r} on item {query.item!r}", code="no_feedback")
+        return m.FeedbackRecord(*found, True)
+
+    def feedback_of(self, query: m.UserQuery) -> m.FeedbackPage:
+        rows = [row for row in self.store.of_user(query.user) if row[1] is not None]
+        page = rows[query.offset : query.offset + query.limit]
+        return m.FeedbackPage(
+            query.user,
+            len(rows),
+            [m.FeedbackRecord(query.user, item, rating, moment, True) for item, rating, moment in page],
+        )
+
+    # The model
+
+    def info(self, _: m.Nothing) -> m.ModelInfo:
+        engine = self.engine
+        model = engine.model
+        parameters = model.dot_product()
+        bounds = list(model.rating_bounds()) if model.predicts_ratings else None
+        return m.ModelInfo(
+            engine.version,
+            type(model).__name__,
+            {field.name: repr(getattr(model, field.name)) for field in fields(model)},  # type: ignore[arg-type]
+            engine.n_users,
+            engine.n_items,
+            len(model.seen_.ratings),
+            None if parameters is None else parameters.n_factors,
+            bounds,
+            model.has_ratings_,
+            model.source_,
+            held_out(model),
+            engine.loaded_at,
+            len(self.models.earlier(engine.version)),
+            bounds is not None,
+            model.can_compare_items,
+            "title" in model.item_texts_,
+            bool(engine.rows_by_category),
+            self.store.address,
+        )
+
+    def report(self, _: m.Nothing) -> m.Report:
+        engine = self.engine
+        history, search = (getattr(engine.model, name, None) for name in ("history_", "search_"))
+        return m.Report(
+            engine.version,
+            engine.model.report_,
+            None if history is None else history.to_dict(),
+            None if search is None else search.to_dict(),
+        )
+
+    def reload(self, _: m.Nothing) -> m.Swapped:
+        """Opens the model folder again; what cannot be opened is refused and the old one stays."""
+        with self._swap():
+            engine, old = ServingModel(*self.models.load()), self.engine
+            if engine.version != old.version:
+                self.models.keep(old.model, old.version)
+            self.models.remember(engine.model, engine.version)
+            return self._go_live(engine)
+
+    def rollback(self, _: m.Nothing) -> m.Swapped:
+        """Goes back to the model that was live before; the live one leaves the history.
+
+        A model of the history that does not open is passed over.
+        """
+        with self._swap(), self.models.changing():
+            refused: list[str] = []
+            for earlier in self.models.earlier(self.engine.version):
+                try:
+                    engine = ServingModel(*self.models.load_from(earlier))
+                except Conflict as error:
+                    refused.append(str(error))
+                    continue
+                self.models.publish(earlier)
+                self.models.forget_after(earlier)
+                return self._go_live(engine)
+            message = "no earlier model is kept, so there is nothing to roll back to"
+            raise Conflict("; ".join([message, *refused]), code="no_earlier")
+
+    def adopt(self, folder: Path, content: str = "") -> m.Swapped:
+        """Makes the model of another folder live, and the model folder's own.
+
+        Args:
+            content: the beginning of the content hash that the model has to have.
+        """
+        with self._swap(), self.models.changing():
+            engine, old = ServingModel(*self.models.load_from(folder, content)), self.engine
+            self.models.keep(old.model, old.version)
+            self.models.publish(folder)
+            self.models.remember(engine.model, engine.version)
+            return self._go_live(engine)
+
+    def _go_live(self, engine: ServingModel) -> m.Swapped:
+        """The swap: requests that began keep the engine that they took, later ones take this."""
+        before, self.engine = self.engine.version, engine
+        self.n_swaps += 1
+        return m.Swapped(engine.version, before)
+
+    @contextmanager
+    def _swap(self) -> Iterator[None]:
+        """One change of the model at a time; a second is refused, not queued."""
+        if not self._swapping.acquire(blocking=False):
+            raise Conflict("the model is being changed by another request; try again", code="busy")
+        try:
+            yield
+        finally:
+            self._swapping.release()

@@ -1,0 +1,340 @@
+"""One fitted model, ready to answer. Nothing in it changes, so a swap is one assignment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from time import time
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bilinear.data.vocabulary import by_rules, canonical_integer
+from bilinear.errors import ParameterValueError
+from bilinear.estimators.fold_in import UserWeights, best_rows, one_history
+from bilinear.estimators.recommender import Recommender
+from bilinear.model.parameters import Array, Parameters
+from bilinear.serving.answers.retrieval import DotRetrieval, Ranked, Rows, TopKQuery
+from bilinear.serving.answers.title_search import TitleIndex
+from bilinear.serving.problems import Conflict, NotFound
+
+Basis = Literal["training", "feedback", "session", "non-personal"]
+NOBODY = np.empty(0, np.int32)
+NO_RATINGS = np.empty(0, np.float32)
+_MOST_CARDS = 200_000
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class UserState:
+    """A user as one model sees them.
+
+    Attributes:
+        basis: what is known of them, see `messages.Basis`.
+        row: in the model, -1 where it does not know them.
+        rated: (n,) rows of the items they rated, ascending.
+        ratings: (n,).
+        weights: to rank by; None for models without.
+    """
+
+    basis: Basis
+    row: int
+    rated: Rows
+    ratings: NDArray[np.float32]
+    weights: UserWeights | None
+
+
+class ServingModel:
+    """All that requests share of one model, and the exact answers it gives.
+
+    Args:
+        version: names the model in every answer.
+    Cost:
+        seconds for a million items (title index, one copy of the item factors).
+    """
+
+    def __init__(self, model: Recommender, version: str) -> None:
+        self.model, self.version, self.loaded_at = model, version, time()
+        parameters = model.dot_product()
+        self._cards: dict[int, tuple[str, str, list[str]]] = {}
+        self._names_by_text: dict[str, list[str]] = {}
+        self._no_weights = None if parameters is None else model.fold_in_weights(NOBODY, NO_RATINGS)
+        by_weights = parameters is not None and self._no_weights is not None
+        self.retrieval = DotRetrieval(parameters) if parameters is not None and by_weights else None
+        self.n_items, self.n_users = len(model.item_vocabulary_), len(model.user_vocabulary_)
+        self.item_counts = np.bincount(model.seen_.others, minlength=self.n_items)
+        self.titles = TitleIndex([self.title(row) for row in range(self.n_items)], self.item_counts)
+        self.rows_by_category = self._categories()
+        self._nobody = self._without_ratings(-1)
+        every = np.arange(self.n_items, dtype=np.int32)
+        for only in (None, every, every[:1]):  # compiles what was not compiled before
+            self.rank([(self._nobody, 1, True, only)])
+
+    # Names
+
+    def item_id(self, row: int) -> str:
+        return str(self.model.item_vocabulary_[row])
+
+    def title(self, row: int) -> str:
+        titles = self.model.item_texts_.get("title")
+        return (titles[row] if titles is not None else "") or self.item_id(row)
+
+    def categories(self, row: int) -> list[str]:
+        genres = self.model.item_texts_.get("genres")
+        if genres is None:
+            return []
+        text = genres[row]
+        names = self._names_by_text.get(text)  # few texts for many items, so that their lists are shared
+        if names is None:
+            names = self._names_by_text[text] = [name for name in text.split("|") if name]
+        return names
+
+    def item_rows(self, items: Sequence[str]) -> NDArray[np.int32]:
+        """Rows of items, -1 where unknown; a few microseconds each at most, also for a few at a time."""
+        vocabulary = self.model.item_vocabulary_
+        if vocabulary.rules:
+            items = [by_rules(item, vocabulary.rules) for item in items]
+        if vocabulary.kind == "text":
+            find = self._rows_by_id.get
+            return np.fromiter((find(item, -1) for item in items), np.int32, len(items))
+        numbers = [canonical_integer(item) for item in items]
+        rows = vocabulary.encode(np.array([number or 0 for number in numbers], np.int64))
+        rows[[number is None for number in numbers]] = -1
+        return rows
+
+    def card(self, row: int) -> tuple[str, str, list[str]]:
+        """(id, title, categories) of an item, kept for the next time it is listed."""
+        card = self._cards.get(row)
+        if card is None:
+            card = self.item_id(row), self.title(row), self.categories(row)
+            if len(self._cards) < _MOST_CARDS:
+                self._cards[row] = card
+        return card
+
+    def item_row(self, item: str) -> int:
+        """Raises NotFound where the model does not know the item."""
+        row = int(self.item_rows([item])[0])
+        if row < 0:
+            raise NotFound(
+                f"no item {item!r} in the model; search titles or see the items' ids", code="unknown_item"
+            )
+        return row
+
+    def user_row(self, user: str) -> int:
+        """-1 where the model does not know the user."""
+        return int(self.model.user_vocabulary_.encode([user])[0])
+
+    def only(
+        self, categories: Sequence[str], candidates: Iterable[str] | None
+    ) -> tuple[Rows | None, list[str]]:
+        """Rows that may be listed, None for all, and the candidates that the model does not know."""
+        rows: Rows | None = None
+        unknown: list[str] = []
+        if candidates is not None:
+            asked = list(candidates)
+            found = self.item_rows(asked)
+            unknown = [str(item) for item, row in zip(asked, found.tolist(), strict=True) if row < 0]
+            rows = np.unique(found[found >= 0])
+        if categories:
+            for name in categories:
+                if name not in self.rows_by_category:
+                    raise NotFound(
+                        f"no category {name!r}; see the list of categories", code="unknown_category"
+                    )
+            parts = [self.rows_by_category[name] for name in categories]
+            several = parts[0] if len(parts) == 1 else np.unique(np.concatenate(parts))
+            rows = several if rows is None else np.intersect1d(rows, several, assume_unique=True)
+        return rows, unknown
+
+    # People
+
+    def person(self, user: str, changes: Sequence[tuple[str, float | None]]) -> UserState:
+        """A user by the training ratings overlaid with feedback: (item, rating), None for a deletion."""
+        row = self.user_row(user)
+        if not changes:
+            return self._without_changes(row)
+        history = self.history(row)
+        before = dict(history)
+        for item_row, (_, rating) in zip(
+            self.item_rows([item for item, _ in changes]).tolist(), changes, strict=True
+        ):
+            if item_row < 0:
+                continue
+            if rating is None:
+                history.pop(item_row, None)
+            else:
+                history[item_row] = float(np.float32(rating))
+        if history == before:
+            return self._without_changes(row)
+        return self._folded("feedback", row, history)
+
+    def session(self, ratings: Sequence[tuple[str, float]]) -> tuple[UserState, list[str]]:
+        """Somebody of whom only these ratings are known; the last of an item counts."""
+        rows = self.item_rows([item for item, _ in ratings]).tolist()
+        unknown = [str(item) for (item, _), row in zip(ratings, rows, strict=True) if row < 0]
+        history = {row: value for row, (_, value) in zip(rows, ratings, strict=True) if row >= 0}
+        return self._folded("session", -1, history), unknown
+
+    def check_rating(self, rating: float) -> None:
+        """Raises Conflict where the model could not learn from such a rating."""
+        low, high = self._rating_range
+        if low <= rating <= high:
+            return
+        if self.model.predicts_ratings:
+            message = f"rating {rating:g} lies outside the model's range [{low:g}, {high:g}]"
+        else:
+            message = f"rating {rating:g}: this model takes it as a count or a weight, which is positive"
+        raise Conflict(message, code="rating_out_of_range")
+
+    @cached_property
+    def _rating_range(self) -> tuple[float, float]:
+        return self.model.rating_bounds()
+
+    def history(self, row: int) -> dict[int, float]:
+        if row < 0:
+            return {}
+        begin, end = self.model.seen_.starts[row : row + 2].tolist()
+        seen = self.model.seen_
+        return dict(zip(seen.others[begin:end].tolist(), seen.ratings[begin:end].tolist(), strict=True))
+
+    def _without_changes(self, row: int) -> UserState:
+        if row < 0:
+            return self._nobody
+        begin, end = self.model.seen_.starts[row : row + 2].tolist()
+        if begin == end:
+            return self._without_ratings(row)
+        seen, weights = self.model.seen_, None
+        if self.retrieval is not None:
+            parameters = self.retrieval.parameters
+            offset = parameters.global_mean + float(parameters.user_biases[row])
+            weights = UserWeights(parameters.user_factors[row], offset)
+        return UserState("training", row, seen.others[begin:end], seen.ratings[begin:end], weights)
+
+    def _without_ratings(self, row: int) -> UserState:
+        return UserState("non-personal", row, NOBODY, NO_RATINGS, self._no_weights)
+
+    def _folded(self, basis: Basis, row: int, history: dict[int, float]) -> UserState:
+        if not history:
+            return self._without_ratings(row)
+        rated = np.fromiter(sorted(history), np.int32, len(history))
+        ratings = np.array([history[item] for item in rated.tolist()], np.float32)
+        items, values = self.usable(rated, ratings)
+        if not len(items):
+            return UserState("non-personal", row, rated, ratings, self._no_weights)
+        weights = None if self.retrieval is None else self.model.fold_in_weights(items, values)
+        return UserState(basis, row, rated, ratings, weights)
+
+    def usable(self, rated: Rows, ratings: NDArray[np.float32]) -> tuple[Rows, NDArray[np.float32]]:
+        """The ratings that the model can fold in."""
+        values = self.model.usable_ratings(ratings)
+        kept = ~np.isnan(values)
+        return rated[kept], values[kept]
+
+    # Answers
+
+    def rank(self, asked: Sequence[tuple[UserState, int, bool, Rows | None]]) -> list[Ranked]:
+        """Rows and scores of a list for each (person, n, exclude_seen, only), best first."""
+        if self.retrieval is not None:
+            wishes = []
+            for person, n, exclude_seen, only in asked:
+                assert person.weights is not None
+                hidden = person.rated if exclude_seen else NOBODY
+                wishes.append(TopKQuery(person.weights.vector, person.weights.offset, hidden, n, only))
+            return self.retrieval.lists(wishes)
+        made = []
+        for person, n, exclude_seen, only in asked:
+            allowed = np.ones(self.n_items, bool)
+            if only is not None:
+                allowed[:] = False
+                allowed[only] = True
+            if exclude_seen:
+                allowed[person.rated] = False
+            made.append(best_rows(self.scores(person)[None], n, allowed))
+        return made
+
+    def scores(self, person: UserState) -> Array:
+        """(n_items,) float32 scores of all items for a person of a model without weights."""
+        if person.basis in ("training", "non-personal"):
+            row = person.row if person.basis == "training" else -1
+            scores = self.model.score_block(np.array([row], np.int32))
+        else:
+            items, values = self.usable(person.rated, person.ratings)
+            scores = self.model.score_histories(one_history(items, values))
+        first: Array = scores[0]
+        return first
+
+    def score(self, person: UserState, item_rows: NDArray[Any]) -> NDArray[np.float64]:
+        """(n,) scores of some items; -1 is an item the model does not know, with no weights of its own."""
+        known = item_rows >= 0
+        inside = np.maximum(item_rows, 0)
+        if self.retrieval is None or person.weights is None:
+            return np.where(known, self.scores(person)[inside], 0.0).astype(np.float64)
+        parameters = self.retrieval.parameters
+        vector = person.weights.vector.astype(np.float64)
+        own = parameters.item_factors[inside] @ vector + parameters.item_biases[inside]
+        return person.weights.offset + np.where(known, own, 0.0)
+
+    def predictions(self, scores: Array) -> list[float] | list[None]:
+        """In rating units; None for models that only rank."""
+        found = self.model.predictions(np.asarray(scores, np.float64))
+        return [None] * len(scores) if found is None else found.tolist()
+
+    def similar(self, row: int, n: int, only: Rows | None) -> tuple[Rows, Array]:
+        """Raises Conflict where this model, or this item, has nothing to compare."""
+        if not self.item_counts[row]:
+            raise Conflict(
+                f"item {self.item_id(row)!r} has no training ratings, so nothing is known to be like it",
+                code="no_ratings",
+            )
+        if self._directions is not None:
+            wish = TopKQuery(
+                self._directions.parameters.item_factors[row], 0.0, np.array([row], np.int32), n, only
+            )
+            rows, cosines = self._directions.lists([wish])[0]
+            found = int(np.isfinite(cosines).sum())
+            return rows[:found], cosines[:found]
+        allowed = np.ones(self.n_items, bool)
+        if only is not None:
+            allowed[:] = False
+            allowed[only] = True
+        try:
+            return self.model._alike(row, n, allowed)
+        except ParameterValueError as error:
+            raise Conflict(str(error), code="not_supported") from None
+
+    def item_bias(self, row: int) -> float | None:
+        return None if self.retrieval is None else float(self.retrieval.parameters.item_biases[row])
+
+    @cached_property
+    def _rows_by_id(self) -> dict[str, int]:
+        return {str(item): row for row, item in enumerate(self.model.item_vocabulary_)}
+
+    @cached_property
+    def _directions(self) -> DotRetrieval | None:
+        """Items by the direction of their factors, where that is what makes them alike.
+
+        Items without factors have no direction: their bias of minus infinity puts them last.
+        """
+        if self.retrieval is None or not self.retrieval.parameters.n_factors:
+            return None
+        factors = self.retrieval.parameters.item_factors
+        lengths = np.linalg.norm(factors, axis=1)
+        unit = (factors / np.where(lengths > 0, lengths, 1)[:, None]).astype(np.float32)
+        biases = np.where(lengths > 0, 0, -np.inf).astype(np.float32)
+        nobody = np.zeros((0, unit.shape[1]), np.float32)
+        return DotRetrieval(Parameters(0.0, np.zeros(0, np.float32), biases, nobody, unit))
+
+    @cached_property
+    def mean_ratings(self) -> NDArray[np.float64]:
+        """(n_items,) mean training rating, NaN without any."""
+        seen = self.model.seen_
+        sums = np.bincount(seen.others, seen.ratings.astype(np.float64), self.n_items)
+        return np.where(self.item_counts > 0, sums / np.maximum(self.item_counts, 1), np.nan)
+
+    def _categories(self) -> dict[str, Rows]:
+        rows: dict[str, list[int]] = {}
+        for row in range(self.n_items):
+            for name in self.categories(row):
+                rows.setdefault(name, []).append(row)
+        return {name: np.unique(np.array(rows[name], np.int32)) for name in sorted(rows)}

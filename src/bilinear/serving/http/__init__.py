@@ -1,0 +1,1 @@
+"""HTTP: the ASGI application, who may ask what, and the page."""

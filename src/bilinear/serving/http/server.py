@@ -1,0 +1,334 @@
+"""The ASGI application: from a request to the right handler, and what can go wrong in between."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from time import monotonic, perf_counter
+from typing import Any, TypeVar
+
+import msgspec
+
+from bilinear.serving.answers.batching import Batcher
+from bilinear.serving.answers.item_map import item_map
+from bilinear.serving.answers.service import Service
+from bilinear.serving.answers.serving_model import ServingModel
+from bilinear.serving.feedback.exports import Exports
+from bilinear.serving.feedback.group_commit import Writer
+from bilinear.serving.http import openapi
+from bilinear.serving.http.asgi import (
+    ABORT,
+    Answer,
+    Budget,
+    ClientGone,
+    Pieces,
+    Receive,
+    Scope,
+    Send,
+    header,
+    parse_body,
+    parse_query,
+    problem,
+    read_body,
+)
+from bilinear.serving.http.guard import Guard
+from bilinear.serving.http.logs import Log
+from bilinear.serving.http.metrics import Metrics
+from bilinear.serving.http.operations import OPERATIONS, Operation
+from bilinear.serving.http.web_files import LICENSES, WebFile, web_files
+from bilinear.serving.lifecycle.retraining import Retraining
+from bilinear.serving.problems import Refused, StoreUnavailable
+
+_THREADS = 8
+_BULK_THREADS = 2
+_SAY_AGAIN = 10.0
+_SECURITY = [
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        b"font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+]
+_FRESH = (b"cache-control", b"no-store")
+_ASK_AGAIN = (b"cache-control", b"no-cache")
+
+Made = TypeVar("Made")
+
+
+class Server:
+    """See `create_app`."""
+
+    def __init__(
+        self,
+        service: Service,
+        store_url: str,
+        guard: Guard,
+        log: Log,
+        *,
+        version: str,
+        most_json: int,
+        most_import: int,
+        most_unfinished: int,
+        access_log: bool = False,
+        retrain_every: float | None = None,
+        max_worse: float,
+    ) -> None:
+        self.service, self.guard, self.log = service, guard, log
+        self.metrics = Metrics()
+        self._threads = ThreadPoolExecutor(_THREADS, "bilinear")
+        self._bulk_threads = ThreadPoolExecutor(_BULK_THREADS, "bilinear-bulk")
+        self.batcher = Batcher(self._threads)
+        self.writer = Writer(service.store)
+        self.retraining = Retraining(self, store_url, max_worse)
+        self.exports = Exports(self.in_bulk_thread)
+        self.importing = asyncio.Lock()
+        self._bodies = Budget(most_unfinished)
+        self._most_json, self._most_import = most_json, most_import
+        self._store_fault: tuple[str, float] = ("", 0.0)
+        self._access_log, self._retrain_every = access_log, retrain_every
+        self._routes: dict[str, dict[str, Operation]] = {}
+        for operation in OPERATIONS:
+            self._routes.setdefault(operation.path, {})[operation.method] = operation
+        described = openapi.document(OPERATIONS, version)
+        self._files = web_files()
+        self._files |= {
+            "/openapi.json": WebFile.of(msgspec.json.encode(described), b"application/json"),
+            "/docs": WebFile.of(openapi.page(described), b"text/html; charset=utf-8"),
+            "/licenses": WebFile.of(LICENSES.read_bytes(), b"text/plain; charset=utf-8"),
+            "/docs.css": WebFile.of(openapi.STYLE, b"text/css; charset=utf-8"),
+        }
+        self._map: tuple[ServingModel | None, bytes] = (None, b"")
+        self._schedule: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def in_thread(self, call: Callable[..., Made], *arguments: Any) -> Made:
+        """A call that takes its time, without stopping the others."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
+
+    async def in_bulk_thread(self, call: Callable[..., Made], *arguments: Any) -> Made:
+        """As `in_thread`, for imports and exports: however many there are, others find a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._bulk_threads, call, *arguments)
+
+    def log_store(self, error: StoreUnavailable) -> None:
+        """What the store says, with all its details; the same again not before ten seconds have passed."""
+        before, moment = self._store_fault
+        if str(error) != before or monotonic() - moment > _SAY_AGAIN:
+            self._store_fault = str(error), monotonic()
+            self.log.write("store", state="unavailable", message=str(error))
+
+    def map_of(self, engine: ServingModel) -> bytes:
+        """The map of one model as JSON, made once."""
+        if self._map[0] is not engine:
+            self._map = (engine, msgspec.json.encode(item_map(engine)))
+        return self._map[1]
+
+    def gauges(self) -> Iterator[tuple[str, str, float]]:
+        engine = self.service.engine
+        yield "bilinear_model_loaded_seconds", "When the model went live.", engine.loaded_at
+        yield "bilinear_model_users", "Users of the model.", engine.n_users
+        yield "bilinear_model_items", "Items of the model.", engine.n_items
+        yield "bilinear_swaps_total", "Models that went live after the first.", self.service.n_swaps
+        yield "bilinear_feedback_rows_total", "Rows of feedback that were acknowledged.", self.writer.n_rows
+        yield "bilinear_feedback_syncs_total", "Transactions that they took.", self.writer.n_syncs
+        yield "bilinear_batches_total", "Batches of lists that were ranked.", self.batcher.n_batches
+        yield "bilinear_lists_total", "Lists that were ranked.", self.batcher.n_lists
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                if self._retrain_every is not None:
+                    self._schedule = asyncio.create_task(self.retraining.every(self._retrain_every))
+                engine = self.service.engine
+                self.log.write("start", model=engine.version, items=engine.n_items, users=engine.n_users)
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                await self._end()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _end(self) -> None:
+        if self._schedule is not None:
+            self._schedule.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._schedule
+        await self.retraining.stop()
+        await asyncio.to_thread(self.writer.close)
+        self._threads.shutdown()
+        self._bulk_threads.shutdown()
+        self.service.store.close()
+        self.service.models.close()
+        self.log.write("stop")
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = perf_counter()
+        method, path = scope["method"], scope["path"]
+        wanted = "GET" if method == "HEAD" else method
+        operations = self._routes.get(path)
+        operation = operations.get(wanted) if operations else None
+        name = operation.name if operation else "page" if path in self._files else "unknown"
+        try:
+            if operation is None:
+                self.guard.check(scope, "open")
+                answer = self._other(scope, wanted, operations)
+            elif operation.body is None:
+                self.guard.check(scope, operation.access)
+                query = parse_query(scope["query_string"], operation.query)
+                answer = await operation.handler(self, query, None)
+            else:
+                with self._bodies.share() as grow:
+                    answer = await self._answer_to_body(operation, scope, receive, grow)
+        except Refused as error:
+            if isinstance(error, StoreUnavailable):
+                self.log_store(error)
+            answer = _refusal(error)
+        except ClientGone:
+            return
+        except Exception as error:
+            self.log.write(
+                "error", operation=name, kind=type(error).__name__, trace=traceback.format_exc(limit=-8)
+            )
+            answer = problem(500, "internal", "this is a fault of the server; its log says more")
+        await self._send(answer, scope, receive, send, api=operation is not None)
+        seconds = perf_counter() - began
+        self.metrics.count(name, answer.status, seconds)
+        if self._access_log or answer.status in (401, 403, 421, 429) or answer.status >= 500:
+            self.log.write(
+                "request",
+                operation=name,
+                method=method,
+                path=path[:200],
+                status=answer.status,
+                ms=round(1000 * seconds, 2),
+                client=self.guard.client(scope),
+            )
+
+    async def _answer_to_body(
+        self, operation: Operation, scope: Scope, receive: Receive, grow: Callable[[int], None]
+    ) -> Answer:
+        assert operation.body is not None
+        self.guard.check(scope, operation.access)
+        query = parse_query(scope["query_string"], operation.query)
+        kind = _media_type(scope)
+        if kind not in operation.bodies:
+            raise Refused(
+                f"the body must be {' or '.join(operation.bodies)}", code="bad_media_type", status=415
+            )
+        is_import = operation.bodies != ("application/json",)
+        content = await read_body(scope, receive, self._most_import if is_import else self._most_json, grow)
+        body: Any = (content, kind) if is_import else parse_body(content, operation.body)
+        return await operation.handler(self, query, body)
+
+    async def _send(self, answer: Answer, scope: Scope, receive: Receive, send: Send, *, api: bool) -> None:
+        headers = [(b"content-type", answer.kind), *_SECURITY, *answer.headers]
+        if api or answer.status >= 400:
+            headers.append(_FRESH)
+        body, head = answer.body, scope["method"] == "HEAD"
+        start = {"type": "http.response.start", "status": answer.status, "headers": headers}
+        if isinstance(body, bytes):
+            if answer.status != 304:
+                headers.append((b"content-length", str(len(body)).encode()))
+            await send(start)
+            await send({"type": "http.response.body", "body": b"" if head else body})
+            return
+        why: str | None = None
+        try:
+            await send(start)
+            why = None if head else await _send_pieces(body, receive, send)
+        except StoreUnavailable as error:
+            self.log_store(error)
+            why = "the store became unavailable"
+        finally:
+            await body.aclose()
+        if why is None:
+            await send({"type": "http.response.body", "body": b""})
+            return
+        self.log.write("cut", path=scope["path"], why=why, client=self.guard.client(scope))
+        abort = (scope.get("extensions") or {}).get(ABORT)
+        if abort is not None:
+            abort["abort"]()
+            await asyncio.sleep(0)  # so that the server knows before this returns
+
+    def _other(self, scope: Scope, method: str, operations: dict[str, Operation] | None) -> Answer:
+        """Files, and what is not there."""
+        file = self._files.get(scope["path"])
+        if file is None and operations is None:
+            return problem(404, "no_path", "there is nothing under this path; /docs lists what is")
+        if file is None or method != "GET":
+            methods = sorted(operations) if operations else ["GET"]
+            if "GET" in methods:
+                methods.append("HEAD")
+            answer = problem(405, "no_method", f"this path takes {', '.join(methods)}")
+            answer.headers.append((b"allow", ", ".join(methods).encode()))
+            return answer
+        headers = [(b"etag", file.tag), (b"vary", b"accept-encoding"), _ASK_AGAIN]
+        if header(scope, b"if-none-match", once=False) == file.tag:
+            return Answer(304, b"", file.kind, headers)
+        accepted = header(scope, b"accept-encoding", once=False) or b""
+        if file.packed is not None and b"gzip" in accepted:
+            return Answer(200, file.packed, file.kind, [*headers, (b"content-encoding", b"gzip")])
+        return Answer(200, file.content, file.kind, headers)
+
+
+def _refusal(error: Refused) -> Answer:
+    answer = problem(error.status, error.code, str(error))
+    if error.status == 401:
+        answer.headers.append((b"www-authenticate", b"Bearer"))
+    if error.status in (429, 503):
+        answer.headers.append((b"retry-after", b"1"))
+    if error.status == 408:
+        answer.headers.append((b"connection", b"close"))
+    return answer
+
+
+def _media_type(scope: Scope) -> str:
+    """Without parameters; a charset other than UTF-8 is refused by the body's own check."""
+    given = header(scope, b"content-type") or b""
+    return given.partition(b";")[0].strip().lower().decode("latin-1")
+
+
+async def _send_pieces(pieces: Pieces, receive: Receive, send: Send) -> str | None:
+    """Sends them as the client takes them; why it ended before the last, or None."""
+    gone, cut = asyncio.ensure_future(_until_gone(receive)), asyncio.ensure_future(pieces.cut.wait())
+    sending: asyncio.Future[None] | None = None
+    try:
+        while (piece := await pieces.piece()) is not None and not gone.done():
+            pieces.waits_since = monotonic()
+            sending = asyncio.ensure_future(
+                send({"type": "http.response.body", "body": piece, "more_body": True})
+            )
+            await asyncio.wait({sending, gone, cut}, return_when=asyncio.FIRST_COMPLETED)
+            if not sending.done():
+                break
+            sending.result()
+            pieces.waits_since = None
+    finally:
+        for future in (gone, cut, sending):
+            if future is not None:
+                future.cancel()
+    if gone.done() and not gone.cancelled():
+        return "the client left"
+    if pieces.cut.is_set():
+        return "the client did not take it in time"
+    return None
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
