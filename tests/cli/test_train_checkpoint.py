@@ -82,21 +82,12 @@ def test_what_cannot_be_kept_is_refused(run: Run, ratings_file: Path, tmp_path: 
 
 @pytest.mark.parametrize("model", ["implicit-als", "ranking-factorization"])
 def test_models_of_rankings_keep_a_checkpoint_too(
-    run: Run, clicks_file: Path, tmp_path: Path, model: str
+    run: Run, ratings_file: Path, tmp_path: Path, model: str
 ) -> None:
-    """One of the same command is there, of another seed: it is refused, so it was read."""
+    """One of another command is there: it is refused, so it was read."""
     folder = tmp_path / "c"
-    arguments = [
-        "train",
-        clicks_file,
-        "--model",
-        model,
-        "--set",
-        "n_factors=4",
-        "--quiet",
-        "--checkpoint",
-        folder,
-    ]
+    chosen = ["--task", "ranking", "--model", model, "--set", "n_factors=4", "--quiet"]
+    arguments = ["train", ratings_file, *chosen, "--checkpoint", folder]
     with keeping(bilinear.Checkpoint(folder, minutes=0), lambda: {"command": "other"}) as kept:
         kept.abandon()
     refused = run(*arguments, "--out", tmp_path / "m")
