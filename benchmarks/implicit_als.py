@@ -84,11 +84,11 @@ class Judge:
     def __init__(self, clicks: Path) -> None:
         import gowalla
 
-        from bilinear.estimators.blend_weights import Judges, inner_split
+        from bilinear.estimators.blend_weights import ValidationUsers, inner_split
         from bilinear.training.implicit_als import ImplicitObjective
 
         split = inner_split(gowalla.read(clicks), 0.2, 0)
-        self.train, self.test = split.train, Judges.of(split, None, 0, _JUDGES).test
+        self.train, self.test = split.train, ValidationUsers.of(split, None, 0, _JUDGES).test
         self.objective = ImplicitObjective(self.train.by_user, self.train.by_item, ALPHA, L2, 0.0)
 
     def value(self, users: Any, items: Any) -> float:
@@ -217,7 +217,7 @@ def _bilinear(starts: Any, items: Any, n_items: int, solver: str, n_factors: int
     from bilinear.data.interactions import Grouped
     from bilinear.training.implicit_als import (
         AlternatingLeastSquares,
-        Blocks,
+        BlockCoordinateDescent,
         Cholesky,
         ConjugateGradient,
         ImplicitObjective,
@@ -227,7 +227,7 @@ def _bilinear(starts: Any, items: Any, n_items: int, solver: str, n_factors: int
 
     by_user = Grouped(starts.astype(np.int64), items.astype(np.int32), np.ones(len(items), np.float32))
     objective = ImplicitObjective(by_user, grouped_the_other_way(by_user, n_items), ALPHA, L2, 0.0)
-    how = {"cg": ConjugateGradient(3), "cholesky": Cholesky(), "blocks": Blocks(32)}[solver]
+    how = {"cg": ConjugateGradient(3), "cholesky": Cholesky(), "blocks": BlockCoordinateDescent(32)}[solver]
 
     def epochs(n: int, keep: Callable[..., Any], times: dict[str, list[float]] | None = None) -> None:
         with workers(n_threads) as pool:

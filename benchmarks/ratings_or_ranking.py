@@ -28,7 +28,7 @@ from bilinear.data.splits import Split
 from bilinear.estimators.measurement import fit
 from bilinear.evaluation.bootstrap import mean_intervals
 from bilinear.evaluation.ratings import Interval
-from bilinear.training.progress import Quiet
+from bilinear.training.progress import NullProgress
 
 LIKED = 4.0
 K = 20
@@ -46,7 +46,7 @@ def main() -> None:
     seconds = {}
     for name, model in models.items():
         began = process_time()
-        fit(model, split.train, Quiet())
+        fit(model, split.train, NullProgress())
         seconds[name] = process_time() - began
         print(f"{name}: {seconds[name]:.1f} CPU s", file=sys.stderr, flush=True)
     rated = {name: model for name, model in models.items() if hasattr(model, "predict_rows")}

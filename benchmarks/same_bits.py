@@ -41,7 +41,10 @@ def renamed(*names: str) -> Any:
 
 def rating_models() -> dict[str, Any]:
     fixed = {"n_factors": 8, "l2": 0.5, "l2_biases": 0.5, "rng": 3}
-    plain, average = renamed("GradientDescent", "Plain"), renamed("StochasticWeightAverage", "Averaged")
+    plain, average = (
+        renamed("GradientDescent", "Plain"),
+        renamed("StochasticWeightAverage", "Averaged"),
+    )
     running = renamed("ExponentialMovingAverage", "RunningMean")
     rules = {
         "plain": plain(), "momentum": b.Momentum(), "nesterov": b.Nesterov(), "adagrad": b.AdaGrad(),

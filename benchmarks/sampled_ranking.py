@@ -28,7 +28,7 @@ from bilinear.objective.penalties import L2
 from bilinear.objective.ranking_losses import BPR, WARP, CosineContrastive, RankingLoss, SampledSoftmax
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import Adam
-from bilinear.training.progress import Quiet
+from bilinear.training.progress import NullProgress
 from bilinear.training.sampled import SampledObjective, SampledRun
 from bilinear.training.schedules import Cosine
 from bilinear.training.workers import Workers
@@ -117,7 +117,7 @@ def seconds_of_an_epoch(table: Interactions, loss: RankingLoss, n_negatives: int
     seconds = []
     for number in (1, 2, 3):
         began = process_time()
-        run.epoch(number, rng, Quiet())
+        run.epoch(number, rng, NullProgress())
         seconds.append(process_time() - began)
     return min(seconds[1:])
 

@@ -212,13 +212,13 @@ def test_ctrl_c_keeps_the_best_model_so_far(run: Run, tmp_path: Path) -> None:
     script = """if True:
         import os, signal, sys
         from bilinear.cli import main
-        from bilinear.training.progress import Quiet
+        from bilinear.training.progress import NullProgress
 
         def epoch(self, epoch):  # in the first half, where nothing stops early
             if epoch.number == 30:
                 os.kill(os.getpid(), signal.SIGINT)
 
-        Quiet.epoch = epoch
+        NullProgress.epoch = epoch
         sys.argv[0] = "bilinear"
         main()
     """

@@ -126,7 +126,7 @@ class Handler(BaseHTTPRequestHandler):
         return None
 
 
-class Quiet(ThreadingHTTPServer):
+class NullProgress(ThreadingHTTPServer):
     def handle_error(self, *_: Any) -> None:  # a client that goes away is part of the tests
         pass
 
@@ -135,7 +135,7 @@ class Quiet(ThreadingHTTPServer):
 def site() -> Iterator[Site]:
     here = Site({})
     here.put(ARCHIVE)
-    with Quiet(("127.0.0.1", 0), type("Handler", (Handler,), {"site": here})) as server:
+    with NullProgress(("127.0.0.1", 0), type("Handler", (Handler,), {"site": here})) as server:
         here.url = f"http://127.0.0.1:{server.server_address[1]}/"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

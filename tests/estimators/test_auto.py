@@ -13,7 +13,7 @@ from bilinear.data.splits import split_random
 from bilinear.errors import EmptyDataError, ModelFileError, NotFittedError, ParameterValueError
 from bilinear.estimators.auto import search as auto_search
 from bilinear.estimators.auto.auto_ranker import AutoRanker
-from bilinear.estimators.auto.search_space import KINDS, Pace, Sizes
+from bilinear.estimators.auto.search_space import KINDS, CostModel, Sizes
 from bilinear.estimators.auto.trials import AutoTable
 from bilinear.estimators.blend import Blend
 from bilinear.estimators.ease import EASE
@@ -167,7 +167,7 @@ def test_a_trial_that_cannot_be_afforded_is_not_made():
     sizes = Sizes.of(TRAIN)
     huge = replace(sizes, n_items=10**6)
     dense = next(kind for kind in KINDS if kind.model is EASE)
-    pace = Pace(1)
+    pace = CostModel(1)
     assert pace.fit_seconds(dense, huge, EASE()) > 1e6
     assert not dense.fits(huge)
     assert dense.fits(sizes)

@@ -13,8 +13,8 @@ from bilinear.data.splits import split_random
 from bilinear.errors import EmptyDataError, ModelFileError, NotFittedError, ParameterValueError
 from bilinear.estimators.blend import Blend
 from bilinear.estimators.blend_weights import (
-    Candidates,
-    Judges,
+    BlendCandidates,
+    ValidationUsers,
     choose_weights,
     inner_split,
 )
@@ -139,9 +139,9 @@ def test_fitted_models_can_be_mixed_as_they_are():
 
 def test_the_value_of_weights_is_the_metric_of_the_fitted_blend():
     split = inner_split(TRAIN, 0.2, 0)
-    judges = Judges.of(split, None, 0)
+    judges = ValidationUsers.of(split, None, 0)
     parts = [type(part)(**part.get_params(deep=False)).fit(split.train) for part in PARTS]
-    candidates = Candidates.of(parts, judges, n_threads=2)
+    candidates = BlendCandidates.of(parts, judges, n_threads=2)
     for weights in ((0.0, 1.0, 0.0), (0.5, 0.3, 0.2), (0.1, 0.2, 0.7)):  # of which none ties
         scores = Blend.of(parts, weights).evaluate(judges.test, RankingProtocol((3, 20)))
         for name in ("ndcg@3", "recall@3", "ndcg@20", "recall@20"):
@@ -150,8 +150,8 @@ def test_the_value_of_weights_is_the_metric_of_the_fitted_blend():
 
 def test_chosen_weights_are_no_worse_than_any_single_model(chosen):
     split = inner_split(TRAIN, 0.2, chosen.seed_)
-    candidates = Candidates.of(
-        [part.fit(split.train) for part in map(copy, PARTS)], Judges.of(split, None, 0)
+    candidates = BlendCandidates.of(
+        [part.fit(split.train) for part in map(copy, PARTS)], ValidationUsers.of(split, None, 0)
     )
     metric = Metric.named("ndcg@20")
     singles = [candidates.value(row, metric) for row in np.eye(3)]
@@ -193,10 +193,10 @@ def test_users_with_few_interactions_are_split_as_one_table():
 
 def test_relevant_from_leaves_out_what_is_rated_lower():
     split = inner_split(TRAIN, 0.2, 0)
-    judges = Judges.of(split, 4, 0)
+    judges = ValidationUsers.of(split, 4, 0)
     assert judges.test.ratings.min() >= 4
     with pytest.raises(EmptyDataError, match="nothing relevant is left"):
-        Judges.of(split, 9, 0)
+        ValidationUsers.of(split, 9, 0)
 
 
 # -- refusals and storage -------------------------------------------------------------------------
@@ -286,7 +286,7 @@ def one_by_one(candidates, weights, k):
 def test_the_value_of_weights_is_that_of_sorted_candidates_with_and_without_ties():
     split = inner_split(TRAIN, 0.3, 0)
     parts = [part.fit(split.train) for part in map(copy, PARTS)]
-    found = Candidates.of(parts, Judges.of(split, None, 0))
+    found = BlendCandidates.of(parts, ValidationUsers.of(split, None, 0))
     for candidates in (found, replace(found, scores=np.round(found.scores))):
         for k in (1, 7, 400):
             for weights in ((1.0, 0.0, 0.0), (1.0, 1.0, 2.0)):
@@ -299,7 +299,7 @@ def test_the_value_of_weights_is_that_of_sorted_candidates_with_and_without_ties
 def test_a_metric_of_my_own_decides_on_the_items_as_well():
     split = inner_split(TRAIN, 0.3, 0)
     parts = [part.fit(split.train) for part in map(copy, PARTS)]
-    candidates = Candidates.of(parts, Judges.of(split, None, 0))
+    candidates = BlendCandidates.of(parts, ValidationUsers.of(split, None, 0))
     mine = Metric("even@3", lambda items, hits, n_relevant: (items[:, :1] % 2 == 0).mean(axis=1), 3)
     even = []
     for a, b in zip(candidates.starts[:-1], candidates.starts[1:], strict=True):

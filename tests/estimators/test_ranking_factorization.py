@@ -23,7 +23,7 @@ from bilinear.objective.ranking_losses import BPR, WARP, CosineContrastive, Samp
 from bilinear.persistence.artifact import read_artifact, write_artifact
 from bilinear.recommend.everyone import recommend_everyone
 from bilinear.training.minibatch import MiniBatch
-from bilinear.training.optimizers import Adam, RowAdaGrad, RunningMean, WeightDecay
+from bilinear.training.optimizers import Adam, ExponentialMovingAverage, RowAdaGrad, WeightDecay
 from bilinear.training.schedules import Cosine
 from bilinear.training.validation import RankingValidation
 
@@ -253,7 +253,7 @@ def test_a_threshold_learns_from_what_it_leaves_and_hides_the_rest_too():
 @pytest.mark.parametrize(
     "solver",
     [
-        replace(QUICK, optimizer=RowAdaGrad(), average=RunningMean(0.9)),
+        replace(QUICK, optimizer=RowAdaGrad(), average=ExponentialMovingAverage(0.9)),
         replace(QUICK, weight_decay=WeightDecay(0.1), clip_norm=1.0, dense=True),
         replace(QUICK, batch_size="all"),
         replace(QUICK, batch_size=1, n_epochs=2),

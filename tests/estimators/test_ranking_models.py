@@ -31,13 +31,13 @@ from bilinear.evaluation.ranking import RankingProtocol
 from bilinear.persistence.artifact import read_artifact, write_artifact
 from bilinear.persistence.models import load
 from bilinear.recommend.everyone import recommend_everyone, similar_everyone
-from bilinear.training.implicit_als import Blocks, ConjugateGradient
+from bilinear.training.implicit_als import BlockCoordinateDescent, ConjugateGradient
 from bilinear.training.similarities import BM25, TFIDF, CosineSimilarity
 
 MAKE = {
     "als": lambda: ImplicitALS(6, n_epochs=4, rng=0),
     "als, cg": lambda: ImplicitALS(6, l2=1, n_epochs=4, solver=ConjugateGradient(2), rng=0, l2_exponent=0.5),
-    "als, blocks": lambda: ImplicitALS(6, n_epochs=4, solver=Blocks(4), rng=0),
+    "als, blocks": lambda: ImplicitALS(6, n_epochs=4, solver=BlockCoordinateDescent(4), rng=0),
     "als, ratings": lambda: ImplicitALS(5, l2=1, l2_exponent=0, n_epochs=3, rng=0, confidence="ratings"),
     "ease": lambda: EASE(l2=5),
     "ease, float64": lambda: EASE(l2=5, precision="float64", threshold=2),

@@ -21,7 +21,7 @@ from bilinear.model.link import Sigmoid
 from bilinear.objective.losses import SquaredError
 from bilinear.objective.penalties import L2
 from bilinear.training.minibatch import MiniBatch
-from bilinear.training.optimizers import AdamW, Plain
+from bilinear.training.optimizers import AdamW, GradientDescent
 from bilinear.training.schedules import Constant
 from bilinear.training.sgd import SGD
 
@@ -76,7 +76,7 @@ def test_the_tuned_rate_is_better_than_both_neighbours(found: Race) -> None:
 
 
 def test_tuning_finds_the_same_rate_from_afar(table: Interactions) -> None:
-    near = MiniBatch(Plain(), 16, 3, 0.5, schedule=Constant())
+    near = MiniBatch(GradientDescent(), 16, 3, 0.5, schedule=Constant())
     both = race(
         table,
         {"near": near, "far": replace(near, learning_rate=0.5 * 2**5)},

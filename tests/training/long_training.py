@@ -16,8 +16,8 @@ from bilinear.estimators.ranking_factorization import RankingFactorization
 from bilinear.training import grid, sgd
 from bilinear.training.checkpoint import Checkpoint
 from bilinear.training.minibatch import MiniBatch
-from bilinear.training.optimizers import Adam, Lookahead, RunningMean
-from bilinear.training.progress import Quiet
+from bilinear.training.optimizers import Adam, ExponentialMovingAverage, Lookahead
+from bilinear.training.progress import NullProgress
 from bilinear.training.sgd import SGD
 
 TABLE = synthetic_ratings(300, 120, 6000, 3, noise=0.3, rng=1)
@@ -35,7 +35,7 @@ def model(case: str) -> MatrixFactorization | RankingFactorization | ImplicitALS
     solvers: dict[str, Any] = {
         "search": SGD(n_epochs=40, threads=1),
         "grid": SGD(n_epochs=300, threads=2),
-        "minibatch": MiniBatch(Lookahead(Adam()), n_epochs=60, average=RunningMean(0.99)),
+        "minibatch": MiniBatch(Lookahead(Adam()), n_epochs=60, average=ExponentialMovingAverage(0.99)),
     }
     return MatrixFactorization(**({} if case == "search" else NUMBERS), solver=solvers[case], rng=0)
 
@@ -55,7 +55,7 @@ def digest(fitted: MatrixFactorization | RankingFactorization | ImplicitALS) -> 
     return text.hexdigest()
 
 
-class Lines(Quiet):
+class Lines(NullProgress):
     """A line for every look at the clock, so that whoever reads them knows how far it is."""
 
     def advance(self, n_ratings: int, loss: float) -> None:

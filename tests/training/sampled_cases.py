@@ -13,7 +13,7 @@ from bilinear.model.parameters import Parameters
 from bilinear.objective.penalties import L2
 from bilinear.objective.ranking_losses import BPR, WARP, CosineContrastive, SampledSoftmax
 from bilinear.training.minibatch import MiniBatch
-from bilinear.training.optimizers import Plain
+from bilinear.training.optimizers import GradientDescent
 from bilinear.training.sampled import SampledObjective, SampledRun
 from bilinear.training.schedules import Constant
 from bilinear.training.workers import Workers
@@ -37,7 +37,7 @@ def objective(loss=None, cosine=False, biased=True, n_negatives=9, table=TABLE, 
 
 
 def solver(optimizer=None, batch_size=37, n_epochs=2, rate=0.05, **more):
-    optimizer = optimizer or Plain()
+    optimizer = optimizer or GradientDescent()
     made = MiniBatch(
         optimizer,
         batch_size=batch_size,

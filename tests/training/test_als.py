@@ -20,7 +20,7 @@ from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.training.als import ALS, AlternatingRun, costs, limits
 from bilinear.training.biases import solve_biases
-from bilinear.training.implicit_als import Blocks, Cholesky, ConjugateGradient
+from bilinear.training.implicit_als import BlockCoordinateDescent, Cholesky, ConjugateGradient
 from bilinear.training.schedules import Constant, Falling, Polynomial, ReduceOnPlateau
 from bilinear.training.start import Scale, random_start
 from bilinear.training.validation import rmse
@@ -275,7 +275,7 @@ def test_an_l2_of_zero_is_refused_by_whatever_it_is_zero():
     [
         {"n_epochs": 0},
         {"patience": 1.5},
-        {"row_solver": Blocks()},
+        {"row_solver": BlockCoordinateDescent()},
         {"row_solver": "cg"},
         {"l2_schedule": 0.5},
         {"l2_schedule": ReduceOnPlateau()},

@@ -12,7 +12,7 @@ from bilinear.errors import ParameterValueError
 from bilinear.training.history import History
 from bilinear.training.implicit_als import (
     AlternatingLeastSquares,
-    Blocks,
+    BlockCoordinateDescent,
     Cholesky,
     ConjugateGradient,
     ImplicitObjective,
@@ -21,7 +21,7 @@ from bilinear.training.implicit_als import (
 )
 from bilinear.training.workers import Workers, aligned, fixed_cuts, workers
 
-SOLVERS = [Cholesky(), ConjugateGradient(), ConjugateGradient(1), Blocks(4)]
+SOLVERS = [Cholesky(), ConjugateGradient(), ConjugateGradient(1), BlockCoordinateDescent(4)]
 every_solver = pytest.mark.parametrize("solver", SOLVERS, ids=repr)
 
 
@@ -130,7 +130,7 @@ def test_more_factors_than_users_or_items_are_no_problem():
 def test_rows_without_interactions_are_zero_whatever_the_weights():
     problem = objective(shape=(60, 45), n=40, weight=0.0, exponent=1.0)
     als = start(problem)
-    minimise(als, Blocks(4), 2)
+    minimise(als, BlockCoordinateDescent(4), 2)
     assert not als.user_factors[problem.by_user.counts == 0].any()
     assert not als.item_factors[problem.by_item.counts == 0].any()
     assert np.isfinite(als.item_factors).all()
@@ -174,7 +174,10 @@ def test_arguments_that_make_no_objective_are_refused(change, message):
         objective(**change)
 
 
-@pytest.mark.parametrize("make", [lambda: Blocks(6), lambda: Blocks(0), lambda: ConjugateGradient(0)])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: BlockCoordinateDescent(6), lambda: BlockCoordinateDescent(0), lambda: ConjugateGradient(0)],
+)
 def test_solvers_refuse_sizes_that_are_none(make):
     with pytest.raises(ParameterValueError, match=r"size|n_steps"):
         make()

@@ -36,15 +36,15 @@ from bilinear.training.optimizers import (
     AdaGrad,
     Adam,
     AdamW,
-    Averaged,
+    ExponentialMovingAverage,
+    GradientDescent,
     Lookahead,
     Momentum,
     Nesterov,
-    Plain,
     RAdam,
     RMSProp,
     RowAdaGrad,
-    RunningMean,
+    StochasticWeightAverage,
 )
 from bilinear.training.schedules import OneCycle, ReduceOnPlateau
 from bilinear.training.sgd import SGD
@@ -112,12 +112,22 @@ def test_attempts_at_lower_rates_are_gone_on_with_as_well(monkeypatch, tmp_path)
     assert_same(found, whole)
 
 
-OPTIMIZERS = [Plain(), Momentum(), Nesterov(), AdaGrad(), RowAdaGrad(), RMSProp(), Adam(), AdamW(), RAdam()]
+OPTIMIZERS = [
+    GradientDescent(),
+    Momentum(),
+    Nesterov(),
+    AdaGrad(),
+    RowAdaGrad(),
+    RMSProp(),
+    Adam(),
+    AdamW(),
+    RAdam(),
+]
 OPTIMIZERS += [LAMB(), LARS(), Lookahead(Adam(), every=3)]
 SOLVERS = {type(part).__name__: MiniBatch(part, n_epochs=3) for part in OPTIMIZERS}
 SOLVERS |= {
-    "Averaged": MiniBatch(n_epochs=5, average=Averaged(0.3)),
-    "RunningMean": MiniBatch(n_epochs=3, average=RunningMean(0.9)),
+    "StochasticWeightAverage": MiniBatch(n_epochs=5, average=StochasticWeightAverage(0.3)),
+    "ExponentialMovingAverage": MiniBatch(n_epochs=3, average=ExponentialMovingAverage(0.9)),
     "dense, clipped": MiniBatch(n_epochs=3, dense=True, clip_norm=1.0, batch_size=32),
     "plateau": MiniBatch(n_epochs=6, schedule=ReduceOnPlateau(patience=0, threshold=0.5)),
     "SGD": SGD(n_epochs=6),
@@ -185,8 +195,8 @@ def test_one_without_validation_and_another_start(monkeypatch, small_blocks, tmp
 
 RANKERS = {
     "pairs": RankingFactorization(
-        4, solver=MiniBatch(Adam(), batch_size=64, n_epochs=7, average=RunningMean(0.9)), n_negatives=9,
-        validate_every=3, rng=0, n_threads=1,
+        4, solver=MiniBatch(Adam(), batch_size=64, n_epochs=7, average=ExponentialMovingAverage(0.9)),
+        n_negatives=9, validate_every=3, rng=0, n_threads=1,
     ),
     "users": RankingFactorization(
         4, order="users", solver=MiniBatch(Lookahead(Adam(), every=3), batch_size=64, n_epochs=5, patience=1),
@@ -437,7 +447,7 @@ def test_resume_false_touches_no_unfinished_training(tmp_path):
 
 
 def test_ctrl_c_leaves_the_checkpoint_for_another_day(tmp_path):
-    class Interrupt(long_training.Quiet):
+    class Interrupt(long_training.NullProgress):
         def epoch(self, epoch):
             if epoch.number == 7:
                 raise KeyboardInterrupt

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bilinear.training.history import Epoch, History
-from bilinear.training.progress import Bar, Quiet
+from bilinear.training.progress import Bar, NullProgress
 
 EPOCHS = tuple(
     Epoch(n, 1 / n, 0.9 + abs(n - 3) / 10, 0.02 / n, 0.5 + n / 100, 0.5, 2e6, 3.0 + n, 4.0 + n, 5.0 / n)
@@ -87,5 +87,5 @@ def test_the_bar_writes_to_standard_error_only(capsys):
 
 
 def test_quiet_says_nothing(capsys):
-    drive(Quiet())
+    drive(NullProgress())
     assert capsys.readouterr() == ("", "")

@@ -17,7 +17,7 @@ from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.training.lr_find import lr_find, suggest
 from bilinear.training.minibatch import MiniBatch
-from bilinear.training.optimizers import Adam, Plain, RunningMean
+from bilinear.training.optimizers import Adam, ExponentialMovingAverage, GradientDescent
 from bilinear.training.sgd import SGD, SGDRun
 from bilinear.training.solver import Solver
 from bilinear.training.start import Scale, random_start
@@ -46,7 +46,7 @@ def check_suggestions(found, solver, n_first):
         assert loss(rate / 100) > loss(rate), name
 
 
-@pytest.mark.parametrize("optimizer", [Adam(), Plain()])
+@pytest.mark.parametrize("optimizer", [Adam(), GradientDescent()])
 def test_the_careful_suggestions_train_and_a_hundredth_of_it_hardly(optimizer):
     solver = MiniBatch(optimizer, batch_size=64, n_epochs=3)
     found = found_with(solver, highest=1000)
@@ -55,7 +55,7 @@ def test_the_careful_suggestions_train_and_a_hundredth_of_it_hardly(optimizer):
 
 def test_nothing_is_changed_and_the_seed_decides():
     before = START.copy()
-    solver = MiniBatch(average=RunningMean())
+    solver = MiniBatch(average=ExponentialMovingAverage())
     first, again = found_with(solver), found_with(solver)
     assert same_bits(START, before)
     assert same_bits(first.losses, again.losses)
@@ -63,7 +63,7 @@ def test_nothing_is_changed_and_the_seed_decides():
 
 
 def test_rates_grow_geometrically_until_the_loss_explodes():
-    found = found_with(MiniBatch(Plain()), lowest=1e-4, highest=1e6, n_steps=100)
+    found = found_with(MiniBatch(GradientDescent()), lowest=1e-4, highest=1e6, n_steps=100)
     assert len(found.learning_rates) == len(found.losses) == len(found.raw_losses) < 100
     ratios = found.learning_rates[1:] / found.learning_rates[:-1]
     np.testing.assert_allclose(ratios, 1e10 ** (1 / 99))
@@ -110,7 +110,7 @@ def test_the_picture_shows_what_was_found(tmp_path):
 )
 def test_a_range_of_no_use_is_refused(options, said):
     with pytest.raises(ParameterValueError, match=said):
-        found_with(MiniBatch(Plain()), **options)
+        found_with(MiniBatch(GradientDescent()), **options)
 
 
 def test_a_solver_without_a_rate_is_refused():

@@ -25,18 +25,18 @@ from bilinear.training.optimizers import (
     AdaGrad,
     Adam,
     AdamW,
-    Averaged,
+    ExponentialMovingAverage,
+    GradientDescent,
     Lookahead,
     Momentum,
     Nesterov,
-    Plain,
     RAdam,
     RMSProp,
     RowAdaGrad,
-    RunningMean,
+    StochasticWeightAverage,
     WeightDecay,
 )
-from bilinear.training.schedules import Constant, Cosine, Phases, Product, ReduceOnPlateau, Step, WarmUp
+from bilinear.training.schedules import Constant, Cosine, Product, ReduceOnPlateau, Sequential, Step, WarmUp
 from bilinear.training.sgd import SGD
 from bilinear.training.start import NormalStart, Scale, random_start
 from bilinear.training.validation import rmse
@@ -44,7 +44,8 @@ from bilinear.training.validation import rmse
 TABLE = planted_table()
 SPLIT = split_random(TABLE, 0.2)
 RATES = {
-    Plain(): 0.3, Momentum(): 0.05, Nesterov(): 0.05, AdaGrad(): 0.1, RowAdaGrad(): 0.1, RMSProp(): 0.01,
+    GradientDescent(): 0.3, Momentum(): 0.05, Nesterov(): 0.05, AdaGrad(): 0.1, RowAdaGrad(): 0.1,
+    RMSProp(): 0.01,
     Adam(): 0.02, AdamW(): 0.02, RAdam(): 0.02, LAMB(): 0.05, LARS(): 0.01, Lookahead(): 0.03,
 }  # fmt: skip
 every_rule = pytest.mark.parametrize("optimizer", RATES, ids=lambda rule: type(rule).__name__)
@@ -95,7 +96,7 @@ def test_rows_without_ratings_stay_exactly_zero(optimizer, dense):
         assert array[1:-1].any(), name
 
 
-@pytest.mark.parametrize("average", [None, Averaged(), RunningMean(0.9)])
+@pytest.mark.parametrize("average", [None, StochasticWeightAverage(), ExponentialMovingAverage(0.9)])
 def test_the_seed_decides_every_bit_and_blocks_none(average, monkeypatch):
     solver = MiniBatch(Lookahead(), batch_size=8, n_epochs=3, average=average)
     objective, heard = objective_on(TABLE), Recorder()
@@ -109,13 +110,13 @@ def test_the_seed_decides_every_bit_and_blocks_none(average, monkeypatch):
 
 
 def test_history_holds_rates_momenta_and_the_mean_loss():
-    momentum = Phases(((0.25, Cosine(1, 0.9)), (0.75, Cosine(0.9, 1))))
+    momentum = Sequential(((0.25, Cosine(1, 0.9)), (0.75, Cosine(0.9, 1))))
     solver = MiniBatch(n_epochs=4, learning_rate=0.01, momentum_schedule=momentum)
     _, history = descend(solver, objective_on(TABLE))
     shares = (0.125, 0.375, 0.625, 0.875)
     assert [epoch.learning_rate for epoch in history.epochs] == [0.01 * solver.schedule(x) for x in shares]
     assert [epoch.momentum for epoch in history.epochs] == [0.9 * momentum(x) for x in shares]
-    still = MiniBatch(Plain(), n_epochs=1, learning_rate=1e-12)
+    still = MiniBatch(GradientDescent(), n_epochs=1, learning_rate=1e-12)
     parameters, history = descend(still, objective_on(TABLE))
     without = objective_on(TABLE, L2())
     assert history.epochs[0].loss == pytest.approx(without.value(parameters) / TABLE.n_ratings, rel=1e-5)
@@ -154,7 +155,7 @@ def test_ctrl_c_keeps_the_epochs_that_are_done():
 
 @pytest.mark.parametrize("dense", [False, True])
 def test_steps_that_are_too_long_end_at_once_with_what_to_lower(dense):
-    solver = MiniBatch(Plain(), learning_rate=1e30, schedule=Constant(), dense=dense)
+    solver = MiniBatch(GradientDescent(), learning_rate=1e30, schedule=Constant(), dense=dense)
     with pytest.raises(DivergenceError, match=r"in epoch 1: .*Lower learning_rate \(now 1e\+30"):
         descend(solver, objective_on(TABLE))
 
@@ -184,8 +185,8 @@ def test_arguments_outside_what_they_may_be_are_refused_by_name(name, values):
 
 
 def test_arguments_that_would_be_ignored_or_doubled_are_refused():
-    with pytest.raises(ParameterValueError, match="Plain has no momentum"):
-        MiniBatch(Plain(), momentum_schedule=WarmUp())
+    with pytest.raises(ParameterValueError, match="GradientDescent has no momentum"):
+        MiniBatch(GradientDescent(), momentum_schedule=WarmUp())
     with pytest.raises(ParameterValueError, match="AdamW brings its own"):
         MiniBatch(Lookahead(AdamW()), weight_decay=WeightDecay(0.1))
     with pytest.raises(ParameterValueError, match="below one"):
@@ -196,11 +197,15 @@ def test_arguments_that_would_be_ignored_or_doubled_are_refused():
 
 
 SOLVERS = [
-    MiniBatch(Lookahead(RAdam()), n_epochs=3, average=RunningMean(), clip_norm=1.0),
+    MiniBatch(Lookahead(RAdam()), n_epochs=3, average=ExponentialMovingAverage(), clip_norm=1.0),
     MiniBatch(
         AdaGrad(), batch_size="all", n_epochs=3, schedule=ReduceOnPlateau(base=Product((WarmUp(), Step())))
     ),
-    MiniBatch(momentum_schedule=Phases(((0.5, Cosine()), (0.5, Constant()))), n_epochs=3, average=Averaged()),
+    MiniBatch(
+        momentum_schedule=Sequential(((0.5, Cosine()), (0.5, Constant()))),
+        n_epochs=3,
+        average=StochasticWeightAverage(),
+    ),
 ]
 
 

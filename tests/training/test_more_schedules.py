@@ -17,10 +17,10 @@ from bilinear.training.schedules import (
     FlatCosine,
     Linear,
     OneCycle,
-    Phases,
     Polynomial,
     Product,
     ReduceOnPlateau,
+    Sequential,
     Step,
     WarmRestarts,
     WarmUp,
@@ -62,7 +62,7 @@ def test_warm_restarts_grow_by_the_factor_and_begin_at_one():
 
 @given(shares)
 def test_one_cycle_is_two_phases_of_cosine(x):
-    phases = Phases(((0.25, Cosine(0.04, 1.0)), (0.75, Cosine(1.0, 1e-4))))
+    phases = Sequential(((0.25, Cosine(0.04, 1.0)), (0.75, Cosine(1.0, 1e-4))))
     assert phases(x) == pytest.approx(OneCycle()(x))
 
 
@@ -73,7 +73,7 @@ def test_phases_see_their_own_progress_and_the_last_ends_at_one():
         seen.append(x)
         return x
 
-    schedule = Phases(((0.25, listen), (0.25, Constant()), (0.5, listen)))
+    schedule = Sequential(((0.25, listen), (0.25, Constant()), (0.5, listen)))
     assert [schedule(x) for x in (0, 0.125, 0.25, 0.49, 0.5, 0.75, 1)] == [0, 0.5, 1, 1, 0, 0.5, 1]
     assert seen == [0, 0.5, 0, 0.5, 1]
 
@@ -106,7 +106,7 @@ def test_reduce_on_plateau_is_that_of_torch(values, patience):
 def test_all_are_values_that_compare_and_can_be_keys():
     made = [
         WarmUp(), Linear(), Step(), Exponential(), Polynomial(), Cosine(), FlatCosine(), WarmRestarts(),
-        Phases(((1.0, Cosine()),)), Product((WarmUp(),)), ReduceOnPlateau(),
+        Sequential(((1.0, Cosine()),)), Product((WarmUp(),)), ReduceOnPlateau(),
     ]  # fmt: skip
     assert len(set(made)) == len(made)
     for schedule in made:
@@ -129,8 +129,8 @@ def test_all_are_values_that_compare_and_can_be_keys():
         (lambda x: FlatCosine(flat=x), [1, -0.1, nan]),
         (lambda x: WarmRestarts(n_cycles=x), [0, 1.5]),
         (lambda x: WarmRestarts(longer=x), [0, nan]),
-        (lambda x: Phases(x), [(), ((0.5, Constant()),), ((1, 2),), (1.0, Constant()), "one-cycle"]),
-        (lambda x: Phases(((1.0, x),)), [ReduceOnPlateau(), None]),
+        (lambda x: Sequential(x), [(), ((0.5, Constant()),), ((1, 2),), (1.0, Constant()), "one-cycle"]),
+        (lambda x: Sequential(((1.0, x),)), [ReduceOnPlateau(), None]),
         (lambda x: Product(x), [(), Constant(), (ReduceOnPlateau(),)]),
         (lambda x: ReduceOnPlateau(factor=x), [0, 1, nan]),
         (lambda x: ReduceOnPlateau(patience=x), [-1, 0.5]),

@@ -16,20 +16,20 @@ from bilinear.training.optimizers import (
     AdaGrad,
     Adam,
     AdamW,
-    Averaged,
+    ExponentialMovingAverage,
+    GradientDescent,
     Lookahead,
     Momentum,
     Nesterov,
     Optimizer,
-    Plain,
     RAdam,
     RMSProp,
     RowAdaGrad,
-    RunningMean,
+    StochasticWeightAverage,
     WeightDecay,
 )
 
-RULES = [Plain, Momentum, Nesterov, AdaGrad, RowAdaGrad, RMSProp, Adam, RAdam, LAMB, LARS]
+RULES = [GradientDescent, Momentum, Nesterov, AdaGrad, RowAdaGrad, RMSProp, Adam, RAdam, LAMB, LARS]
 
 
 def test_every_rule_of_the_kernel_has_one_class_and_adamw_is_adam():
@@ -52,8 +52,8 @@ def test_every_rule_of_the_kernel_has_one_class_and_adamw_is_adam():
         (lambda x: Lookahead(step=x), [0, 1.1]),
         (lambda x: WeightDecay(x), [-1, None]),
         (lambda x: WeightDecay(biases=x), [-1, "none"]),
-        (lambda x: Averaged(x), [1, -0.1]),
-        (lambda x: RunningMean(x), [0, 1]),
+        (lambda x: StochasticWeightAverage(x), [1, -0.1]),
+        (lambda x: ExponentialMovingAverage(x), [0, 1]),
     ],
 )
 def test_numbers_outside_what_they_may_be_are_refused(make, values):
@@ -78,11 +78,11 @@ from bilinear.objective.losses import SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.training.minibatch import MiniBatch
-from bilinear.training.optimizers import LAMB, Adam, Plain
+from bilinear.training.optimizers import LAMB, Adam, GradientDescent
 
 table = Interactions.from_columns([1, 1, 2], ["a", "b", "a"], [1.0, 2.0, 3.0], source="three")
 objective = Objective(SquaredError(), Identity(1.0, 3.0), L2(), table)
-for rule in (Plain(), Adam(), LAMB()):
+for rule in (GradientDescent(), Adam(), LAMB()):
     start = Parameters.zeros(table.shape, 2)
     MiniBatch(rule, n_epochs=2).minimise(objective, start, np.random.default_rng(0))
 stats = minibatch_block.stats

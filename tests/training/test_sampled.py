@@ -17,8 +17,15 @@ from bilinear.objective.ranking_losses import BPR, WARP, CosineContrastive, Samp
 from bilinear.training import sampled
 from bilinear.training.history import History
 from bilinear.training.loop import Validation, train
-from bilinear.training.optimizers import Adam, Averaged, Lookahead, Plain, RunningMean, WeightDecay
-from bilinear.training.progress import Quiet
+from bilinear.training.optimizers import (
+    Adam,
+    ExponentialMovingAverage,
+    GradientDescent,
+    Lookahead,
+    StochasticWeightAverage,
+    WeightDecay,
+)
+from bilinear.training.progress import NullProgress
 
 every_loss = pytest.mark.parametrize("name", cases.LOSSES)
 
@@ -195,8 +202,8 @@ VARIANTS = {
     "adam, clipped": {"optimizer": Adam(), "clip_norm": 0.05},
     "dense": {"optimizer": Adam(), "dense": True},
     "lookahead": {"optimizer": Lookahead(Adam(), 2, 0.5)},
-    "running mean": {"optimizer": Adam(), "average": RunningMean(0.8)},
-    "averaged": {"optimizer": Adam(), "average": Averaged(0.0)},
+    "running mean": {"optimizer": Adam(), "average": ExponentialMovingAverage(0.8)},
+    "averaged": {"optimizer": Adam(), "average": StochasticWeightAverage(0.0)},
     "decay": {"weight_decay": WeightDecay(0.5)},
 }
 
@@ -211,7 +218,7 @@ def test_any_number_of_threads_gives_the_same_bits(name, loss, monkeypatch):
         objective = cases.objective(cases.LOSSES[loss], l2=0.1)
         run = cases.run(cases.solver(batch_size=150, **VARIANTS[name]), objective, n_threads=n_threads)
         rng = np.random.default_rng(0)
-        losses = [run.epoch(number, rng, Quiet()) for number in (1, 2)]
+        losses = [run.epoch(number, rng, NullProgress()) for number in (1, 2)]
         found.append((losses, run.current().copy()))
     for losses, parameters in found[1:]:
         assert losses == found[0][0]
@@ -222,7 +229,7 @@ def test_row_sparse_steps_move_only_rows_with_a_gradient():
     table = cases.TABLE.take(cases.TABLE.items < 20)
     run = cases.run(cases.solver(Adam(), batch_size=5), cases.objective(table=table))
     before = run.parameters.copy()
-    run.epoch(1, np.random.default_rng(0), Quiet())
+    run.epoch(1, np.random.default_rng(0), NullProgress())
     untouched = np.flatnonzero(table.by_item.counts == 0)
     assert len(untouched) >= 10
     assert same_bits(run.parameters.item_factors[untouched], before.item_factors[untouched])
@@ -235,13 +242,13 @@ def test_a_running_mean_is_the_mean_of_the_steps():
     plain = cases.run(cases.solver(**settings), cases.objective())
     mean, rng = plain.parameters.copy(), np.random.default_rng(0)
     for number in (1, 2):
-        plain.epoch(number, rng, Quiet())
+        plain.epoch(number, rng, NullProgress())
         for name, array in mean.arrays().items():
             array += 0.3 * (plain.parameters.arrays()[name] - array)
-    averaged = cases.run(cases.solver(**settings, average=RunningMean(0.7)), cases.objective())
+    averaged = cases.run(cases.solver(**settings, average=ExponentialMovingAverage(0.7)), cases.objective())
     rng = np.random.default_rng(0)
     for number in (1, 2):
-        averaged.epoch(number, rng, Quiet())
+        averaged.epoch(number, rng, NullProgress())
     for name, array in averaged.current().arrays().items():
         np.testing.assert_allclose(array, mean.arrays()[name], atol=1e-6)
 
@@ -254,7 +261,7 @@ def test_cosines_do_not_see_lengths():
     losses = []
     for one in (begin, longer):
         run = cases.run(cases.solver(batch_size="all", rate=1.0), cases.objective(loss), one)
-        losses.append(run.epoch(1, np.random.default_rng(0), Quiet()))
+        losses.append(run.epoch(1, np.random.default_rng(0), NullProgress()))
         moved = run.parameters.item_factors - one.item_factors
         along = np.abs((moved * one.item_factors).sum(axis=1))
         lengths = np.linalg.norm(moved, axis=1) * np.linalg.norm(one.item_factors, axis=1)
@@ -263,7 +270,9 @@ def test_cosines_do_not_see_lengths():
 
 
 def test_steps_that_are_too_long_end_with_advice():
-    run = cases.run(cases.solver(Plain(), rate=1e30, n_epochs=2), cases.objective(cases.LOSSES["bpr"]))
+    run = cases.run(
+        cases.solver(GradientDescent(), rate=1e30, n_epochs=2), cases.objective(cases.LOSSES["bpr"])
+    )
     with pytest.raises(DivergenceError, match="Lower learning_rate"):
         through(run)
 

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="the extra torch (torch==2.13.0) is 
 import sampled_twins as twins  # noqa: E402
 
 from bilinear.training import optimizers as ours  # noqa: E402
-from bilinear.training.progress import Quiet  # noqa: E402
+from bilinear.training.progress import NullProgress  # noqa: E402
 
 RATE = 0.05
 every_loss = pytest.mark.parametrize("name", cases.LOSSES)
@@ -24,7 +24,7 @@ def check_same(run, make, n_epochs=1, rtol=2e-5, **more):
     expected, losses = twins.descend(run, make, n_epochs, **more)
     rng = np.random.default_rng(3)
     for epoch in range(1, n_epochs + 1):
-        np.testing.assert_allclose(run.epoch(epoch, rng, Quiet()), losses[epoch - 1], rtol=rtol)
+        np.testing.assert_allclose(run.epoch(epoch, rng, NullProgress()), losses[epoch - 1], rtol=rtol)
     moved = 0.0
     for name, array in expected.arrays().items():
         size = np.abs(array).max()

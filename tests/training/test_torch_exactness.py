@@ -16,13 +16,13 @@ from bilinear.objective.objective import Objective  # noqa: E402
 from bilinear.objective.penalties import L2  # noqa: E402
 from bilinear.training import optimizers as ours  # noqa: E402
 from bilinear.training.minibatch import MiniBatch  # noqa: E402
-from bilinear.training.schedules import Constant, Cosine, OneCycle, Phases  # noqa: E402
+from bilinear.training.schedules import Constant, Cosine, OneCycle, Sequential  # noqa: E402
 from bilinear.training.start import Scale, random_start  # noqa: E402
 
 TABLE = planted_table(30, 20)
 SIZE, RATE = 32, 0.01
 CASES = {
-    "plain": (ours.Plain(), lambda p: torch.optim.SGD(p, RATE)),
+    "plain": (ours.GradientDescent(), lambda p: torch.optim.SGD(p, RATE)),
     "momentum": (ours.Momentum(0.8), lambda p: torch.optim.SGD(p, RATE, momentum=0.8)),
     "nesterov": (ours.Nesterov(0.8), lambda p: torch.optim.SGD(p, RATE, momentum=0.8, nesterov=True)),
     "adagrad": (ours.AdaGrad(), lambda p: torch.optim.Adagrad(p, RATE)),
@@ -169,9 +169,9 @@ def test_batches_of_one_to_all(size, dense):
 def test_gradient_clipping(clip, dense):
     objective, start = problem()
     expected = torch_at(CASES["plain"][1], objective, start, dense=dense, **clip)
-    found = ours_at(solver(ours.Plain(), dense, **clip), objective, start)
+    found = ours_at(solver(ours.GradientDescent(), dense, **clip), objective, start)
     check_same(found, expected, start)
-    free = ours_at(solver(ours.Plain(), dense), objective, start)
+    free = ours_at(solver(ours.GradientDescent(), dense), objective, start)
     assert np.abs(free.user_factors - found.user_factors).max() > 1e-6
 
 
@@ -185,7 +185,7 @@ def test_sample_weights(dense):
 
 @every_type
 def test_rate_and_momentum_that_run_against_each_other(dtype):
-    rate, momentum = OneCycle(), Phases(((0.25, Cosine(1, 0.85 / 0.95)), (0.75, Cosine(0.85 / 0.95, 1))))
+    rate, momentum = OneCycle(), Sequential(((0.25, Cosine(1, 0.85 / 0.95)), (0.75, Cosine(0.85 / 0.95, 1))))
     objective, start = problem(dtype)
 
     def turn(optimizer, share):
@@ -233,7 +233,7 @@ def test_running_mean_is_that_of_torch_also_row_sparse(dense):
         averaged(means, [one.detach() for one in tables], step)
 
     plain = torch_at(CASES["adam"][1], objective, start, dense=dense, after_step=average)
-    found = ours_at(solver(ours.Adam(), dense, average=ours.RunningMean(0.9)), objective, start)
+    found = ours_at(solver(ours.Adam(), dense, average=ours.ExponentialMovingAverage(0.9)), objective, start)
     check_same(found, twins.back(means, start.global_mean), start)
     assert np.abs(found.user_factors - plain.user_factors).max() > 1e-3
 
@@ -247,7 +247,7 @@ def test_stochastic_weight_averaging_is_the_mean_of_the_last_epochs():
             ends.append(twins.back(tables, start.global_mean))
 
     torch_at(CASES["adam"][1], objective, start, after_step=keep)
-    found = ours_at(solver(ours.Adam(), average=ours.Averaged(0.4)), objective, start)
+    found = ours_at(solver(ours.Adam(), average=ours.StochasticWeightAverage(0.4)), objective, start)
     for name, array in found.arrays().items():
         mean = (ends[1].arrays()[name] + ends[2].arrays()[name]) / 2
         np.testing.assert_allclose(array, mean, rtol=1e-10, atol=1e-12)

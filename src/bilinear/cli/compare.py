@@ -161,9 +161,9 @@ def _measured(
 
     from bilinear.cli.train import was_stopped
     from bilinear.estimators.measurement import measure
-    from bilinear.training.progress import Bar, Quiet
+    from bilinear.training.progress import Bar, NullProgress
 
-    with without_outlier_warnings(), nullcontext(Quiet()) if quiet else Bar() as progress:
+    with without_outlier_warnings(), nullcontext(NullProgress()) if quiet else Bar() as progress:
         measured = measure(
             models,
             parts,

@@ -154,7 +154,7 @@ def _value(text: str) -> Any:
 
 
 def _of_node(node: ast.expr) -> Any:
-    """Numbers, text, tuples, and objects of registered classes, as `Blocks(size=64)` or `ALS`; else text."""
+    """Numbers, text, tuples, and objects of registered classes, as `SGD(n_epochs=9)` or `ALS`; else text."""
     from bilinear.persistence.codec import decode, encode
     from bilinear.registry import CLASSES
 

@@ -225,10 +225,10 @@ def _trained(
 ) -> tuple[Any, str]:
     """The measurement of all models, and what the one that is kept was trained on in the end."""
     from bilinear.estimators.measurement import measure
-    from bilinear.training.progress import Bar, Quiet
+    from bilinear.training.progress import Bar, NullProgress
 
     main = plan.models[plan.name]
-    with nullcontext(Quiet()) if quiet else Bar() as progress:
+    with nullcontext(NullProgress()) if quiet else Bar() as progress:
         measured = measure(
             plan.models,
             parts,

@@ -14,8 +14,8 @@ from bilinear.data.interactions import Grouped, Interactions
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.baselines import draw_seed
 from bilinear.estimators.blend_weights import (
-    Candidates,
-    Judges,
+    BlendCandidates,
+    ValidationUsers,
     bytes_to_validate,
     choose_weights,
     inner_split,
@@ -28,7 +28,7 @@ from bilinear.kernels.mixture import add_standardised
 from bilinear.memory import require
 from bilinear.model.parameters import Array
 from bilinear.registry import register
-from bilinear.training.progress import Bar, Progress, Quiet
+from bilinear.training.progress import Bar, NullProgress, Progress
 
 
 class _Learned(RankingModel):
@@ -96,7 +96,7 @@ class Blend(_Learned):
         if progress is True:
             with Bar() as bar:
                 return self.fit(interactions, progress=bar)
-        tell = progress or Quiet()
+        tell = progress or NullProgress()
         weights, seed, found = self._check(), draw_seed(self.rng), None
         if not isinstance(interactions, Interactions):
             raise ParameterValueError(f"fit takes Interactions, not {type(interactions).__name__}")
@@ -106,12 +106,12 @@ class Blend(_Learned):
         if weights is None:
             metric = Metric.of_rankings(self.metric, maximised=True)
             split = inner_split(interactions, self.validation, seed)
-            judges = Judges.of(split, self.relevant_from, seed)
+            judges = ValidationUsers.of(split, self.relevant_from, seed)
             inner = []
             for model in self.models:
                 tell.note(f"Blend: {model!r} on the inner training part")
                 inner.append(fitted_whole(copied(model), split.train))
-            candidates = Candidates.of(inner, judges)
+            candidates = BlendCandidates.of(inner, judges)
             del inner
             weights, found = choose_weights(len(self.models), lambda w: candidates.value(w, metric))
             tell.note(f"Blend: {metric} {found:.4f} ({split.how})")

@@ -61,7 +61,7 @@ def inner_split(interactions: Interactions, share: float, seed: int) -> Split:
 
 
 @dataclass(frozen=True, eq=False)
-class Judges:
+class ValidationUsers:
     """The users of an inner validation part and what they took up there.
 
     Attributes:
@@ -76,7 +76,9 @@ class Judges:
     items: NDArray[np.int32]
 
     @classmethod
-    def of(cls, split: Split, relevant_from: float | None, seed: int, most: int = MOST_JUDGES) -> Judges:
+    def of(
+        cls, split: Split, relevant_from: float | None, seed: int, most: int = MOST_JUDGES
+    ) -> ValidationUsers:
         """A sample of at most `most` users with something relevant in the validation part.
 
         With one seed, fewer users are some of more.
@@ -103,7 +105,7 @@ class Judges:
 
 
 @dataclass(frozen=True, eq=False)
-class Candidates:
+class BlendCandidates:
     """Standardised scores of several models for the items that a mixture of them could list.
 
     Attributes:
@@ -118,7 +120,9 @@ class Candidates:
     n_relevant: NDArray[np.int64]
 
     @classmethod
-    def of(cls, models: Sequence[Recommender], judges: Judges, n_threads: int | None = None) -> Candidates:
+    def of(
+        cls, models: Sequence[Recommender], judges: ValidationUsers, n_threads: int | None = None
+    ) -> BlendCandidates:
         """The 100 best items of each model for each user, and the relevant ones, by all models.
 
         An item past all of these lists is taken not to be among the mixture's first.

@@ -9,7 +9,7 @@ import numpy as np
 from bilinear.data.interactions import Grouped
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import ParameterValueError
-from bilinear.estimators.configurable import Configurable
+from bilinear.estimators.configurable import ParamsMixin
 from bilinear.estimators.fold_in import Contributions, Rows, UserWeights, Values
 from bilinear.model.parameters import Array, Parameters
 
@@ -19,7 +19,7 @@ HowTrained = Literal["ratings", "all pairs", "rankings", "closed form", "counts"
 _AT_ONCE = 1 << 22
 
 
-class Capabilities(Configurable):
+class Capabilities(ParamsMixin):
     """The answers of a model that only ranks; a subclass overrides what it can do better.
 
     Attributes:

@@ -9,7 +9,7 @@ from typing import Any, Self
 from bilinear.errors import ParameterValueError
 
 
-class Configurable:
+class ParamsMixin:
     """For estimators that are dataclasses: `get_params`, `set_params` and a repr of what was set."""
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:

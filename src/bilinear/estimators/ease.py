@@ -20,7 +20,7 @@ from bilinear.kernels.sparse_ease import add_dense_rows, item_products, regress_
 from bilinear.model.parameters import Array
 from bilinear.registry import register
 from bilinear.training.neighbours import grouped_the_other_way, sums_by_row, walks
-from bilinear.training.progress import Bar, Progress, Quiet
+from bilinear.training.progress import Bar, NullProgress, Progress
 from bilinear.training.workers import Workers, workers
 
 Precision = Literal["float32", "float64"]
@@ -91,7 +91,7 @@ class EASE(_Learned):
                 f"EASE keeps a weight for every pair of items: {table.n_items:,} items need "
                 f"{needed / 1e9:.1f} GB, and max_memory={self.max_memory:g}; {self.remedy}"
             )
-        (progress or Quiet()).note(f"EASE: {table.n_items:,} items take {needed / 1e9:.2f} GB")
+        (progress or NullProgress()).note(f"EASE: {table.n_items:,} items take {needed / 1e9:.2f} GB")
         with workers(None) as pool:
             products = _products(table, np.dtype(self.precision), pool)
         np.fill_diagonal(products, products.diagonal() + self.l2)
@@ -182,7 +182,7 @@ class SparseEASE(NeighbourModel):
         with workers(self.n_threads) as pool:
             sources = walks(by_item, by_user, 0.5, 0.5, 0.0, n_neighbours, pool)
             weights = np.empty(len(sources.others), np.float32)
-            tell = progress or Quiet()
+            tell = progress or NullProgress()
             tell.stage("sparse EASE", len(sources.others))
             cuts = pool.shares(sources.counts)
             regress = _Regression(sources, valued, by_user, self.l2, weights)

@@ -28,13 +28,13 @@ from bilinear.training.identity import training_identity
 from bilinear.training.implicit_als import (
     ALSSolver,
     AlternatingLeastSquares,
-    Blocks,
+    BlockCoordinateDescent,
     Cholesky,
     ConjugateGradient,
     ImplicitObjective,
     minimise,
 )
-from bilinear.training.progress import Bar, Progress, Quiet
+from bilinear.training.progress import Bar, NullProgress, Progress
 from bilinear.training.workers import workers
 
 
@@ -62,7 +62,7 @@ class ImplicitALS(_Learned):
         n_epochs: passes over both sides.
         tolerance: end earlier, after an epoch that lowered the
             objective by less than this share of it.
-        solver: `Cholesky()`, `ConjugateGradient()` or `Blocks()`.
+        solver: `Cholesky()`, `ConjugateGradient()` or `BlockCoordinateDescent()`.
         start_size: standard deviation of the starting factors times sqrt(n_factors).
         n_threads: None takes all cores; the result is the same for any number.
         rng: seed of the start; None draws one, kept in `seed_`.
@@ -126,7 +126,7 @@ class ImplicitALS(_Learned):
         self._check()
         table = self._positives(interactions)
         objective = self._objective(table.by_user, table.by_item)
-        shown = progress or Quiet()
+        shown = progress or NullProgress()
         with (
             workers(self.n_threads) as pool,
             keeping(checkpoint, partial(training_identity, self, interactions), shown),
@@ -206,8 +206,10 @@ class ImplicitALS(_Learned):
             raise ParameterValueError(f"tolerance={self.tolerance!r}; a number, zero or more")
         if not (is_real(self.start_size) and self.start_size > 0):
             raise ParameterValueError(f"start_size={self.start_size!r}; a positive number")
-        if not isinstance(self.solver, (Cholesky, ConjugateGradient, Blocks)):
-            raise ParameterValueError(f"solver={self.solver!r}; Cholesky(), ConjugateGradient() or Blocks()")
+        if not isinstance(self.solver, (Cholesky, ConjugateGradient, BlockCoordinateDescent)):
+            raise ParameterValueError(
+                f"solver={self.solver!r}; Cholesky(), ConjugateGradient() or BlockCoordinateDescent()"
+            )
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         manifest, tensors = super()._state()

@@ -35,7 +35,7 @@ from bilinear.training.history import History
 from bilinear.training.identity import training_identity
 from bilinear.training.loop import Validation, train_again
 from bilinear.training.lr_find import RangeTest, lr_find
-from bilinear.training.progress import Bar, Progress, Quiet
+from bilinear.training.progress import Bar, NullProgress, Progress
 from bilinear.training.search import SearchTable, first_choice, search, solve_without_factors
 from bilinear.training.sgd import SGD
 from bilinear.training.solver import Solver
@@ -134,7 +134,7 @@ class MatrixFactorization(RatingModel):
         if progress is True:
             with Bar() as bar:
                 return self.fit(interactions, progress=bar, checkpoint=checkpoint, on_epoch=on_epoch)
-        progress, functions = progress or Quiet(), checked_functions(on_epoch)
+        progress, functions = progress or NullProgress(), checked_functions(on_epoch)
         self._check(interactions)
         require(self._memory(interactions), f"training on {interactions.n_ratings:,} ratings")
         units, own_link, table, link = self._in_units(interactions)
@@ -238,7 +238,7 @@ class MatrixFactorization(RatingModel):
         else:
             size = self.start_size if self.search_ is None else self.search_.start_size
             settings = self.solver_, link, penalty, before.n_factors, size, self.seed_
-            descend = partial(self._descend, *settings, progress or Quiet(), table, stage=_LAST_STAGE)
+            descend = partial(self._descend, *settings, progress or NullProgress(), table, stage=_LAST_STAGE)
             parameters, history = train_again(descend, before, self.history_)
         if parameters is before:
             abandoned()

@@ -17,7 +17,7 @@ from bilinear.evaluation.compare import Comparison, compare
 from bilinear.evaluation.compare_ratings import RatingComparison, compare_ratings
 from bilinear.evaluation.ranking_task import RankingProtocol
 from bilinear.evaluation.refits import Refits, SplitDifference, interval_over_refits
-from bilinear.training.progress import Progress, Quiet
+from bilinear.training.progress import NullProgress, Progress
 
 Task = Literal["ratings", "ranking"]
 
@@ -142,7 +142,7 @@ def measure(
     seconds = {}
     for name, model in models.items():
         began = perf_counter()
-        fit(model, split.train, progress or Quiet())
+        fit(model, split.train, progress or NullProgress())
         seconds[name] = perf_counter() - began
     if task == "ranking":
         protocol = protocol or RankingProtocol(rng=rng)
@@ -159,10 +159,10 @@ def measure(
             raise ParameterValueError("refits are further splits of the same table; one is of another")
         if again is None:
             again = _Repeated(split, _differences(models, split, comparison, reference))
-        (progress or Quiet()).note(f"refit {n} ({other.how})")
+        (progress or NullProgress()).note(f"refit {n} ({other.how})")
         copies = {name: type(model)(**model.get_params(deep=False)) for name, model in models.items()}
         for model in copies.values():
-            fit(model, other.train, progress or Quiet())
+            fit(model, other.train, progress or NullProgress())
         of_lists = compared(copies, other) if task == "ranking" else None
         again.add(_differences(copies, other, of_lists, reference))
     found = None if again is None else again.result()

@@ -32,7 +32,7 @@ from bilinear.training.identity import training_identity
 from bilinear.training.loop import train, train_again
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import Adam
-from bilinear.training.progress import Bar, Progress, Quiet
+from bilinear.training.progress import Bar, NullProgress, Progress
 from bilinear.training.sampled import SampledObjective, SampledRun
 from bilinear.training.schedules import Cosine
 from bilinear.training.validation import USERS_AT_ONCE, RankingValidation
@@ -168,7 +168,7 @@ class RankingFactorization(_Learned):
                 f"{table.source}: {table.n_ratings} interactions are too few for an inner validation part; "
                 "use Popularity, or validation_fraction=0"
             )
-        shown = progress or Quiet()
+        shown = progress or NullProgress()
         listening = Listeners(type(self).__name__, checked_functions(on_epoch), parameters=self._ranking)
         with (
             workers(self.n_threads) as pool,

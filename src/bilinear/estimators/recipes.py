@@ -6,7 +6,7 @@ from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.model.link import Sigmoid
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import Adam, WeightDecay
-from bilinear.training.schedules import Cosine, OneCycle, Phases
+from bilinear.training.schedules import Cosine, OneCycle, Sequential
 from bilinear.training.start import NormalStart
 
 
@@ -51,7 +51,7 @@ def fastai_recipe(
             n_epochs=n_epochs,
             learning_rate=learning_rate,
             schedule=OneCycle(warm_up=0.25, start=1 / 25, end=1e-5),
-            momentum_schedule=Phases(((0.25, Cosine(1.0, low)), (0.75, Cosine(low, 1.0)))),
+            momentum_schedule=Sequential(((0.25, Cosine(1.0, low)), (0.75, Cosine(low, 1.0)))),
             weight_decay=WeightDecay(weight_decay),
             dense=True,
             patience=n_epochs,

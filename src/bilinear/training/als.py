@@ -31,7 +31,7 @@ from bilinear.registry import register
 from bilinear.training.history import History
 from bilinear.training.implicit_als import Cholesky, ConjugateGradient
 from bilinear.training.loop import Run, Validation
-from bilinear.training.progress import Progress, Quiet
+from bilinear.training.progress import NullProgress, Progress
 from bilinear.training.schedules import Constant, ReduceOnPlateau, Schedule
 from bilinear.training.solver import Solver
 from bilinear.training.workers import Workers, aligned, workers
@@ -182,11 +182,11 @@ class AlternatingRun(Run):
 
     def update_users(self, multiplier: float = 1.0, progress: Progress | None = None) -> float:
         """The users with the items fixed; returns the mean loss afterwards."""
-        return self._update(self.users, self.items, multiplier, progress or Quiet())
+        return self._update(self.users, self.items, multiplier, progress or NullProgress())
 
     def update_items(self, multiplier: float = 1.0, progress: Progress | None = None) -> float:
         """The items with the users fixed; returns the mean loss afterwards."""
-        return self._update(self.items, self.users, multiplier, progress or Quiet())
+        return self._update(self.items, self.users, multiplier, progress or NullProgress())
 
     def _update(self, side: _Side, fixed: _Side, multiplier: float, progress: Progress) -> float:
         penalty, k = self.objective.penalty, side.factors.shape[1]

@@ -181,7 +181,7 @@ class ConjugateGradient:
 
 @register
 @dataclass(frozen=True)
-class Blocks:
+class BlockCoordinateDescent:
     """Exact minimum over `size` factors at a time, once through all of them: iALS++.
 
     For many factors and long rows, where whole systems of k x k are dear. Rows of at most 4 * size

@@ -21,7 +21,7 @@ from bilinear.training.callbacks import listeners
 from bilinear.training.checkpoint import journal
 from bilinear.training.history import Ended, Epoch, History
 from bilinear.training.journal import Journal, Saved
-from bilinear.training.progress import Progress, Quiet
+from bilinear.training.progress import NullProgress, Progress
 
 _SAMPLED = 1000  # rows of a side that tell how far an epoch has moved the factors
 
@@ -125,7 +125,7 @@ def train(
     kept, heard = journal(), listeners()
     if kept is not None and (done := kept.finished(stage, rng)) is not None:
         return done
-    progress = progress or Quiet()
+    progress = progress or NullProgress()
     progress.stage(stage, n_ratings * n_epochs)
     loop = _Loop.start(run() if callable(run) else run, rng, stage, validation)
     if kept is not None:

@@ -22,10 +22,10 @@ from bilinear.training.loop import Run, Validation
 from bilinear.training.optimizers import (
     Adam,
     AdamW,
-    Averaged,
+    ExponentialMovingAverage,
     Lookahead,
     Optimizer,
-    RunningMean,
+    StochasticWeightAverage,
     WeightDecay,
 )
 from bilinear.training.progress import Progress
@@ -56,13 +56,14 @@ class MiniBatch(Solver):
         n_epochs: passes over the ratings; the schedules span all of them.
         learning_rate: multiplied by `schedule`, a function of progress in [0, 1].
         momentum_schedule: multiplies the optimiser's momentum, likewise; so that it runs against a
-            one-cycle rate: `Phases(((0.25, Cosine(1, 0.9)), (0.75, Cosine(0.9, 1))))`.
+            one-cycle rate: `Sequential(((0.25, Cosine(1, 0.9)), (0.75, Cosine(0.9, 1))))`.
         l2_schedule: multiplies the penalty's L2 of the factors, epoch by epoch.
         weight_decay: decoupled; see `WeightDecay` for how it differs from the penalty.
         clip_value: largest size of an entry of the batch's gradient.
         clip_norm: then its largest
             length, over all weights. With row-sparse updates, of the rows of the batch.
-        average: `Averaged()` or `RunningMean()`: measure and keep averaged weights.
+        average: `StochasticWeightAverage()` or `ExponentialMovingAverage()`: measure and keep averaged
+            weights.
         dense: step every row at every batch, as frameworks do with dense gradients: state decays,
             and penalty and weight decay work, also where a batch has no rating of a row. By default
             only the rows of the batch are touched ("lazy" updates, as SparseAdam): the cost grows
@@ -86,7 +87,7 @@ class MiniBatch(Solver):
     weight_decay: WeightDecay = field(default_factory=lambda: WeightDecay(0.0))
     clip_norm: float | None = None
     clip_value: float | None = None
-    average: Averaged | RunningMean | None = None
+    average: StochasticWeightAverage | ExponentialMovingAverage | None = None
     dense: bool = False
     patience: int | Literal["auto"] = "auto"
 
@@ -117,8 +118,10 @@ class MiniBatch(Solver):
             value = given[name]
             if value is not None and not (is_real(value) and value > 0):
                 refuse(name, "None or a positive number")
-        if self.average is not None and not isinstance(given["average"], (Averaged, RunningMean)):
-            refuse("average", "None, Averaged() or RunningMean()")
+        if self.average is not None and not isinstance(
+            given["average"], (StochasticWeightAverage, ExponentialMovingAverage)
+        ):
+            refuse("average", "None, StochasticWeightAverage() or ExponentialMovingAverage()")
         if not isinstance(given["dense"], bool):
             refuse("dense", "True or False")
 
@@ -187,7 +190,7 @@ class Stepping(Run):
     ) -> None:
         check_known(penalty)
         self.solver, self.penalty, self.parameters = solver, penalty, start.copy()
-        self.means = (start if isinstance(solver.average, RunningMean) else _none(start)).copy()
+        self.means = (start if isinstance(solver.average, ExponentialMovingAverage) else _none(start)).copy()
         self.users = self._side("user", user_counts, n_rows[0])
         self.items = self._side("item", item_counts, n_rows[1])
         self.n_steps, self.n_averaged = 0, 0
@@ -226,7 +229,7 @@ class Stepping(Run):
         )
 
     def current(self) -> Parameters:
-        if isinstance(self.solver.average, RunningMean):
+        if isinstance(self.solver.average, ExponentialMovingAverage):
             return self.means
         return self.parameters if self.average is None else self.average
 
@@ -258,7 +261,7 @@ class Stepping(Run):
     def end_epoch(self, number: int) -> None:
         """Brings the averages up to date."""
         average = self.solver.average
-        if isinstance(average, RunningMean):
+        if isinstance(average, ExponentialMovingAverage):
             for side in (self.users, self.items):
                 left = (average.memory ** (self.n_steps - side.seen))[:, None].astype(side.factors.dtype)
                 for mean, rows in (
@@ -286,7 +289,7 @@ class Stepping(Run):
     def restore_optimizer(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Takes back what `optimizer_state` gave."""
         self.n_steps, self.n_averaged = map(int, state["counters"])
-        if self.n_averaged and isinstance(self.solver.average, Averaged):
+        if self.n_averaged and isinstance(self.solver.average, StochasticWeightAverage):
             self.average = self.parameters.copy()
         for name, array in self.optimizer_state().items():
             if name != "counters":
@@ -363,7 +366,7 @@ class MiniBatchRun(Stepping):
             kernel_code(rule), rates, momenta, self.n_steps,
             float(getattr(rule, "decay", 0)), float(getattr(rule, "epsilon", 0)),
             ahead.every if ahead else 0, float(ahead.step if ahead else 1),
-            float(solver.average.memory if isinstance(solver.average, RunningMean) else 0),
+            float(solver.average.memory if isinstance(solver.average, ExponentialMovingAverage) else 0),
         )  # fmt: skip
         self.n_steps += len(rates)
         return float(loss), int(done)

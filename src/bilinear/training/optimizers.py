@@ -36,7 +36,7 @@ class Optimizer:
 
 @register
 @dataclass(frozen=True)
-class Plain(Optimizer):
+class GradientDescent(Optimizer):
     """row -= rate * gradient."""
 
     code: ClassVar[int] = rules.PLAIN
@@ -205,7 +205,7 @@ class WeightDecay:
 
 @register
 @dataclass(frozen=True)
-class Averaged:
+class StochasticWeightAverage:
     """Stochastic weight averaging: the mean of the weights at the ends of the last epochs.
 
     Args:
@@ -223,7 +223,7 @@ class Averaged:
 
 @register
 @dataclass(frozen=True)
-class RunningMean:
+class ExponentialMovingAverage:
     """Exponential weight averaging: mean = memory * mean + (1 - memory) * row after every step.
 
     Exact also with row-sparse updates, at their cost: a row that stood still is caught up at its next

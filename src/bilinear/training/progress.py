@@ -25,7 +25,7 @@ class Progress(Protocol):
         """Something worth a line."""
 
 
-class Quiet:
+class NullProgress:
     """Says nothing."""
 
     def stage(self, name: str, n_ratings: int) -> None: ...

@@ -20,7 +20,7 @@ from bilinear.model.parameters import Array, Parameters
 from bilinear.objective.penalties import L2
 from bilinear.objective.ranking_losses import RankingLoss
 from bilinear.training.minibatch import MiniBatch, Stepping
-from bilinear.training.optimizers import AdamW, Lookahead, RunningMean
+from bilinear.training.optimizers import AdamW, ExponentialMovingAverage, Lookahead
 from bilinear.training.progress import Progress
 from bilinear.training.workers import Workers, fixed_cuts
 
@@ -186,7 +186,7 @@ class SampledRun(Stepping):
             float(getattr(rule, "epsilon", 0)),
             ahead.every if ahead else 0,
             float(ahead.step if ahead else 1),
-            float(solver.average.memory if isinstance(solver.average, RunningMean) else 0),
+            float(solver.average.memory if isinstance(solver.average, ExponentialMovingAverage) else 0),
             float(self.penalty.factors * solver.l2_schedule(share)),
             float(self.penalty.biases),
             float(decay),

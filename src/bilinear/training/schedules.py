@@ -218,8 +218,8 @@ class WarmRestarts:
 
 @register
 @dataclass(frozen=True)
-class Phases:
-    """Schedules one after another: `Phases(((0.25, Cosine(0.04, 1.0)), (0.75, Cosine())))`.
+class Sequential:
+    """Schedules one after another: `Sequential(((0.25, Cosine(0.04, 1.0)), (0.75, Cosine())))`.
 
     Args:
         parts: (share of training, schedule) in order, shares adding up to one; each schedule sees its
@@ -238,11 +238,11 @@ class Phases:
                 and callable(part[1])
             ):
                 raise ParameterValueError(f"Phases: {part!r}; a pair (share of training, schedule)")
-            _refuse_feedback(part[1], "Phases")
+            _refuse_feedback(part[1], "Sequential")
         total = sum(share for share, _ in self.parts) if isinstance(self.parts, tuple) else None
         if total is None or abs(total - 1) > 1e-9:
             raise ParameterValueError(
-                f"Phases(parts={self.parts!r}): a tuple of pairs, their shares adding to one"
+                f"Sequential(parts={self.parts!r}): a tuple of pairs, their shares adding to one"
             )
 
     def __call__(self, progress: float) -> float:

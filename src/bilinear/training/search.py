@@ -20,7 +20,7 @@ from bilinear.objective.penalties import L2
 from bilinear.training.biases import solve_biases
 from bilinear.training.checkpoint import once
 from bilinear.training.history import CLOSED_FORM, Ended, History
-from bilinear.training.progress import Progress, Quiet
+from bilinear.training.progress import NullProgress, Progress
 from bilinear.training.schedules import Constant
 from bilinear.training.sgd import SGD
 from bilinear.training.solver import Solver
@@ -128,7 +128,9 @@ def search(
         some three full runs with 32 factors, and one for each n_factors tried. Ctrl-C ends the search
         with the best so far.
     """
-    run = _Search(train, validation, link, loss, solver, exponent, start_size, seed, progress or Quiet())
+    run = _Search(
+        train, validation, link, loss, solver, exponent, start_size, seed, progress or NullProgress()
+    )
     run.n_factors = _PATH_FACTORS if n_factors is None else n_factors
     interrupted = False
     try:

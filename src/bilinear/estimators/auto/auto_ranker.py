@@ -13,7 +13,7 @@ from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.auto.search import Search
-from bilinear.estimators.auto.search_space import KINDS, Kind
+from bilinear.estimators.auto.search_space import KINDS, ModelFamily
 from bilinear.estimators.auto.trials import AutoTable
 from bilinear.estimators.baselines import draw_seed
 from bilinear.estimators.blend import Blend
@@ -28,7 +28,7 @@ from bilinear.evaluation.metrics import Metric, MetricLike
 from bilinear.memory import require
 from bilinear.model.parameters import Array, Parameters
 from bilinear.registry import register
-from bilinear.training.progress import Bar, Progress, Quiet
+from bilinear.training.progress import Bar, NullProgress, Progress
 
 
 class _Learned(RankingModel):
@@ -96,7 +96,7 @@ class AutoRanker(_Learned):
             with Bar() as bar:
                 return self.fit(interactions, progress=bar)
         kinds = self._check(interactions)
-        tell, seed = progress or Quiet(), draw_seed(self.rng)
+        tell, seed = progress or NullProgress(), draw_seed(self.rng)
         shared = {"threshold": self.threshold, "confidence": self.confidence, "rng": seed}
         search = Search(
             interactions,
@@ -128,7 +128,7 @@ class AutoRanker(_Learned):
         Use it to train on everything once the choice has been measured on a part that it did not see.
         """
         chosen = copied(self.model_)
-        (progress or Quiet()).note(f"trained again: {chosen!r}")
+        (progress or NullProgress()).note(f"trained again: {chosen!r}")
         self._take(chosen.fit(interactions), self.seed_)
         return self
 
@@ -179,7 +179,7 @@ class AutoRanker(_Learned):
         self.has_ratings_ = model.has_ratings_
         self.item_texts_, self.report_ = {}, {}
 
-    def _check(self, interactions: Interactions) -> tuple[Kind, ...]:
+    def _check(self, interactions: Interactions) -> tuple[ModelFamily, ...]:
         """The kinds to try."""
         known = {kind.name: kind for kind in KINDS}
         wanted = tuple(known) if self.kinds is None else self.kinds

@@ -14,16 +14,16 @@ import numpy as np
 from bilinear.arguments import is_whole
 from bilinear.data.interactions import Interactions
 from bilinear.errors import DivergenceError, ParameterValueError
-from bilinear.estimators.auto.search_space import KINDS, Kind, Sizes
+from bilinear.estimators.auto.search_space import KINDS, ModelFamily, Sizes
 from bilinear.estimators.auto.trials import AutoTable, AutoTrial
-from bilinear.estimators.blend_weights import Judges, inner_split
+from bilinear.estimators.blend_weights import ValidationUsers, inner_split
 from bilinear.estimators.history_model import Confidence
 from bilinear.estimators.members import fitted_whole
 from bilinear.estimators.ranking_model import RankingModel
 from bilinear.evaluation.metrics import Metric, MetricLike
 from bilinear.evaluation.ranking import RankingProtocol, evaluate_ranking
 from bilinear.extras import extra
-from bilinear.training.progress import Bar, Progress, Quiet
+from bilinear.training.progress import Bar, NullProgress, Progress
 
 _STUDY = "bilinear"
 
@@ -97,9 +97,9 @@ def search_with_optuna(
     shared = {"threshold": threshold, "confidence": confidence, "n_threads": n_threads, "rng": rng}
     interactions.check_trainable()
     by_name["Popularity"].make({}, shared).fit(interactions)  # refuses what no model could use
-    tell, wanted_metric = progress or Quiet(), Metric.of_rankings(metric, maximised=True)
+    tell, wanted_metric = progress or NullProgress(), Metric.of_rankings(metric, maximised=True)
     split = inner_split(interactions, validation, rng)
-    judges = Judges.of(split, threshold, rng)
+    judges = ValidationUsers.of(split, threshold, rng)
     sizes = Sizes.of(interactions)
     usable = tuple(name for name in wanted if by_name[name].bearable(sizes))
     if not usable:
@@ -171,7 +171,7 @@ def search_with_optuna(
     return OptunaResult(model, best.value, table, study)
 
 
-def _choice(kind: Kind, trial: Any) -> dict[str, int]:
+def _choice(kind: ModelFamily, trial: Any) -> dict[str, int]:
     """A place in the grid, as Optuna proposes: neighbours in a grid are alike, so places are numbers."""
     return {
         name: trial.suggest_int(f"{kind.name}.{name}", 0, len(values) - 1)

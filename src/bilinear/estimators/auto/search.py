@@ -11,12 +11,12 @@ import numpy as np
 
 from bilinear.data.interactions import Interactions
 from bilinear.errors import DivergenceError, ParameterValueError
-from bilinear.estimators.auto.search_space import Choice, Kind, Pace, Sizes
+from bilinear.estimators.auto.search_space import CostModel, GridPoint, ModelFamily, Sizes
 from bilinear.estimators.auto.trials import AutoTable, AutoTrial
 from bilinear.estimators.blend_weights import (
     MOST_JUDGES,
-    Candidates,
-    Judges,
+    BlendCandidates,
+    ValidationUsers,
     choose_weights,
     inner_split,
 )
@@ -38,11 +38,11 @@ _IDLE = 12  # variations in a row that bring nothing end the search
 
 
 @dataclass(frozen=True)
-class Made:
+class TrialResult:
     """A trial that has a value. `model` is fitted on the users of its rung."""
 
-    kind: Kind
-    choice: Choice
+    kind: ModelFamily
+    choice: GridPoint
     value: float
     model: RankingModel
     at: int
@@ -60,7 +60,7 @@ class Search:
     """
 
     interactions: Interactions
-    kinds: Sequence[Kind]
+    kinds: Sequence[ModelFamily]
     shared: Mapping[str, Any]
     metric: Metric
     validation: float
@@ -77,12 +77,12 @@ class Search:
         self._began = perf_counter()
         self._split = inner_split(self.interactions, self.validation, self.seed)
         self._relevant_from = self.shared.get("threshold")
-        self._judges = Judges.of(self._split, self._relevant_from, self.seed)
+        self._judges = ValidationUsers.of(self._split, self._relevant_from, self.seed)
         self._full = Sizes.of(self.interactions)
         self._n_users = Sizes.of(self._split.train).n_users
-        self._pace = Pace(self.n_threads)
+        self._pace = CostModel(self.n_threads)
         self._rng = np.random.default_rng([self.seed, 11])
-        self._best: dict[str, Made] = {}  # of the highest rung that has any
+        self._best: dict[str, TrialResult] = {}  # of the highest rung that has any
         self._rung = -1
         self._tried: set[tuple[Any, ...]] = set()
         others = self._rng.permutation(self.interactions.n_users)
@@ -133,7 +133,7 @@ class Search:
         few = self.n_trials is not None and self.n_trials < 3 * len(self.kinds)
         while not few and self._split.train.n_ratings * shares[0] / _ETA >= _LEAST_PAIRS:
             shares.insert(0, shares[0] / _ETA)
-        pool: list[tuple[Kind, Choice]] = [
+        pool: list[tuple[ModelFamily, GridPoint]] = [
             (kind, kind.default)
             for kind in self.kinds
             if (kind.fits(self._full) if self.n_trials is None else kind.bearable(self._full))
@@ -151,11 +151,13 @@ class Search:
             pool = self._promoted(results) or pool
         return "budget spent" if self.n_trials is None and self._spent() else "all trials done"
 
-    def _part(self, share: float, rung: int, n_rungs: int) -> tuple[Interactions, Judges]:
+    def _part(self, share: float, rung: int, n_rungs: int) -> tuple[Interactions, ValidationUsers]:
         """The inner training part of a share of the users, and who judges on this rung."""
         judges = self._judges
         if rung < n_rungs - 1:
-            judges = Judges.of(self._split, self._relevant_from, self.seed, MOST_JUDGES // (n_rungs - rung))
+            judges = ValidationUsers.of(
+                self._split, self._relevant_from, self.seed, MOST_JUDGES // (n_rungs - rung)
+            )
         train = self._split.train
         if share < 1:
             among = np.zeros(train.n_users, bool)
@@ -165,8 +167,14 @@ class Search:
         return train, judges
 
     def _try(
-        self, kind: Kind, choice: Choice, rung: int, table: Interactions, judges: Judges, quiet: bool = False
-    ) -> Made | None:
+        self,
+        kind: ModelFamily,
+        choice: GridPoint,
+        rung: int,
+        table: Interactions,
+        judges: ValidationUsers,
+        quiet: bool = False,
+    ) -> TrialResult | None:
         key = rung, kind.name, *sorted(choice.items())
         if key in self._tried or (self.n_trials is not None and self.n_made >= self.n_trials):
             return None
@@ -198,7 +206,7 @@ class Search:
         self._pace.measured(kind, sizes, model, len(judges.rows), *took)
         self.trials.append(AutoTrial(kind.describe(choice), kind.name, share, value, *took))
         self._say(share, kind.describe(choice), value)
-        made = Made(kind, choice, value, model, len(self.trials) - 1)
+        made = TrialResult(kind, choice, value, model, len(self.trials) - 1)
         if rung > self._rung:
             self._rung, self._best = rung, {}
         if kind.name not in self._best or value > self._best[kind.name].value:
@@ -206,10 +214,16 @@ class Search:
         return made
 
     def _vary(
-        self, results: list[Made], rung: int, table: Interactions, judges: Judges, *, everything: bool
-    ) -> list[Made]:
+        self,
+        results: list[TrialResult],
+        rung: int,
+        table: Interactions,
+        judges: ValidationUsers,
+        *,
+        everything: bool,
+    ) -> list[TrialResult]:
         """Trials near the best of each kind, better kinds more often."""
-        found: list[Made] = []
+        found: list[TrialResult] = []
         idle = 0
         while idle < _IDLE and self._best and not self._spent():
             if not everything and self._share_spent() >= (_FIRST_SHARE if self.budget is not None else 0.5):
@@ -228,7 +242,7 @@ class Search:
             idle = 0 if better else idle + 1
         return found
 
-    def _promoted(self, results: list[Made]) -> list[tuple[Kind, Choice]]:
+    def _promoted(self, results: list[TrialResult]) -> list[tuple[ModelFamily, GridPoint]]:
         """The best of each kind, and the best third of all, best first."""
         ordered = sorted(results, key=lambda made: -made.value)
         if not ordered:
@@ -241,7 +255,7 @@ class Search:
                 kept.append((made.kind, made.choice))
         return kept[:_PROMOTED]
 
-    def _affordable(self, cost: float, kind: Kind, refit: float) -> bool:
+    def _affordable(self, cost: float, kind: ModelFamily, refit: float) -> bool:
         """Whether a trial, and in the end the refit of what is likely to be chosen, fits the budget."""
         assert self.budget is not None
         return self.elapsed() + _SLACK * (cost + self._closing(kind.name, refit)) <= self.budget
@@ -266,17 +280,19 @@ class Search:
         assert self.budget is not None
         return (self.elapsed() + _SLACK * self._closing()) / self.budget
 
-    def _single(self) -> tuple[list[tuple[Made, float]], float]:
+    def _single(self) -> tuple[list[tuple[TrialResult, float]], float]:
         best = max(self._best.values(), key=lambda made: made.value)
         return [(best, 1.0)], best.value
 
-    def _mixture(self) -> tuple[list[tuple[Made, float]], float]:
+    def _mixture(self) -> tuple[list[tuple[TrialResult, float]], float]:
         """The best model, or the best few mixed where that is better and time allows."""
         single, value = self._single()
         members = self._members()
         if len(members) < 2:
             return single, value
-        candidates = Candidates.of([made.model for made in members], self._judges_of_best(), self.n_threads)
+        candidates = BlendCandidates.of(
+            [made.model for made in members], self._judges_of_best(), self.n_threads
+        )
         alone = max(
             candidates.value([float(n == m) for n in range(len(members))], self.metric)
             for m in range(len(members))
@@ -288,12 +304,12 @@ class Search:
         parts = [(made, weight) for made, weight in zip(members, weights, strict=True) if weight]
         return sorted(parts, key=lambda part: -part[1]), mixed
 
-    def _members(self) -> list[Made]:
+    def _members(self) -> list[TrialResult]:
         """What may be mixed: the best of each kind that time allows to fit again, best first."""
         if not self.blend:
             return []
         left = np.inf if self.budget is None else self.budget - self.elapsed()
-        members: list[Made] = []
+        members: list[TrialResult] = []
         for made in sorted(self._best.values(), key=lambda made: -made.value)[:_IN_BLEND]:
             cost = self._pace.fit_seconds(made.kind, self._full, made.model)
             cost += self._pace.score_seconds(made.kind, self._full, made.model, len(self._judges.rows))
@@ -302,16 +318,16 @@ class Search:
                 left -= _SLACK * cost
         return members
 
-    def _judges_of_best(self) -> Judges:
+    def _judges_of_best(self) -> ValidationUsers:
         """Those that the fitted models of the highest rung know."""
         known = next(iter(self._best.values())).model.seen_.counts > 0
         if known[self._judges.rows].all():
             return self._judges
         train = self._split.train
         part = replace(self._split, train=train.take(known[train.users]))
-        return Judges.of(part, self._relevant_from, self.seed)
+        return ValidationUsers.of(part, self._relevant_from, self.seed)
 
-    def _make(self, kind: Kind, choice: Choice) -> RankingModel:
+    def _make(self, kind: ModelFamily, choice: GridPoint) -> RankingModel:
         model: RankingModel = kind.make(choice, self.shared)
         return model
 

@@ -25,7 +25,7 @@ from bilinear.training.optimizers import Adam
 from bilinear.training.schedules import Cosine
 from bilinear.training.similarities import BM25, TFIDF, CosineSimilarity
 
-Choice = Mapping[str, int]
+GridPoint = Mapping[str, int]
 """A place in each argument's grid."""
 
 _MOST_MEMORY = 0.6  # of what is free
@@ -58,7 +58,7 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Kind:
+class ModelFamily:
     """A kind of model, the grid of its arguments, and its cost.
 
     Attributes:
@@ -71,7 +71,7 @@ class Kind:
 
     model: type[RankingModel]
     grid: Mapping[str, tuple[Any, ...]]
-    default: Choice
+    default: GridPoint
     fit_work: Callable[[Sizes, Any], float]
     score_work: Callable[[Sizes, Any], float]
     rate: float = 2.5e8
@@ -81,7 +81,7 @@ class Kind:
     def name(self) -> str:
         return self.model.__name__
 
-    def make(self, choice: Choice, shared: Mapping[str, Any]) -> Any:
+    def make(self, choice: GridPoint, shared: Mapping[str, Any]) -> Any:
         """The unfitted model at a place of the grid; of `shared` it takes the arguments that it has."""
         chosen = {name: values[choice[name]] for name, values in self.grid.items()}
         known = self.model.__dataclass_fields__  # type: ignore[attr-defined]
@@ -89,7 +89,7 @@ class Kind:
             **self.fixed, **chosen, **{name: value for name, value in shared.items() if name in known}
         )
 
-    def describe(self, choice: Choice) -> str:
+    def describe(self, choice: GridPoint) -> str:
         """A place of the grid in words, without what all trials have in common."""
         return repr(self.model(**{name: values[choice[name]] for name, values in self.grid.items()}))
 
@@ -107,7 +107,7 @@ class Kind:
         work = self.fit_work(sizes, self.make(self.default, {}))
         return self.fits(sizes) and work <= _LONGEST * self.rate
 
-    def neighbour(self, choice: Choice, rng: np.random.Generator) -> Choice:
+    def neighbour(self, choice: GridPoint, rng: np.random.Generator) -> GridPoint:
         """A place near by: one or two arguments moved by one or two steps."""
         if not self.grid:
             return dict(choice)
@@ -150,15 +150,15 @@ def _squares(sizes: Sizes, model: Any) -> float:
     return 2.0 * sizes.user_squares + 20.0 * sizes.pairs
 
 
-KINDS: tuple[Kind, ...] = (
-    Kind(
+KINDS: tuple[ModelFamily, ...] = (
+    ModelFamily(
         Popularity,
         {},
         {},
         lambda sizes, model: sizes.pairs,
         lambda sizes, model: sizes.n_items,
     ),
-    Kind(
+    ModelFamily(
         GraphFilter,
         {
             "item_exponent": (0.2, 0.3, 0.4, 0.5, 0.7, 0.85, 1.0),
@@ -170,7 +170,7 @@ KINDS: tuple[Kind, ...] = (
         lambda sizes, model: 10.0 * sizes.pairs,
         _per_user_walk,
     ),
-    Kind(
+    ModelFamily(
         RandomWalk,
         {
             "n_neighbours": (50, 100, 200, 400, 800),
@@ -189,7 +189,7 @@ KINDS: tuple[Kind, ...] = (
         _squares,
         _per_user_neighbours,
     ),
-    Kind(
+    ModelFamily(
         ImplicitALS,
         {
             "n_factors": (32, 64, 128, 256, 512),
@@ -202,7 +202,7 @@ KINDS: tuple[Kind, ...] = (
         rate=1.5e9,
         fixed={"l2_exponent": 1.0, "n_epochs": 8},
     ),
-    Kind(
+    ModelFamily(
         ItemKNN,
         {
             "n_neighbours": (20, 50, 100, 200, 400),
@@ -222,7 +222,7 @@ KINDS: tuple[Kind, ...] = (
         _squares,
         _per_user_neighbours,
     ),
-    Kind(
+    ModelFamily(
         SparseEASE,
         {
             "n_neighbours": (30, 60, 100, 150),
@@ -233,7 +233,7 @@ KINDS: tuple[Kind, ...] = (
         _sparse_ease_work,
         _per_user_neighbours,
     ),
-    Kind(
+    ModelFamily(
         EASE,
         {"l2": (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)},
         {"l2": 3},
@@ -241,7 +241,7 @@ KINDS: tuple[Kind, ...] = (
         lambda sizes, model: sizes.pairs / sizes.n_users * float(sizes.n_items),
         rate=1.5e10,
     ),
-    Kind(
+    ModelFamily(
         RankingFactorization,
         {
             "n_factors": (32, 64, 128, 256),
@@ -264,7 +264,7 @@ KINDS: tuple[Kind, ...] = (
 """What is tried, cheap and strong first."""
 
 
-class Pace:
+class CostModel:
     """How long fitting and scoring take: guessed at first, then as measured.
 
     A guess is on the slow side, so that a budget holds from the first trial on.
@@ -275,15 +275,15 @@ class Pace:
         self._threads = threads
         self._known: dict[tuple[str, str], float] = {}
 
-    def fit_seconds(self, kind: Kind, sizes: Sizes, model: Any) -> float:
+    def fit_seconds(self, kind: ModelFamily, sizes: Sizes, model: Any) -> float:
         return self._seconds("fit", kind, kind.fit_work(sizes, model))
 
-    def score_seconds(self, kind: Kind, sizes: Sizes, model: Any, n_users: int) -> float:
+    def score_seconds(self, kind: ModelFamily, sizes: Sizes, model: Any, n_users: int) -> float:
         # Lists are made and judged as well: some passes over the items.
         return self._seconds("score", kind, n_users * (kind.score_work(sizes, model) + 30.0 * sizes.n_items))
 
     def measured(
-        self, kind: Kind, sizes: Sizes, model: Any, n_users: int, fitted: float, scored: float
+        self, kind: ModelFamily, sizes: Sizes, model: Any, n_users: int, fitted: float, scored: float
     ) -> None:
         """Learns from a trial; the first of a process also compiles, so the fastest counts most."""
         for what, work, seconds in (
@@ -294,6 +294,6 @@ class Pace:
             before = self._known.get((what, kind.name), rate)
             self._known[what, kind.name] = max(rate, before) if rate > before else 0.5 * (rate + before)
 
-    def _seconds(self, what: str, kind: Kind, work: float) -> float:
+    def _seconds(self, what: str, kind: ModelFamily, work: float) -> float:
         guess = self._threads * (kind.rate if what == "fit" else _SCORE_RATE)
         return work / self._known.get((what, kind.name), guess)

@@ -13,16 +13,16 @@ from bilinear.training.optimizers import (
     LARS,
     AdaGrad,
     Adam,
-    Averaged,
+    ExponentialMovingAverage,
+    GradientDescent,
     Lookahead,
     Momentum,
     Nesterov,
     Optimizer,
-    Plain,
     RAdam,
     RMSProp,
     RowAdaGrad,
-    RunningMean,
+    StochasticWeightAverage,
 )
 from bilinear.training.schedules import (
     Constant,
@@ -43,7 +43,7 @@ DEFAULT = ("sgd", "sgd+one-cycle", "momentum+one-cycle", "adam", "adam+one-cycle
 """Methods of a race where none are named."""
 
 OPTIMISERS: dict[str, tuple[Callable[[], Optimizer | Lookahead], float]] = {
-    "sgd": (Plain, 1.0),
+    "sgd": (GradientDescent, 1.0),
     "momentum": (Momentum, 0.2),
     "nesterov": (Nesterov, 0.2),
     "adagrad": (AdaGrad, 0.1),
@@ -67,7 +67,10 @@ SCHEDULES: dict[str, Schedule] = {
     "warm-restarts": WarmRestarts(),
     "warm-up": WarmUp(),
 }
-AVERAGES: dict[str, Averaged | RunningMean] = {"averaged": Averaged(), "running-mean": RunningMean()}
+AVERAGES: dict[str, StochasticWeightAverage | ExponentialMovingAverage] = {
+    "averaged": StochasticWeightAverage(),
+    "running-mean": ExponentialMovingAverage(),
+}
 
 
 def race_methods(*names: str, n_epochs: int = 20, batch_size: int = 64) -> dict[str, Solver]:

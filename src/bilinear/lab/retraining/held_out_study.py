@@ -16,7 +16,7 @@ from bilinear.lab.retraining.penalty_curve import PenaltyCurve, l2_curve
 from bilinear.model.parameters import Parameters
 from bilinear.objective.objective import Objective
 from bilinear.training.history import History
-from bilinear.training.progress import Quiet
+from bilinear.training.progress import NullProgress
 from bilinear.training.start import Scale
 
 _SHARE = 0.1  # of the ratings, for each part that is held out
@@ -184,4 +184,4 @@ def _run(
     endless: Any = replace(solver, patience=solver.n_epochs)  # type: ignore[type-var]
     seed, size = model.seed_ or 0, model.start_size
     settings = endless, model.link_, model.penalty_, n_factors, size, seed
-    return model._descend(*settings, Quiet(), train, measured_on)
+    return model._descend(*settings, NullProgress(), train, measured_on)
