@@ -77,7 +77,7 @@ def test_a_second_one_ends_the_process_at_once_whatever_it_is_in(work: str, tmp_
 
 def test_the_training_beside_a_server_leaves_ctrl_c_to_the_server() -> None:
     """It would otherwise end training early, and offer a model that is half trained."""
-    command = [sys.executable, "-m", "bilinear.serving.retrain"]
+    command = [sys.executable, "-m", "bilinear.serving.lifecycle.retrain_process"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         while child.poll() is None and os.getpriority(os.PRIO_PROCESS, child.pid) < 10:
             sleep(0.01)  # until it has begun

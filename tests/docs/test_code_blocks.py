@@ -119,6 +119,7 @@ def names(page: Path, folder: Path) -> dict[str, Any]:
         given["clicks"] = bilinear.read_interactions(folder / "clicks.csv")
     if page.stem == "ratings":
         given["frame"] = pd.read_csv(folder / "ratings.csv")
+        given |= {"matrix": np.array([[5.0, np.nan], [3.0, 4.0]]), "users": ["ann", "bob"], "items": [1, 2]}
         given["connection"] = sqlite3.connect(folder / "reviews.db")
         columns = {"rating": "stars", "timestamp": "at"}
         given["frame"].rename(columns=columns).to_sql("reviews", given["connection"], if_exists="replace")

@@ -64,7 +64,7 @@ MODELS = {
 
 
 def fitted(model: RatingModel, ratings):
-    split = split_random(Interactions.from_columns(USERS, ITEMS, ratings), 0.2, 1)
+    split = split_random(Interactions.from_columns(USERS, ITEMS, ratings, missing="none"), 0.2, 1)
     with catch_warnings():
         simplefilter("ignore", OutlierWarning)
         return model.fit(split.train), split

@@ -22,7 +22,7 @@ from bilinear.training import grid as module
 from bilinear.training import sgd
 from bilinear.training.grid import Grid, Rows
 from bilinear.training.sgd import SGD, SGDRun
-from bilinear.training.validation import rmse
+from bilinear.training.validation import RatingValidation, rmse
 from bilinear.training.workers import Workers
 
 TABLE = synthetic_ratings(300, 120, 6000, 3, rng=1)
@@ -176,5 +176,7 @@ def test_measuring_in_the_order_of_the_grid_gives_the_bits_of_measuring_the_tabl
     objective = Objective(SquaredError(), Identity(1.0, 5.0), L2(0.1, 0.1), TABLE)
     with closing(Workers(threads)) as workers:
         run = SGDRun.of(SGD(n_epochs=1), objective, start, rng, workers)
-        assert run.measure(part) == rmse(run.current(), objective.link, part)
+        assert RatingValidation(part, objective.link).measure(run) == rmse(
+            run.current(), objective.link, part
+        )
     assert same_bits(run.current(), start)

@@ -25,7 +25,7 @@ from bilinear.training.progress import Progress
 from bilinear.training.search import choose_bias_penalty
 from bilinear.training.units import Units
 
-_BYTES, _BYTES_SEARCHED = (7, 40), (21, 55)  # of a rating and a row, that BiasModel takes; measured
+_BYTES, _BYTES_SEARCHED = (15, 40), (21, 55)  # of a rating and a row, that BiasModel takes; measured
 
 
 @register
