@@ -79,8 +79,11 @@ def test_the_training_beside_a_server_leaves_ctrl_c_to_the_server() -> None:
     """It would otherwise end training early, and offer a model that is half trained."""
     command = [sys.executable, "-m", "bilinear.serving.lifecycle.retrain_process"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
-        while child.poll() is None and os.getpriority(os.PRIO_PROCESS, child.pid) < 10:
-            sleep(0.01)  # until it has begun
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        for _ in range(3000):  # until it has begun, and made itself nicer than it was
+            if child.poll() is not None or os.getpriority(os.PRIO_PROCESS, child.pid) > own:
+                break
+            sleep(0.01)
         os.kill(child.pid, signal.SIGINT)
         _, error = child.communicate("no order")
     assert child.returncode == 1
