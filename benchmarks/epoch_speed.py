@@ -21,7 +21,7 @@ from peers import _libmf
 
 from bilinear.data.synthetic import synthetic_ratings
 from bilinear.estimators.matrix_factorization import MatrixFactorization
-from bilinear.kernels.lanes import columns_of, fetch, load, shape_of, spread, store
+from bilinear.kernels.lanes import broadcast, columns_of, load, prefetch, shape_of, store
 from bilinear.training.grid import _CACHE
 from bilinear.training.sgd import SGD
 from bilinear.training.workers import aligned
@@ -37,9 +37,9 @@ def touch(rows, table, shape):  # type: ignore[no-untyped-def]
     last = len(rows) - 1
     for n in range(len(rows)):
         for piece in range(1 + len(more)):
-            fetch(table, rows[min(n + AHEAD, last)], piece, registers)
+            prefetch(table, rows[min(n + AHEAD, last)], piece, registers)
         for piece in range(1 + len(more)):
-            added = load(table, rows[n], piece, registers) + spread(table.dtype.type(1), registers)
+            added = load(table, rows[n], piece, registers) + broadcast(table.dtype.type(1), registers)
             store(table, rows[n], piece, added)
 
 

@@ -145,7 +145,7 @@ def cost_of(model, user, taken):
     elif isinstance(loss, SampledSoftmax) and not loss.corrected:
         log_weights = np.full(len(others), np.log(min(model.n_negatives, len(trained)) / len(trained)))
         log_weights, loss = log_weights.astype(np.float32), SampledSoftmax(loss.temperature)
-    value, up, down = loss.value_and_slopes(scores[taken], scores[others], log_weights=log_weights)
+    value, up, down = loss.value_and_gradients(scores[taken], scores[others], log_weights=log_weights)
     n = len(taken)
     ridge = model.l2 * n**model.l2_exponent / n
     gradient = (up @ items[taken] + down @ items[others]) / n + ridge * user

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numba import njit
 from problems import PAIRS, random_parameters, random_table, same_bits
 
-from bilinear.kernels.sgd import CROSS_ENTROPY, IDENTITY, SGD_CELLS, SIGMOID, SPEED, SQUARED_ERROR
-from bilinear.kernels.sgd import loss_and_slope as inlined
+from bilinear.kernels.sgd import CROSS_ENTROPY, IDENTITY, SGD_CELLS, SIGMOID, SQUARED_ERROR, VELOCITY
+from bilinear.kernels.sgd import loss_and_gradient as inlined
 from bilinear.model.link import Identity, Sigmoid
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import CrossEntropy, SquaredError
@@ -28,7 +28,7 @@ MOMENTA = np.array([0.5, 0.0, 0.9])
 
 
 @njit
-def loss_and_slope(score, rating, link, loss, low, span):
+def loss_and_gradient(score, rating, link, loss, low, span):
     return inlined(score, rating, link, loss, low, span)
 
 
@@ -44,7 +44,7 @@ def problem(loss, link, exponent, n_factors, dtype=np.float64, seed=0):
 def descended(objective, parameters, order, rates=RATES, momenta=None, cuts=CUTS, cells=None, plain=False):
     """What the kernel makes of the ratings listed in `order`, cut into cells.
 
-    Returns (parameters, speeds, losses of the cells, whether they are finite).
+    Returns (parameters, velocities, losses of the cells, whether they are finite).
     """
     table, (low, high) = objective.interactions, objective.link.bounds
     dtype, moving = parameters.user_biases.dtype.type, momenta is not None
@@ -70,12 +70,12 @@ def descended(objective, parameters, order, rates=RATES, momenta=None, cuts=CUTS
         np.float64(parameters.global_mean),
     )
     weights = (
-        users.terms,
-        items.terms,
+        users.bias_columns,
+        items.bias_columns,
         users.factors,
         items.factors,
-        users.speeds,
-        items.speeds,
+        users.velocities,
+        items.velocities,
         users.shape,
     )
     codes = (objective.link.code, objective.loss.code, low, high - low)
@@ -96,20 +96,24 @@ def descended(objective, parameters, order, rates=RATES, momenta=None, cuts=CUTS
         assert not users.factors[:, k:].any()
         assert not items.factors[:, k:].any()
     moved = Parameters(parameters.global_mean, users.biases, items.biases, users.weights, items.weights)
-    speeds = None
+    velocities = None
     if moving:
         k = parameters.n_factors
-        speeds = Parameters(
-            0.0, users.terms[:, SPEED], items.terms[:, SPEED], users.speeds[:, :k], items.speeds[:, :k]
+        velocities = Parameters(
+            0.0,
+            users.bias_columns[:, VELOCITY],
+            items.bias_columns[:, VELOCITY],
+            users.velocities[:, :k],
+            items.velocities[:, :k],
         )
-    return moved, speeds, losses, fine
+    return moved, velocities, losses, fine
 
 
 def plain_steps(objective, parameters, order, rates=RATES, momenta=None, cuts=CUTS):
     """The twin: float64 steps on a copy, one rating at a time, all gradients before all updates."""
     table, l2 = objective.interactions, objective.penalty
     at = parameters.astype(np.float64)
-    speed = Parameters.zeros(table.shape, at.n_factors, dtype=np.float64)
+    velocity = Parameters.zeros(table.shape, at.n_factors, dtype=np.float64)
     losses = np.zeros(len(cuts) - 1)
     for n, row in enumerate(order):
         cell = int(np.searchsorted(cuts, n, side="right")) - 1
@@ -122,15 +126,15 @@ def plain_steps(objective, parameters, order, rates=RATES, momenta=None, cuts=CU
         w_u = float(objective.user_counts[u]) ** (l2.exponent - 1)
         w_i = float(objective.item_counts[i]) ** (l2.exponent - 1)
         pulls = (
-            (at.user_biases, speed.user_biases, u, slope + l2.biases * w_u * at.user_biases[u], 1),
-            (at.item_biases, speed.item_biases, i, slope + l2.biases * w_i * at.item_biases[i], 1),
-            (at.user_factors, speed.user_factors, u, slope * q + l2.factors * w_u * p, 0),
-            (at.item_factors, speed.item_factors, i, slope * p + l2.factors * w_i * q, 0),
+            (at.user_biases, velocity.user_biases, u, slope + l2.biases * w_u * at.user_biases[u], 1),
+            (at.item_biases, velocity.item_biases, i, slope + l2.biases * w_i * at.item_biases[i], 1),
+            (at.user_factors, velocity.user_factors, u, slope * q + l2.factors * w_u * p, 0),
+            (at.item_factors, velocity.item_factors, i, slope * p + l2.factors * w_i * q, 0),
         )
-        for array, speeds, place, gradient, kind in pulls:
-            speeds[place] = (0 if momenta is None else momenta[cell]) * speeds[place] + gradient
-            array[place] -= rates[cell][kind] * speeds[place]
-    return at, speed, losses
+        for array, velocities, place, gradient, kind in pulls:
+            velocities[place] = (0 if momenta is None else momenta[cell]) * velocities[place] + gradient
+            array[place] -= rates[cell][kind] * velocities[place]
+    return at, velocity, losses
 
 
 def assert_close(found, expected, tolerance):
@@ -148,9 +152,9 @@ def test_the_codes_of_kernels_and_objects_are_the_same():
 @every_pair
 @settings(deadline=None)
 @given(st.floats(-30, 30), st.floats(1, 5))
-def test_loss_and_slope_equal_those_of_the_objects(loss, link, score, rating):
+def test_loss_and_gradient_equal_those_of_the_objects(loss, link, score, rating):
     low, high = link.bounds
-    value, slope = loss_and_slope(score, rating, link.code, loss.code, low, high - low)
+    value, slope = loss_and_gradient(score, rating, link.code, loss.code, low, high - low)
     at = np.array([score])
     assert value == pytest.approx(float(loss.value(at, rating, link)[0]), rel=1e-12, abs=1e-12)
     assert slope == pytest.approx(float(loss.gradient(at, rating, link)[0]), rel=1e-12, abs=1e-12)
@@ -190,12 +194,12 @@ def test_so_does_one_of_any_width(n_factors, dtype, tolerance, momenta):
 @precisions
 def test_a_pass_with_momentum_equals_plain_steps_with_momentum(loss, link, dtype, tolerance):
     objective, parameters, order = problem(loss, link, 0.5, 5, dtype)
-    expected, expected_speed, expected_losses = plain_steps(objective, parameters, order, momenta=MOMENTA)
-    found, speed, losses, fine = descended(objective, parameters, order, momenta=MOMENTA)
+    expected, expected_velocity, expected_losses = plain_steps(objective, parameters, order, momenta=MOMENTA)
+    found, velocity, losses, fine = descended(objective, parameters, order, momenta=MOMENTA)
     assert fine
     np.testing.assert_allclose(losses, expected_losses, rtol=tolerance)
     assert_close(found, expected, tolerance)
-    assert_close(speed, expected_speed, tolerance)
+    assert_close(velocity, expected_velocity, tolerance)
 
 
 def test_no_momentum_is_plain_descent():

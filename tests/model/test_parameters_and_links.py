@@ -74,11 +74,11 @@ def test_the_identity_cuts_and_the_sigmoid_bends():
 def test_the_sigmoid_slope_is_the_derivative_of_its_prediction(score):
     link, step = Sigmoid(-2.0, 3.5), 1e-5
     high, low = (link.prediction(np.array([score + side])) for side in (step, -step))
-    np.testing.assert_allclose(link.slope(np.array([score])), (high - low) / (2 * step), rtol=1e-6)
+    np.testing.assert_allclose(link.derivative(np.array([score])), (high - low) / (2 * step), rtol=1e-6)
 
 
-def test_the_identity_slope_is_one_beyond_the_range_too_since_training_sees_the_bare_score():
-    assert Identity(1, 5).slope(np.array([-3.0, 3.0, 30.0])).tolist() == [1, 1, 1]
+def test_the_identity_derivative_is_one_beyond_the_range_too_since_training_sees_the_bare_score():
+    assert Identity(1, 5).derivative(np.array([-3.0, 3.0, 30.0])).tolist() == [1, 1, 1]
 
 
 @given(ends, st.floats(0.001, 0.999))

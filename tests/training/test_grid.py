@@ -88,9 +88,9 @@ def test_rows_are_in_the_order_of_the_grid_and_come_back(n_factors, moving):
         assert rows.factors.strides[0] % 64 == 0
         assert rows.factors.flags["C_CONTIGUOUS"]
         assert not rows.factors[:, n_factors:].any()
-        assert (rows.terms[:, 1] == side.order).all()
-        assert rows.speeds.shape == ((len(biases) if moving else 0), rows.factors.shape[1])
-        assert not rows.speeds.any()
+        assert (rows.bias_columns[:, 1] == side.order).all()
+        assert rows.velocities.shape == ((len(biases) if moving else 0), rows.factors.shape[1])
+        assert not rows.velocities.any()
         place = side.labels[7]
         assert (rows.weights[place] == factors[7]).all()
         sides.append(rows)

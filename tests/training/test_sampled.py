@@ -72,7 +72,7 @@ def loop_value(loss, positive, negative, weights, log_weights):
 def test_the_value_is_that_of_explicit_loops(name):
     positive, negative, weights, log_weights = scores_of()
     loss = cases.LOSSES[name]
-    value, _, _ = loss.value_and_slopes(positive, negative, weights=weights, log_weights=log_weights)
+    value, _, _ = loss.value_and_gradients(positive, negative, weights=weights, log_weights=log_weights)
     np.testing.assert_allclose(value, loop_value(loss, positive, negative, weights, log_weights), rtol=1e-5)
 
 
@@ -80,7 +80,7 @@ def test_the_value_is_that_of_explicit_loops(name):
 def test_slopes_are_differences_of_the_value(name):
     positive, negative, weights, log_weights = scores_of(1)
     loss, step = cases.LOSSES[name], 1e-4
-    _, up, down = loss.value_and_slopes(positive, negative, weights=weights, log_weights=log_weights)
+    _, up, down = loss.value_and_gradients(positive, negative, weights=weights, log_weights=log_weights)
     for scores, slopes in ((positive, up), (negative, down)):
         for n in range(len(scores)):
             sides = []
@@ -94,7 +94,7 @@ def test_slopes_are_differences_of_the_value(name):
 
 def test_slopes_of_warp_hold_the_rank_fixed_and_add_up_to_zero():
     positive, negative, _, _ = scores_of(2, n_positive=1)
-    _, up, down = WARP(1.0).value_and_slopes(positive, negative)
+    _, up, down = WARP(1.0).value_and_gradients(positive, negative)
     violators = negative > positive[0] - 1
     assert 0 < violators.sum() < len(negative)
     np.testing.assert_allclose(down[violators], np.log1p(violators.sum()) / violators.sum(), rtol=1e-6)
@@ -105,7 +105,7 @@ def test_slopes_of_warp_hold_the_rank_fixed_and_add_up_to_zero():
 @pytest.mark.parametrize("loss", [BPR(), WARP(), SampledSoftmax(), CosineContrastive()])
 def test_no_negative_at_all_is_no_trouble(loss):
     none = np.full(4, -np.inf, np.float32)
-    value, up, down = loss.value_and_slopes(np.array([0.3], np.float32), none)
+    value, up, down = loss.value_and_gradients(np.array([0.3], np.float32), none)
     assert np.isfinite([value, *up, *down]).all()
     assert not down.any()
 

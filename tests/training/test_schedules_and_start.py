@@ -136,4 +136,4 @@ def test_ratings_that_are_all_the_same_have_the_spread_of_the_range(link):
     """So that steps stay finite when the inner training part happens to be constant."""
     table = replace(planted_table(5, 4), ratings=np.full(planted_table(5, 4).n_ratings, 3, np.float32))
     scale = Scale.of(table, link, SquaredError())
-    assert scale.spread == pytest.approx(4 / float(link.slope(np.array([scale.centre]))[0]))
+    assert scale.spread == pytest.approx(4 / float(link.derivative(np.array([scale.centre]))[0]))

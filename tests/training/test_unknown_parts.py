@@ -127,7 +127,7 @@ def test_a_ranking_loss_of_another_class_is_refused(loss: RankingLoss) -> None:
     with pytest.raises(ParameterValueError, match=type(loss).__name__):
         RankingFactorization(n_factors=2, loss=loss, cosine=False).fit(TABLE)
     with pytest.raises(ParameterValueError, match=type(loss).__name__):
-        loss.value_and_slopes(np.ones(1, np.float32), np.ones(2, np.float32))
+        loss.value_and_gradients(np.ones(1, np.float32), np.ones(2, np.float32))
 
 
 def test_a_row_solver_of_another_class_is_refused() -> None:

@@ -72,9 +72,9 @@ class LARS(torch.optim.Optimizer):
     def step(self):
         for group in self.param_groups:
             for p in group["params"]:
-                speed = self.state[p].setdefault("speed", torch.zeros_like(p))
-                speed.mul_(group["momentum"]).add_(group["lr"] * row_ratio(p, p.grad) * p.grad)
-                p -= speed
+                velocity = self.state[p].setdefault("velocity", torch.zeros_like(p))
+                velocity.mul_(group["momentum"]).add_(group["lr"] * row_ratio(p, p.grad) * p.grad)
+                p -= velocity
 
 
 def tensors(start: Parameters) -> list[Any]:

@@ -24,14 +24,14 @@ from bilinear.kernels.normal_equations import TILE, add_products, factor, solve
 # Sums may be reordered into vector lanes; NaN and infinity keep their meaning.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
 _CHUNK = 64  # ratings gathered at a time
-_ROUNDING = 1e-28  # of a squared slope is nothing, in either type
+_ROUNDING = 1e-28  # of a squared gradient is nothing, in either type
 _NARROW = 1024  # ratings whose products are summed in the type of the factors
 
 
 class _Row(NamedTuple):
     """What a row is fitted to: its partners (n,), ratings (n,), and what is fixed."""
 
-    others: Any
+    indices: Any
     ratings: Any
     mean: Any
     biases: Any
@@ -54,11 +54,11 @@ class _Scratch(NamedTuple):
     vector: Any
     large: Any
     large_inverses: Any
-    slope: Any
+    gradient: Any
     sums: Any
     change: Any
     diagonal: Any
-    bent: Any
+    product: Any
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -87,8 +87,8 @@ def _scratch(k, number):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True, forceinline=True)
 def _clear(scratch):  # type: ignore[no-untyped-def]
     """What is summed over chunks is zero."""
-    for f in range(len(scratch.slope)):
-        scratch.slope[f] = scratch.sums[f] = scratch.diagonal[f] = 0
+    for f in range(len(scratch.gradient)):
+        scratch.gradient[f] = scratch.sums[f] = scratch.diagonal[f] = 0
         scratch.part[f] = scratch.part_sums[f] = 0
 
 
@@ -105,7 +105,7 @@ def _gather(row, start, size, x, bias, rows, errors):  # type: ignore[no-untyped
     """rows[:size] = the partners from `start`; errors[:size] = ratings less scores; returns their squares."""
     squares = 0.0
     for t in range(size):
-        other = row.others[start + t]
+        other = row.indices[start + t]
         y, copy = row.fixed[other], rows[t]
         score = y.dtype.type(0)
         for f in range(len(x)):
@@ -119,26 +119,26 @@ def _gather(row, start, size, x, bias, rows, errors):  # type: ignore[no-untyped
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
-def _add_slopes(scratch, n):  # type: ignore[no-untyped-def]
-    """slope += rows[:n].T @ errors[:n], sums += rows[:n].sum(0); returns the sum of the errors."""
-    rows, errors, slope, sums = scratch.rows, scratch.errors, scratch.part, scratch.part_sums
-    k = len(slope)
+def _add_gradient(scratch, n):  # type: ignore[no-untyped-def]
+    """gradient += rows[:n].T @ errors[:n], sums += rows[:n].sum(0); returns the sum of the errors."""
+    rows, errors, gradient, sums = scratch.rows, scratch.errors, scratch.part, scratch.part_sums
+    k = len(gradient)
     whole = n // 4 * 4
     for t in range(0, whole, 4):
         y0, y1, y2, y3 = rows[t], rows[t + 1], rows[t + 2], rows[t + 3]
         e0, e1, e2, e3 = errors[t], errors[t + 1], errors[t + 2], errors[t + 3]
         for f in range(k):
-            slope[f] += e0 * y0[f] + e1 * y1[f] + e2 * y2[f] + e3 * y3[f]
+            gradient[f] += e0 * y0[f] + e1 * y1[f] + e2 * y2[f] + e3 * y3[f]
             sums[f] += y0[f] + y1[f] + y2[f] + y3[f]
     for t in range(whole, n):
         y, error = rows[t], errors[t]
         for f in range(k):
-            slope[f] += error * y[f]
+            gradient[f] += error * y[f]
             sums[f] += y[f]
     total = 0.0
     for t in range(n):
         total += errors[t]
-    _move(slope, scratch.slope)
+    _move(gradient, scratch.gradient)
     _move(sums, scratch.sums)
     return total
 
@@ -162,12 +162,12 @@ def _move_upper(part, total):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
-def _slopes(row, scratch, total, squares, x, bias):  # type: ignore[no-untyped-def]
-    """Takes the penalty into `slope`; returns (slope by the bias, twice the value of the row)."""
-    slope, length = scratch.slope, 0.0
+def _with_penalty(row, scratch, total, squares, x, bias):  # type: ignore[no-untyped-def]
+    """Takes the penalty into `gradient`; returns (gradient by the bias, twice the value of the row)."""
+    gradient, length = scratch.gradient, 0.0
     for f in range(len(x)):
         length += np.float64(x[f]) * x[f]
-        slope[f] -= row.l2 * x[f]
+        gradient[f] -= row.l2 * x[f]
     return total - row.l2_bias * bias, squares + row.l2 * length + row.l2_bias * bias * bias
 
 
@@ -196,10 +196,10 @@ def _solve_centred(system, inverses, sums, count, l2, right):  # type: ignore[no
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _solve_row(row, scratch, x, bias):  # type: ignore[no-untyped-def]
     """The minimum of one row through the system of its factors, x in place; returns (bias, loss)."""
-    system, large, slope, sums, change = (
-        scratch.system, scratch.large, scratch.slope, scratch.sums, scratch.change,
+    system, large, gradient, sums, change = (
+        scratch.system, scratch.large, scratch.gradient, scratch.sums, scratch.change,
     )  # fmt: skip
-    n, k = len(row.others), len(x)
+    n, k = len(row.indices), len(x)
     wide = n > _NARROW
     _clear(scratch)
     _zero(system)
@@ -209,14 +209,14 @@ def _solve_row(row, scratch, x, bias):  # type: ignore[no-untyped-def]
     for start in range(0, n, _CHUNK):
         size = min(_CHUNK, n - start)
         squares += _gather(row, start, size, x, bias, scratch.rows, scratch.errors)
-        total += _add_slopes(scratch, size)
+        total += _add_gradient(scratch, size)
         add_products(scratch.rows, size, system)
         if wide and (start + size == n or (start + size) % _NARROW == 0):
             _move_upper(system, large)
-    bias_slope, value = _slopes(row, scratch, total, squares, x, bias)
+    bias_gradient, value = _with_penalty(row, scratch, total, squares, x, bias)
     count = n + row.l2_bias
     for f in range(k):
-        change[f] = (slope[f] - sums[f] * (bias_slope / count)) / row.l2
+        change[f] = (gradient[f] - sums[f] * (bias_gradient / count)) / row.l2
     if wide:
         _solve_centred(large, scratch.large_inverses, sums, count, row.l2, change)
     else:
@@ -226,13 +226,13 @@ def _solve_row(row, scratch, x, bias):  # type: ignore[no-untyped-def]
         _solve_centred(system, scratch.inverses, sums, count, row.l2, vector)
         for f in range(k):
             change[f] = vector[f]
-    bias_change = bias_slope
+    bias_change = bias_gradient
     for f in range(k):
         bias_change -= sums[f] * change[f]
     bias_change /= count
-    value -= bias_slope * bias_change
+    value -= bias_gradient * bias_change
     for f in range(k):
-        value -= slope[f] * change[f]
+        value -= gradient[f] * change[f]
         x[f] += change[f]
     return bias + bias_change, _loss(row, value, x, bias + bias_change)
 
@@ -241,14 +241,14 @@ def _solve_row(row, scratch, x, bias):  # type: ignore[no-untyped-def]
 def _solve_dual(row, scratch, x):  # type: ignore[no-untyped-def]
     """The same through the system of its ratings, n <= k; x is overwritten."""
     rows, system, errors, ones = scratch.rows, scratch.system, scratch.errors, scratch.ones
-    n, k = len(row.others), len(x)
+    n, k = len(row.indices), len(x)
     padded = (n + 3) // 4 * 4
     scale = x.dtype.type(1 / np.sqrt(row.l2))
     for t in range(n):
-        y, z = row.fixed[row.others[t]], rows[t]
+        y, z = row.fixed[row.indices[t]], rows[t]
         for f in range(k):
             z[f] = y[f] * scale
-        errors[t] = row.ratings[t] - row.mean - row.biases[row.others[t]]
+        errors[t] = row.ratings[t] - row.mean - row.biases[row.indices[t]]
         ones[t] = 1
     for t in range(n, padded):
         z, errors[t], ones[t] = rows[t], 0, 0
@@ -279,18 +279,18 @@ def _solve_dual(row, scratch, x):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
-def _add_start(row, first, last, x, bias, slope, sums, squares):  # type: ignore[no-untyped-def]
+def _add_start(row, first, last, x, bias, gradient, sums, squares):  # type: ignore[no-untyped-def]
     """Adds what gradients begin with, four ratings at a time; returns (errors summed, squared).
 
-    slope += errors y, sums += y, squares += y^2, over the ratings first..last - 1.
+    gradient += errors y, sums += y, squares += y^2, over the ratings first..last - 1.
     """
-    others, fixed = row.others, row.fixed
+    indices, fixed = row.indices, row.fixed
     k, number = len(x), fixed.dtype.type
     zero = number(0)
     total = squared = 0.0
     whole = first + (last - first) // 4 * 4
     for t in range(first, whole, 4):
-        i0, i1, i2, i3 = others[t], others[t + 1], others[t + 2], others[t + 3]
+        i0, i1, i2, i3 = indices[t], indices[t + 1], indices[t + 2], indices[t + 3]
         y0, y1, y2, y3 = fixed[i0], fixed[i1], fixed[i2], fixed[i3]
         s0 = s1 = s2 = s3 = zero
         for f in range(k):
@@ -307,32 +307,37 @@ def _add_start(row, first, last, x, bias, slope, sums, squares):  # type: ignore
         squared += e0 * e0 + e1 * e1 + e2 * e2 + e3 * e3
         for f in range(k):
             v0, v1, v2, v3 = y0[f], y1[f], y2[f], y3[f]
-            slope[f] += e0 * v0 + e1 * v1 + e2 * v2 + e3 * v3
+            gradient[f] += e0 * v0 + e1 * v1 + e2 * v2 + e3 * v3
             sums[f] += v0 + v1 + v2 + v3
             squares[f] += v0 * v0 + v1 * v1 + v2 * v2 + v3 * v3
     for t in range(whole, last):
-        y = fixed[others[t]]
+        y = fixed[indices[t]]
         score = zero
         for f in range(k):
             score += y[f] * x[f]
-        error = number(row.ratings[t] - row.mean - row.biases[others[t]] - bias - score)
+        error = number(row.ratings[t] - row.mean - row.biases[indices[t]] - bias - score)
         total += error
         squared += error * error
         for f in range(k):
-            slope[f] += error * y[f]
+            gradient[f] += error * y[f]
             sums[f] += y[f]
             squares[f] += y[f] * y[f]
     return total, squared
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
-def _add_bent(others, fixed, vector, out):  # type: ignore[no-untyped-def]
+def _add_hessian_product(indices, fixed, vector, out):  # type: ignore[no-untyped-def]
     """out += sum_t <y_t, vector> y_t, four ratings at a time."""
-    n, k = len(others), len(vector)
+    n, k = len(indices), len(vector)
     zero = fixed.dtype.type(0)
     whole = n // 4 * 4
     for t in range(0, whole, 4):
-        y0, y1, y2, y3 = fixed[others[t]], fixed[others[t + 1]], fixed[others[t + 2]], fixed[others[t + 3]]
+        y0, y1, y2, y3 = (
+            fixed[indices[t]],
+            fixed[indices[t + 1]],
+            fixed[indices[t + 2]],
+            fixed[indices[t + 3]],
+        )
         s0 = s1 = s2 = s3 = zero
         for f in range(k):
             v = vector[f]
@@ -343,7 +348,7 @@ def _add_bent(others, fixed, vector, out):  # type: ignore[no-untyped-def]
         for f in range(k):
             out[f] += s0 * y0[f] + s1 * y1[f] + s2 * y2[f] + s3 * y3[f]
     for t in range(whole, n):
-        y = fixed[others[t]]
+        y = fixed[indices[t]]
         s0 = zero
         for f in range(k):
             s0 += y[f] * vector[f]
@@ -358,8 +363,8 @@ def _descend_row(row, scratch, n_steps, x, bias):  # type: ignore[no-untyped-def
     The diagonal of the system, the bias eliminated, is the preconditioner.
     """
     part, vector, diagonal = scratch.part, scratch.vector, scratch.diagonal
-    slope, sums, direction, bent = scratch.slope, scratch.sums, scratch.change, scratch.bent
-    n, k = len(row.others), len(x)
+    gradient, sums, direction, product = scratch.gradient, scratch.sums, scratch.change, scratch.product
+    n, k = len(row.indices), len(x)
     _clear(scratch)
     total = squares = 0.0
     for f in range(k):
@@ -369,17 +374,17 @@ def _descend_row(row, scratch, n_steps, x, bias):  # type: ignore[no-untyped-def
         added, squared = _add_start(row, start, last, x, bias, part, scratch.part_sums, vector)
         total += added
         squares += squared
-        _move(part, slope)
+        _move(part, gradient)
         _move(scratch.part_sums, sums)
         _move(vector, diagonal)
-    bias_slope, value = _slopes(row, scratch, total, squares, x, bias)
+    bias_gradient, value = _with_penalty(row, scratch, total, squares, x, bias)
     count, size_now = n + row.l2_bias, 0.0
-    value -= bias_slope * bias_slope / count  # by the best bias for x as it is
+    value -= bias_gradient * bias_gradient / count  # by the best bias for x as it is
     for f in range(k):
-        slope[f] -= sums[f] * (bias_slope / count)
+        gradient[f] -= sums[f] * (bias_gradient / count)
         diagonal[f] = 1 / (max(diagonal[f] - sums[f] * sums[f] / count, 0.0) + row.l2)
-        direction[f] = diagonal[f] * slope[f]
-        size_now += slope[f] * direction[f]
+        direction[f] = diagonal[f] * gradient[f]
+        size_now += gradient[f] * direction[f]
     moved, enough = 0.0, _ROUNDING * size_now  # <sums, change of x>
     for _ in range(n_steps):
         if not size_now > enough:
@@ -389,23 +394,23 @@ def _descend_row(row, scratch, n_steps, x, bias):  # type: ignore[no-untyped-def
             vector[f] = direction[f]
             along += sums[f] * direction[f]
         for f in range(k):
-            bent[f] = row.l2 * direction[f] - sums[f] * (along / count)
+            product[f] = row.l2 * direction[f] - sums[f] * (along / count)
         for start in range(0, n, _CHUNK):
-            _add_bent(row.others[start : min(start + _CHUNK, n)], row.fixed, vector, part)
-            _move(part, bent)
+            _add_hessian_product(row.indices[start : min(start + _CHUNK, n)], row.fixed, vector, part)
+            _move(part, product)
         for f in range(k):
-            curvature += direction[f] * bent[f]
+            curvature += direction[f] * product[f]
         step = size_now / curvature
         value -= step * size_now
         moved += step * along
         for f in range(k):
             x[f] += step * direction[f]
-            slope[f] -= step * bent[f]
-            size_next += slope[f] * slope[f] * diagonal[f]
+            gradient[f] -= step * product[f]
+            size_next += gradient[f] * gradient[f] * diagonal[f]
         for f in range(k):
-            direction[f] = diagonal[f] * slope[f] + size_next / size_now * direction[f]
+            direction[f] = diagonal[f] * gradient[f] + size_next / size_now * direction[f]
         size_now = size_next
-    bias += (bias_slope - moved) / count
+    bias += (bias_gradient - moved) / count
     return bias, _loss(row, value, x, bias)
 
 
@@ -413,22 +418,22 @@ def _descend_row(row, scratch, n_steps, x, bias):  # type: ignore[no-untyped-def
 def _best_bias(row):  # type: ignore[no-untyped-def]
     """The minimum of a row without factors; returns (bias, loss)."""
     total = squares = 0.0
-    for t in range(len(row.others)):
-        total += row.ratings[t] - row.mean - row.biases[row.others[t]]
-    bias = total / (len(row.others) + row.l2_bias)
-    for t in range(len(row.others)):
-        squares += (row.ratings[t] - row.mean - row.biases[row.others[t]] - bias) ** 2
+    for t in range(len(row.indices)):
+        total += row.ratings[t] - row.mean - row.biases[row.indices[t]]
+    bias = total / (len(row.indices) + row.l2_bias)
+    for t in range(len(row.indices)):
+        squares += (row.ratings[t] - row.mean - row.biases[row.indices[t]] - bias) ** 2
     return bias, 0.5 * squares
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
 def improve_rows(  # type: ignore[no-untyped-def]
-    first, last, starts, others, ratings, mean, fixed, fixed_biases, l2, l2_biases, n_steps, dual_to,
+    first, last, indptr, indices, ratings, mean, fixed, fixed_biases, l2, l2_biases, n_steps, dual_to,
     exact_from, factors, biases, losses,
 ):  # fmt: skip
     """Each row of first..last - 1 to its minimum, or towards it, in place.
 
-    starts (n_rows + 1,), others, ratings (n_ratings,): the rows' ratings; fixed (n_others, k) with k a
+    indptr (n_rows + 1,), indices, ratings (n_ratings,): the rows' ratings; fixed (n_others, k) with k a
     multiple of `LINE` or zero, fixed_biases (n_others,); l2, l2_biases (n_rows,) float64; factors
     (n_rows, k), biases (n_rows,); losses (n_rows,) float64 takes half the sum of squared errors.
     Rows of at most `dual_to` ratings, itself at most k, are solved through those; rows of `exact_from` and
@@ -441,9 +446,9 @@ def improve_rows(  # type: ignore[no-untyped-def]
     k = fixed.shape[1]
     scratch = _scratch(k, fixed.dtype)
     for r in range(first, last):
-        a, b = starts[r], starts[r + 1]
+        a, b = indptr[r], indptr[r + 1]
         x, n = factors[r], b - a
-        row = _Row(others[a:b], ratings[a:b], mean, fixed_biases, fixed, l2[r], l2_biases[r])
+        row = _Row(indices[a:b], ratings[a:b], mean, fixed_biases, fixed, l2[r], l2_biases[r])
         if n == 0:
             for f in range(k):
                 x[f] = 0

@@ -37,9 +37,9 @@ def _scaled(fixed, item, root, scale, first, out):  # type: ignore[no-untyped-de
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
-def _solve_row(others, confidences, fixed, scale, rows, system, inverses, weights, out):  # type: ignore[no-untyped-def]
+def _solve_row(indices, confidences, fixed, scale, rows, system, inverses, weights, out):  # type: ignore[no-untyped-def]
     """The minimum of one row, exactly. rows, system (>= k, k); inverses, weights (>= k,): scratch."""
-    n, k = len(others), fixed.shape[1]
+    n, k = len(indices), fixed.shape[1]
     out[:] = 0
     if n == 0:
         return
@@ -47,7 +47,7 @@ def _solve_row(others, confidences, fixed, scale, rows, system, inverses, weight
         padded = (n + 3) // 4 * 4
         for t in range(n):
             weights[t] = np.sqrt(confidences[t])
-            _scaled(fixed, others[t], weights[t], scale, 0, rows[t])
+            _scaled(fixed, indices[t], weights[t], scale, 0, rows[t])
         rows[n:padded] = 0
         weights[n:padded] = 0
         row_products(rows, padded, system)
@@ -65,7 +65,7 @@ def _solve_row(others, confidences, fixed, scale, rows, system, inverses, weight
             for t in range(size):
                 root = np.sqrt(confidences[start + t])
                 z = rows[t]
-                _scaled(fixed, others[start + t], root, scale, 0, z)
+                _scaled(fixed, indices[start + t], root, scale, 0, z)
                 for f in range(k):
                     out[f] += root * z[f]
             add_column_products(rows, size, system)
@@ -76,10 +76,10 @@ def _solve_row(others, confidences, fixed, scale, rows, system, inverses, weight
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
-def solve_rows(first, last, starts, others, confidences, fixed, spectrum, l2, out):  # type: ignore[no-untyped-def]
+def solve_rows(first, last, indptr, indices, confidences, fixed, spectrum, l2, out):  # type: ignore[no-untyped-def]
     """Fills out[first:last] with the minimum of each row.
 
-    starts (n_rows + 1,), others, confidences (n_interactions,): the rows' interactions; fixed
+    indptr (n_rows + 1,), indices, confidences (n_interactions,): the rows' interactions; fixed
     (n_others, k) with k a multiple of 4; spectrum (k,); l2 (n_rows,); out (n_rows, k).
     Rows without interactions become zero. Cost: O(n * k * min(n, k)) a row.
     """
@@ -90,20 +90,25 @@ def solve_rows(first, last, starts, others, confidences, fixed, spectrum, l2, ou
     inverses, weights, scale = np.empty(k, fixed.dtype), np.empty(k, fixed.dtype), np.empty(k, fixed.dtype)
     one = fixed.dtype.type(1)
     for r in range(first, last):
-        a, b = starts[r], starts[r + 1]
+        a, b = indptr[r], indptr[r + 1]
         for f in range(k):
             scale[f] = one / np.sqrt(spectrum[f] + l2[r])
-        _solve_row(others[a:b], confidences[a:b], fixed, scale, rows, system, inverses, weights, out[r])
+        _solve_row(indices[a:b], confidences[a:b], fixed, scale, rows, system, inverses, weights, out[r])
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
-def _add_products(others, confidences, fixed, vector, target, out):  # type: ignore[no-untyped-def]
+def _add_products(indices, confidences, fixed, vector, target, out):  # type: ignore[no-untyped-def]
     """out += sum_t c_t (target - <y_t, vector>) y_t, four interactions at a time."""
-    n, k = len(others), fixed.shape[1]
+    n, k = len(indices), fixed.shape[1]
     zero = fixed.dtype.type(0)
     whole = n // 4 * 4
     for t in range(0, whole, 4):
-        y0, y1, y2, y3 = fixed[others[t]], fixed[others[t + 1]], fixed[others[t + 2]], fixed[others[t + 3]]
+        y0, y1, y2, y3 = (
+            fixed[indices[t]],
+            fixed[indices[t + 1]],
+            fixed[indices[t + 2]],
+            fixed[indices[t + 3]],
+        )
         s0 = s1 = s2 = s3 = zero
         for f in range(k):
             v = vector[f]
@@ -116,7 +121,7 @@ def _add_products(others, confidences, fixed, vector, target, out):  # type: ign
         for f in range(k):
             out[f] += s0 * y0[f] + s1 * y1[f] + s2 * y2[f] + s3 * y3[f]
     for t in range(whole, n):
-        y = fixed[others[t]]
+        y = fixed[indices[t]]
         s0 = zero
         for f in range(k):
             s0 += y[f] * vector[f]
@@ -126,13 +131,13 @@ def _add_products(others, confidences, fixed, vector, target, out):  # type: ign
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
-def _descend_row(others, confidences, fixed, ridge, inverse, n_steps, residual, direction, bent, x):  # type: ignore[no-untyped-def]
+def _descend_row(indices, confidences, fixed, ridge, inverse, n_steps, residual, direction, product, x):  # type: ignore[no-untyped-def]
     """Conjugate gradient steps from x, in place, with the diagonal as preconditioner."""
     k = fixed.shape[1]
     one, zero = fixed.dtype.type(1), fixed.dtype.type(0)
     for f in range(k):
         residual[f] = -ridge[f] * x[f]
-    _add_products(others, confidences, fixed, x, one, residual)
+    _add_products(indices, confidences, fixed, x, one, residual)
     size = zero
     for f in range(k):
         direction[f] = inverse[f] * residual[f]
@@ -141,16 +146,16 @@ def _descend_row(others, confidences, fixed, ridge, inverse, n_steps, residual, 
         if not size > 0:
             return
         for f in range(k):  # minus the curvature along the direction
-            bent[f] = -ridge[f] * direction[f]
-        _add_products(others, confidences, fixed, direction, zero, bent)
+            product[f] = -ridge[f] * direction[f]
+        _add_products(indices, confidences, fixed, direction, zero, product)
         curvature = zero
         for f in range(k):
-            curvature -= direction[f] * bent[f]
+            curvature -= direction[f] * product[f]
         step = size / curvature
         new_size = zero
         for f in range(k):
             x[f] += step * direction[f]
-            residual[f] += step * bent[f]
+            residual[f] += step * product[f]
             new_size += residual[f] * residual[f] * inverse[f]
         keep = new_size / size
         size = new_size
@@ -160,7 +165,7 @@ def _descend_row(others, confidences, fixed, ridge, inverse, n_steps, residual, 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
 def descend_rows(  # type: ignore[no-untyped-def]
-    first, last, starts, others, confidences, fixed, spectrum, l2, rotation, before, n_steps, exact_to, out
+    first, last, indptr, indices, confidences, fixed, spectrum, l2, rotation, before, n_steps, exact_to, out
 ):  # fmt: skip
     """As `solve_rows`, by `n_steps` conjugate gradient steps from before[first:last] @ rotation.
 
@@ -177,18 +182,18 @@ def descend_rows(  # type: ignore[no-untyped-def]
     ridge, residual = np.empty(k, fixed.dtype), np.empty(k, fixed.dtype)
     one = fixed.dtype.type(1)
     for r in range(first, last):
-        a, b = starts[r], starts[r + 1]
+        a, b = indptr[r], indptr[r + 1]
         if b - a <= exact_to:
             for f in range(k):
                 scale[f] = one / np.sqrt(spectrum[f] + l2[r])
-            _solve_row(others[a:b], confidences[a:b], fixed, scale, rows, system, inverses, weights, out[r])
+            _solve_row(indices[a:b], confidences[a:b], fixed, scale, rows, system, inverses, weights, out[r])
             continue
         for f in range(k):
             ridge[f] = spectrum[f] + l2[r]
             inverses[f] = one / ridge[f]
         _turn(before[r], rotation, out[r])
         _descend_row(
-            others[a:b], confidences[a:b], fixed, ridge, inverses, n_steps, residual, weights, scale, out[r]
+            indices[a:b], confidences[a:b], fixed, ridge, inverses, n_steps, residual, weights, scale, out[r]
         )
 
 
@@ -206,13 +211,13 @@ def _turn(row, rotation, out):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _descend_row_by_blocks(  # type: ignore[no-untyped-def]
-    others, confidences, fixed, scale, size, rows, system, inverses, step, residual, x
+    indices, confidences, fixed, scale, size, rows, system, inverses, step, residual, x
 ):  # fmt: skip
     """Minimises over `size` factors at a time, once through all of them, from x, in place."""
-    n, k = len(others), fixed.shape[1]
+    n, k = len(indices), fixed.shape[1]
     one, zero = fixed.dtype.type(1), fixed.dtype.type(0)
     for t in range(n):
-        y = fixed[others[t]]
+        y = fixed[indices[t]]
         score = zero
         for f in range(k):
             score += y[f] * x[f]
@@ -227,7 +232,7 @@ def _descend_row_by_blocks(  # type: ignore[no-untyped-def]
             chunk = min(_CHUNK, n - start)
             for t in range(chunk):
                 z, error = block[t], residual[start + t]
-                _scaled(fixed, others[start + t], np.sqrt(confidences[start + t]), scale, first, z)
+                _scaled(fixed, indices[start + t], np.sqrt(confidences[start + t]), scale, first, z)
                 for f in range(width):
                     step[f] += error * z[f]
             add_column_products(block, chunk, system)
@@ -237,7 +242,7 @@ def _descend_row_by_blocks(  # type: ignore[no-untyped-def]
             step[f] *= scale[first + f]
             x[first + f] += step[f]
         for t in range(n):
-            y = fixed[others[t]]
+            y = fixed[indices[t]]
             change = zero
             for f in range(width):
                 change += y[first + f] * step[f]
@@ -246,7 +251,7 @@ def _descend_row_by_blocks(  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
 def descend_rows_by_blocks(  # type: ignore[no-untyped-def]
-    first, last, starts, others, confidences, fixed, spectrum, l2, rotation, before, size, exact_to, out
+    first, last, indptr, indices, confidences, fixed, spectrum, l2, rotation, before, size, exact_to, out
 ):  # fmt: skip
     """As `solve_rows`, by one pass over blocks of `size` factors from before[first:last] @ rotation.
 
@@ -263,32 +268,32 @@ def descend_rows_by_blocks(  # type: ignore[no-untyped-def]
     inverses, weights, scale = np.empty(k, fixed.dtype), np.empty(k, fixed.dtype), np.empty(k, fixed.dtype)
     longest = 0
     for r in range(first, last):
-        longest = max(longest, starts[r + 1] - starts[r])
+        longest = max(longest, indptr[r + 1] - indptr[r])
     residual = np.empty(longest, fixed.dtype)
     one = fixed.dtype.type(1)
     for r in range(first, last):
-        a, b = starts[r], starts[r + 1]
+        a, b = indptr[r], indptr[r + 1]
         for f in range(k):
             scale[f] = one / np.sqrt(spectrum[f] + l2[r])
         if b - a <= exact_to:
-            _solve_row(others[a:b], confidences[a:b], fixed, scale, rows, system, inverses, weights, out[r])
+            _solve_row(indices[a:b], confidences[a:b], fixed, scale, rows, system, inverses, weights, out[r])
             continue
         _turn(before[r], rotation, out[r])
         _descend_row_by_blocks(
-            others[a:b], confidences[a:b], fixed, scale, size,
+            indices[a:b], confidences[a:b], fixed, scale, size,
             rows, system, inverses, weights, residual, out[r],
         )  # fmt: skip
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
-def observed_loss(first, last, starts, others, confidences, left, right):  # type: ignore[no-untyped-def]
+def observed_loss(first, last, indptr, indices, confidences, left, right):  # type: ignore[no-untyped-def]
     """1/2 sum of c (<x, y> - 1)^2 over the interactions of rows first..last - 1, in float64."""
     k = left.shape[1]
     total = 0.0
     for r in range(first, last):
         x = left[r]
-        for t in range(starts[r], starts[r + 1]):
-            y = right[others[t]]
+        for t in range(indptr[r], indptr[r + 1]):
+            y = right[indices[t]]
             score = left.dtype.type(0)
             for f in range(k):
                 score += x[f] * y[f]

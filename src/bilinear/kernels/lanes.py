@@ -2,7 +2,7 @@
 
 A loop over a row of unknown length costs as much in counting as a short row does in arithmetic, and
 two rows that might overlap are read again after every write. `load` reads 64 bytes for each register
-of a shape, and +, -, * and `total` become vector instructions; LLVM splits them where the processor's
+of a shape, and +, -, * and `reduce_add` become vector instructions; LLVM splits them where the processor's
 registers are narrower.
 """
 
@@ -16,7 +16,7 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import intrinsic, lower_builtin, models, register_model
 from numpy.typing import NDArray
 
-from bilinear.kernels.rows import fetch_line
+from bilinear.kernels.rows import prefetch_line
 
 REGISTER = 64  # bytes; also a cache line
 _AT_ONCE = 7  # registers of a row in one piece: with more, the largest processors run out of them
@@ -90,22 +90,22 @@ def store(context: Any, rows: Any, row: Any, piece: Any, value: Any) -> Any:
 
 
 @intrinsic
-def fetch(context: Any, rows: Any, row: Any, piece: Any, registers: Any) -> Any:
-    """Asks memory for a piece of rows[row] that a later step will read; `rows.fetch_row` for any row."""
+def prefetch(context: Any, rows: Any, row: Any, piece: Any, registers: Any) -> Any:
+    """Asks memory for a piece of rows[row] that a later step will read; `rows.prefetch_row` for any row."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         count = len(registers) * _width(rows.dtype)
         place = _place(context, builder, sig, args, count)
         place = builder.bitcast(place, ir.IntType(8).as_pointer())
         for register in range(len(registers)):
-            fetch_line(builder, builder.gep(place, [_INT(register * REGISTER)]))
+            prefetch_line(builder, builder.gep(place, [_INT(register * REGISTER)]))
         return context.get_dummy_value()
 
     return types.void(rows, row, piece, registers), generate
 
 
 @intrinsic
-def spread(context: Any, value: Any, registers: Any) -> Any:
+def broadcast(context: Any, value: Any, registers: Any) -> Any:
     """`value` in every lane."""
     lanes = Lanes(value, len(registers) * _width(value))
 
@@ -117,7 +117,7 @@ def spread(context: Any, value: Any, registers: Any) -> Any:
 
 
 @intrinsic
-def total(context: Any, lanes: Any) -> Any:
+def reduce_add(context: Any, lanes: Any) -> Any:
     """The sum over all lanes: register by register, then halves; always in this order."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 
 from bilinear.kernels.cache import njit
 from bilinear.kernels.rules import step_rows
-from bilinear.kernels.sgd import loss_and_slope
+from bilinear.kernels.sgd import loss_and_gradient
 
 # Sums may be reordered into vector lanes; NaN and infinity keep their meaning.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
@@ -186,12 +186,12 @@ def minibatch_block(  # type: ignore[no-untyped-def]
             score = real(global_mean) + p_biases[u, 0] + q_biases[i, 0]
             for f in range(n_factors):
                 score += p[f] * q[f]
-            value, slope = loss_and_slope(score, ratings[row], link, loss, low, span)
+            value, score_gradient = loss_and_gradient(score, ratings[row], link, loss, low, span)
             if not np.isfinite(value):
                 return np.nan, start
             weight = weights[row] if len(weights) else 1.0
             total += value * weight
-            slope = real(slope * weight * share)
+            score_gradient = real(score_gradient * weight * share)
             a, b = p_slots[u], q_slots[i]
             if a < 0:
                 a = n_users
@@ -204,12 +204,12 @@ def minibatch_block(  # type: ignore[no-untyped-def]
             if not dense:
                 p_pulls[a] += p_shares[u] * real(weight * share)
                 q_pulls[b] += q_shares[i] * real(weight * share)
-            p_bias_gradient[a, 0] += slope
-            q_bias_gradient[b, 0] += slope
+            p_bias_gradient[a, 0] += score_gradient
+            q_bias_gradient[b, 0] += score_gradient
             g, h = p_gradient[a], q_gradient[b]
             for f in range(n_factors):
-                g[f] += slope * q[f]
-                h[f] += slope * p[f]
+                g[f] += score_gradient * q[f]
+                h[f] += score_gradient * p[f]
         scale = 1.0
         if l2_factors > 0 or l2_biases > 0 or largest < np.inf or longest < np.inf:
             squares = 0.0

@@ -77,14 +77,14 @@ def fold_in_users(  # type: ignore[no-untyped-def]
                 length = np.sqrt((new * new).sum())
                 steps[u] = radius / length if length > 0 else 0.0
             elif value <= values[u]:
-                square, bent = 0.0, 0.0
+                square, curvature = 0.0, 0.0
                 for f in range(n_factors):
                     step = tried[u, f] - users[u, f]
                     square += step * step
-                    bent += step * (new[f] - gradient[u, f])
+                    curvature += step * (new[f] - gradient[u, f])
                 if square < (tolerance * radius) ** 2:
                     active[u] = False
-                steps[u] = min(10 * steps[u], square / bent) if bent > 0 else 2 * steps[u]
+                steps[u] = min(10 * steps[u], square / curvature) if curvature > 0 else 2 * steps[u]
             else:
                 steps[u] *= 0.25
             if value <= values[u]:

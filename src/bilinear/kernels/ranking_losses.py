@@ -1,4 +1,4 @@
-"""What a user's scores cost: losses of some positives against some negatives, with their slopes.
+"""Ranking losses of one user: positives against negatives, with the derivatives by their scores.
 
 A new loss is one function here, with its number and its line in `ranking_loss`, and one small class
 in objective.ranking_losses. Training and fold-in call the same function.
@@ -32,10 +32,10 @@ def _bpr(positive, weights, negative, n, log_weights, a, b, up, down):  # type: 
         for k in range(len(negative)):
             ahead = negative[k] - own
             decay = elementary.exp(-abs(ahead))
-            slope = (np.float32(1) if ahead >= 0 else decay) / (np.float32(1) + decay)
+            gradient = (np.float32(1) if ahead >= 0 else decay) / (np.float32(1) + decay)
             total += elementary.log1p(decay) + max(ahead, np.float32(0))
-            pull += slope
-            down[k] += share * slope
+            pull += gradient
+            down[k] += share * gradient
         value += share * total  # type: ignore[assignment]
         up[p] = -share * pull
     return value
@@ -104,16 +104,16 @@ def _cosine_contrastive(positive, weights, negative, n, log_weights, margin, wei
         value += weights[p] * (1.0 - positive[p])
         total += weights[p]
         up[p] = -weights[p]
-    slope = total * weight / n
+    gradient = total * weight / n
     for k in range(len(negative)):
         over += max(negative[k] - margin, 0.0)
-        down[k] = slope if negative[k] > margin else 0.0
-    return value + slope * over
+        down[k] = gradient if negative[k] > margin else 0.0
+    return value + gradient * over
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
 def ranking_loss(loss, positive, weights, negative, n, log_weights, a, b, up, down):  # type: ignore[no-untyped-def]
-    """Fills `up` and `down` with the slopes of loss number `loss`; returns its value."""
+    """Fills `up` and `down` with the derivatives of loss number `loss`; returns its value."""
     n = max(n, 1)
     if loss == BPR:
         return _bpr(positive, weights, negative, n, log_weights, a, b, up, down)

@@ -23,12 +23,12 @@ _BYTE, _INT, _INT32 = ir.IntType(8), ir.IntType(64), ir.IntType(32)
 
 
 @intrinsic
-def fetch_row(typing, table, n):  # type: ignore[no-untyped-def]
+def prefetch_row(typing, table, n):  # type: ignore[no-untyped-def]
     """Asks for table[n] of a contiguous array of any shape, to be in cache some loads later."""
-    return types.void(table, types.int64), _fetch_row
+    return types.void(table, types.int64), _prefetch_row
 
 
-def _fetch_row(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+def _prefetch_row(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     table = context.make_array(signature.args[0])(context, builder, arguments[0])
     width = _INT(1)
     for length in cgutils.unpack_tuple(builder, table.shape)[1:]:
@@ -37,16 +37,16 @@ def _fetch_row(context: Any, builder: Any, signature: Any, arguments: Any) -> An
     end = builder.gep(start, [width])
     first, last = (builder.ptrtoint(pointer, _INT) for pointer in (start, end))
     with cgutils.for_range_slice(builder, first, last, _INT(_CACHE_LINE), _INT) as (at, _):
-        fetch_line(builder, builder.inttoptr(at, _BYTE.as_pointer()))
+        prefetch_line(builder, builder.inttoptr(at, _BYTE.as_pointer()))
     return context.get_dummy_value()
 
 
-def fetch_line(builder: Any, pointer: Any) -> None:
+def prefetch_line(builder: Any, pointer: Any) -> None:
     """Writes the instruction that asks for the cache line at a pointer to bytes."""
     kind = ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), *[_INT32] * 3])
-    fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+    prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
     read, keep, data = _INT32(0), _INT32(3), _INT32(1)
-    builder.call(fetch, [pointer, read, keep, data])
+    builder.call(prefetch, [pointer, read, keep, data])
 
 
 @njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)

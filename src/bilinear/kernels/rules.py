@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bilinear.kernels.cache import njit
-from bilinear.kernels.rows import fetch_row
+from bilinear.kernels.rows import prefetch_row
 
 # Sums may be reordered into vector lanes; NaN and infinity keep their meaning.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
@@ -35,20 +35,20 @@ def _plain(row, gradient, state, rate, momentum, t, left, right, decay, epsilon)
 
 @njit(inline="always")
 def _momentum(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
-    real, speed = row.dtype.type, state[0]
+    real, velocity = row.dtype.type, state[0]
     rate, momentum = real(rate), real(momentum)
     for f in range(len(row)):
-        speed[f] = momentum * speed[f] + gradient[f]
-        row[f] -= rate * speed[f]
+        velocity[f] = momentum * velocity[f] + gradient[f]
+        row[f] -= rate * velocity[f]
 
 
 @njit(inline="always")
 def _nesterov(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
-    real, speed = row.dtype.type, state[0]
+    real, velocity = row.dtype.type, state[0]
     rate, momentum = real(rate), real(momentum)
     for f in range(len(row)):
-        speed[f] = momentum * speed[f] + gradient[f]
-        row[f] -= rate * (gradient[f] + momentum * speed[f])
+        velocity[f] = momentum * velocity[f] + gradient[f]
+        row[f] -= rate * (gradient[f] + momentum * velocity[f])
 
 
 @njit(inline="always")
@@ -146,11 +146,11 @@ def _lamb(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):
 
 @njit(inline="always")
 def _lars(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
-    real, speed = row.dtype.type, state[0]
+    real, velocity = row.dtype.type, state[0]
     momentum, step = real(momentum), real(rate) * _trust(row, gradient)
     for f in range(len(row)):
-        speed[f] = momentum * speed[f] + step * gradient[f]
-        row[f] -= speed[f]
+        velocity[f] = momentum * velocity[f] + step * gradient[f]
+        row[f] -= velocity[f]
 
 
 def _over_rows(step: Any) -> Any:
@@ -164,8 +164,8 @@ def _over_rows(step: Any) -> Any:
         for slot in range(used):
             if slot + _AHEAD < used:  # they are in no order: each would be waited for
                 ahead = touched[slot + _AHEAD]
-                fetch_row(rows, ahead)
-                fetch_row(states, ahead)
+                prefetch_row(rows, ahead)
+                prefetch_row(states, ahead)
             n = touched[slot]
             step(rows[n], gradients[slot], states[n], rate, momentum, t, left, right, decay, epsilon)
 

@@ -1,4 +1,4 @@
-"""Gradients of ranking losses with sampled negatives: scores in tiles, slopes, sums.
+"""Gradients of ranking losses with sampled negatives: scores in tiles, derivatives by the scores, sums.
 
 A batch is some users, each with some of its positives. `SET` users after another share their
 negatives, so that the rows of these are fetched and packed once and scores come from tiles in
@@ -15,7 +15,7 @@ from bilinear.kernels.cache import njit
 from bilinear.kernels.negatives import draw_negatives, hide, mark, no_marks
 from bilinear.kernels.optimizers import _new_slot
 from bilinear.kernels.ranking_losses import ranking_loss
-from bilinear.kernels.rows import add_four_rows, add_row, fetch_row, inverse_length, pack_rows, scale_row
+from bilinear.kernels.rows import add_four_rows, add_row, inverse_length, pack_rows, prefetch_row, scale_row
 from bilinear.kernels.tile import TILE_ITEMS, TILE_USERS
 from bilinear.kernels.top_k_blocks import block_scores, packed_rows
 
@@ -39,9 +39,9 @@ Model = namedtuple("Model", "user_factors item_factors item_biases cosine loss a
 Work = namedtuple("Work", "users starts up directions losses negatives down")
 """What a batch of up to U users and B positives writes, in chunks of C sets.
 
-users (U,), starts (U + 1,): its users, and where each one's positives begin; up (B,): slopes of
+users (U,), starts (U + 1,): its users, and where each one's positives begin; up (B,): derivatives by
 positives; directions (U, n_factors): users' factors, of length one where scores are cosines;
-losses (U,) of sets; negatives (C, K), down (C, K, SET): items, and slopes of their scores.
+losses (U,) of sets; negatives (C, K), down (C, K, SET): items, and derivatives by their scores.
 """
 
 
@@ -51,9 +51,9 @@ def find_users(pairs, positives, work):  # type: ignore[no-untyped-def]
     owners, users, starts = positives.users, work.users, work.starts
     n_users = 0
     for n in range(len(pairs)):
-        who = owners[pairs[n]]
-        if n == 0 or who != users[n_users - 1]:
-            users[n_users], starts[n_users] = who, n
+        user_row = owners[pairs[n]]
+        if n == 0 or user_row != users[n_users - 1]:
+            users[n_users], starts[n_users] = user_row, n
             n_users += 1
     starts[n_users] = len(pairs)
     return n_users
@@ -65,7 +65,7 @@ def _fetch_negatives(item_factors, item_biases, negatives, cosine, rows, biases)
     n = len(negatives)
     for k in range(n):
         if k + _AHEAD < n:
-            fetch_row(item_factors, negatives[k + _AHEAD])
+            prefetch_row(item_factors, negatives[k + _AHEAD])
         item = negatives[k]
         length = inverse_length(item_factors, item) if cosine else np.float32(1)
         scale_row(rows, k, length, item_factors, item)
@@ -76,11 +76,11 @@ def _fetch_negatives(item_factors, item_biases, negatives, cosine, rows, biases)
 def _fetch_users(user_factors, users, begin, end, cosine, directions):  # type: ignore[no-untyped-def]
     """Fills directions[begin:end] with users' factors, of length one for cosines."""
     for u in range(begin, end):
-        fetch_row(user_factors, users[u])
+        prefetch_row(user_factors, users[u])
     for u in range(begin, end):
-        who = users[u]
-        length = inverse_length(user_factors, who) if cosine else np.float32(1)
-        scale_row(directions, u, length, user_factors, who)
+        user_row = users[u]
+        length = inverse_length(user_factors, user_row) if cosine else np.float32(1)
+        scale_row(directions, u, length, user_factors, user_row)
 
 
 @njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
@@ -95,25 +95,31 @@ def _score_of(directions, u, item_factors, item, cosine, units, n):  # type: ign
 
 
 @njit(nogil=True, forceinline=True)
-def _pull_users(gradient, slots, slopes, width, rows):  # type: ignore[no-untyped-def]
-    """gradient[slots[u]] += sum over k of slopes[k, u] * rows[k], for u < width, in ascending order."""
+def _pull_users(gradient, slots, score_gradients, width, rows):  # type: ignore[no-untyped-def]
+    """gradient[slots[u]] += sum over k of score_gradients[k, u] * rows[k], u < width, in ascending order."""
     n = len(rows)
     whole = n - n % 4
     for k in range(0, whole, 4):
         for u in range(width):
-            a, b, c, d = slopes[k, u], slopes[k + 1, u], slopes[k + 2, u], slopes[k + 3, u]
+            a, b, c, d = (
+                score_gradients[k, u],
+                score_gradients[k + 1, u],
+                score_gradients[k + 2, u],
+                score_gradients[k + 3, u],
+            )
             if a != 0 or b != 0 or c != 0 or d != 0:
                 add_four_rows(gradient, slots[u], a, b, c, d, rows, k)
     for k in range(whole, n):
         for u in range(width):
-            if slopes[k, u] != 0:
-                add_row(gradient, slots[u], slopes[k, u], rows, k)
+            if score_gradients[k, u] != 0:
+                add_row(gradient, slots[u], score_gradients[k, u], rows, k)
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
 def score_sets(a, b, first, number, pairs, n_users, positives, sampler, model, user, dense, work):  # type: ignore[no-untyped-def]
-    """Losses, slopes and users' gradients of the sets a..b of a batch; first: the chunk's first set.
+    """Losses, derivatives by the scores and users' gradients of the sets a..b of a batch.
 
+    first: the chunk's first set.
     number: of the batch's first set since the epoch began, which decides the negatives.
     """
     n_negatives, n_factors = work.negatives.shape[1], model.user_factors.shape[1]
@@ -123,7 +129,7 @@ def score_sets(a, b, first, number, pairs, n_users, positives, sampler, model, u
     cosine, loss, loss_a, loss_b = model.cosine, model.loss, model.a, model.b
     taken, all_weights, firsts = positives.items, positives.weights, positives.starts
     users, starts, up, directions, losses = work.users, work.starts, work.up, work.directions, work.losses
-    all_negatives, all_slopes = work.negatives, work.down
+    all_negatives, all_score_gradients = work.negatives, work.down
     gradient, touched, pulls, pull_shares = user.factor_gradient, user.touched, user.pulls, user.shares
 
     most = 0  # positives of one user
@@ -139,7 +145,7 @@ def score_sets(a, b, first, number, pairs, n_users, positives, sampler, model, u
     every, slots = np.arange(SET), np.empty(SET, np.int64)
     marks = no_marks(n_negatives)
     for s in range(a, b):
-        negatives, slopes = all_negatives[s - first], all_slopes[s - first]
+        negatives, score_gradients = all_negatives[s - first], all_score_gradients[s - first]
         draw_negatives(sampler, number + s, negatives, log_weights)
         mark(marks, negatives, True)
         _fetch_negatives(item_factors, item_biases, negatives, cosine, rows, biases)
@@ -152,11 +158,11 @@ def score_sets(a, b, first, number, pairs, n_users, positives, sampler, model, u
             scores[:width],
         )  # fmt: skip
         for n in range(starts[begin], min(starts[end], starts[begin] + 4 * SET)):
-            fetch_row(item_factors, taken[pairs[n]])
+            prefetch_row(item_factors, taken[pairs[n]])
         total = 0.0
         for u in range(begin, end):
-            who, start, n_own = users[u], starts[u], starts[u + 1] - starts[u]
-            left = hide(scores, u - begin, negatives, marks, taken, firsts[who], firsts[who + 1])
+            user_row, start, n_own = users[u], starts[u], starts[u + 1] - starts[u]
+            left = hide(scores, u - begin, negatives, marks, taken, firsts[user_row], firsts[user_row + 1])
             pull = 0.0
             for n in range(n_own):
                 pair = pairs[start + n]
@@ -169,38 +175,43 @@ def score_sets(a, b, first, number, pairs, n_users, positives, sampler, model, u
                 loss, own[:n_own], weights[:n_own], scores[u - begin], left, log_weights,
                 loss_a, loss_b, up[start : start + n_own], down,
             )  # fmt: skip
-            slot = who if dense else u
+            slot = user_row if dense else u
             slots[u - begin] = slot
             for f in range(n_factors):
                 gradient[slot, f] = 0
             if not dense:
-                touched[u] = who
-                pulls[u] = pull_shares[who] * real(pull)
+                touched[u] = user_row
+                pulls[u] = pull_shares[user_row] * real(pull)
             for n in range(n_own):
                 add_row(gradient, slot, up[start + n], units, n)
             for k in range(n_negatives):
-                slopes[k, u - begin] = down[k]
+                score_gradients[k, u - begin] = down[k]
         for u in range(width, SET):
-            slopes[:, u] = 0
-        _pull_users(gradient, slots, slopes, width, rows)
+            score_gradients[:, u] = 0
+        _pull_users(gradient, slots, score_gradients, width, rows)
         mark(marks, negatives, False)
         losses[s] = total / share
     return 0
 
 
 @njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
-def _pull_item(gradient, bias_gradient, slot, slopes, k, directions, begin, end):  # type: ignore[no-untyped-def]
-    """Adds slopes[k, u - begin] * directions[u] to a row of the gradient, in the order of users."""
+def _pull_item(gradient, bias_gradient, slot, score_gradients, k, directions, begin, end):  # type: ignore[no-untyped-def]
+    """Adds score_gradients[k, u - begin] * directions[u] to a row of the gradient, in the order of users."""
     for u in range(begin, end):
-        bias_gradient[slot, 0] += slopes[k, u - begin]
+        bias_gradient[slot, 0] += score_gradients[k, u - begin]
     whole = end - (end - begin) % 4
     for u in range(begin, whole, 4):
         n = u - begin
-        a, b, c, d = slopes[k, n], slopes[k, n + 1], slopes[k, n + 2], slopes[k, n + 3]
+        a, b, c, d = (
+            score_gradients[k, n],
+            score_gradients[k, n + 1],
+            score_gradients[k, n + 2],
+            score_gradients[k, n + 3],
+        )
         if a != 0 or b != 0 or c != 0 or d != 0:
             add_four_rows(gradient, slot, a, b, c, d, directions, u)
     for u in range(whole, end):
-        add_row(gradient, slot, slopes[k, u - begin], directions, u)
+        add_row(gradient, slot, score_gradients[k, u - begin], directions, u)
 
 
 @njit(nogil=True, forceinline=True)
@@ -209,7 +220,7 @@ def _fetch_gradients(gradient, slots, negatives, low, high):  # type: ignore[no-
     for k in range(np.searchsorted(negatives, low), np.searchsorted(negatives, high)):
         slot = slots[negatives[k] - low]
         if slot >= 0:
-            fetch_row(gradient, slot)
+            prefetch_row(gradient, slot)
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
@@ -220,25 +231,25 @@ def gather_items(part, low, high, a, b, pairs, n_users, positives, dense, work, 
     """
     share = np.float32(1.0 / len(pairs))
     taken, all_weights = positives.items, positives.weights
-    starts, up, directions, all_negatives, all_slopes = (
+    starts, up, directions, all_negatives, all_score_gradients = (
         work.starts, work.up, work.directions, work.negatives, work.down
     )  # fmt: skip
     slots, touched, pulls, shares = part.slots, part.touched, part.pulls, part.shares
     bias_gradient, gradient = part.bias_gradient, part.factor_gradient
     for s in range(a, b):
-        negatives, slopes = all_negatives[s - a], all_slopes[s - a]
+        negatives, score_gradients = all_negatives[s - a], all_score_gradients[s - a]
         begin, end = s * SET, min((s + 1) * SET, n_users)
         if s + 1 < b:
             _fetch_gradients(gradient, slots, all_negatives[s + 1 - a], low, high)
         for n in range(starts[begin], starts[end]):
             item = taken[pairs[n]]
             if low <= item < high and slots[item - low] >= 0:
-                fetch_row(gradient, slots[item - low])
+                prefetch_row(gradient, slots[item - low])
         for k in range(np.searchsorted(negatives, low), np.searchsorted(negatives, high)):
-            any_slope = False
+            any_gradient = False
             for n in range(end - begin):
-                any_slope |= slopes[k, n] != 0
-            if not any_slope:
+                any_gradient |= score_gradients[k, n] != 0
+            if not any_gradient:
                 continue
             item = negatives[k] - low
             slot = slots[item]
@@ -246,7 +257,7 @@ def gather_items(part, low, high, a, b, pairs, n_users, positives, dense, work, 
                 slot = used
                 used += 1
                 _new_slot(item, slot, slots, touched, bias_gradient, gradient, pulls)
-            _pull_item(gradient, bias_gradient, slot, slopes, k, directions, begin, end)
+            _pull_item(gradient, bias_gradient, slot, score_gradients, k, directions, begin, end)
         for u in range(begin, end):
             for n in range(starts[u], starts[u + 1]):
                 item = taken[pairs[n]] - low

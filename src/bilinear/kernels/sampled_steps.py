@@ -6,7 +6,7 @@ import numpy as np
 
 from bilinear.kernels.cache import njit
 from bilinear.kernels.optimizers import Side, _finish_rows, _take_steps
-from bilinear.kernels.rows import fetch_row, inverse_length
+from bilinear.kernels.rows import inverse_length, prefetch_row
 from bilinear.kernels.sampled import SET, find_users, gather_items, score_sets
 
 # Sums may be reordered into vector lanes; NaN and infinity keep their meaning.
@@ -27,7 +27,7 @@ def finish_gradients(side, used, cosine, biased, rule):  # type: ignore[no-untyp
     factors, gradient, touched = side.factors, side.factor_gradient, side.touched
     for slot in range(used if cosine else 0):
         if slot + _AHEAD < used:
-            fetch_row(factors, touched[slot + _AHEAD])
+            prefetch_row(factors, touched[slot + _AHEAD])
         n = touched[slot]
         length, along = inverse_length(factors, n), np.float32(0)
         for f in range(factors.shape[1]):

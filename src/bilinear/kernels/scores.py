@@ -1,7 +1,7 @@
 """Scores of listed pairs of rows."""
 
 from bilinear.kernels.cache import njit
-from bilinear.kernels.rows import fetch_row
+from bilinear.kernels.rows import prefetch_row
 
 # Sums may be reordered into vector lanes; NaN and infinity keep their meaning.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
@@ -15,8 +15,8 @@ def score_pairs(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """scores[n] = mean + biases + product of the first n_factors columns, for users[n] and items[n].
 
-    A negative row is a stranger, who adds nothing. A pair's score depends on the two rows alone, and
-    not on other pairs. Rows are asked for ahead of their turn, as they may lie anywhere.
+    A negative row is an unknown user or item and adds nothing. A pair's score depends on the two rows alone,
+    not on other pairs. Rows are prefetched, as they may lie anywhere in memory.
 
     Cost:
         O(n * n_factors).
@@ -27,8 +27,8 @@ def score_pairs(  # type: ignore[no-untyped-def]
     for n in range(len(users)):
         ahead = min(n + _AHEAD, last)
         if users[ahead] >= 0 and items[ahead] >= 0:
-            fetch_row(user_factors, users[ahead])
-            fetch_row(item_factors, items[ahead])
+            prefetch_row(user_factors, users[ahead])
+            prefetch_row(item_factors, items[ahead])
         u, i = users[n], items[n]
         product = real(0)
         if u >= 0 and i >= 0:

@@ -58,25 +58,25 @@ def hessian_product_pairs(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
-def factor_blocks(starts, others, weights, factors, ridge, offsets, blocks):  # type: ignore[no-untyped-def]
+def factor_blocks(indptr, indices, weights, factors, ridge, offsets, blocks):  # type: ignore[no-untyped-def]
     """Cholesky factors of every row's own block diag(ridge) + sum_n weights[n] a_n a_n^T.
 
-    a_n = factors[others[n]] for the pairs n in starts[r]:starts[r + 1]. Rows with fewer pairs than
+    a_n = factors[indices[n]] for the pairs n in indptr[r]:indptr[r + 1]. Rows with fewer pairs than
     factors go by the matrix inversion lemma: what is factored is then I + B B^T with rows
     b_n = sqrt(weights[n] / ridge) a_n. blocks[offsets[r]:offsets[r + 1]] receives the lower triangle,
     row after row, of side min(n_r, k). Own loops, because a threaded BLAS is slow on small blocks.
     """
     k = factors.shape[1]
-    for r in range(len(starts) - 1):
-        begin = starts[r]
-        n_pairs = starts[r + 1] - begin
+    for r in range(len(indptr) - 1):
+        begin = indptr[r]
+        n_pairs = indptr[r + 1] - begin
         side = min(n_pairs, k)
         block = blocks[offsets[r] : offsets[r + 1]].reshape(side, side)
         if n_pairs < k:
             for n in range(side):
-                a = factors[others[begin + n]]
+                a = factors[indices[begin + n]]
                 for m in range(n + 1):
-                    b = factors[others[begin + m]]
+                    b = factors[indices[begin + m]]
                     total = 0.0
                     for f in range(k):
                         total += a[f] * b[f] / ridge[f]
@@ -85,7 +85,7 @@ def factor_blocks(starts, others, weights, factors, ridge, offsets, blocks):  # 
         else:
             block[:] = 0.0
             for n in range(begin, begin + n_pairs):
-                a = factors[others[n]]
+                a = factors[indices[n]]
                 for f in range(k):
                     scaled, row = weights[n] * a[f], block[f]
                     for h in range(f + 1):
@@ -107,20 +107,20 @@ def factor_blocks(starts, others, weights, factors, ridge, offsets, blocks):  # 
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
-def solve_blocks(starts, others, weights, factors, ridge, offsets, blocks, x, out):  # type: ignore[no-untyped-def]
+def solve_blocks(indptr, indices, weights, factors, ridge, offsets, blocks, x, out):  # type: ignore[no-untyped-def]
     """out[r] = (row r's block)^-1 x[r], with the factors of `factor_blocks`; x, out (n_rows, k)."""
     k = factors.shape[1]
     inner = np.empty(k)
-    for r in range(len(starts) - 1):
-        begin = starts[r]
-        n_pairs = starts[r + 1] - begin
+    for r in range(len(indptr) - 1):
+        begin = indptr[r]
+        n_pairs = indptr[r + 1] - begin
         side = min(n_pairs, k)
         lemma = n_pairs < k
         if lemma:
             for f in range(k):
                 out[r, f] = x[r, f] / ridge[f]
             for n in range(side):
-                a = factors[others[begin + n]]
+                a = factors[indices[begin + n]]
                 total = 0.0
                 for f in range(k):
                     total += a[f] * out[r, f]
@@ -144,7 +144,7 @@ def solve_blocks(starts, others, weights, factors, ridge, offsets, blocks, x, ou
                 inner[h] -= value * row[h]
         if lemma:
             for n in range(side):
-                a = factors[others[begin + n]]
+                a = factors[indices[begin + n]]
                 value = inner[n] * np.sqrt(weights[begin + n])
                 for f in range(k):
                     out[r, f] -= value * a[f] / ridge[f]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from bilinear.kernels.cache import njit
-from bilinear.kernels.lanes import fetch, load, spread, store, total
+from bilinear.kernels.lanes import broadcast, load, prefetch, reduce_add, store
 
 # Sums may be reordered into vector lanes; NaN and infinity keep their meaning.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
@@ -11,17 +11,17 @@ _FAST = {"reassoc", "contract", "nsz", "arcp"}
 IDENTITY, SIGMOID = 0, 1
 SQUARED_ERROR, CROSS_ENTROPY = 0, 1
 
-# Columns of a row's terms, which one step reads together. The last is there with momentum alone.
+# Columns of `bias_columns`: what one step reads of a row beside its factors. VELOCITY with momentum alone.
 BIAS = 0
 SHARE = 1  # of the row's penalty that falls on one rating
-SPEED = 2  # of the bias
+VELOCITY = 2  # of the bias
 
 _USERS_AHEAD = 48  # ratings: a user's row comes from memory,
 _ITEMS_AHEAD = 24  # an item's from the second-level cache
 
 
 @njit(inline="always")
-def loss_and_slope(score, rating, link, loss, low, span):  # type: ignore[no-untyped-def]
+def loss_and_gradient(score, rating, link, loss, low, span):  # type: ignore[no-untyped-def]
     """The loss of one rating and its derivative by the score (twin: objective.losses)."""
     if link == IDENTITY:
         residual = score - rating
@@ -41,23 +41,24 @@ def _cells(identity: bool, moving: bool):  # type: ignore[no-untyped-def]
     @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
     def sgd_cells(  # type: ignore[no-untyped-def]
         cells, factor_rates, bias_rates, momenta, starts, users, items, ratings,
-        global_mean, user_terms, item_terms, user_factors, item_factors, user_speeds, item_speeds,
+        global_mean, user_columns, item_columns, user_factors, item_factors, user_velocities, item_velocities,
         shape, link, loss, low, span, l2_factors, l2_biases, losses,
     ):  # fmt: skip
         """One step for each rating of the listed cells, in their order, updating in place.
 
         A cell's rates and momentum are those at its place in `cells`. Row r's penalty is spread over its
-        ratings: a step adds l2 * terms[r, SHARE] * row. With momentum: speed = momentum * speed + gradient;
-        row -= rate * speed, row-sparse: only the two rows of a rating move, so that a row's speed decays
-        once a rating of it.
+        ratings: a step adds l2 * bias_columns[r, SHARE] * row. With momentum:
+        velocity = momentum * velocity + gradient; row -= rate * velocity. It is row-sparse:
+        only the two rows of a rating move, so that a row's velocity decays once a rating of it.
 
         Args:
-            starts: of the cells in users, items, ratings; terms (n_rows, 2 or more), factors and speeds
-                (n_rows, columns): see `lanes.columns_of`, `lanes.shape_of`. Without momentum speeds have
-                no rows.
+            starts: of the cells in users, items, ratings.
+            bias_columns: (n_rows, 2), with momentum (n_rows, 4): BIAS, SHARE, VELOCITY.
+            factors, velocities: (n_rows, columns): see `lanes.columns_of`, `lanes.shape_of`. Without
+                momentum, velocities have no rows.
 
         losses[cell] becomes the summed loss before each step. Returns False as soon as that of a cell
-        is no finite number.
+        is not finite.
         """
         width, more = shape
         pieces = 1 + len(more)
@@ -74,31 +75,33 @@ def _cells(identity: bool, moving: bool):  # type: ignore[no-untyped-def]
                 next_user = cell_users[min(n + _USERS_AHEAD, last)]
                 next_item = cell_items[min(n + _ITEMS_AHEAD, last)]
                 for piece in range(pieces):
-                    fetch(user_factors, next_user, piece, width)
-                    fetch(item_factors, next_item, piece, width)
+                    prefetch(user_factors, next_user, piece, width)
+                    prefetch(item_factors, next_item, piece, width)
                     if moving:
-                        fetch(user_speeds, next_user, piece, width)
-                        fetch(item_speeds, next_item, piece, width)
+                        prefetch(user_velocities, next_user, piece, width)
+                        prefetch(item_velocities, next_item, piece, width)
                 u, i = cell_users[n], cell_items[n]
                 score = real(0)
                 for piece in range(pieces):
                     p, q = load(user_factors, u, piece, width), load(item_factors, i, piece, width)
-                    score += total(p * q)
-                user_bias, item_bias = user_terms[u, BIAS], item_terms[i, BIAS]
-                user_share, item_share = user_terms[u, SHARE], item_terms[i, SHARE]
+                    score += reduce_add(p * q)
+                user_bias, item_bias = user_columns[u, BIAS], item_columns[i, BIAS]
+                user_share, item_share = user_columns[u, SHARE], item_columns[i, SHARE]
                 score += mean + user_bias + item_bias
                 rating = cell_ratings[n]
-                value, slope = loss_and_slope(score, rating, IDENTITY if identity else link, loss, low, span)
+                value, gradient = loss_and_gradient(
+                    score, rating, IDENTITY if identity else link, loss, low, span
+                )
                 summed += value
-                slope = real(slope)
-                user_step = slope + bias_pull * user_share * user_bias
-                item_step = slope + bias_pull * item_share * item_bias
+                gradient = real(gradient)
+                user_step = gradient + bias_pull * user_share * user_bias
+                item_step = gradient + bias_pull * item_share * item_bias
                 if moving:
-                    user_step += momentum * user_terms[u, SPEED]
-                    item_step += momentum * item_terms[i, SPEED]
-                    user_terms[u, SPEED], item_terms[i, SPEED] = user_step, item_step
-                user_terms[u, BIAS] = user_bias - bias_rate * user_step
-                item_terms[i, BIAS] = item_bias - bias_rate * item_step
+                    user_step += momentum * user_columns[u, VELOCITY]
+                    item_step += momentum * item_columns[i, VELOCITY]
+                    user_columns[u, VELOCITY], item_columns[i, VELOCITY] = user_step, item_step
+                user_columns[u, BIAS] = user_bias - bias_rate * user_step
+                item_columns[i, BIAS] = item_bias - bias_rate * item_step
                 if moving:
                     user_pull, item_pull = pull * user_share, pull * item_share
                     for piece in range(pieces):
@@ -106,24 +109,28 @@ def _cells(identity: bool, moving: bool):  # type: ignore[no-untyped-def]
                             load(user_factors, u, piece, width),
                             load(item_factors, i, piece, width),
                         )
-                        p_speed = spread(momentum, width) * load(user_speeds, u, piece, width)
-                        q_speed = spread(momentum, width) * load(item_speeds, i, piece, width)
-                        p_speed = p_speed + spread(slope, width) * q + spread(user_pull, width) * p
-                        q_speed = q_speed + spread(slope, width) * p + spread(item_pull, width) * q
-                        store(user_speeds, u, piece, p_speed)
-                        store(item_speeds, i, piece, q_speed)
-                        store(user_factors, u, piece, p - spread(rate, width) * p_speed)
-                        store(item_factors, i, piece, q - spread(rate, width) * q_speed)
+                        p_velocity = broadcast(momentum, width) * load(user_velocities, u, piece, width)
+                        q_velocity = broadcast(momentum, width) * load(item_velocities, i, piece, width)
+                        p_velocity = (
+                            p_velocity + broadcast(gradient, width) * q + broadcast(user_pull, width) * p
+                        )
+                        q_velocity = (
+                            q_velocity + broadcast(gradient, width) * p + broadcast(item_pull, width) * q
+                        )
+                        store(user_velocities, u, piece, p_velocity)
+                        store(item_velocities, i, piece, q_velocity)
+                        store(user_factors, u, piece, p - broadcast(rate, width) * p_velocity)
+                        store(item_factors, i, piece, q - broadcast(rate, width) * q_velocity)
                 else:
                     user_keep, item_keep = one - rate * pull * user_share, one - rate * pull * item_share
-                    step = spread(rate * slope, width)
+                    step = broadcast(rate * gradient, width)
                     for piece in range(pieces):  # both with the old values
                         p, q = (
                             load(user_factors, u, piece, width),
                             load(item_factors, i, piece, width),
                         )
-                        store(user_factors, u, piece, spread(user_keep, width) * p - step * q)
-                        store(item_factors, i, piece, spread(item_keep, width) * q - step * p)
+                        store(user_factors, u, piece, broadcast(user_keep, width) * p - step * q)
+                        store(item_factors, i, piece, broadcast(item_keep, width) * q - step * p)
             losses[cells[c]] = summed
             if not np.isfinite(summed):
                 return False

@@ -1,4 +1,4 @@
-"""Drawing a large synthetic table: who rates what, and how."""
+"""Synthetic tables: distinct items for each user, and ratings of a planted model."""
 
 import numpy as np
 

@@ -56,7 +56,7 @@ class Link:
         """Ratings for scores, elementwise."""
         raise NotImplementedError
 
-    def slope(self, score: Array) -> Array:
+    def derivative(self, score: Array) -> Array:
         """d prediction / d score as the training loss sees it."""
         raise NotImplementedError
 
@@ -75,7 +75,7 @@ class Identity(Link):
     def prediction(self, score: Array) -> Array:
         return np.clip(score, *self.bounds)
 
-    def slope(self, score: Array) -> Array:
+    def derivative(self, score: Array) -> Array:
         return np.ones_like(score)
 
     def score(self, prediction: float) -> float:
@@ -112,7 +112,7 @@ class Sigmoid(Link):
         predictions: Array = np.clip(between, low, high)
         return predictions
 
-    def slope(self, score: Array) -> Array:
+    def derivative(self, score: Array) -> Array:
         low, high = self.bounds
         share = logistic(score)
         return (high - low) * share * (1 - share)

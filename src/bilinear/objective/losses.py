@@ -59,10 +59,10 @@ class SquaredError(Loss):
 
     def gradient(self, score: Array, rating: NDArray[Any], link: Link) -> Array:
         residual: Array = _unclipped(score, link) - rating
-        return residual * link.slope(score)
+        return residual * link.derivative(score)
 
     def curvature(self, score: Array, rating: NDArray[Any], link: Link) -> Array:
-        return link.slope(score) ** 2
+        return link.derivative(score) ** 2
 
 
 @register
@@ -109,7 +109,7 @@ def second_derivative(loss: Loss, scores: Array, ratings: NDArray[Any], link: Li
             f"the second derivative of {type(loss).__name__} after {type(link).__name__} is not known here"
         )
     residual = link.prediction(scores) - ratings
-    return np.asarray(bends + residual * link.slope(scores) * (1 - 2 * logistic(scores)), np.float64)
+    return np.asarray(bends + residual * link.derivative(scores) * (1 - 2 * logistic(scores)), np.float64)
 
 
 def _unclipped(score: Array, link: Link) -> Array:

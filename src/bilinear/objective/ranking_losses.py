@@ -29,7 +29,7 @@ class RankingLoss:
         """What the kernel needs to know of it."""
         return 0.0, 0.0
 
-    def value_and_slopes(
+    def value_and_gradients(
         self,
         positive: NDArray[np.float32],
         negative: NDArray[np.float32],

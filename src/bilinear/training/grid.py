@@ -153,30 +153,29 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The weights of one side in the order of the grid: what a step reads together lies together.
+    """Parameters and velocities of one side, users or items, in the order of the grid.
 
     Attributes:
-        terms (n, 2), with momentum (n, 4): see `kernels.sgd`; factors (n, columns): n_factors, then
-            zeros up to a whole number of cache lines.
-        speeds: as factors, without momentum (0,
-            columns).
+        bias_columns: (n, 2), with momentum (n, 4): see `kernels.sgd`.
+        factors: (n, columns): n_factors, then zeros up to a whole number of cache lines.
+        velocities: of the factors, in their shape; without momentum (0, columns).
     """
 
-    terms: Array
+    bias_columns: Array
     factors: Array
-    speeds: Array
+    velocities: Array
     n_factors: int
 
     @classmethod
     def of(cls, biases: Array, shares: Array, factors: Array, order: NDArray[np.int64], moving: bool) -> Rows:
         n, n_factors = factors.shape
         dtype, columns = factors.dtype, columns_of(n_factors, factors.itemsize)
-        terms, rows = (aligned(n, width, dtype=dtype) for width in (4 if moving else 2, columns))
-        speeds = aligned(n if moving else 0, columns, dtype=dtype)
-        terms[:, BIAS], terms[:, SHARE] = biases[order], shares[order]
+        bias_columns, rows = (aligned(n, width, dtype=dtype) for width in (4 if moving else 2, columns))
+        velocities = aligned(n if moving else 0, columns, dtype=dtype)
+        bias_columns[:, BIAS], bias_columns[:, SHARE] = biases[order], shares[order]
         np.take(factors, order, axis=0, out=rows[:, :n_factors], mode="clip")  # "raise" would make a copy
-        terms[:, SHARE + 1 :], rows[:, n_factors:], speeds[:] = 0, 0, 0
-        return cls(terms, rows, speeds, n_factors)
+        bias_columns[:, SHARE + 1 :], rows[:, n_factors:], velocities[:] = 0, 0, 0
+        return cls(bias_columns, rows, velocities, n_factors)
 
     @property
     def shape(self) -> Shape:
@@ -185,7 +184,7 @@ class Rows:
     @property
     def biases(self) -> Array:
         """(n,) a view."""
-        return self.terms[:, BIAS]
+        return self.bias_columns[:, BIAS]
 
     @property
     def weights(self) -> Array:
@@ -193,7 +192,7 @@ class Rows:
         return self.factors[:, : self.n_factors]
 
     def arrays(self) -> dict[str, Array]:
-        return {"terms": self.terms, "factors": self.factors, "speeds": self.speeds}
+        return {"bias_columns": self.bias_columns, "factors": self.factors, "velocities": self.velocities}
 
 
 def _n_blocks(n_rows: int, rows_a_block: int) -> int:

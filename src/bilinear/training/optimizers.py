@@ -45,7 +45,7 @@ class GradientDescent(Optimizer):
 @register
 @dataclass(frozen=True)
 class Momentum(Optimizer):
-    """Heavy ball: speed = momentum * speed + gradient; row -= rate * speed (Polyak 1964)."""
+    """Heavy ball: velocity = momentum * velocity + gradient; row -= rate * velocity (Polyak 1964)."""
 
     momentum: float = 0.9
     code: ClassVar[int] = rules.MOMENTUM
@@ -55,7 +55,7 @@ class Momentum(Optimizer):
 @register
 @dataclass(frozen=True)
 class Nesterov(Optimizer):
-    """As `Momentum`, but row -= rate * (gradient + momentum * speed) (Sutskever et al. 2013)."""
+    """As `Momentum`, but row -= rate * (gradient + momentum * velocity) (Sutskever et al. 2013)."""
 
     momentum: float = 0.9
     code: ClassVar[int] = rules.NESTEROV
@@ -146,7 +146,7 @@ class LAMB(Adam):
 class LARS(Optimizer):
     """Momentum on gradients made as long as the factor row that they move (You et al. 2017).
 
-    `speed = momentum * speed + rate * |row| / |gradient| * gradient`; biases are not scaled.
+    `velocity = momentum * velocity + rate * |row| / |gradient| * gradient`; biases are not scaled.
     """
 
     momentum: float = 0.9

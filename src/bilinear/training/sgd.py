@@ -262,12 +262,12 @@ class SGDRun(Run):
                     grid.items,
                     grid.ratings,
                     np.float64(self.global_mean),
-                    users.terms,
-                    items.terms,
+                    users.bias_columns,
+                    items.bias_columns,
                     users.factors,
                     items.factors,
-                    users.speeds,
-                    items.speeds,
+                    users.velocities,
+                    items.velocities,
                     users.shape,
                     link,
                     loss,
@@ -298,7 +298,7 @@ class SGDRun(Run):
         asked, users, items = self.asked[1], self.users, self.items
         biases = np.ascontiguousarray(users.biases), np.ascontiguousarray(items.biases)
         weights = (self.global_mean, *biases, users.factors, items.factors, users.n_factors)
-        scores = np.empty(asked.n_ratings, users.terms.dtype)
+        scores = np.empty(asked.n_ratings, users.bias_columns.dtype)
 
         def score(first: int, end: int) -> None:
             score_pairs(*weights, asked.users[first:end], asked.items[first:end], scores[first:end])

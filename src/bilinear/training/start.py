@@ -43,7 +43,7 @@ class Scale:
         mean = mean_of(ratings)
         centre = link.score(mean)
         at = np.array([centre])
-        slope = float(link.slope(at)[0])
+        slope = float(link.derivative(at)[0])
         curvature = float(loss.curvature(at, np.array([mean]), link)[0])
         low, high = link.bounds
         constant = ratings.min() == ratings.max()  # possible in the inner training part
