@@ -35,6 +35,12 @@ class GlobalMean(RatingModel):
 
     Args:
         rating_range: (low, high) the predictions are cut to; None takes the data's.
+
+    Examples:
+        >>> from bilinear import GlobalMean, Interactions
+        >>> ratings = Interactions.from_columns(["ann", "ann", "bob"], ["Alien", "Heat", "Heat"], [5, 3, 4])
+        >>> GlobalMean().fit(ratings).predict(["bob", "ann"], ["Alien", "Heat"]).values
+        array([4., 4.], dtype=float32)
     """
 
     rating_range: tuple[float, float] | None = None
@@ -71,6 +77,16 @@ class BiasModel(RatingModel):
         rng: seed of the inner split; None draws one, kept in `seed_`.
     Cost:
         O(n_ratings) times some hundred.
+
+    Examples:
+        >>> from bilinear import BiasModel, Interactions
+        >>> users, items = "ann ann bob bob cat".split(), "Alien Heat Alien Heat Heat".split()
+        >>> ratings = Interactions.from_columns(users, items, [5, 4, 4, 3, 2])
+        >>> model = BiasModel(l2_biases=0.1).fit(ratings)
+        >>> model.predict(["cat"], ["Alien"]).values.round(1)
+        array([3.1], dtype=float32)
+        >>> model.parameters_.item_biases.round(1)
+        array([ 0.5, -0.5], dtype=float32)
     """
 
     l2_biases: float | Literal["auto"] = "auto"

@@ -63,6 +63,17 @@ class Blend(_Learned):
             given. It is the best of some dozens looked at, so a little too high.
     Cost:
         of fitting all models, twice where weights are chosen; of all their scores.
+
+    Examples:
+        >>> from bilinear import EASE, Blend, Interactions, Popularity
+        >>> users = "ann ann ann bob bob cat cat cat dan dan".split()
+        >>> items = "tea jam scone tea jam beer crisps nuts beer crisps".split()
+        >>> clicks = Interactions.from_columns(users, items)
+        >>> model = Blend((EASE(l2=1.0), Popularity()), weights=(3, 1)).fit(clicks)
+        >>> model.weights_
+        (0.75, 0.25)
+        >>> model.recommend("bob", n=1).items
+        array(['scone'], dtype=object)
     """
 
     models: tuple[RankingModel, ...] = ()
@@ -78,6 +89,15 @@ class Blend(_Learned):
 
         Raises:
             ParameterValueError: not fitted on the same table, or weights that are none.
+
+        Examples:
+            >>> from bilinear import EASE, Blend, Interactions, Popularity
+            >>> users = "ann ann ann bob bob cat cat cat dan dan".split()
+            >>> items = "tea jam scone tea jam beer crisps nuts beer crisps".split()
+            >>> clicks = Interactions.from_columns(users, items)
+            >>> fitted = [EASE(l2=1.0).fit(clicks), Popularity().fit(clicks)]
+            >>> Blend.of(fitted, weights=[3, 1]).recommend("bob", n=1).items
+            array(['scone'], dtype=object)
         """
         blend = cls(tuple(fitted), tuple(weights))
         shares = blend._check()

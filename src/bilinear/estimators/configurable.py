@@ -13,7 +13,14 @@ class ParamsMixin:
     """For estimators that are dataclasses: `get_params`, `set_params` and a repr of what was set."""
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The arguments by name; `deep` adds those of nested objects as `solver__n_epochs`."""
+        """The arguments by name; `deep` adds those of nested objects as `solver__n_epochs`.
+
+        Examples:
+            >>> from bilinear import SGD, MatrixFactorization
+            >>> model = MatrixFactorization(n_factors=8, solver=SGD(n_epochs=5))
+            >>> model.get_params(deep=False)["n_factors"], model.get_params()["solver__n_epochs"]
+            (8, 5)
+        """
         params: dict[str, Any] = {}
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
@@ -28,6 +35,12 @@ class ParamsMixin:
 
         Raises:
             ParameterValueError: no such argument.
+
+        Examples:
+            >>> from bilinear import SGD, MatrixFactorization
+            >>> model = MatrixFactorization(n_factors=8, solver=SGD(n_epochs=5))
+            >>> model.set_params(n_factors=16, solver__n_epochs=10).solver.n_epochs
+            10
         """
         for name, value in params.items():
             known = self.get_params()  # those of an object inside change with it

@@ -54,6 +54,16 @@ class EASE(_Learned):
     Cost:
         n_items^2 numbers of memory, stated and checked before work begins; n_items^3 multiply-adds by
         LAPACK, in place: a minute or so for 20,000 items.
+
+    Examples:
+        >>> from bilinear import EASE, Interactions
+        >>> users = "ann ann ann bob bob cat cat cat dan dan".split()
+        >>> items = "tea jam scone tea jam beer crisps nuts beer crisps".split()
+        >>> model = EASE(l2=1.0).fit(Interactions.from_columns(users, items))
+        >>> model.recommend("bob", n=2)
+        RankedItems(2 items: 'scone', 'beer')
+        >>> model.weights_.shape
+        (6, 6)
     """
 
     l2: float = 100.0
@@ -101,7 +111,13 @@ class EASE(_Learned):
         return self
 
     def memory_needed(self, n_items: int) -> int:
-        """Bytes of the weights of so many items."""
+        """Bytes of the weights of so many items.
+
+        Examples:
+            >>> from bilinear import EASE
+            >>> EASE().memory_needed(20_000) / 1e9
+            1.6
+        """
         return n_items * n_items * np.dtype(self.precision).itemsize
 
     def bytes_to_fit(self, n_pairs: int, n_users: int, n_items: int) -> int:
@@ -154,6 +170,14 @@ class SparseEASE(NeighbourModel):
         sources chosen beforehand, as its fsSLIM does.
     Cost:
         O(n_neighbours^3 + n_neighbours * interactions of an item's users) an item; 8 bytes a weight.
+
+    Examples:
+        >>> from bilinear import Interactions, SparseEASE
+        >>> users = "ann ann ann bob bob cat cat cat dan dan".split()
+        >>> items = "tea jam scone tea jam beer crisps nuts beer crisps".split()
+        >>> model = SparseEASE(n_neighbours=2, l2=1.0).fit(Interactions.from_columns(users, items))
+        >>> model.recommend("bob", n=1).items
+        array(['scone'], dtype=object)
     """
 
     n_neighbours: int = 100

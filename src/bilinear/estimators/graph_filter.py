@@ -76,6 +76,16 @@ class GraphFilter(_Learned):
     Cost:
         some ten passes over the interactions a direction to fit (Lanczos); n_items * n_directions
         numbers; a user's score takes two steps over the graph and O(n_items * n_directions).
+
+    Examples:
+        >>> from bilinear import GraphFilter, Interactions
+        >>> users = "ann ann ann bob bob cat cat cat dan dan".split()
+        >>> items = "tea jam scone tea jam beer crisps nuts beer crisps".split()
+        >>> model = GraphFilter(low_pass=0.3, n_directions=2).fit(Interactions.from_columns(users, items))
+        >>> model.recommend("bob", n=1).items
+        array(['scone'], dtype=object)
+        >>> model.fold_in(["beer"]).recommend(2).items
+        array(['crisps', 'nuts'], dtype=object)
     """
 
     n_directions: int = 512

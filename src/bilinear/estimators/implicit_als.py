@@ -76,6 +76,16 @@ class ImplicitALS(_Learned):
 
     Cost:
         see the solvers; (n_users + n_items) * n_factors^2 more an epoch.
+
+    Examples:
+        >>> from bilinear import ImplicitALS, Interactions
+        >>> users = "ann ann ann bob bob cat cat cat dan dan".split()
+        >>> items = "tea jam scone tea jam beer crisps nuts beer crisps".split()
+        >>> model = ImplicitALS(n_factors=2, rng=0).fit(Interactions.from_columns(users, items))
+        >>> model.recommend("bob", n=1).items
+        array(['scone'], dtype=object)
+        >>> model.item_factors_.shape, len(model.history_.epochs)
+        ((6, 2), 8)
     """
 
     can_checkpoint = True

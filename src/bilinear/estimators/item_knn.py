@@ -33,6 +33,14 @@ class ItemKNN(NeighbourModel):
 
     Cost:
         O(sum over users of their interactions squared) to fit; 8 bytes a neighbour.
+
+    Examples:
+        >>> from bilinear import CosineSimilarity, Interactions, ItemKNN
+        >>> users = "ann ann ann bob bob cat cat cat dan dan".split()
+        >>> items = "tea jam scone tea jam beer crisps nuts beer crisps".split()
+        >>> model = ItemKNN(n_neighbours=2, similarity=CosineSimilarity(shrinkage=1.0))
+        >>> model.fit(Interactions.from_columns(users, items)).similar("tea", n=2).items
+        array(['jam', 'scone'], dtype=object)
     """
 
     n_neighbours: int = 100

@@ -85,6 +85,20 @@ class MatrixFactorization(RatingModel):
 
     Cost:
         O(n_ratings * n_factors * n_epochs); the search costs some ten such runs.
+
+    Examples:
+        >>> from bilinear import ALS, MatrixFactorization, split_random, synthetic_ratings
+        >>> split = split_random(synthetic_ratings(50, 30, 600, rng=0), test=0.2, rng=0)
+        >>> model = MatrixFactorization(n_factors=4, l2=1.0, l2_biases=1.0, rng=0).fit(split.train)
+        >>> model.parameters_.user_factors.shape, model.history_.metric
+        ((50, 4), 'rmse')
+        >>> model.evaluate(split.test).rmse.value < 1
+        True
+        >>> len(model.recommend(7, n=3))
+        3
+        >>> model = model.set_params(solver=ALS(n_epochs=10)).fit(split.train)
+        >>> len(model.history_.epochs) <= 10
+        True
     """
 
     can_checkpoint = True
@@ -130,6 +144,18 @@ class MatrixFactorization(RatingModel):
             MemoryLimitError: it would not fit into memory, with the numbers.
             DivergenceError: the loss stopped being finite; the message says what to lower.
             SystemExit: status 143, after SIGTERM with a checkpoint.
+
+        Examples:
+            >>> from bilinear import MatrixFactorization, synthetic_ratings
+            >>> ratings = synthetic_ratings(50, 30, 600, rng=0)
+            >>> def stop_after_five(state):
+            ...     if state.epoch.number == 5:
+            ...         state.stop()
+            >>> model = MatrixFactorization(n_factors=4, l2=1.0, l2_biases=1.0, refit=False, rng=0)
+            >>> model.fit(ratings, checkpoint="state", on_epoch=stop_after_five).history_.ended
+            'stopped by on_epoch'
+            >>> len(model.history_.epochs)
+            5
         """
         if progress is True:
             with Bar() as bar:
@@ -227,6 +253,16 @@ class MatrixFactorization(RatingModel):
         """Trains on another table with the factors, penalties and epochs that `fit` found.
 
         Ctrl-C leaves the model as it was, but for `history_.ended`.
+
+        Examples:
+            >>> from bilinear import MatrixFactorization, split_random, synthetic_ratings
+            >>> ratings = synthetic_ratings(50, 30, 600, rng=0)
+            >>> split = split_random(ratings, test=0.2, rng=0)
+            >>> model = MatrixFactorization(n_factors=4, l2=1.0, l2_biases=1.0, rng=0).fit(split.train)
+            >>> model.count_trained_pairs(split.test)
+            0
+            >>> model.retrain(ratings).count_trained_pairs(split.test)
+            120
         """
         before = self.parameters_
         self._check(interactions)
@@ -269,6 +305,13 @@ class MatrixFactorization(RatingModel):
             ParameterValueError: the solver has no learning rate, or rates out of order.
         Cost:
             n_steps batches at most, less than an epoch for `SGD`.
+
+        Examples:
+            >>> from bilinear import MatrixFactorization, synthetic_ratings
+            >>> model = MatrixFactorization(n_factors=4, l2=1.0, l2_biases=1.0, rng=0)
+            >>> found = model.lr_find(synthetic_ratings(50, 30, 600, rng=0), n_steps=20)
+            >>> sorted(found.suggestions)
+            ['minimum', 'steepest', 'valley']
         """
         self._check(interactions)
         _, _, interactions, link = self._in_units(interactions)

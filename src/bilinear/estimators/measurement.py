@@ -129,6 +129,16 @@ def measure(
         ParameterValueError: `reference` is none of the models, or a model cannot do the task.
             Or refits without a reference, or of another table.
         DataError, EmptyDataError: nothing fair can be measured.
+
+    Examples:
+        >>> from bilinear import BiasModel, GlobalMean, measure, split_random, synthetic_ratings
+        >>> split = split_random(synthetic_ratings(50, 30, 600, rng=0), test=0.2, rng=0)
+        >>> models = {"mean": GlobalMean(), "biases": BiasModel(l2_biases=1.0)}
+        >>> found = measure(models, split, reference="mean")
+        >>> found.scores["biases"].rmse.value < found.scores["mean"].rmse.value
+        True
+        >>> found.task, list(found.differences)
+        ('ratings', ['biases'])
     """
     if reference is not None and reference not in models:
         raise ParameterValueError(f"reference={reference!r} is none of the models {', '.join(models)}")

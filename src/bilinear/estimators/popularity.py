@@ -21,6 +21,13 @@ class Popularity(HistoryModel):
 
     Args:
         threshold, confidence: see `HistoryModel`.
+
+    Examples:
+        >>> from bilinear import Interactions, Popularity
+        >>> clicks = Interactions.from_columns([1, 1, 2, 2, 3], ["tea", "jam", "tea", "jam", "salt"])
+        >>> model = Popularity().fit(clicks)
+        >>> model.recommend(3).items
+        array(['jam', 'tea'], dtype=object)
     """
 
     is_personal = False

@@ -39,6 +39,16 @@ class RandomWalk(NeighbourModel):
 
     Cost:
         O(sum over users of their interactions squared) to fit; 8 bytes a neighbour.
+
+    Examples:
+        >>> from bilinear import Interactions, RandomWalk
+        >>> users = "ann ann ann bob bob cat cat cat dan dan".split()
+        >>> items = "tea jam scone tea jam beer crisps nuts beer crisps".split()
+        >>> model = RandomWalk().fit(Interactions.from_columns(users, items))
+        >>> model.recommend("bob", n=1).items
+        array(['scone'], dtype=object)
+        >>> model.fold_in(["beer"]).recommend(2).items
+        array(['crisps', 'nuts'], dtype=object)
     """
 
     n_neighbours: int = 200

@@ -103,6 +103,18 @@ class RankingFactorization(_Learned):
     Memory:
         parameters, gradient and the optimiser's state, each as large as the factors, and 4 bytes for
         each negative of a batch.
+
+    Examples:
+        >>> from bilinear import BPR, Interactions, MiniBatch, RankingFactorization
+        >>> users = "ann ann ann bob bob cat cat cat dan dan".split()
+        >>> items = "tea jam scone tea jam beer crisps nuts beer crisps".split()
+        >>> clicks = Interactions.from_columns(users, items)
+        >>> solver = MiniBatch(n_epochs=50, learning_rate=0.05)
+        >>> model = RankingFactorization(n_factors=2, loss=BPR(), solver=solver, validation_fraction=0, rng=0)
+        >>> model.fit(clicks).recommend("bob", n=1).items
+        array(['scone'], dtype=object)
+        >>> model.user_factors_.shape
+        (4, 2)
     """
 
     can_checkpoint = True

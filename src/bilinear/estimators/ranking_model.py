@@ -34,7 +34,18 @@ class RankingModel(Recommender):
         *,
         n_threads: int | None = None,
     ) -> RankingScores:
-        """Ranking metrics on interactions that were not trained on, see `evaluate_ranking`."""
+        """Ranking metrics on interactions that were not trained on, see `evaluate_ranking`.
+
+        Examples:
+            >>> from bilinear import EASE, RankingProtocol, split_random, synthetic_catalogue
+            >>> split = split_random(synthetic_catalogue(1000, 40, 60, rng=0).interactions, rng=0)
+            >>> model = EASE(l2=20.0).fit(split.train)
+            >>> scores = model.evaluate(split.test, RankingProtocol(cutoffs=(10,)))
+            >>> print(scores.protocol)
+            full ranking of 60 items (not seen in training)
+            >>> 0 < scores.means["ndcg@10"].value < 1
+            True
+        """
         return evaluate_ranking(self, test, protocol, n_threads=n_threads)
 
     def bytes_to_fit(self, n_pairs: int, n_users: int, n_items: int) -> int:

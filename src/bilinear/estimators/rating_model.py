@@ -84,7 +84,16 @@ class RatingModel(Recommender):
     solver_: Solver
 
     def predict_rows(self, users: NDArray[Any], items: NDArray[Any]) -> Array:
-        """Predicted ratings for rows of the vocabularies, -1 for unknown. (n,) float32."""
+        """Predicted ratings for rows of the vocabularies, -1 for unknown. (n,) float32.
+
+        Examples:
+            >>> import numpy as np
+            >>> from bilinear import BiasModel, Interactions
+            >>> users, items = "ann ann bob bob cat".split(), "Alien Heat Alien Heat Heat".split()
+            >>> model = BiasModel(l2_biases=0.1).fit(Interactions.from_columns(users, items, [5, 4, 4, 3, 2]))
+            >>> model.predict_rows(np.array([2, -1]), np.array([0, 0])).round(1)
+            array([3.1, 4.1], dtype=float32)
+        """
         return self.link_.prediction(score_rows(self.parameters_, users, items))
 
     def predict(self, users: Iterable[Id], items: Iterable[Id]) -> Predictions:
@@ -94,6 +103,14 @@ class RatingModel(Recommender):
             `Predictions`, which says where the user or the item had no training rating.
         Raises:
             ParameterValueError: the lengths differ.
+
+        Examples:
+            >>> from bilinear import BiasModel, Interactions
+            >>> users, items = "ann ann bob bob cat".split(), "Alien Heat Alien Heat Heat".split()
+            >>> model = BiasModel(l2_biases=0.1).fit(Interactions.from_columns(users, items, [5, 4, 4, 3, 2]))
+            >>> found = model.predict(["cat", "dan"], ["Alien", "Alien"])
+            >>> found.values.round(1), found.unknown_user
+            (array([3.1, 4.1], dtype=float32), array([False,  True]))
         """
         user_rows = self.user_vocabulary_.encode(ids_of(users, "users"))
         item_rows = self.item_rows(ids_of(items, "items"))
@@ -111,6 +128,13 @@ class RatingModel(Recommender):
         """RMSE and MAE on ratings that were not trained on, with 95 % bootstrap intervals.
 
         Its ids are matched to the model's; what the model does not know counts as unknown.
+
+        Examples:
+            >>> from bilinear import BiasModel, split_random, synthetic_ratings
+            >>> split = split_random(synthetic_ratings(50, 30, 600, rng=0), test=0.2, rng=0)
+            >>> scores = BiasModel(l2_biases=1.0).fit(split.train).evaluate(split.test)
+            >>> scores.n_ratings, scores.rmse.low < scores.rmse.value < scores.rmse.high
+            (120, True)
         """
         if not interactions.n_ratings:
             raise ParameterValueError(f"{interactions.source} has no ratings to evaluate on")

@@ -38,6 +38,14 @@ def fastai_recipe(
         `set_params(solver__dense=False)`.
     Source:
         Howard and Gugger, Deep Learning for Coders with fastai and PyTorch, chapter 8.
+
+    Examples:
+        >>> from bilinear import fastai_recipe, synthetic_ratings
+        >>> model = fastai_recipe(n_factors=4, rng=0)
+        >>> model.solver.optimizer, model.solver.batch_size
+        (Adam(momentum=0.95, decay=0.99, epsilon=5e-06), 64)
+        >>> model.fit(synthetic_ratings(50, 30, 600, rng=0)).history_.metric
+        'rmse'
     """
     low = 0.85 / 0.95
     return MatrixFactorization(

@@ -52,13 +52,30 @@ class Recommender(Capabilities):
     report_: dict[str, Any]
 
     def fit(self, interactions: Interactions) -> Self:
-        """Learns from `interactions`; returns self."""
+        """Learns from `interactions`; returns self.
+
+        Examples:
+            >>> from bilinear import EASE, synthetic_catalogue
+            >>> clicks = synthetic_catalogue(1000, 40, 60, rng=0).interactions
+            >>> EASE(l2=20.0).fit(clicks)
+            EASE(l2=20.0)
+        """
         raise NotImplementedError
 
     def retrain(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
         """Trains again on another table with the settings that `fit` found, searching nothing; returns self.
 
         Use it to train on everything once a model has been measured on a part.
+
+        Examples:
+            >>> from bilinear import EASE, split_random, synthetic_catalogue
+            >>> clicks = synthetic_catalogue(1000, 40, 60, rng=0).interactions
+            >>> split = split_random(clicks, rng=0)
+            >>> model = EASE(l2=20.0).fit(split.train)
+            >>> model.count_trained_pairs(split.test)
+            0
+            >>> model.retrain(clicks).count_trained_pairs(split.test)
+            200
         """
         if "progress" in signature(self.fit).parameters:
             return self.fit(interactions, progress=False if progress is None else progress)  # type: ignore[call-arg]
@@ -91,6 +108,26 @@ class Recommender(Capabilities):
             UnknownIdError: a user (see `unknown`) or a candidate that the model does not know.
         Cost:
             O(users * n_items * n_factors).
+
+        Examples:
+            >>> from bilinear import Interactions, Popularity
+            >>> users, items = "ann ann bob bob cat".split(), "tea jam tea jam salt".split()
+            >>> clicks = Interactions.from_columns(users, items)
+            >>> model = Popularity().fit(clicks)
+            >>> print(model.recommend("cat", n=2))
+            rank       score  item
+               1       2.000  jam
+               2       2.000  tea
+            >>> model.recommend("cat", exclude_seen=False, candidates=["salt", "tea"]).items
+            array(['tea', 'salt'], dtype=object)
+            >>> print(model.recommend(["ann", "dan"], n=1, unknown="non-personal"))
+            User ann
+            rank       score  item
+               1       1.000  salt
+            <BLANKLINE>
+            User dan
+            rank       score  item
+               1       2.000  jam
         """
         if unknown not in ("error", "non-personal"):
             raise ParameterValueError(f"unknown={unknown!r}; choose 'error' or 'non-personal'")
@@ -119,6 +156,18 @@ class Recommender(Capabilities):
             (n, n_items) float32 or float64, a new array that the caller may change, without NaN; larger
             is better. Items that the user has seen are scored like any other. A user's scores do not
             depend on who else is in the block. It is called by several threads at once.
+
+        Examples:
+            >>> import numpy as np
+            >>> from bilinear import Interactions, Popularity
+            >>> users, items = "ann ann bob bob cat".split(), "tea jam tea jam salt".split()
+            >>> clicks = Interactions.from_columns(users, items)
+            >>> model = Popularity().fit(clicks)
+            >>> model.item_vocabulary_.decode(np.arange(3))
+            array(['jam', 'salt', 'tea'], dtype=object)
+            >>> model.score_block(np.array([0, -1]))
+            array([[2., 1., 2.],
+                   [2., 1., 2.]], dtype=float32)
         """
         raise NotImplementedError
 
@@ -140,6 +189,18 @@ class Recommender(Capabilities):
             RatingValueError: a rating is not finite, or one the model cannot take.
         Cost:
             of one row of `score_histories`.
+
+        Examples:
+            >>> from bilinear import BiasModel, EASE, Interactions, synthetic_ratings
+            >>> users = "ann ann ann bob bob cat cat cat dan dan".split()
+            >>> items = "tea jam scone tea jam beer crisps nuts beer crisps".split()
+            >>> model = EASE(l2=1.0).fit(Interactions.from_columns(users, items))
+            >>> someone = model.fold_in(["beer", "cider"], unknown="skip")
+            >>> someone.recommend(n=1).items, someone.unknown_items
+            (array(['crisps'], dtype=object), ('cider',))
+            >>> model = BiasModel(l2_biases=1.0).fit(synthetic_ratings(50, 30, 600, rng=0))
+            >>> len(model.fold_in([1, 2], [5.0, 4.5]).recommend(n=3))
+            3
         """
         if unknown not in ("error", "skip"):
             raise ParameterValueError(f"unknown={unknown!r}; choose 'error' or 'skip'")
@@ -166,6 +227,16 @@ class Recommender(Capabilities):
         Raises:
             UnknownIdError: the model does not know the item.
             ParameterValueError: the model cannot say (no factors), or this item was not trained on.
+
+        Examples:
+            >>> from bilinear import EASE, Interactions
+            >>> users = "ann ann ann bob bob cat cat cat dan dan".split()
+            >>> items = "tea jam scone tea jam beer crisps nuts beer crisps".split()
+            >>> model = EASE(l2=1.0).fit(Interactions.from_columns(users, items))
+            >>> model.similar("beer", n=2).items
+            array(['crisps', 'nuts'], dtype=object)
+            >>> model.similar("beer", candidates=["nuts", "scone"]).items
+            array(['nuts'], dtype=object)
         """
         row = self.item_vocabulary_.row(item, "item")
         if not self.item_has_ratings(np.array([row]))[0]:
@@ -176,13 +247,29 @@ class Recommender(Capabilities):
         return RankedItems(self.item_vocabulary_.decode(rows), scores)
 
     def save(self, path: str | Path) -> None:
-        """Writes the model as a folder, whole or not at all; see `bilinear.load`."""
+        """Writes the model as a folder, whole or not at all; see `bilinear.load`.
+
+        Examples:
+            >>> import bilinear
+            >>> clicks = bilinear.synthetic_catalogue(1000, 40, 60, rng=0).interactions
+            >>> bilinear.EASE(l2=20.0).fit(clicks).save("model")
+            >>> bilinear.load("model")
+            EASE(l2=20.0)
+        """
         from bilinear.persistence.models import save
 
         save(self, Path(path))
 
     def count_trained_pairs(self, interactions: Interactions) -> int:
-        """How many of these pairs were trained on: zero for an honest test. O(n log n)."""
+        """How many of these pairs were trained on: zero for an honest test. O(n log n).
+
+        Examples:
+            >>> from bilinear import Popularity, split_random, synthetic_ratings
+            >>> split = split_random(synthetic_ratings(50, 30, 600, rng=0), rng=0)
+            >>> model = Popularity().fit(split.train)
+            >>> model.count_trained_pairs(split.test), model.count_trained_pairs(split.train)
+            (0, 480)
+        """
         users, items = interactions.aligned_to(self.user_vocabulary_, self.item_vocabulary_)
         n_items = len(self.item_vocabulary_)
         rows = np.repeat(np.arange(len(self.user_vocabulary_)), self.seen_.counts)
@@ -192,7 +279,13 @@ class Recommender(Capabilities):
         return int((trained[at] == asked).sum()) if len(trained) else 0
 
     def title(self, item: Id) -> str:
-        """The item's title where the model has one, else its id."""
+        """The item's title where the model has one, else its id.
+
+        Examples:
+            >>> from bilinear import Interactions, Popularity
+            >>> Popularity().fit(Interactions.from_columns([1, 2], [10, 20])).title(20)
+            '20'
+        """
         titles = self.item_texts_.get("title")
         row = int(self.item_rows([item])[0])
         return str(item) if titles is None or row < 0 else titles[row] or str(item)

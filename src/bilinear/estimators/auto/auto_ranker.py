@@ -66,6 +66,15 @@ class AutoRanker(_Learned):
     Learned attributes:
         model_: what was chosen, trained on everything; a `Blend` where several are mixed.
         search_: AutoTable, all trials; `print(model.search_)` shows it.
+
+    Examples:
+        >>> from bilinear import AutoRanker, synthetic_catalogue
+        >>> clicks = synthetic_catalogue(1000, 40, 60, rng=0).interactions
+        >>> model = AutoRanker(n_trials=2, kinds=("Popularity", "EASE"), rng=0).fit(clicks)
+        >>> [trial.kind for trial in model.search_.trials]
+        ['Popularity', 'EASE']
+        >>> type(model.model_).__name__, len(model.recommend(7, n=3))
+        ('Blend', 3)
     """
 
     time_budget: float = 60.0

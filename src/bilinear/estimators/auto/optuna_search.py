@@ -79,6 +79,15 @@ def search_with_optuna(
         KeyboardInterrupt: before the first trial was done.
     Cost:
         a fit and an evaluation of up to 3,000 users a trial.
+
+    Examples:
+        >>> from bilinear import search_with_optuna, synthetic_catalogue
+        >>> clicks = synthetic_catalogue(1000, 40, 60, rng=0).interactions
+        >>> found = search_with_optuna(clicks, n_trials=2, kinds=("Popularity",))
+        >>> type(found.model).__name__
+        'Popularity'
+        >>> found.model.fit(clicks).recommend(7, n=2)
+        RankedItems(2 items: 41, 4)
     """
     if progress is True:
         with Bar() as bar:
