@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from peers import PEERS, Peer, settings
 
 from bilinear.data.interactions import Interactions
-from bilinear.data.readers import read_ratings
+from bilinear.data.reading.readers import read_ratings
 from bilinear.estimators.baselines import BiasModel, GlobalMean
 from bilinear.estimators.matrix_factorization import MatrixFactorization
 

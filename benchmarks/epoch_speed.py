@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit
 from peers import _libmf
 
-from bilinear.data.synthetic import synthetic_ratings
+from bilinear.data.synthetic.catalogue import synthetic_ratings
 from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.kernels.lanes import broadcast, columns_of, load, prefetch, shape_of, store
 from bilinear.training.grid import _CACHE

@@ -21,7 +21,7 @@ import sys
 import numpy as np
 from pathlib import Path
 from bilinear.data.interactions import Interactions
-from bilinear.data.readers import read_ratings
+from bilinear.data.reading.readers import read_ratings
 from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.sgd import SGD
@@ -58,7 +58,7 @@ CASES = {
 
 def write(folder: Path, n_ratings: int) -> None:
     """The files that the cases read."""
-    from bilinear.data.readers import read_ratings
+    from bilinear.data.reading.readers import read_ratings
 
     paths = reading.write_files(folder, n_ratings)
     table = read_ratings(paths["Parquet"], time=False)

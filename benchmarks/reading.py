@@ -18,7 +18,7 @@ import numpy as np
 
 OURS = """
 import json, sys, time
-from bilinear.data.readers import read_ratings
+from bilinear.data.reading.readers import read_ratings
 start = time.perf_counter()
 table = read_ratings(sys.argv[1], memory_limit=sys.argv[2])
 print(json.dumps({"seconds": time.perf_counter() - start, "rows": table.n_rows_read,
@@ -46,7 +46,7 @@ def write_files(folder: Path, n_ratings: int) -> dict[str, Path]:
     import pyarrow as pa
     from pyarrow import csv, parquet
 
-    from bilinear.data.synthetic import synthetic_ratings
+    from bilinear.data.synthetic.catalogue import synthetic_ratings
 
     scale = n_ratings / 20_000_000  # the shape of MovieLens 20M, so that the density stays
     table = synthetic_ratings(max(100, int(138_000 * scale)), 27_000, n_ratings, rng=0)

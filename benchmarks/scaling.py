@@ -18,7 +18,7 @@ import time
 import common
 
 from bilinear.data.interactions import Interactions
-from bilinear.data.synthetic import synthetic_ratings
+from bilinear.data.synthetic.catalogue import synthetic_ratings
 from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.training.sgd import SGD
 

@@ -17,8 +17,8 @@ import common
 import numpy as np
 
 from bilinear.data.interactions import Interactions
-from bilinear.data.readers import read_ratings
-from bilinear.data.synthetic import synthetic_ratings
+from bilinear.data.reading.readers import read_ratings
+from bilinear.data.synthetic.catalogue import synthetic_ratings
 from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.model.link import Sigmoid
 from bilinear.training.minibatch import MiniBatch

@@ -22,8 +22,8 @@ import numpy as np
 from peers import _libmf
 
 from bilinear.data.interactions import Interactions
-from bilinear.data.readers import read_ratings
-from bilinear.data.synthetic import synthetic_ratings
+from bilinear.data.reading.readers import read_ratings
+from bilinear.data.synthetic.catalogue import synthetic_ratings
 from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.training.sgd import SGD
 

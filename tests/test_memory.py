@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from problems import planted_table
 
-from bilinear.data.database import connected
-from bilinear.data.synthetic import synthetic_ratings
+from bilinear.data.reading.database import connected
+from bilinear.data.synthetic.catalogue import synthetic_ratings
 from bilinear.errors import MemoryLimitError, ParameterValueError
 from bilinear.estimators.auto.auto_ranker import AutoRanker
 from bilinear.estimators.auto.search_space import KINDS, Sizes

@@ -208,7 +208,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="compare with the page there, write nothing")
     chosen = parser.parse_args(arguments)
     if chosen.ratings:
-        from bilinear.data.readers import read_ratings
+        from bilinear.data.reading.readers import read_ratings
 
         ratings = read_ratings(chosen.ratings)
     else:

@@ -34,7 +34,7 @@ def press_later(*waits: float) -> None:
 
 
 def query(folder: Path, sql: str) -> None:
-    from bilinear.data.database import connected
+    from bilinear.data.reading.database import connected
 
     with connected(folder, threads=2) as connection:
         press_later(0.3)

@@ -16,9 +16,17 @@ from typing import Any
 
 import pytest
 
-from bilinear.data import datasets, download, unpack
-from bilinear.data.datasets import available, cache_folder, fetch, items_path, ratings_path
-from bilinear.data.download import published_md5
+from bilinear.data.datasets.download import published_md5
+from bilinear.data.datasets.fetch import (
+    available,
+    cache_folder,
+    download,
+    fetch,
+    items_path,
+    ratings_path,
+    unpack,
+)
+from bilinear.data.datasets.fetch import fetch as datasets
 from bilinear.errors import DownloadError, ParameterValueError
 
 SMALL = "movielens-latest-small"

@@ -15,10 +15,10 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from bilinear.data import frames
 from bilinear.data.interactions import Interactions
-from bilinear.data.items import read_items
-from bilinear.data.readers import read_pairs, read_ratings
+from bilinear.data.reading import frames
+from bilinear.data.reading.item_tables import read_items
+from bilinear.data.reading.readers import read_pairs, read_ratings
 from bilinear.errors import (
     AmbiguousColumnError,
     BilinearError,

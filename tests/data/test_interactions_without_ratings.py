@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from bilinear.data.interactions import Interactions
-from bilinear.data.readers import read_any, read_interactions, read_item_list, read_ratings
+from bilinear.data.reading.readers import read_any, read_interactions, read_item_list, read_ratings
 from bilinear.data.splits import (
     split_file,
     split_leave_last_out,
@@ -210,7 +210,7 @@ def test_lists_in_archives_with_trailing_separators_and_blank_lines(tmp_path: Pa
 def test_many_lines_are_read_as_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path, "".join(f"{n} {n % 7} {n % 11 + 7}{' 99' * (n % 2)}\n" for n in range(200)))
     whole = read_interactions(path, layout="lists", duplicates="last")
-    monkeypatch.setattr("bilinear.data.item_lists._ITEMS_AT_ONCE", 5)
+    monkeypatch.setattr("bilinear.data.reading.item_lists._ITEMS_AT_ONCE", 5)
     assert pairs(read_interactions(path, layout="lists", duplicates="last")) == pairs(whole)
 
 

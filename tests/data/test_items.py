@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from bilinear.data.items import Items, read_items
-from bilinear.data.readers import read_ratings
+from bilinear.data.items import Items
+from bilinear.data.reading.item_tables import read_items
+from bilinear.data.reading.readers import read_ratings
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import (
     AmbiguousColumnError,

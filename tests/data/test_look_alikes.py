@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from bilinear.data.interactions import Interactions
-from bilinear.data.readers import read_any, read_interactions, read_ratings
+from bilinear.data.reading.readers import read_any, read_interactions, read_ratings
 from bilinear.data.vocabulary import Vocabulary, checked_rules
 from bilinear.errors import IdValueError, ParameterValueError
 from bilinear.estimators.baselines import BiasModel

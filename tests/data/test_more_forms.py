@@ -19,7 +19,7 @@ import scipy.sparse as sp
 import zstandard
 
 from bilinear.data.interactions import Interactions
-from bilinear.data.readers import read_any, read_interactions, read_pairs, read_ratings
+from bilinear.data.reading.readers import read_any, read_interactions, read_pairs, read_ratings
 from bilinear.errors import BilinearError
 
 ROWS = [("ann", "a", "1.5", "2"), ("bob", "b", "4", "1"), ("ann", "b", "2.5", "3")]
@@ -275,7 +275,7 @@ def peak_of_reading(path: Path) -> tuple[str, int]:
     """What a process of its own says, and by how much its memory grew in MB."""
     code = (
         "import sys, resource\n"
-        "from bilinear.data.readers import read_ratings\n"
+        "from bilinear.data.reading.readers import read_ratings\n"
         "import duckdb, zstandard\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try: read_ratings(sys.argv[1])\n"
@@ -308,7 +308,7 @@ def test_unpacking_takes_little_memory_whatever_comes_out(tmp_path: Path, unit: 
 def test_an_archive_of_a_thousand_times_its_size_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bilinear.data import files
+    from bilinear.data.reading import files
 
     monkeypatch.setattr(files, "_MOST_UNPACKED", 1 << 20)
     with pytest.raises(BilinearError, match="more than 1,000 times its size"):
@@ -326,7 +326,7 @@ def test_a_window_of_two_gigabytes_is_refused(tmp_path: Path) -> None:
 def test_a_line_longer_than_any_row_is_refused_with_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bilinear.data import files
+    from bilinear.data.reading import files
 
     monkeypatch.setattr(files, "_LONGEST_LINE", 1 << 21)
     content = b"user,item,rating\n1,2,3\n1," + b"x" * (5 << 20) + b",3\n1,3,3\n"

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from bilinear.data.interactions import Interactions
-from bilinear.data.readers import read_any, read_interactions, read_ratings, read_sql
+from bilinear.data.reading.readers import read_any, read_interactions, read_ratings, read_sql
 from bilinear.errors import AmbiguousColumnError, MissingColumnError, RatingValueError
 
 PAIRS = [("ann", 1), ("ann", 2), ("bob", 1), ("bob", 3), ("eve", 2)]

@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from bilinear.data.readers import read_pairs, read_ratings
+from bilinear.data.reading.readers import read_pairs, read_ratings
 from bilinear.errors import (
     AmbiguousColumnError,
     BilinearError,

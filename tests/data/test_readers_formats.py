@@ -15,9 +15,9 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from bilinear.data import engine, readers
 from bilinear.data.interactions import Interactions
-from bilinear.data.readers import read_item_ratings, read_pairs, read_ratings
+from bilinear.data.reading import engine, readers
+from bilinear.data.reading.readers import read_item_ratings, read_pairs, read_ratings
 from bilinear.errors import DataError, MissingColumnError, RatingValueError
 
 USERS = [7, 7, 3, 12, 3, 7]

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from bilinear.data import engine
 from bilinear.data.interactions import Interactions
-from bilinear.data.readers import read_pairs, read_ratings
+from bilinear.data.reading import engine
+from bilinear.data.reading.readers import read_pairs, read_ratings
 from bilinear.data.vocabulary import canonical_integer
 from bilinear.errors import BilinearError
 

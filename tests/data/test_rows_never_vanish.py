@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bilinear.data import engine
 from bilinear.data.interactions import Interactions
-from bilinear.data.items import read_items
-from bilinear.data.readers import read_interactions, read_pairs, read_ratings
+from bilinear.data.reading import engine
+from bilinear.data.reading.item_tables import read_items
+from bilinear.data.reading.readers import read_interactions, read_pairs, read_ratings
 from bilinear.data.vocabulary import canonical_integer
 from bilinear.errors import BilinearError
 

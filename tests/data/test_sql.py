@@ -19,9 +19,9 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from bilinear.data import sql
 from bilinear.data.interactions import Interactions
-from bilinear.data.sql import read_sql
+from bilinear.data.reading import sql
+from bilinear.data.reading.sql import read_sql
 from bilinear.errors import (
     AmbiguousColumnError,
     BilinearError,

@@ -13,14 +13,14 @@ import pytest
 from numpy.typing import NDArray
 
 from bilinear.data.interactions import Interactions
-from bilinear.data.invented_titles import GENRES, NOUNS, invented_titles
-from bilinear.data.synthetic import (
+from bilinear.data.synthetic.catalogue import (
     SyntheticCatalogue,
     synthetic_catalogue,
     synthetic_ratings,
     write_synthetic,
 )
-from bilinear.data.synthetic_draws import choose_items, user_counts
+from bilinear.data.synthetic.draws import choose_items, user_counts
+from bilinear.data.synthetic.invented_titles import GENRES, NOUNS, invented_titles
 from bilinear.errors import ParameterValueError
 from bilinear.kernels.synthetic import draw_distinct_items, planted_ratings
 

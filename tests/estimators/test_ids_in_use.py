@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from bilinear.data.interactions import Interactions
-from bilinear.data.readers import read_pairs, read_ratings
+from bilinear.data.reading.readers import read_pairs, read_ratings
 from bilinear.data.vocabulary import plain_id
 from bilinear.errors import IdValueError, UnknownIdError
 from bilinear.estimators.baselines import BiasModel

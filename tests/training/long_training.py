@@ -9,7 +9,7 @@ import hashlib
 import sys
 from typing import Any
 
-from bilinear.data.synthetic import synthetic_ratings
+from bilinear.data.synthetic.catalogue import synthetic_ratings
 from bilinear.estimators.implicit_als import ImplicitALS
 from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.estimators.ranking_factorization import RankingFactorization

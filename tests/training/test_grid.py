@@ -10,7 +10,7 @@ from problems import random_parameters, same_bits
 
 from bilinear.data.part import Part
 from bilinear.data.splits import split_random
-from bilinear.data.synthetic import synthetic_ratings
+from bilinear.data.synthetic.catalogue import synthetic_ratings
 from bilinear.errors import DivergenceError
 from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.model.link import Identity

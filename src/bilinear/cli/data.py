@@ -50,7 +50,7 @@ def describe(
 def list_(json: options.Json = False) -> None:
     from dataclasses import asdict
 
-    from bilinear.data.datasets import available
+    from bilinear.data.datasets.fetch import available
 
     known = available()
     if json:
@@ -76,7 +76,7 @@ def fetch(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    from bilinear.data.datasets import available, fetch, items_path, ratings_path
+    from bilinear.data.datasets.fetch import available, fetch, items_path, ratings_path
 
     fetch(name, folder, progress=None if quiet else _Download(name), force=force)
     ratings, items = ratings_path(name, folder), items_path(name, folder)
@@ -98,7 +98,7 @@ def synthetic(
     seed: options.Seed = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
 ) -> None:
-    from bilinear.data.synthetic import synthetic_catalogue, write_synthetic
+    from bilinear.data.synthetic.catalogue import synthetic_catalogue, write_synthetic
 
     n_users = max(50, n_ratings // 100)
     n_items = max(150, round(3000 * (n_ratings / 100_000) ** 0.5))

@@ -31,7 +31,7 @@ def command(
     items_id: options.ItemsId = None,
     items_title: options.ItemsTitle = None,
 ) -> None:
-    from bilinear.data.synthetic import write_synthetic
+    from bilinear.data.synthetic.catalogue import write_synthetic
     from bilinear.persistence.models import load
 
     if out.exists() and not out.is_dir():

@@ -55,7 +55,7 @@ def command(
     ] = False,
     json: options.Json = False,
 ) -> None:
-    from bilinear.data.readers import read_item_list, read_item_ratings
+    from bilinear.data.reading.readers import read_item_list, read_item_ratings
     from bilinear.persistence.models import load
 
     if sum(given is not None for given in (rate, item, file)) != 1:

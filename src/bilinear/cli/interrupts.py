@@ -142,5 +142,5 @@ def interruptible() -> Iterator[Interrupts]:
 
 
 def _end_queries() -> None:
-    if database := sys.modules.get("bilinear.data.database"):
+    if database := sys.modules.get("bilinear.data.reading.database"):
         database.end_queries()

@@ -167,7 +167,7 @@ def read_table(
 
     `has_ratings` says what it must have; None reads ratings where there are some.
     """
-    from bilinear.data.readers import read_any
+    from bilinear.data.reading.readers import read_any
 
     if rating is not None and count:
         raise ParameterValueError("--rating and --count: a table has ratings or counts, name one of them")

@@ -97,7 +97,7 @@ def write_table(path: Path, columns: Columns) -> None:
 def _write_parquet(path: Path, columns: Columns) -> None:
     import duckdb
 
-    from bilinear.data.database import default_limit, disk_errors, stoppable
+    from bilinear.data.reading.database import default_limit, disk_errors, stoppable
 
     with (
         duckdb.connect(config=default_limit()) as connection,

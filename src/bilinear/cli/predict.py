@@ -35,7 +35,7 @@ def command(
     quote: options.Quote = "auto",
     json: options.Json = False,
 ) -> None:
-    from bilinear.data.readers import read_pairs
+    from bilinear.data.reading.readers import read_pairs
     from bilinear.persistence.models import load
 
     if out is not None:

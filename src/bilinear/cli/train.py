@@ -338,8 +338,8 @@ def item_texts(
     path: Path, vocabulary: Any, id_: str | None = None, title: str | None = None, quote: str = "auto"
 ) -> Any:
     """Titles and genres in the order of the model's items, as the model keeps them."""
-    from bilinear.data.items import read_items
     from bilinear.data.packed_text import PackedText
+    from bilinear.data.reading.item_tables import read_items
 
     table = read_items(path, item=id_, title=title, match=vocabulary, quote=quote)
     missing = sum(item not in table for item in vocabulary)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -148,3 +149,10 @@ def left_out(columns: list[Any], values: tuple[float, ...]) -> NDArray[np.bool_]
     """Which rows of [users, items, ratings, times] stay; None where all do."""
     marked = np.isin(columns[2], np.array(values, np.float32))
     return ~marked if marked.any() else None
+
+
+def is_absent(value: Any) -> bool:
+    """None, NaN, and the missing values of data frames."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, (float, np.floating, Decimal)) and value != value

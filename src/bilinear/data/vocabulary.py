@@ -12,8 +12,8 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from bilinear.data.missing import is_absent
 from bilinear.data.packed_text import PackedText
-from bilinear.data.values import is_absent
 from bilinear.errors import IdValueError, ParameterValueError, UnknownIdError
 
 Id = int | str

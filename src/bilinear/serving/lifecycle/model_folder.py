@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from bilinear.data.items import Items, read_items
+from bilinear.data.items import Items
 from bilinear.data.packed_text import PackedText
+from bilinear.data.reading.item_tables import read_items
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import BilinearError, ModelFileError
 from bilinear.estimators.recommender import Recommender

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from bilinear.data.tables import Batch
+from bilinear.data.reading.tables import Batch
 from bilinear.errors import DataError, ParameterValueError
 from bilinear.files import atomic_write
 

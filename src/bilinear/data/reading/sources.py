@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bilinear.data import sniff
-from bilinear.data.columns import (
+from bilinear.data.reading import sniff
+from bilinear.data.reading.columns import (
     INTERACTIONS,
     ITEM_LIST,
     ITEMS,
@@ -21,16 +21,16 @@ from bilinear.data.columns import (
     plain,
     recognised,
 )
-from bilinear.data.database import ParquetTable, connected
-from bilinear.data.files import PlainFile, opened
-from bilinear.data.frames import frame_table
-from bilinear.data.item_lists import ListTable
-from bilinear.data.layout import check_quote
-from bilinear.data.matrix_market import MARK as MATRIX_MARKET
-from bilinear.data.matrix_market import matrix_market_table
-from bilinear.data.netflix import is_netflix, netflix_table
-from bilinear.data.tables import JsonTable, Table, TextTable
-from bilinear.data.wide import WideTable
+from bilinear.data.reading.database import ParquetTable, connected
+from bilinear.data.reading.files import PlainFile, opened
+from bilinear.data.reading.frames import frame_table
+from bilinear.data.reading.item_lists import ListTable
+from bilinear.data.reading.layout import check_quote
+from bilinear.data.reading.matrix_market import MARK as MATRIX_MARKET
+from bilinear.data.reading.matrix_market import matrix_market_table
+from bilinear.data.reading.netflix import is_netflix, netflix_table
+from bilinear.data.reading.tables import JsonTable, Table, TextTable
+from bilinear.data.reading.wide import WideTable
 from bilinear.errors import DataError, ParameterValueError
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bilinear.data.layout import Layout
-from bilinear.data.tables import TextTable
+from bilinear.data.reading.layout import Layout
+from bilinear.data.reading.tables import TextTable
 from bilinear.errors import FileFormatError
 
 MARK = "%%MatrixMarket"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.data.invented_titles import GENRES
+from bilinear.data.synthetic.invented_titles import GENRES
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]

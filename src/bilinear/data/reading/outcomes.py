@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from bilinear.data import engine, sniff
-from bilinear.data.columns import PAIRS, RATINGS, Column, Role, find_columns, plain, recognised
 from bilinear.data.description import ReadingNotes
 from bilinear.data.interactions import Duplicates, Interactions
 from bilinear.data.missing import Missing, checked_missing
-from bilinear.data.profiles import Profile, profiles, seen_whole
-from bilinear.data.tables import Table, TextTable
+from bilinear.data.reading import engine, sniff
+from bilinear.data.reading.columns import PAIRS, RATINGS, Column, Role, find_columns, plain, recognised
+from bilinear.data.reading.profiles import Profile, profiles, seen_whole
+from bilinear.data.reading.tables import Table, TextTable
 from bilinear.data.vocabulary import IdRule, checked_rules
 from bilinear.errors import AmbiguousColumnError, DataError, ParameterValueError
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from bilinear.data import values
-from bilinear.data.columns import Role
-from bilinear.data.database import (
+from bilinear.data.reading import values
+from bilinear.data.reading.columns import Role
+from bilinear.data.reading.database import (
     DECIMALS,
     INTEGERS,
     ParquetTable,
@@ -24,9 +24,9 @@ from bilinear.data.database import (
     sql_path,
     sql_text,
 )
-from bilinear.data.flags import WORDS, are_flags
-from bilinear.data.ids import has_many_lines
-from bilinear.data.tables import JsonTable, Table, TextTable
+from bilinear.data.reading.flags import WORDS, are_flags
+from bilinear.data.reading.ids import has_many_lines
+from bilinear.data.reading.tables import JsonTable, Table, TextTable
 from bilinear.data.vocabulary import Vocabulary, canonical_integer
 from bilinear.errors import EmptyDataError
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bilinear.data.engine import Encoded
-from bilinear.data.ids import IdColumn
-from bilinear.data.tables import Batch, Refuse, raise_error
+from bilinear.data.reading.engine import Encoded
+from bilinear.data.reading.ids import IdColumn
+from bilinear.data.reading.tables import Batch, Refuse, raise_error
 from bilinear.errors import EmptyDataError, FileFormatError
 
 _ITEMS_AT_ONCE = 200_000

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
-from bilinear.data.dates import parse
-from bilinear.data.layout import Layout, check_quote, records
+from bilinear.data.reading.dates import parse
+from bilinear.data.reading.layout import Layout, check_quote, records
 from bilinear.errors import EmptyDataError, FileFormatError
 
 _SAMPLE = 1 << 18

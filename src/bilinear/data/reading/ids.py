@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.data.layout import AS_CHARACTER
-from bilinear.data.values import Values, Where
+from bilinear.data.reading.layout import AS_CHARACTER
+from bilinear.data.reading.values import Values, Where
 from bilinear.data.vocabulary import Id, Vocabulary, canonical_integer, clean_id, is_encodable
 from bilinear.errors import IdValueError
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
-from bilinear.data import engine
-from bilinear.data.database import ParquetTable, is_moment, parquet, sql_name
-from bilinear.data.flags import are_flags, is_blank
-from bilinear.data.frames import FrameTable
-from bilinear.data.tables import JsonTable, Table, TextTable
+from bilinear.data.reading import engine
+from bilinear.data.reading.database import ParquetTable, is_moment, parquet, sql_name
+from bilinear.data.reading.flags import are_flags, is_blank
+from bilinear.data.reading.frames import FrameTable
+from bilinear.data.reading.tables import JsonTable, Table, TextTable
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection

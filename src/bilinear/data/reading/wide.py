@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bilinear.data.columns import Column, Role, find_columns, recognised
-from bilinear.data.sniff import is_missing
-from bilinear.data.tables import Batch, Refuse, Table, raise_error
-from bilinear.data.values import is_absent
+from bilinear.data.missing import is_absent
+from bilinear.data.reading.columns import Column, Role, find_columns, recognised
+from bilinear.data.reading.sniff import is_missing
+from bilinear.data.reading.tables import Batch, Refuse, Table, raise_error
 from bilinear.errors import MissingColumnError
 
 

@@ -10,10 +10,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.data import engine
-from bilinear.data.bad_rows import BadRows, leaving_out
-from bilinear.data.collect import collect
-from bilinear.data.columns import (
+from bilinear.data.description import ReadingNotes
+from bilinear.data.interactions import Duplicates, Interactions, check_duplicates
+from bilinear.data.missing import Missing
+from bilinear.data.reading import engine
+from bilinear.data.reading.bad_rows import BadRows, leaving_out
+from bilinear.data.reading.collect import collect
+from bilinear.data.reading.columns import (
     INTERACTIONS,
     ITEM_LIST,
     ITEM_RATINGS,
@@ -23,19 +26,16 @@ from bilinear.data.columns import (
     Role,
     find_columns,
 )
-from bilinear.data.database import ParquetTable
-from bilinear.data.description import ReadingNotes
-from bilinear.data.ids import IdColumn
-from bilinear.data.interactions import Duplicates, Interactions, check_duplicates
-from bilinear.data.item_lists import ListTable
-from bilinear.data.layout import check_quote
-from bilinear.data.missing import Missing
-from bilinear.data.outcomes import Chosen, Meaning, choose, finished
-from bilinear.data.sources import Given, Source, open_table
-from bilinear.data.sql import query_table
-from bilinear.data.sql import read_sql as read_sql
-from bilinear.data.tables import Table, TextTable
-from bilinear.data.values import NumberColumn, check_time_format
+from bilinear.data.reading.database import ParquetTable
+from bilinear.data.reading.ids import IdColumn
+from bilinear.data.reading.item_lists import ListTable
+from bilinear.data.reading.layout import check_quote
+from bilinear.data.reading.outcomes import Chosen, Meaning, choose, finished
+from bilinear.data.reading.sources import Given, Source, open_table
+from bilinear.data.reading.sql import query_table
+from bilinear.data.reading.sql import read_sql as read_sql
+from bilinear.data.reading.tables import Table, TextTable
+from bilinear.data.reading.values import NumberColumn, check_time_format
 from bilinear.data.vocabulary import Id, IdRule
 from bilinear.errors import DataError, EmptyDataError, ParameterValueError
 

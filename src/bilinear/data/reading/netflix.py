@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bilinear.data.layout import Layout
-from bilinear.data.tables import TextTable
+from bilinear.data.reading.layout import Layout
+from bilinear.data.reading.tables import TextTable
 from bilinear.errors import EmptyDataError, FileFormatError
 
 _FILM = re.compile(r"\d+:\s*")

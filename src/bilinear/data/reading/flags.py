@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from bilinear.data.tables import Batch
-from bilinear.data.values import is_absent
+from bilinear.data.missing import is_absent
+from bilinear.data.reading.tables import Batch
 from bilinear.errors import RatingValueError
 
 WORDS = {

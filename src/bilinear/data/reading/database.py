@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bilinear.data.columns import Role
-from bilinear.data.tables import BATCH, Batch, Refuse, raise_error
+from bilinear.data.reading.columns import Role
+from bilinear.data.reading.tables import BATCH, Batch, Refuse, raise_error
 from bilinear.errors import (
     FileFormatError,
     IdValueError,

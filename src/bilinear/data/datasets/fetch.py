@@ -149,7 +149,7 @@ def fetch(
     Cost:
         the archive, and about four times its size unpacked; the archive is deleted afterwards.
     """
-    from bilinear.data.unpack import check_unpacked, unpack
+    from bilinear.data.datasets.unpack import check_unpacked, unpack
 
     dataset, home = _known(name), _home(folder)
     base = base_url or os.environ.get("BILINEAR_DATASETS_URL") or BASE_URL
@@ -235,7 +235,7 @@ def _fetched(dataset: Dataset, path: Path) -> Path:
 
 
 def _check_placed(dataset: Dataset, archive: Path) -> None:
-    from bilinear.data.download import md5_of
+    from bilinear.data.datasets.download import md5_of
 
     if dataset.md5 is not None and (found := md5_of(archive)) != dataset.md5:
         raise DownloadError(
@@ -251,7 +251,7 @@ def _download(
     progress: Callable[[int, int | None], None] | None,
     timeout: float,
 ) -> None:
-    from bilinear.data.download import download, published_md5
+    from bilinear.data.datasets.download import download, published_md5
 
     pinned = dataset.md5 is not None
     try:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, time
-from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.data.dates import Moment, parse, since_1970
+from bilinear.data.missing import is_absent
+from bilinear.data.reading.dates import Moment, parse, since_1970
 from bilinear.errors import ParameterValueError, RatingValueError
 
 Where = Callable[[int], str]
@@ -300,13 +300,6 @@ def in_seconds(times: NDArray[np.float64]) -> NDArray[np.float64]:
         if largest >= limit:
             return times / unit
     return times
-
-
-def is_absent(value: Any) -> bool:
-    """None, NaN, and the missing values of data frames."""
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(value, (float, np.floating, Decimal)) and value != value
 
 
 def _plain_numbers(values: Values) -> NDArray[np.float64] | None:

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote
 
-from bilinear.data.bad_rows import BadRows
-from bilinear.data.collect import collect
-from bilinear.data.columns import Column, Role
-from bilinear.data.database import stoppable
 from bilinear.data.interactions import Duplicates, Interactions, check_duplicates
 from bilinear.data.missing import Missing
-from bilinear.data.outcomes import Meaning, choose, finished
-from bilinear.data.sources import Given
-from bilinear.data.tables import BATCH, Batch, Refuse, raise_error
+from bilinear.data.reading.bad_rows import BadRows
+from bilinear.data.reading.collect import collect
+from bilinear.data.reading.columns import Column, Role
+from bilinear.data.reading.database import stoppable
+from bilinear.data.reading.outcomes import Meaning, choose, finished
+from bilinear.data.reading.sources import Given
+from bilinear.data.reading.tables import BATCH, Batch, Refuse, raise_error
 from bilinear.data.vocabulary import IdRule
 from bilinear.errors import BilinearError, DataError, ParameterValueError
 from bilinear.extras import extra

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bilinear.data.layout import (
+from bilinear.data.reading.layout import (
     AS_CHARACTER,
     Layout,
     n_filled_lines,
@@ -23,7 +23,7 @@ from bilinear.data.layout import (
     settled,
     text_lines,
 )
-from bilinear.data.values import Values
+from bilinear.data.reading.values import Values
 from bilinear.errors import DataError, FileFormatError
 
 BATCH = 20_000

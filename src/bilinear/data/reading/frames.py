@@ -8,8 +8,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bilinear.data.tables import Batch, Refuse, raise_error
-from bilinear.data.values import Values
+from bilinear.data.reading.tables import Batch, Refuse, raise_error
+from bilinear.data.reading.values import Values
 from bilinear.errors import AmbiguousColumnError, DataError, ParameterValueError
 
 _ROWS = 1_000_000

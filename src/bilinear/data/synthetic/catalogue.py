@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.data.interactions import Interactions
-from bilinear.data.invented_titles import GENRES, invented_titles
-from bilinear.data.synthetic_draws import Floats, choose_items, draw_genres, draw_times, user_counts, zipf
+from bilinear.data.synthetic.draws import Floats, choose_items, draw_genres, draw_times, user_counts, zipf
+from bilinear.data.synthetic.invented_titles import GENRES, invented_titles
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import ParameterValueError
 from bilinear.kernels.synthetic import draw_distinct_items, planted_ratings

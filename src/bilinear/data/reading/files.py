@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from bilinear.data.archives import SUFFIXES, chunks, compression, only_member, refuse_foreign
+from bilinear.data.reading.archives import SUFFIXES, chunks, compression, only_member, refuse_foreign
 from bilinear.errors import DataError, EmptyDataError, FileFormatError, ParameterValueError
 
 Kind = Literal["text", "json", "parquet"]

@@ -7,13 +7,13 @@ from typing import Literal
 
 import numpy as np
 
-from bilinear.data.bad_rows import BadRows
-from bilinear.data.columns import Role
-from bilinear.data.engine import Encoded
-from bilinear.data.flags import flag_numbers
-from bilinear.data.ids import IdColumn
-from bilinear.data.tables import Batch, Table, raise_error
-from bilinear.data.values import NumberColumn, TimeColumn, Values
+from bilinear.data.reading.bad_rows import BadRows
+from bilinear.data.reading.columns import Role
+from bilinear.data.reading.engine import Encoded
+from bilinear.data.reading.flags import flag_numbers
+from bilinear.data.reading.ids import IdColumn
+from bilinear.data.reading.tables import Batch, Table, raise_error
+from bilinear.data.reading.values import NumberColumn, TimeColumn, Values
 from bilinear.errors import EmptyDataError
 
 

@@ -1,0 +1,1 @@
+"""Public data sets by name: fetched once, checked, unpacked into a cache."""

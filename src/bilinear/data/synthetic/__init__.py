@@ -1,0 +1,1 @@
+"""Synthetic ratings and items with planted truth: for demonstrations, tests and benchmarks."""
