@@ -16,17 +16,10 @@ from typing import Any
 
 import pytest
 
+from bilinear.data.datasets import download, unpack
+from bilinear.data.datasets import fetch as datasets
 from bilinear.data.datasets.download import published_md5
-from bilinear.data.datasets.fetch import (
-    available,
-    cache_folder,
-    download,
-    fetch,
-    items_path,
-    ratings_path,
-    unpack,
-)
-from bilinear.data.datasets.fetch import fetch as datasets
+from bilinear.data.datasets.fetch import available, cache_folder, fetch, items_path, ratings_path
 from bilinear.errors import DownloadError, ParameterValueError
 
 SMALL = "movielens-latest-small"
