@@ -51,7 +51,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         table = Path(scratch, "table.npz")
         np.savez(
-            table, starts=judge.train.by_user.starts, items=judge.train.by_user.others, n=judge.train.n_items
+            table, starts=judge.train.by_user.indptr, items=judge.train.by_user.indices, n=judge.train.n_items
         )
         for solver, n_factors in CASES:
             if options.cases and f"{solver}-{n_factors}" not in options.cases:

@@ -109,8 +109,8 @@ def ordered_pairs(model: Any, split: Split) -> Interval:
     by_user = split.test.by_user
     shares = []
     for user in np.flatnonzero(by_user.counts >= 2):
-        at = slice(by_user.starts[user], by_user.starts[user + 1])
-        scores = model.score_block(np.array([user], np.int32))[0, by_user.others[at]].astype(np.float64)
+        at = slice(by_user.indptr[user], by_user.indptr[user + 1])
+        scores = model.score_block(np.array([user], np.int32))[0, by_user.indices[at]].astype(np.float64)
         share = _share_in_order(scores, by_user.ratings[at].astype(np.float64))
         if share is not None:
             shares.append(share)

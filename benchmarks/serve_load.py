@@ -143,15 +143,15 @@ def measure(given: Any, folder: Path) -> None:
 
 def fold_in_ms(model: Any) -> float:
     """Milliseconds from the feedback of a user, 200 ratings, to the weights that lists are made with."""
-    engine = ServingModel(model, "benchmark")
+    serving_model = ServingModel(model, "benchmark")
     chance = np.random.default_rng(0)
-    rated = chance.choice(engine.n_items, 200, replace=False).tolist()
+    rated = chance.choice(serving_model.n_items, 200, replace=False).tolist()
     feedback = [(str(item), 0.5 + 0.5 * (item % 10)) for item in rated]
-    engine.person("somebody", feedback)
+    serving_model.user_state("somebody", feedback)
     with threadpool_limits(1):  # as in the server
         began = time.process_time()
         for _ in range(100):
-            engine.person("somebody", feedback)
+            serving_model.user_state("somebody", feedback)
         return 10 * (time.process_time() - began)
 
 

@@ -43,7 +43,7 @@ from bilinear.evaluation.metrics import Metric as Metric
 from bilinear.evaluation.metrics import register_metric as register_metric
 from bilinear.evaluation.ranking import RankingProtocol as RankingProtocol
 from bilinear.evaluation.ranking import evaluate_ranking as evaluate_ranking
-from bilinear.inspection import inspect as inspect
+from bilinear.inspection import describe_model as describe_model
 from bilinear.inspection import item_map as item_map
 from bilinear.model.link import Identity as Identity
 from bilinear.model.link import Sigmoid as Sigmoid

@@ -127,7 +127,7 @@ def test_lists_of_items_per_line_train_as_rows_do(run: Run, clicks_file: Path, t
     table = bilinear.read_interactions(clicks_file)
     by_user = table.by_user
     lines = [
-        " ".join(map(str, [user, *by_user.others[by_user.starts[user] : by_user.starts[user + 1]]]))
+        " ".join(map(str, [user, *by_user.indices[by_user.indptr[user] : by_user.indptr[user + 1]]]))
         for user in range(table.n_users)
     ]
     (tmp_path / "train.txt").write_text("\n".join(lines) + "\n")
@@ -180,7 +180,7 @@ def test_ratings_train_a_ranking_with_a_threshold(run: Run, ratings_file: Path, 
     evaluated = ok(run("evaluate", tmp_path / "m", ratings_file, "--include-seen")).out
     assert "relevant from a rating of 3.5" in evaluated  # as it was trained
     assert model.seen_.counts.sum() == 900
-    assert len(model.positives_.others) < 900
+    assert len(model.positives_.indices) < 900
 
 
 def test_with_ratings_it_predicts_them_and_says_how_to_rank(

@@ -13,7 +13,7 @@ from command_line import Run
 from problems import same_bits
 
 import bilinear
-from bilinear.training.checkpoint import keeping
+from bilinear.training.checkpoint import checkpointing
 from bilinear.training.journal import FILE
 
 FIXED = [
@@ -88,8 +88,8 @@ def test_models_of_rankings_keep_a_checkpoint_too(
     folder = tmp_path / "c"
     chosen = ["--task", "ranking", "--model", model, "--set", "n_factors=4", "--quiet"]
     arguments = ["train", ratings_file, *chosen, "--checkpoint", folder]
-    with keeping(bilinear.Checkpoint(folder, minutes=0), lambda: {"command": "other"}) as kept:
-        kept.abandon()
+    with checkpointing(bilinear.Checkpoint(folder, minutes=0), lambda: {"command": "other"}) as kept:
+        kept.interrupt()
     refused = run(*arguments, "--out", tmp_path / "m")
     assert (refused.code, "unfinished training" in refused.err) == (2, True)
     other = run(*arguments, "--out", tmp_path / "m", "--resume")

@@ -85,7 +85,7 @@ def test_recommend_everyone_to_a_file(run: Run, model: Path, tmp_path: Path, suf
 def test_candidates_and_seen(run: Run, model: Path, tmp_path: Path) -> None:
     fitted = bilinear.load(model)
     user = fitted.user_vocabulary_[0]
-    seen = fitted.item_vocabulary_.decode(fitted.seen_.others[: fitted.seen_.starts[1]]).tolist()
+    seen = fitted.item_vocabulary_.decode(fitted.seen_.indices[: fitted.seen_.indptr[1]]).tolist()
     everything = run("recommend", model, "--user", user, "-n", 40, "--json")
     listed = [place["item"] for place in json.loads(everything.out)[0]["items"]]
     assert not set(listed) & set(seen)

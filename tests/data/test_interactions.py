@@ -111,8 +111,8 @@ def test_rows_are_sorted_and_views_agree_with_scipy(rows: list[tuple[Any, ...]])
     dense[table.users, table.items] = table.ratings
     csr, csc = sparse.csr_array(dense), sparse.csc_array(dense)  # no rating here is zero
     for view, twin in ((table.by_user, csr), (table.by_item, csc)):
-        np.testing.assert_array_equal(view.starts, twin.indptr)
-        np.testing.assert_array_equal(view.others, twin.indices)
+        np.testing.assert_array_equal(view.indptr, twin.indptr)
+        np.testing.assert_array_equal(view.indices, twin.indices)
         np.testing.assert_array_equal(view.ratings, twin.data)
         np.testing.assert_array_equal(view.counts, np.diff(twin.indptr))
     np.testing.assert_array_equal(table.to_csr().toarray(), dense)

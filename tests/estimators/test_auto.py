@@ -71,7 +71,7 @@ def test_the_same_seed_and_number_of_trials_gives_the_same_bits(auto):
 
 
 def test_the_model_chosen_is_trained_on_everything(auto):
-    assert same_bits(auto.model_.seen_.starts, TRAIN.by_user.starts)
+    assert same_bits(auto.model_.seen_.indptr, TRAIN.by_user.indptr)
     parts = auto.model_.models_ if isinstance(auto.model_, Blend) else (auto.model_,)
     for part in parts:
         fresh = type(part)(**part.get_params(deep=False)).fit(TRAIN)

@@ -254,11 +254,11 @@ def test_a_saved_blend_comes_back_with_the_same_bits(tmp_path, chosen):
 def test_a_damaged_blend_is_refused(tmp_path, blend):
     blend.save(tmp_path / "model")
     artifact = read_artifact(tmp_path / "model")
-    wrong = artifact.tensors["models.0.weights.others"].copy()
+    wrong = artifact.tensors["models.0.weights.indices"].copy()
     wrong[-1] = 10**6
     manifest = artifact.manifest
     for damage in (
-        (manifest, artifact.tensors | {"models.0.weights.others": wrong}),
+        (manifest, artifact.tensors | {"models.0.weights.indices": wrong}),
         (manifest | {"weights": [1.0]}, artifact.tensors),
         (manifest | {"weights": [1.0, -1.0, 1.0]}, artifact.tensors),
         (manifest | {"models": []}, artifact.tensors),

@@ -477,12 +477,12 @@ def test_blocks_of_scores_for_newcomers_are_those_of_folding_in(name):
     block = model.score_histories(histories)
     assert block.shape == TRAIN.shape
     for row in (0, 1, 30):
-        mine = slice(*histories.starts[row : row + 2])
-        user = model.fold_in([ITEMS[i] for i in histories.others[mine]], histories.ratings[mine].tolist())
+        mine = slice(*histories.indptr[row : row + 2])
+        user = model.fold_in([ITEMS[i] for i in histories.indices[mine]], histories.ratings[mine].tolist())
         np.testing.assert_allclose(
             model.link_.prediction(block[row]), user.predict(ITEMS), rtol=1e-4, atol=1e-4
         )
-    nobody = histories._replace(starts=np.zeros(1, np.int64))
+    nobody = histories._replace(indptr=np.zeros(1, np.int64))
     assert model.score_histories(nobody).shape == (0, TRAIN.n_items)
 
 

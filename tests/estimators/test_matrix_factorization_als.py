@@ -42,11 +42,11 @@ def test_a_training_users_ratings_fold_in_to_that_users_predictions():
     table = SPLIT.train
     model = MatrixFactorization(solver=ALS(n_epochs=5), validation_fraction=0, **FIXED).fit(table)
     rows = table.by_user
-    a, b = rows.starts[:2]
-    items = [table.item_vocabulary[i] for i in rows.others[a:b]]
+    a, b = rows.indptr[:2]
+    items = [table.item_vocabulary[i] for i in rows.indices[a:b]]
     user = model.fold_in(items, rows.ratings[a:b].tolist())
     known = np.full(len(items), 0)
-    np.testing.assert_allclose(user.predict(items), model.predict_rows(known, rows.others[a:b]), atol=1e-4)
+    np.testing.assert_allclose(user.predict(items), model.predict_rows(known, rows.indices[a:b]), atol=1e-4)
 
 
 @pytest.mark.parametrize("loss", [{}, {"loss": CrossEntropy()}])

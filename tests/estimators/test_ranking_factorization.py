@@ -160,7 +160,7 @@ def test_fold_in_is_the_minimum_in_the_ball(name):
     rows = np.flatnonzero(TRAIN.by_user.counts > 0)[:10]
     histories = rows_of(TRAIN.by_user, rows)
     for n, user in enumerate(model.fold_in_factors(histories).astype(float)):
-        taken = histories.others[histories.starts[n] : histories.starts[n + 1]]
+        taken = histories.indices[histories.indptr[n] : histories.indptr[n + 1]]
         value, gradient = cost_of(model, user, taken)
         assert np.linalg.norm(user) <= radius * (1 + 1e-5)
         gap = gradient @ user + radius * np.linalg.norm(gradient)  # at least how far it is from the least

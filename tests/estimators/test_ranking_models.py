@@ -416,7 +416,7 @@ def test_sparse_ease_with_all_items_as_sources_is_ease():
     model = SparseEASE(10**6, l2=5).fit(TRAIN)
     weights = np.zeros((TRAIN.n_items, TRAIN.n_items))
     sources = np.repeat(np.arange(TRAIN.n_items), model.weights_.counts)
-    weights[sources, model.weights_.others] = model.weights_.ratings
+    weights[sources, model.weights_.indices] = model.weights_.ratings
     shared = dense().T @ dense() > 0
     assert (shared | (weights == 0)).all()
     # Items that share no user are no sources; with these few left out it is the regression on the rest.
@@ -434,8 +434,8 @@ def test_sparse_ease_weighs_users_by_their_interactions():
     j = 12
     mine = np.flatnonzero((x.T @ x[:, j] > 0) & (np.arange(TRAIN.n_items) != j))
     expected = np.linalg.solve(x[:, mine].T @ x[:, mine] + 2 * np.eye(len(mine)), x[:, mine].T @ x[:, j])
-    at = [np.flatnonzero(model.weights_.others[slice(*model.weights_.starts[i : i + 2])] == j) for i in mine]
-    found = [model.weights_.ratings[model.weights_.starts[i] + n[0]] for i, n in zip(mine, at, strict=True)]
+    at = [np.flatnonzero(model.weights_.indices[slice(*model.weights_.indptr[i : i + 2])] == j) for i in mine]
+    found = [model.weights_.ratings[model.weights_.indptr[i] + n[0]] for i, n in zip(mine, at, strict=True)]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -458,7 +458,7 @@ def test_the_walk_is_the_product_of_its_steps():
 
 def test_a_normalised_walk_gives_every_item_one_voice():
     model = RandomWalk(5, normalization=1).fit(TRAIN)
-    sums = np.add.reduceat(model.weights_.ratings, model.weights_.starts[:-1][model.weights_.counts > 0])
+    sums = np.add.reduceat(model.weights_.ratings, model.weights_.indptr[:-1][model.weights_.counts > 0])
     np.testing.assert_allclose(sums, 1, rtol=1e-5)
 
 
@@ -544,8 +544,8 @@ def test_popularity_counts():
 def test_rows_of_a_grouped_table_are_its_rows():
     table = Grouped(np.array([0, 2, 2, 5]), np.arange(5, dtype=np.int32), np.arange(5, dtype=np.float32))
     found = rows_of(table, np.array([2, -1, 1, 0, 2]))
-    assert found.starts.tolist() == [0, 3, 3, 3, 5, 8]
-    assert found.others.tolist() == [2, 3, 4, 0, 1, 2, 3, 4]
+    assert found.indptr.tolist() == [0, 3, 3, 3, 5, 8]
+    assert found.indices.tolist() == [2, 3, 4, 0, 1, 2, 3, 4]
 
 
 def test_only_models_of_ratings_predict_ratings_and_need_them_to_fold_in():

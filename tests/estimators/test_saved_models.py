@@ -277,19 +277,19 @@ DAMAGE = {
     "items that are no text": tensor("items.blob", poked(0, 0xFF)),
     "offsets that run backwards": tensor("items.offsets", poked(2, 90)),
     "offsets beyond the end": tensor("items.offsets", poked(-1, 10**9)),
-    "seen items beyond the last": tensor("seen.others", poked(5, 42)),
-    "seen items before the first": tensor("seen.others", poked(5, -1)),
-    "seen starts beyond the end": tensor("seen.starts", poked(-1, 10**9)),
-    "seen starts that run backwards": tensor("seen.starts", poked(7, 10**6)),
-    "seen starts before the first": tensor("seen.starts", poked(0, -4)),
+    "seen items beyond the last": tensor("seen.indices", poked(5, 42)),
+    "seen items before the first": tensor("seen.indices", poked(5, -1)),
+    "seen indptr beyond the end": tensor("seen.indptr", poked(-1, 10**9)),
+    "seen indptr that run backwards": tensor("seen.indptr", poked(7, 10**6)),
+    "seen indptr before the first": tensor("seen.indptr", poked(0, -4)),
     "ratings of another type": tensor("seen.ratings", lambda array: array.astype(np.int64)),
 }
 REQUIRED = [
     *("arguments", "estimator", "global_mean", "has_ratings", "history", "item_texts", "link", "loss"),
     "n_factors",
     *("n_items", "n_ratings", "n_users", "penalty", "report", "search", "seed", "solver", "source"),
-    *("item_biases", "item_factors", "items.blob", "items.offsets", "seen.others", "seen.ratings"),
-    *("epochs", "seen.starts", "user_biases", "user_factors", "users.integers"),
+    *("item_biases", "item_factors", "items.blob", "items.offsets", "seen.indices", "seen.ratings"),
+    *("epochs", "seen.indptr", "user_biases", "user_factors", "users.integers"),
 ]
 DAMAGE |= {f"without {key}": drop(key) for key in REQUIRED}
 

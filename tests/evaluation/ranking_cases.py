@@ -28,7 +28,7 @@ class Scorer:
         """The number of items that came before each in the history's last, or so: a made-up rule."""
         out = np.zeros((len(histories.counts), len(self.item_vocabulary_)))
         for n in range(len(out)):
-            mine = histories.others[histories.starts[n] : histories.starts[n + 1]]
+            mine = histories.indices[histories.indptr[n] : histories.indptr[n + 1]]
             out[n] = -np.abs(np.arange(out.shape[1]) - (mine.mean() if len(mine) else 0))
         return out
 

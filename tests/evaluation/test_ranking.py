@@ -198,8 +198,8 @@ def test_rating_models_rank_held_out_users_better_than_chance():
     folded = model.score_histories(parts.history.by_user)
     user = int(parts.test.users[0])
     own = parts.history.by_user
-    mine = slice(own.starts[user], own.starts[user + 1])
-    new = model.fold_in(model.item_vocabulary_.decode(own.others[mine]), own.ratings[mine].tolist())
+    mine = slice(own.indptr[user], own.indptr[user + 1])
+    new = model.fold_in(model.item_vocabulary_.decode(own.indices[mine]), own.ratings[mine].tolist())
     expected = new.predict(model.item_vocabulary_.decode(np.arange(parts.train.n_items)))
     np.testing.assert_allclose(model.link_.prediction(folded[user]), expected, rtol=0, atol=1e-5)
 

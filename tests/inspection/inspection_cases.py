@@ -70,4 +70,4 @@ def build_model(
 
 
 def counts_of(model: RatingModel) -> np.ndarray[Any, Any]:
-    return np.bincount(model.seen_.others, minlength=len(model.item_vocabulary_))
+    return np.bincount(model.seen_.indices, minlength=len(model.item_vocabulary_))

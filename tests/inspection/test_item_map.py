@@ -13,7 +13,7 @@ from inspection_cases import build_model, counts_of
 from bilinear.data.interactions import Interactions
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.matrix_factorization import MatrixFactorization
-from bilinear.inspection import inspect, item_map
+from bilinear.inspection import describe_model, item_map
 
 
 def dense_places(model, rows, n_users):
@@ -116,7 +116,7 @@ def test_a_model_without_a_plane_says_so(n_factors, message):
     model = build_model(n_factors=n_factors)
     with pytest.raises(ParameterValueError, match=message):
         item_map(model)
-    found = inspect(model)
+    found = describe_model(model)
     assert found.item_map is None
     assert found.notes[0].startswith("no map: ")
     assert found.notes[0] in str(found)
@@ -154,7 +154,7 @@ def test_extremes_are_the_ends_of_a_direction():
 
 def test_an_inspection_is_json_and_readable():
     model = build_model(titles=[f"\x1b[31mTitle {n}" for n in range(60)])
-    found = inspect(model, n=3)
+    found = describe_model(model, n=3)
     stored = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert len(stored["items_by_bias"]["top"]) == 3
     assert len(stored["neighbours"]) == 3
@@ -172,23 +172,23 @@ def test_spreads_are_standard_deviations_over_the_training_ratings():
     users = np.repeat(np.arange(len(seen.counts)), seen.counts)
     taste = [
         parameters.user_factors[u] @ parameters.item_factors[i]
-        for u, i in zip(users, seen.others, strict=True)
+        for u, i in zip(users, seen.indices, strict=True)
     ]
-    found = inspect(model).facts["spreads"]
+    found = describe_model(model).facts["spreads"]
     assert found["users"] == pytest.approx(parameters.user_biases[users].std(), rel=1e-5)
-    assert found["items"] == pytest.approx(parameters.item_biases[seen.others].std(), rel=1e-5)
+    assert found["items"] == pytest.approx(parameters.item_biases[seen.indices].std(), rel=1e-5)
     assert found["taste"] == pytest.approx(np.std(taste), rel=1e-5)
 
 
 def test_a_large_table_is_sampled_by_the_seed(monkeypatch):
     model = build_model()
-    whole = inspect(model).facts["spreads"]["taste"]
+    whole = describe_model(model).facts["spreads"]["taste"]
     monkeypatch.setattr("bilinear.inspection.overview._MOST_PAIRS", 400)
-    sampled = [inspect(model, rng=seed).facts["spreads"]["taste"] for seed in (0, 0, 1)]
+    sampled = [describe_model(model, rng=seed).facts["spreads"]["taste"] for seed in (0, 0, 1)]
     assert sampled[0] == sampled[1] != sampled[2]
     assert sampled[0] == pytest.approx(whole, rel=0.2)
     with pytest.raises(ParameterValueError, match="rng=-1"):
-        inspect(model, rng=-1)
+        describe_model(model, rng=-1)
 
 
 def test_films_of_one_series_are_near_each_other(shared_data):

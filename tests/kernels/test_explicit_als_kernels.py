@@ -27,8 +27,8 @@ class Problem:
         self.fixed = rng.normal(size=(2200, k)).astype(dtype)
         self.fixed[:, :1] += 1
         self.fixed_biases = rng.normal(size=2200).astype(dtype)
-        self.others = np.concatenate([rng.permutation(2200)[:n] for n in COUNTS]).astype(np.int32)
-        self.ratings = rng.normal(3, 1, size=len(self.others)).astype(np.float32)
+        self.indices = np.concatenate([rng.permutation(2200)[:n] for n in COUNTS]).astype(np.int32)
+        self.ratings = rng.normal(3, 1, size=len(self.indices)).astype(np.float32)
         self.l2 = 0.5 * np.sqrt(np.maximum(COUNTS, 1))
         self.l2_biases = np.full(len(COUNTS), l2_bias)
         self.factors = rng.normal(size=(len(COUNTS), k)).astype(dtype)
@@ -37,7 +37,7 @@ class Problem:
 
     def improve(self, way, first=0, last=12):
         improve_rows(
-            first, last, STARTS, self.others, self.ratings, MEAN, self.fixed, self.fixed_biases, self.l2,
+            first, last, STARTS, self.indices, self.ratings, MEAN, self.fixed, self.fixed_biases, self.l2,
             self.l2_biases, *WAYS[way], self.factors, self.biases, self.losses,
         )  # fmt: skip
 
@@ -45,8 +45,8 @@ class Problem:
         """(row, design with a last column of one, targets, ridge) in float64, for rows with ratings."""
         for r, (a, b) in enumerate(pairwise(STARTS)):
             if a < b:
-                near = self.fixed[self.others[a:b]].astype(float)
-                target = self.ratings[a:b].astype(float) - MEAN - self.fixed_biases[self.others[a:b]]
+                near = self.fixed[self.indices[a:b]].astype(float)
+                target = self.ratings[a:b].astype(float) - MEAN - self.fixed_biases[self.indices[a:b]]
                 ridge = np.append(np.full(near.shape[1], self.l2[r]), self.l2_biases[r])
                 yield r, np.hstack([near, np.ones((b - a, 1))]), target, ridge
 
@@ -76,7 +76,7 @@ def test_conjugate_gradients_are_those_of_the_whole_system_with_the_bias_elimina
     problem = Problem(np.float64)
     before = [problem.found(r) for r in range(len(COUNTS))]
     improve_rows(
-        0, len(COUNTS), STARTS, problem.others, problem.ratings, MEAN, problem.fixed, problem.fixed_biases,
+        0, len(COUNTS), STARTS, problem.indices, problem.ratings, MEAN, problem.fixed, problem.fixed_biases,
         problem.l2, problem.l2_biases, n_steps, 0, 10**9, problem.factors, problem.biases, problem.losses,
     )  # fmt: skip
     for r, design, target, ridge in problem.rows():

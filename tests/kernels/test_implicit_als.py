@@ -30,11 +30,11 @@ class Rows:
     def __init__(self, k: int, lengths=LENGTHS, seed: int = 0, dtype=np.float64) -> None:
         rng = np.random.default_rng(seed)
         n_items = 150
-        self.starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        self.others = np.concatenate([np.sort(rng.permutation(n_items)[:n]) for n in lengths]).astype(
+        self.indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        self.indices = np.concatenate([np.sort(rng.permutation(n_items)[:n]) for n in lengths]).astype(
             np.int32
         )
-        self.confidences = rng.uniform(0.2, 3, len(self.others)).astype(dtype)
+        self.confidences = rng.uniform(0.2, 3, len(self.indices)).astype(dtype)
         self.fixed = rng.normal(size=(n_items, k)).astype(dtype)
         self.spectrum = np.sort(rng.uniform(0, 5, k))[::-1].astype(dtype)
         self.l2 = rng.uniform(0.1, 2, len(lengths)).astype(dtype)
@@ -44,12 +44,12 @@ class Rows:
 
     @property
     def data(self):
-        return self.starts, self.others, self.confidences, self.fixed, self.spectrum, self.l2
+        return self.indptr, self.indices, self.confidences, self.fixed, self.spectrum, self.l2
 
     def system(self, row: int):
         """The curvature and the linear term of one row, written down as defined."""
-        span = slice(self.starts[row], self.starts[row + 1])
-        y, c = self.fixed[self.others[span]].astype(np.float64), self.confidences[span].astype(np.float64)
+        span = slice(self.indptr[row], self.indptr[row + 1])
+        y, c = self.fixed[self.indices[span]].astype(np.float64), self.confidences[span].astype(np.float64)
         return np.diag(self.spectrum + self.l2[row]) + (y.T * c) @ y, y.T @ c
 
     def value(self, row: int, x) -> float:
@@ -203,10 +203,10 @@ def test_no_step_raises_the_value_of_a_row(seed, n_steps):
 
 def test_the_observed_loss_is_the_sum_over_pairs():
     rows = Rows(8)
-    found = observed_loss(1, 6, rows.starts, rows.others, rows.confidences, rows.before, rows.fixed)
+    found = observed_loss(1, 6, rows.indptr, rows.indices, rows.confidences, rows.before, rows.fixed)
     expected = 0.0
     for row in range(1, 6):
-        for t in range(rows.starts[row], rows.starts[row + 1]):
-            score = rows.before[row] @ rows.fixed[rows.others[t]]
+        for t in range(rows.indptr[row], rows.indptr[row + 1]):
+            score = rows.before[row] @ rows.fixed[rows.indices[t]]
             expected += 0.5 * rows.confidences[t] * (score - 1) ** 2
     assert found == pytest.approx(expected, rel=1e-12)

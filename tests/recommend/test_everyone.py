@@ -49,7 +49,7 @@ class DotModel:
         return allowed
 
     def item_has_ratings(self, item_rows):
-        return np.bincount(self.seen_.others, minlength=len(self.item_vocabulary_))[item_rows] > 0
+        return np.bincount(self.seen_.indices, minlength=len(self.item_vocabulary_))[item_rows] > 0
 
 
 class TableModel(DotModel):
@@ -110,7 +110,7 @@ def sorted_lists(model, users, n, exclude_seen=True, allowed=None):
     for at, user in enumerate(users):
         left = np.ones(scores.shape[1], bool) if allowed is None else allowed.copy()
         if exclude_seen:
-            left[model.seen_.others[model.seen_.starts[user] : model.seen_.starts[user + 1]]] = False
+            left[model.seen_.indices[model.seen_.indptr[user] : model.seen_.indptr[user + 1]]] = False
         rows = np.flatnonzero(left)
         rows = rows[np.argsort(-scores[at, rows], kind="stable")][:n]
         yield rows, scores[at, rows]
@@ -243,7 +243,7 @@ def test_only_candidates_are_listed():
 
 def test_a_user_who_has_seen_every_candidate_has_an_empty_list():
     model = problem()
-    seen = model.seen_.others[: model.seen_.starts[1]]
+    seen = model.seen_.indices[: model.seen_.indptr[1]]
     found = recommend_everyone(model, 4, candidates=model.item_vocabulary_.decode(seen))
     assert found.counts[0] == 0
     assert (found.items[0] == -1).all()

@@ -55,12 +55,14 @@ class Start:
         models = [bilinear.BiasModel(l2_biases=l2, rng=0).fit(table) for l2 in (1.0, 2.0, 3.0)]
         models[0].save(folder / "model")
         service = served(folder)
-        first = service.engine.version
+        first = service.serving_model.version
         models[1].save(folder / "model")
         second = service.reload(m.Nothing()).model
         service.models.close()
         models[2].save(folder / "third")
-        return cls(folder, first, second, Service(ModelFolder(folder / "third"), NoStore()).engine.version)
+        return cls(
+            folder, first, second, Service(ModelFolder(folder / "third"), NoStore()).serving_model.version
+        )
 
     def copy(self, to: Path) -> Start:
         shutil.rmtree(to, ignore_errors=True)
@@ -102,7 +104,7 @@ def train(service: Service, start: Start) -> None:
 
 def keep(service: Service, start: Start) -> None:
     """From memory: another model is in the folder, and the history is gone."""
-    service.models.keep(service.engine.model, service.engine.version)
+    service.models.keep(service.serving_model.model, service.serving_model.version)
 
 
 def restart(service: Service, start: Start) -> None:
@@ -134,14 +136,14 @@ CHANGES: dict[str, tuple[Callable[[Start], None], Callable[[Service, Start], Non
 
 def check_answers(service: Service, start: Start) -> None:
     """Whatever the disk does, the model in memory answers."""
-    assert service.engine.version in (start.first, start.second, start.third)
+    assert service.serving_model.version in (start.first, start.second, start.third)
     assert len(service.recommend(m.RecommendBody("a")).items) == 1
 
 
 def check_after(change: str, start: Start) -> str:
     """A server starts, with the old model or the new one, and has a way back. The version it started with."""
     service = served(start.folder)
-    live = service.engine.version
+    live = service.serving_model.version
     new = {"rollback": start.first, "train": start.second}.get(change, start.third)
     assert live in (start.second, new), change
     history = start.folder / "model.history"

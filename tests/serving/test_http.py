@@ -355,7 +355,7 @@ def test_swaps_under_load_lose_no_request_and_mix_no_answer(
     ask: Client, model_folder: Path, rating_model: bilinear.MatrixFactorization, table: Interactions
 ) -> None:
     other = bilinear.BiasModel(l2_biases=1.0).fit(table)
-    first = ask.app.service.engine.version
+    first = ask.app.service.serving_model.version
     question = "/v1/recommendations?user=user+1&n=30"
 
     async def swapping() -> set[str]:
@@ -445,13 +445,13 @@ def test_a_user_with_very_many_ratings_is_no_work_for_the_loop(
     store, threads = ask.app.service.store, set()
     store.write([Feedback("many", f"item {n}", 3.0, 1.0) for n in range(5000)])
     store.write([Feedback("many", "item/3 ü", 5.0, 1.0), Feedback("few", "item/3 ü", 5.0, 1.0)])
-    person = ask.app.service.person
+    user_state = ask.app.service.user_state
 
-    def seen(engine: Any, user: str, changes: Any) -> Any:
+    def seen(serving_model: Any, user: str, changes: Any) -> Any:
         threads.add((user, threading.current_thread() is threading.main_thread()))
-        return person(engine, user, changes)
+        return user_state(serving_model, user, changes)
 
-    monkeypatch.setattr(ask.app.service, "person", seen)
+    monkeypatch.setattr(ask.app.service, "user_state", seen)
     lists = [items_of(ask("GET", f"/v1/recommendations?user={user}")) for user in ("many", "few")]
     assert lists[0] == lists[1]
     assert threads == {("many", False), ("few", True)}
@@ -479,7 +479,7 @@ def test_a_fault_of_the_server_is_told_without_its_inside(
     def broken(*_: Any) -> None:
         raise ZeroDivisionError("inside")
 
-    monkeypatch.setattr(ask.app.service.engine.__class__, "rank", broken)
+    monkeypatch.setattr(ask.app.service.serving_model.__class__, "rank", broken)
     answer = ask("GET", "/v1/recommendations?user=a")
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")
     assert "inside" not in answer.text

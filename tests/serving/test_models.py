@@ -101,7 +101,7 @@ def test_a_folder_served_read_only_stays_as_it_is_and_can_be_reloaded(
     service: Service, model_folder: Path, other: bilinear.BiasModel
 ) -> None:
     reader = Service(ModelFolder(model_folder, read_only=True), service.store)
-    before = service.engine.version
+    before = service.serving_model.version
     other.save(model_folder)
     kept = history(model_folder)
     assert reader.reload(m.Nothing()).before == before
@@ -117,14 +117,14 @@ def test_a_folder_served_read_only_stays_as_it_is_and_can_be_reloaded(
 
 def test_the_live_model_is_in_the_history_without_taking_room(service: Service, model_folder: Path) -> None:
     (entry,) = history(model_folder)
-    assert entry.name == f"000001-{service.engine.version}"
+    assert entry.name == f"000001-{service.serving_model.version}"
     assert tensors_of(entry).samefile(tensors_of(model_folder))
 
 
 def test_a_model_that_was_trained_over_before_a_restart_can_be_rolled_back_to(
     service: Service, model_folder: Path, other: bilinear.BiasModel
 ) -> None:
-    before = service.engine.version
+    before = service.serving_model.version
     service.models.close()
     other.save(model_folder)
     again = Service(ModelFolder(model_folder), service.store)
@@ -134,14 +134,14 @@ def test_a_model_that_was_trained_over_before_a_restart_can_be_rolled_back_to(
 def test_an_entry_that_a_full_disk_left_empty_is_no_model(
     service: Service, model_folder: Path, other: bilinear.BiasModel
 ) -> None:
-    before = service.engine.version
+    before = service.serving_model.version
     other.save(model_folder)
     live = service.reload(m.Nothing()).model
     empty = history(model_folder)[-1]
     shutil.rmtree(empty)
     empty.mkdir()
     assert service.info(m.Nothing()).n_earlier == 1
-    service.models.keep(service.engine.model, live)
+    service.models.keep(service.serving_model.model, live)
     assert history(model_folder)[-1].name == f"000003-{live}"
     assert is_whole(history(model_folder)[-1])
     assert service.rollback(m.Nothing()).model == before
@@ -153,7 +153,7 @@ def test_an_entry_that_a_full_disk_left_empty_is_no_model(
 def test_rollback_passes_over_a_damaged_model(
     service: Service, model_folder: Path, table: Interactions, other: bilinear.BiasModel
 ) -> None:
-    first = service.engine.version
+    first = service.serving_model.version
     other.save(model_folder)
     second = service.reload(m.Nothing()).model
     bilinear.BiasModel(l2_biases=2.0).fit(table).save(model_folder)
@@ -179,13 +179,13 @@ def test_what_killed_servers_left_goes_at_the_next_start(service: Service, model
 def test_a_candidate_goes_live_only_with_the_content_that_was_measured(
     service: Service, other: bilinear.BiasModel
 ) -> None:
-    before = service.engine.version
+    before = service.serving_model.version
     candidate = service.models.candidate()
     assert candidate != service.models.candidate()
     other.save(candidate)
     with pytest.raises(Conflict, match="another model than the one that was measured"):
         service.adopt(candidate, "0" * 64)
-    assert service.engine.version == before
+    assert service.serving_model.version == before
     assert service.models.load()[1] == before
 
 
@@ -203,7 +203,7 @@ def test_harm_to_the_files_is_seen_and_the_model_in_memory_answers_and_can_be_go
     service: Service, model_folder: Path, other: bilinear.BiasModel, harm: str
 ) -> None:
     test_no_file_of_the_model_is_mapped(service, model_folder)
-    version, tensors = service.engine.version, tensors_of(model_folder)
+    version, tensors = service.serving_model.version, tensors_of(model_folder)
     before = service.recommend(m.RecommendBody("user 0"))
     assert service.models.condition(version) == "as loaded"
     times = tensors.stat()
@@ -223,7 +223,7 @@ def test_harm_to_the_files_is_seen_and_the_model_in_memory_answers_and_can_be_go
     other.save(model_folder)
     assert service.models.condition(version) == "replaced"
     service.reload(m.Nothing())
-    assert service.models.condition(service.engine.version) == "as loaded"
+    assert service.models.condition(service.serving_model.version) == "as loaded"
     service.rollback(m.Nothing())
     assert service.recommend(m.RecommendBody("user 0")).items == before.items
 
@@ -231,7 +231,7 @@ def test_harm_to_the_files_is_seen_and_the_model_in_memory_answers_and_can_be_go
 def test_files_that_are_touched_or_linked_are_as_loaded(service: Service, model_folder: Path) -> None:
     tensors_of(model_folder).touch()
     (model_folder / "copy").hardlink_to(model_folder / "model.json")
-    assert service.models.condition(service.engine.version) == "as loaded"
+    assert service.models.condition(service.serving_model.version) == "as loaded"
 
 
 def test_a_model_that_would_take_most_of_the_memory_is_mapped(

@@ -108,18 +108,18 @@ def test_what_was_rated_is_in_the_very_next_list(
 
 def test_feedback_overlays_training(service: Service, table: Interactions) -> None:
     """A changed, an added and a deleted rating: as if folded in from the table that results."""
-    engine = service.engine
-    row = engine.user_row("user 0")
-    history = engine.history(row)
+    serving_model = service.serving_model
+    row = serving_model.user_row("user 0")
+    history = serving_model.history(row)
     changed, deleted, *_ = history
-    added = next(at for at in range(engine.n_items) if at not in history)
-    names = [engine.item_id(at) for at in (changed, deleted, added)]
+    added = next(at for at in range(serving_model.n_items) if at not in history)
+    names = [serving_model.item_id(at) for at in (changed, deleted, added)]
     for item, rating in zip(names, (0.5, None, 5.0), strict=True):
         service.store.write([service.feedback_row("user 0", item, rating, None)])
     history[changed], history[added] = 0.5, 5.0
     del history[deleted]
-    expected = engine.model.fold_in(  # type: ignore[attr-defined]
-        [engine.item_id(at) for at in history], list(history.values())
+    expected = serving_model.model.fold_in(  # type: ignore[attr-defined]
+        [serving_model.item_id(at) for at in history], list(history.values())
     ).recommend(30)
     answer = service.recommend(m.RecommendBody("user 0", n=30))
     assert [item.item for item in answer.items] == list(expected)
@@ -129,9 +129,9 @@ def test_feedback_overlays_training(service: Service, table: Interactions) -> No
 
 def test_feedback_that_repeats_training_changes_nothing(service: Service) -> None:
     before = service.recommend(m.RecommendBody("user 1", n=30))
-    history = service.engine.history(service.engine.user_row("user 1"))
+    history = service.serving_model.history(service.serving_model.user_row("user 1"))
     item, rating = next(iter(history.items()))
-    service.store.write([service.feedback_row("user 1", service.engine.item_id(item), rating, None)])
+    service.store.write([service.feedback_row("user 1", service.serving_model.item_id(item), rating, None)])
     assert service.recommend(m.RecommendBody("user 1", n=30)) == before
 
 
@@ -152,7 +152,9 @@ def test_candidates_and_categories_are_filters_inside(service: Service) -> None:
     assert [item.item for item in answer.items] == everything[::3][:4]
     assert answer.unknown_items == ["unknown"]
     in_war = service.recommend(m.RecommendBody("user 2", n=30, categories=["War"]))
-    wars = {service.engine.item_id(row) for row in service.engine.rows_by_category["War"].tolist()}
+    wars = {
+        service.serving_model.item_id(row) for row in service.serving_model.rows_by_category["War"].tolist()
+    }
     assert [item.item for item in in_war.items] == [item for item in everything if item in wars]
     assert all("War" in item.categories for item in in_war.items)
     both = service.recommend(
@@ -169,18 +171,18 @@ def test_ranking_models_are_served_alike(
     name: str, ranking_models: dict[str, Recommender], table: Interactions
 ) -> None:
     model = ranking_models[name]
-    engine = ServingModel(model, "v")
+    serving_model = ServingModel(model, "v")
     for user in table.user_vocabulary:
-        ours = engine.rank([(engine.person(user, ()), 10, True, None)])[0]
+        ours = serving_model.rank([(serving_model.user_state(user, ()), 10, True, None)])[0]
         theirs = model.recommend(user, 10)
-        assert [engine.item_id(row) for row in ours[0].tolist()] == list(theirs)
+        assert [serving_model.item_id(row) for row in ours[0].tolist()] == list(theirs)
         np.testing.assert_allclose(ours[1], theirs.scores, rtol=1e-4, atol=1e-6)
-    new = engine.person("new", [("item/3 ü", 5.0), ("item/4 ü", 4.0)])
-    rows, scores = engine.rank([(new, 10, True, None)])[0]
+    new = serving_model.user_state("new", [("item/3 ü", 5.0), ("item/4 ü", 4.0)])
+    rows, scores = serving_model.rank([(new, 10, True, None)])[0]
     theirs = model.fold_in(["item/3 ü", "item/4 ü"], [5.0, 4.0]).recommend(10)  # type: ignore[attr-defined]
-    assert [engine.item_id(row) for row in rows.tolist()] == list(theirs)
+    assert [serving_model.item_id(row) for row in rows.tolist()] == list(theirs)
     np.testing.assert_allclose(scores, theirs.scores, rtol=1e-4, atol=1e-6)
-    cold = engine.rank([(engine.person("nobody", ()), 10, True, None)])[0]
+    cold = serving_model.rank([(serving_model.user_state("nobody", ()), 10, True, None)])[0]
     np.testing.assert_allclose(cold[1], np.sort(model.score_block(np.array([-1])))[0, ::-1][:10], rtol=1e-5)
 
 
@@ -189,10 +191,10 @@ def test_contributions_of_ranking_models_add_up_to_the_score(
     name: str, ranking_models: dict[str, Recommender]
 ) -> None:
     model = ranking_models[name]
-    engine = ServingModel(model, "v")
+    serving_model = ServingModel(model, "v")
     items, ratings = np.array([2, 5, 9], np.int32), np.array([3.0, 5.0, 4.0], np.float32)
     score = model.score_histories(Grouped(np.array([0, 3]), items, ratings))[0, 7]
-    added = engine.model.contributions(items, ratings, 7).ratings
+    added = serving_model.model.contributions(items, ratings, 7).ratings
     assert added.shape == (3,)
     np.testing.assert_allclose(added.sum(), score, rtol=1e-4, atol=1e-6)
 
@@ -212,10 +214,10 @@ def test_contributions_of_a_fold_in_add_up_to_the_score(
         n_factors=3, l2=0.2, l2_biases=0.1, link=link, loss=loss, solver=bilinear.SGD(n_epochs=3),
         validation_fraction=0, rng=0,
     ).fit(table)  # fmt: skip
-    engine = ServingModel(model, "v")
-    person, _ = engine.session([("item/1 ü", 4.5), ("item/2 ü", 1.0), ("item/5 ü", 3.0)])
-    added = engine.model.contributions(person.rated, person.ratings, 7).ratings
-    score = engine.score(person, np.array([7]))[0]
+    serving_model = ServingModel(model, "v")
+    user_state, _ = serving_model.session([("item/1 ü", 4.5), ("item/2 ü", 1.0), ("item/5 ü", 3.0)])
+    added = serving_model.model.contributions(user_state.rated, user_state.ratings, 7).ratings
+    score = serving_model.score(user_state, np.array([7]))[0]
     parameters = model.parameters_
     np.testing.assert_allclose(
         added.sum(), score - parameters.global_mean - parameters.item_biases[7], rtol=1e-4, atol=1e-5
@@ -224,18 +226,22 @@ def test_contributions_of_a_fold_in_add_up_to_the_score(
 
 def test_contributions_are_ridge_regressions_own(service: Service) -> None:
     """With squared error and the identity: a (A^T A + D)^-1 A^T times each centred rating."""
-    engine = service.engine
-    model = engine.model
+    serving_model = service.serving_model
+    model = serving_model.model
     assert isinstance(model, bilinear.MatrixFactorization)
-    person, _ = engine.session([("item/1 ü", 4.5), ("item/2 ü", 1.0), ("item/5 ü", 3.0)])
+    user_state, _ = serving_model.session([("item/1 ü", 4.5), ("item/2 ü", 1.0), ("item/5 ü", 3.0)])
     q = model.parameters_.item_factors.astype(float)
-    a = np.hstack([q[person.rated], np.ones((3, 1))])
+    a = np.hstack([q[user_state.rated], np.ones((3, 1))])
     weight = float(model.penalty_.row_weights(np.array([3]))[0])
     ridge = weight * np.array([model.penalty_.factors] * q.shape[1] + [model.penalty_.biases])
-    centred = person.ratings - model.parameters_.global_mean - model.parameters_.item_biases[person.rated]
+    centred = (
+        user_state.ratings - model.parameters_.global_mean - model.parameters_.item_biases[user_state.rated]
+    )
     expected = np.append(q[7], 1) @ np.linalg.inv(a.T @ a + np.diag(ridge)) @ a.T * centred
     np.testing.assert_allclose(
-        engine.model.contributions(person.rated, person.ratings, 7).ratings, expected, rtol=1e-5
+        serving_model.model.contributions(user_state.rated, user_state.ratings, 7).ratings,
+        expected,
+        rtol=1e-5,
     )
 
 
@@ -358,20 +364,20 @@ def test_reload_refuses_a_damaged_model_and_the_old_one_stays(service: Service, 
 
 
 def test_reload_and_rollback(service: Service, table: Interactions, model_folder: Path) -> None:
-    first = service.engine.version
+    first = service.serving_model.version
     bilinear.BiasModel(l2_biases=1.0).fit(table).save(model_folder)
     swapped = service.reload(m.Nothing())
-    assert swapped.before == first != swapped.model == service.engine.version
+    assert swapped.before == first != swapped.model == service.serving_model.version
     assert service.info(m.Nothing()).n_earlier == 1
     assert service.rollback(m.Nothing()) == m.Swapped(first, swapped.model)
-    assert Service(service.models, service.store).engine.version == first  # it is the folder's again
+    assert Service(service.models, service.store).serving_model.version == first  # it is the folder's again
     assert service.info(m.Nothing()).can_similar
     with pytest.raises(Conflict, match="no earlier model"):
         service.rollback(m.Nothing())
 
 
 def test_history_keeps_a_few_models(service: Service, table: Interactions, model_folder: Path) -> None:
-    versions = [service.engine.version]
+    versions = [service.serving_model.version]
     for l2 in range(1, 8):
         bilinear.BiasModel(l2_biases=float(l2)).fit(table).save(model_folder)
         versions.append(service.reload(m.Nothing()).model)
@@ -428,11 +434,11 @@ def test_retraining_goes_live_only_within_the_bound(model_folder: Path, tmp_path
     assert not (tmp_path / "out").exists()
     good = carry_out(order | {"bound": 4.0})
     assert good["good_enough"]
-    before = service.engine.version
+    before = service.serving_model.version
     service.adopt(tmp_path / "out")
     assert service.info(m.Nothing()).held_out == {"rmse": good["score"]}
     assert service.recommend(m.RecommendBody("new")).basis == "training"  # the feedback is in the model now
-    assert service.engine.title(0) == "Amélie"
+    assert service.serving_model.title(0) == "Amélie"
     assert set(service.report(m.Nothing()).report["scores"]) == {
         "GlobalMean",
         "BiasModel",
@@ -474,7 +480,7 @@ def test_a_model_of_clicks_takes_counts(table: Interactions, tmp_path: Path) -> 
 def test_items_of_another_file_take_the_place_of_titles(model_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "items.csv").write_text("item,title,genres\nitem/3 ü,Other title,Noir|Sea\n")
     model, _ = ModelFolder(model_folder, items=tmp_path / "items.csv").load()
-    engine = ServingModel(model, "v")
-    row = engine.item_row("item/3 ü")
-    assert (engine.title(row), engine.categories(row)) == ("Other title", ["Noir", "Sea"])
-    assert engine.title(engine.item_row("item/4 ü")) == "item/4 ü"
+    serving_model = ServingModel(model, "v")
+    row = serving_model.item_row("item/3 ü")
+    assert (serving_model.title(row), serving_model.categories(row)) == ("Other title", ["Noir", "Sea"])
+    assert serving_model.title(serving_model.item_row("item/4 ü")) == "item/4 ü"

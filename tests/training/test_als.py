@@ -78,12 +78,12 @@ def test_a_half_step_is_ridge_regression_on_the_other_sides_factors_and_a_one(pe
     run = run_of(objective, begin)
     run.update_users()
     found, rows = run.current(), TABLE.by_user
-    for u, (a, b) in enumerate(pairwise(rows.starts)):
+    for u, (a, b) in enumerate(pairwise(rows.indptr)):
         if a == b:
             assert not found.user_factors[u].any()
             assert found.user_biases[u] == 0
             continue
-        items, weight = rows.others[a:b], float(b - a) ** penalty.exponent
+        items, weight = rows.indices[a:b], float(b - a) ** penalty.exponent
         design = np.hstack([begin.item_factors[items], np.ones((b - a, 1))])
         ridge = weight * np.append(np.full(n_factors, penalty.factors), penalty.biases)
         target = rows.ratings[a:b].astype(float) - begin.global_mean - begin.item_biases[items]
@@ -151,9 +151,9 @@ def test_a_training_users_ratings_fold_in_to_that_users_row():
     for schedule in (Constant(), Falling()):
         parameters, _ = minimise(ALS(n_epochs=6, l2_schedule=schedule), objective)
         rows = TABLE.by_user
-        for u, (a, b) in enumerate(pairwise(rows.starts)):
+        for u, (a, b) in enumerate(pairwise(rows.indptr)):
             user = fold_in(
-                parameters, LINK, objective.loss, objective.penalty, rows.others[a:b], rows.ratings[a:b]
+                parameters, LINK, objective.loss, objective.penalty, rows.indices[a:b], rows.ratings[a:b]
             )
             np.testing.assert_allclose(parameters.user_factors[u], user.factors, atol=2e-5)
             assert parameters.user_biases[u] == pytest.approx(user.bias, abs=2e-5)

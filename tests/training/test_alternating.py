@@ -38,8 +38,8 @@ def value_by_loop(problem: ImplicitObjective, users, items) -> float:
     """The objective as it is written down, pair by pair."""
     rows, alpha = problem.by_user, problem.unobserved_weight
     confidence = np.zeros((len(users), len(items)))
-    for u, (a, b) in enumerate(pairwise(rows.starts)):
-        confidence[u, rows.others[a:b]] = rows.ratings[a:b]
+    for u, (a, b) in enumerate(pairwise(rows.indptr)):
+        confidence[u, rows.indices[a:b]] = rows.ratings[a:b]
     total = 0.0
     for u, x in enumerate(users.astype(np.float64)):
         weight = confidence[u].sum() + alpha * len(items)
@@ -82,8 +82,8 @@ def test_after_an_exact_half_step_the_slope_by_that_side_is_zero():
     slope = problem.unobserved_weight * users @ (items.T @ items)
     slope += problem.user_penalties[:, None] * users
     size = np.abs(slope).max()
-    for u, (a, b) in enumerate(pairwise(rows.starts)):
-        near = items[rows.others[a:b]]
+    for u, (a, b) in enumerate(pairwise(rows.indptr)):
+        near = items[rows.indices[a:b]]
         slope[u] += near.T @ (rows.ratings[a:b] * (near @ users[u] - 1))
     assert np.abs(slope).max() < 1e-4 * size
 

@@ -26,7 +26,7 @@ from bilinear.persistence.tensors import read_tensors, write_tensors
 from bilinear.training import grid, sgd
 from bilinear.training import journal as module
 from bilinear.training.als import ALS
-from bilinear.training.checkpoint import Checkpoint, journal, keeping, once
+from bilinear.training.checkpoint import Checkpoint, checkpointing, journal, record_once
 from bilinear.training.implicit_als import Cholesky, ConjugateGradient
 from bilinear.training.journal import FILE, Journal
 from bilinear.training.minibatch import MiniBatch
@@ -488,8 +488,8 @@ def test_a_value_is_drawn_once_even_across_lives(tmp_path):
     drawn = iter(range(100))
 
     def life():
-        with keeping(Checkpoint(tmp_path / "c", minutes=0), dict) as kept:
-            values = [once(lambda: next(drawn)) for _ in range(3)]
+        with checkpointing(Checkpoint(tmp_path / "c", minutes=0), dict) as kept:
+            values = [record_once(lambda: next(drawn)) for _ in range(3)]
             kept.look()
             raise Killed(values)
 

@@ -46,7 +46,7 @@ def test_every_rule_of_the_kernel_has_one_class_and_adamw_is_adam():
         (lambda x: RMSProp(decay=x), [1, -1, None]),
         (lambda x: Adam(epsilon=x), [0, -1, inf]),
         (lambda x: AdamW(weight_decay=x), [-1, nan, None]),
-        (lambda x: AdamW(momentum=x), [1]),
+        (lambda x: AdamW(beta1=x), [1]),
         (lambda x: Lookahead(x), [None, "adam", Lookahead()]),
         (lambda x: Lookahead(every=x), [0, 1.5]),
         (lambda x: Lookahead(step=x), [0, 1.1]),

@@ -37,7 +37,7 @@ def command(
     report: Annotated[Path | None, typer.Option(help="Write everything as one HTML page.")] = None,
     json: options.Json = False,
 ) -> None:
-    from bilinear.inspection import inspect, item_map, report_html
+    from bilinear.inspection import describe_model, item_map, report_html
     from bilinear.persistence.models import load
 
     if map_file is not None and map_file.suffix.lower() not in (".png", ".html"):
@@ -58,7 +58,7 @@ def command(
     if report is not None:
         report_html(fitted, report, min_ratings=min_ratings)
         tell(f"report written to {report}")
-    found = inspect(fitted, n=n, min_ratings=min_ratings)
+    found = describe_model(fitted, n=n, min_ratings=min_ratings)
     if json:
         say_json(found.to_dict())
     else:
@@ -69,14 +69,14 @@ def _ranking(fitted: Any, n: int, min_ratings: int | None, json: bool) -> None:
     """The items most taken up, each with the items most like it where the model knows of any."""
     import numpy as np
 
-    counts = np.bincount(fitted.seen_.others, minlength=len(fitted.item_vocabulary_))
+    counts = np.bincount(fitted.seen_.indices, minlength=len(fitted.item_vocabulary_))
     order = np.lexsort((np.arange(len(counts)), -counts))[:n]
     rows = [int(row) for row in order if counts[row] >= (min_ratings or 1)]
     facts = {
         "model": type(fitted).__name__,
         "n_users": len(fitted.user_vocabulary_),
         "n_items": len(fitted.item_vocabulary_),
-        "n_interactions": len(fitted.seen_.others),
+        "n_interactions": len(fitted.seen_.indices),
         "source": fitted.source_,
     }
     note, found = None, []

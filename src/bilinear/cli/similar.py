@@ -91,7 +91,7 @@ def find_title(fitted: Any, part: str) -> Any:
     titles = fitted.item_texts_.get("title")
     if titles is None:
         raise ParameterValueError("this model has no titles; train with --items FILE, or give the item's id")
-    counts = np.bincount(fitted.seen_.others, minlength=len(titles))
+    counts = np.bincount(fitted.seen_.indices, minlength=len(titles))
     found = [row for row, title in enumerate(titles) if part.casefold() in title.casefold()]
     if not found:
         raise UnknownIdError(f"no title has {part!r} in it")

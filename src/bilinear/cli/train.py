@@ -136,7 +136,7 @@ def command(
     quiet: options.Quiet = False,
 ) -> None:
     from bilinear.cli.plans import Wanted
-    from bilinear.training.checkpoint import keeping
+    from bilinear.training.checkpoint import checkpointing
 
     reading = options.reading(locals())
     ranking = {
@@ -156,7 +156,7 @@ def command(
     main = plan.models[plan.name]
     _check_checkpoint(saving, main)
     identity = partial(_identity, plan, parts, table, refit, refits)
-    with without_outlier_warnings(), keeping(saving, identity):
+    with without_outlier_warnings(), checkpointing(saving, identity):
         measured, trained_on = _trained(
             plan, chosen, parts, table, further, refit and split != "file", checkpoint, seed, threads, quiet
         )

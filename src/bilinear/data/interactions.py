@@ -27,11 +27,11 @@ adds up counts."""
 
 
 class Grouped(NamedTuple):
-    """Ratings grouped by one side (a CSR or CSC view): row r owns starts[r]:starts[r + 1]."""
+    """Ratings grouped by one side, as a CSR or CSC matrix: row r owns the places indptr[r]:indptr[r + 1]."""
 
-    starts: NDArray[np.int64]
+    indptr: NDArray[np.int64]
     """(n_rows + 1,)"""
-    others: NDArray[np.int32]
+    indices: NDArray[np.int32]
     """(n_ratings,) the row of the other side"""
     ratings: NDArray[np.float32]
     """(n_ratings,)"""
@@ -39,7 +39,7 @@ class Grouped(NamedTuple):
     @property
     def counts(self) -> NDArray[np.int64]:
         """(n_rows,) how many ratings each row has."""
-        return np.diff(self.starts)
+        return np.diff(self.indptr)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -427,7 +427,7 @@ class Interactions:
         """A SciPy sparse array (n_users, n_items) that shares this table's memory."""
         from scipy.sparse import csr_array
 
-        return csr_array((self.ratings, self.items, self.by_user.starts), shape=self.shape)
+        return csr_array((self.ratings, self.items, self.by_user.indptr), shape=self.shape)
 
     def take(self, rows: NDArray[Any]) -> Interactions:
         """The ratings at `rows` (positions or a boolean mask), in this table's order."""

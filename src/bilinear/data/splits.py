@@ -85,7 +85,7 @@ def split_leave_last_out(interactions: Interactions, n: int = 1, rng: int = 0) -
     times = _times(interactions, "leaving the last out")
     chance = np.random.default_rng(rng).random(interactions.n_ratings)
     order = np.lexsort((chance, times, interactions.users))
-    starts, counts = interactions.by_user.starts, interactions.by_user.counts
+    starts, counts = interactions.by_user.indptr, interactions.by_user.counts
     long_enough = np.flatnonzero(counts > n)
     if not len(long_enough):
         raise DataError(
@@ -131,7 +131,7 @@ def split_users(interactions: Interactions, test: float = 0.1, history: float = 
     held_out = np.zeros(interactions.n_users, bool)
     held_out[draws.permutation(eligible)[:n_test]] = True
     order = np.lexsort((draws.random(interactions.n_ratings), interactions.users))
-    place = np.arange(interactions.n_ratings) - np.repeat(interactions.by_user.starts[:-1], counts)
+    place = np.arange(interactions.n_ratings) - np.repeat(interactions.by_user.indptr[:-1], counts)
     n_shown = np.clip(np.rint(history * counts), 1, counts - 1)[interactions.users]
     shown = np.zeros(interactions.n_ratings, bool)
     shown[order] = place < n_shown
@@ -213,7 +213,7 @@ def split_validation(
 
 def _last_of_each(interactions: Interactions, keys: NDArray[np.float64], test: float) -> NDArray[np.bool_]:
     order = np.lexsort((keys, interactions.users))
-    starts = interactions.by_user.starts
+    starts = interactions.by_user.indptr
     place = np.arange(interactions.n_ratings) - np.repeat(starts[:-1], np.diff(starts))
     counts = np.diff(starts)[interactions.users]
     mask = np.zeros(interactions.n_ratings, bool)

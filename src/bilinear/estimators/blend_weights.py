@@ -46,7 +46,7 @@ def inner_split(interactions: Interactions, share: float, seed: int) -> Split:
         chance = np.random.default_rng(seed).random(interactions.n_ratings)  # within one moment
         order = np.lexsort((chance, interactions.times, interactions.users))
         counts = interactions.by_user.counts
-        place = np.arange(interactions.n_ratings) - np.repeat(interactions.by_user.starts[:-1], counts)
+        place = np.arange(interactions.n_ratings) - np.repeat(interactions.by_user.indptr[:-1], counts)
         late = np.zeros(interactions.n_ratings, bool)
         late[order] = place >= np.repeat(counts - np.floor(share * counts + 1e-9), counts)
         if late.any():
@@ -101,7 +101,7 @@ class ValidationUsers:
         chosen[rows] = True
         test = test.take(chosen[test.users])
         starts = np.concatenate([[0], np.cumsum(test.by_user.counts[rows])]).astype(np.int64)
-        return cls(rows, test, starts, test.by_user.others)
+        return cls(rows, test, starts, test.by_user.indices)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +137,7 @@ class BlendCandidates:
             for model in models:
                 scores = np.zeros((len(rows), n_items), np.float32)
                 add_standardised(model.score_block(rows), 1.0, scores)
-                hide_seen(scores, rows, model.seen_.starts, model.seen_.others)
+                hide_seen(scores, rows, model.seen_.indptr, model.seen_.indices)
                 best, values = np.empty((len(rows), k), np.int32), np.empty((len(rows), k), np.float32)
                 counts = np.zeros(len(rows), np.int64)
                 top_k_scores(scores, everything, k, best, values, counts)

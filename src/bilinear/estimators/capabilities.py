@@ -81,7 +81,7 @@ class Capabilities(ParamsMixin):
         """Scores of all items for users the model was not trained on, from what they have seen.
 
         Args:
-            histories: one row a user; `others` are rows of `item_vocabulary_`.
+            histories: one row a user; `indices` are rows of `item_vocabulary_`.
         Returns:
             as `score_block`.
         Raises:

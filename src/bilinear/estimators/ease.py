@@ -128,7 +128,7 @@ class EASE(_Learned):
         weights = self.weights_
         scores = np.zeros((len(weighted.counts), len(weights)), weights.dtype)
         confidences = weighted.ratings.astype(weights.dtype)
-        add_dense_rows(weighted.starts, weighted.others, confidences, weights, scores)
+        add_dense_rows(weighted.indptr, weighted.indices, confidences, weights, scores)
         return scores.astype(np.float32, copy=False)
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -202,16 +202,16 @@ class SparseEASE(NeighbourModel):
         table = self._positives(interactions)
         by_item, by_user, n_items = table.by_item, table.by_user, table.n_items
         users = np.maximum(sums_by_row(by_user), 1e-30) ** -exponent
-        valued = by_item._replace(ratings=(by_item.ratings * users[by_item.others]).astype(np.float32))
+        valued = by_item._replace(ratings=(by_item.ratings * users[by_item.indices]).astype(np.float32))
         with workers(self.n_threads) as pool:
             sources = walks(by_item, by_user, 0.5, 0.5, 0.0, n_neighbours, pool)
-            weights = np.empty(len(sources.others), np.float32)
+            weights = np.empty(len(sources.indices), np.float32)
             tell = progress or NullProgress()
-            tell.stage("sparse EASE", len(sources.others))
+            tell.stage("sparse EASE", len(sources.indices))
             cuts = pool.shares(sources.counts)
             regress = _Regression(sources, valued, by_user, self.l2, weights)
             for n, _ in enumerate(pool.each(regress, cuts)):
-                tell.advance(int(sources.starts[cuts[n + 1]] - sources.starts[cuts[n]]), 0.0)
+                tell.advance(int(sources.indptr[cuts[n + 1]] - sources.indptr[cuts[n]]), 0.0)
         self.weights_ = grouped_the_other_way(sources._replace(ratings=weights), n_items)
         self.seed_ = None
         self._learn_positives(interactions, by_user)
@@ -230,7 +230,7 @@ class _Regression:
 
     def __call__(self, a: int, b: int) -> None:
         regress_items(
-            a, b, self.sources.starts, self.sources.others, *self.by_item, *self.by_user, self.l2, self.out
+            a, b, self.sources.indptr, self.sources.indices, *self.by_item, *self.by_user, self.l2, self.out
         )
 
 

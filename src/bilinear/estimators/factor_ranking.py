@@ -69,7 +69,7 @@ class FactorRanking(HistoryModel):
         """New users' factors, the items held fixed.
 
         Args:
-            histories: one row a user; `others` are rows of items, `ratings` as in training.
+            histories: one row a user; `indices` are rows of items, `ratings` as in training.
         Returns:
             (n, n_factors); the mean user's where a history is empty.
         """

@@ -133,7 +133,7 @@ class GraphFilter(_Learned):
         by_item = grouped_the_other_way(by_user, n_items)
         items, users = np.maximum(sums_by_row(by_item), _LEAST), np.maximum(sums_by_row(by_user), _LEAST)
         first = by_item.ratings * np.repeat(items**-self.item_exponent, by_item.counts)
-        second = by_user.ratings * items[by_user.others] ** -self.popularity_exponent
+        second = by_user.ratings * items[by_user.indices] ** -self.popularity_exponent
         root = np.sqrt(items).astype(np.float32)[:, None]
         nobody = np.zeros(0, np.float32), np.zeros((0, self.directions_.shape[1]), np.float32)
         self._prepared = _Prepared(
@@ -176,10 +176,10 @@ def slow_directions(by_user: Grouped, n_items: int, k: int) -> NDArray[np.float3
     from scipy.sparse import csr_array
 
     users = np.maximum(sums_by_row(by_user), _LEAST)
-    items = np.maximum(np.bincount(by_user.others, by_user.ratings.astype(np.float64), n_items), _LEAST)
-    values = by_user.ratings / np.sqrt(np.repeat(users, by_user.counts) * items[by_user.others])
+    items = np.maximum(np.bincount(by_user.indices, by_user.ratings.astype(np.float64), n_items), _LEAST)
+    values = by_user.ratings / np.sqrt(np.repeat(users, by_user.counts) * items[by_user.indices])
     shape = len(users), n_items
-    matrix = csr_array((values.astype(np.float32), by_user.others, by_user.starts), shape=shape)
+    matrix = csr_array((values.astype(np.float32), by_user.indices, by_user.indptr), shape=shape)
     other = matrix.T.tocsr()
     wide = n_items <= len(users)  # the smaller side has the cheaper vectors
     left, right = (other, matrix) if wide else (matrix, other)

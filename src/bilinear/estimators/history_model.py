@@ -99,7 +99,7 @@ class HistoryModel(_Learned):
     def _scores_for_all(self) -> Array:
         """(n_items,) float32 scores of the list that is not personal: the weight of each item."""
         weights = self.positives_.ratings.astype(np.float64)
-        total = np.bincount(self.positives_.others, weights, len(self.item_vocabulary_))
+        total = np.bincount(self.positives_.indices, weights, len(self.item_vocabulary_))
         return total.astype(np.float32)
 
     def _alike(self, item_row: int, n: int, allowed: NDArray[np.bool_]) -> tuple[NDArray[np.int32], Array]:
@@ -169,8 +169,8 @@ class HistoryModel(_Learned):
         """Histories from `threshold` on, with weights for ratings."""
         if self.threshold is not None:
             kept = histories.ratings >= self.threshold
-            starts = np.concatenate([[0], np.cumsum(kept)])[histories.starts]
-            histories = Grouped(starts, histories.others[kept], histories.ratings[kept])
+            starts = np.concatenate([[0], np.cumsum(kept)])[histories.indptr]
+            histories = Grouped(starts, histories.indices[kept], histories.ratings[kept])
         ratings = histories.ratings
         if self.confidence == "equal":
             return histories._replace(ratings=np.ones(len(ratings), np.float32))
@@ -179,9 +179,9 @@ class HistoryModel(_Learned):
             at = int(wrong[0])
             who = ""
             if users is not None:
-                who = f"user {users[int(np.searchsorted(histories.starts, at, side='right')) - 1]!r}, "
+                who = f"user {users[int(np.searchsorted(histories.indptr, at, side='right')) - 1]!r}, "
             raise RatingValueError(
-                f"{source}: {who}item {items[int(histories.others[at])]!r} has the rating {ratings[at]:g} "
+                f"{source}: {who}item {items[int(histories.indices[at])]!r} has the rating {ratings[at]:g} "
                 f"({len(wrong):,} such ratings); confidence={self.confidence!r} needs positive ones: choose "
                 "threshold=... to leave them out, or confidence='equal'"
             )

@@ -22,7 +22,7 @@ from bilinear.estimators.fold_in import Contributions, Rows, Values, one_history
 from bilinear.estimators.recommender import TensorReader
 from bilinear.registry import register
 from bilinear.training.callbacks import Listeners, OnEpoch, calling, checked_functions
-from bilinear.training.checkpoint import Checkpoint, abandoned, keeping, once
+from bilinear.training.checkpoint import Checkpoint, checkpointing, mark_interrupted, record_once
 from bilinear.training.history import History
 from bilinear.training.identity import training_identity
 from bilinear.training.implicit_als import (
@@ -139,15 +139,15 @@ class ImplicitALS(_Learned):
         shown = progress or NullProgress()
         with (
             workers(self.n_threads) as pool,
-            keeping(checkpoint, partial(training_identity, self, interactions), shown),
+            checkpointing(checkpoint, partial(training_identity, self, interactions), shown),
             calling(Listeners(type(self).__name__, checked_functions(on_epoch))),
         ):
-            seed = once(lambda: draw_seed(self.rng))
+            seed = record_once(lambda: draw_seed(self.rng))
             rng = np.random.default_rng([seed, 3])
             als = AlternatingLeastSquares.start(objective, self.n_factors, self.start_size, rng, pool)
             found, history = minimise(als, self.solver, self.n_epochs, self.tolerance, shown)
             if history.ended == "interrupted":
-                abandoned()
+                mark_interrupted()
         users, items = map(np.ascontiguousarray, (found.user_factors, found.item_factors))
         no_biases = np.zeros(len(items), np.float32)
         self._keep_factors(users, items, no_biases, table.by_user.counts > 0)
@@ -163,14 +163,14 @@ class ImplicitALS(_Learned):
         """By the linear system of one half-step; ratings below the threshold add nothing."""
         weighted = self._weighted(one_history(items, ratings), None, self.item_vocabulary_, "ratings")
         added = np.zeros(len(items))
-        if len(weighted.others):
+        if len(weighted.indices):
             factors = self.parameters_.item_factors.astype(np.float64)
-            taken, weights = factors[weighted.others], weighted.ratings.astype(np.float64)
+            taken, weights = factors[weighted.indices], weighted.ratings.astype(np.float64)
             penalty = self._objective(weighted, weighted).penalties(np.array([weights.sum()]), len(factors))
             system = (
                 self._shared() + taken.T @ (weights[:, None] * taken) + penalty[0] * np.eye(taken.shape[1])
             )
-            added[np.searchsorted(items, weighted.others)] = weights * (
+            added[np.searchsorted(items, weighted.indices)] = weights * (
                 taken @ np.linalg.solve(system, factors[item])
             )
         return Contributions(added, 0.0)
@@ -191,13 +191,13 @@ class ImplicitALS(_Learned):
             O(n_interactions * n_factors^2 + n_factors^3) a user.
         """
         factors, shared = self.parameters_.item_factors, self._shared()
-        sums = np.array([weighted.ratings[a:b].sum(dtype=np.float64) for a, b in pairwise(weighted.starts)])
+        sums = np.array([weighted.ratings[a:b].sum(dtype=np.float64) for a, b in pairwise(weighted.indptr)])
         penalties = self._objective(weighted, weighted).penalties(sums, len(factors))
         solved = np.tile(self.mean_user_.astype(np.float64), (len(sums), 1))
-        for row, (a, b) in enumerate(pairwise(weighted.starts.tolist())):
+        for row, (a, b) in enumerate(pairwise(weighted.indptr.tolist())):
             if a == b:
                 continue
-            taken = factors[weighted.others[a:b]].astype(np.float64)
+            taken = factors[weighted.indices[a:b]].astype(np.float64)
             weights = weighted.ratings[a:b].astype(np.float64)
             system = shared + taken.T @ (weights[:, None] * taken)
             np.fill_diagonal(system, system.diagonal() + penalties[row])

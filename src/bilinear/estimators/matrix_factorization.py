@@ -30,7 +30,7 @@ from bilinear.objective.penalties import L2
 from bilinear.persistence.codec import decode, encode
 from bilinear.registry import register
 from bilinear.training.callbacks import Listeners, OnEpoch, calling, checked_functions
-from bilinear.training.checkpoint import Checkpoint, abandoned, keeping, once
+from bilinear.training.checkpoint import Checkpoint, checkpointing, mark_interrupted, record_once
 from bilinear.training.history import History
 from bilinear.training.identity import training_identity
 from bilinear.training.loop import Validation, train_again
@@ -166,7 +166,7 @@ class MatrixFactorization(RatingModel):
         units, own_link, table, link = self._in_units(interactions)
         shown = partial(units.history, link=link, loss=self.loss), partial(units.parameters, link=link)
         with (
-            keeping(checkpoint, partial(training_identity, self, interactions), progress),
+            checkpointing(checkpoint, partial(training_identity, self, interactions), progress),
             calling(Listeners(type(self).__name__, functions, *shown)),
         ):
             penalty, searched, parameters, history = self._trained(units, table, link, progress)
@@ -181,7 +181,7 @@ class MatrixFactorization(RatingModel):
         self, units: Units, interactions: Interactions, link: Link, progress: Progress
     ) -> tuple[L2, SearchTable | None, Parameters, History]:
         """Penalty, search, weights and history in these units; sets `seed_` and `solver_`."""
-        seed = once(lambda: draw_seed(self.rng))
+        seed = record_once(lambda: draw_seed(self.rng))
         solver = self.solver.resolved(interactions.n_ratings)
         n_factors = self.n_factors
         given = units.penalty(self._given_penalty(), link, self.loss)
@@ -233,7 +233,7 @@ class MatrixFactorization(RatingModel):
             descend = partial(descend, interactions, stage=_LAST_STAGE)
             parameters, history = train_again(descend, parameters, history)
         if history.ended == "interrupted":
-            abandoned()
+            mark_interrupted()
         self.seed_, self.solver_ = seed, solver
         return penalty, table, parameters, history
 
@@ -277,7 +277,7 @@ class MatrixFactorization(RatingModel):
             descend = partial(self._descend, *settings, progress or NullProgress(), table, stage=_LAST_STAGE)
             parameters, history = train_again(descend, before, self.history_)
         if parameters is before:
-            abandoned()
+            mark_interrupted()
             self.history_ = history
         else:
             self.link_ = own_link

@@ -67,8 +67,8 @@ def checked_alike(models: tuple[Recommender, ...], what: str) -> None:
         same = (
             model.user_vocabulary_ == first.user_vocabulary_
             and model.item_vocabulary_ == first.item_vocabulary_
-            and np.array_equal(model.seen_.starts, first.seen_.starts)
-            and np.array_equal(model.seen_.others, first.seen_.others)
+            and np.array_equal(model.seen_.indptr, first.seen_.indptr)
+            and np.array_equal(model.seen_.indices, first.seen_.indices)
             and np.array_equal(model.seen_.ratings, first.seen_.ratings)
         )
         if not same:

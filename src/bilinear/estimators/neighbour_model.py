@@ -25,7 +25,7 @@ class NeighbourModel(HistoryModel):
     It has the learned attributes of `HistoryModel` and these.
 
     Learned attributes:
-        weights_: what item i says about others, grouped by i; `others` are the items j it speaks
+        weights_: what item i says about others, grouped by i; `indices` are the items j it speaks
             about and `ratings` the weights.
     """
 
@@ -47,7 +47,7 @@ class NeighbourModel(HistoryModel):
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         tensors = {f"weights.{name}": array for name, array in self.weights_._asdict().items()}
-        return {"n_weights": len(self.weights_.others)}, tensors
+        return {"n_weights": len(self.weights_.indices)}, tensors
 
     def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
         super()._restore(manifest, tensor)
@@ -58,16 +58,16 @@ def restored_grouped(name: str, n_values: Any, n_items: int, tensor: TensorReade
     """Item-to-item weights as they were stored, or ValueError where a later look-up would go astray."""
     if not is_whole(n_values) or n_values < 0:
         raise ValueError(f"n_{name} is {n_values!r}")
-    starts = tensor(f"{name}.starts", np.int64, n_items + 1)
-    others = tensor(f"{name}.others", np.int32, n_values)
+    indptr = tensor(f"{name}.indptr", np.int64, n_items + 1)
+    indices = tensor(f"{name}.indices", np.int32, n_values)
     values = tensor(f"{name}.ratings", np.float32, n_values)
-    if starts[0] != 0 or starts[-1] != n_values or (np.diff(starts) < 0).any():
-        raise ValueError(f"{name}.starts do not divide the weights")
-    if n_values and not (others.min() >= 0 and others.max() < n_items):
-        raise ValueError(f"{name}.others names items that are not there")
+    if indptr[0] != 0 or indptr[-1] != n_values or (np.diff(indptr) < 0).any():
+        raise ValueError(f"{name}.indptr does not divide the weights")
+    if n_values and not (indices.min() >= 0 and indices.max() < n_items):
+        raise ValueError(f"{name}.indices names items that are not there")
     if not np.isfinite(values).all():
         raise ValueError(f"{name} has values that are not finite")
-    return Grouped(starts, others, values)
+    return Grouped(indptr, indices, values)
 
 
 def checked_neighbours(n: Any) -> int:

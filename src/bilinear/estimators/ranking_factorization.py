@@ -26,7 +26,7 @@ from bilinear.objective.ranking_losses import CosineContrastive, RankingLoss, Sa
 from bilinear.persistence.codec import checked_number
 from bilinear.registry import register
 from bilinear.training.callbacks import Listeners, OnEpoch, calling, checked_functions
-from bilinear.training.checkpoint import Checkpoint, abandoned, keeping, once
+from bilinear.training.checkpoint import Checkpoint, checkpointing, mark_interrupted, record_once
 from bilinear.training.history import History
 from bilinear.training.identity import training_identity
 from bilinear.training.loop import train, train_again
@@ -184,10 +184,10 @@ class RankingFactorization(_Learned):
         listening = Listeners(type(self).__name__, checked_functions(on_epoch), parameters=self._ranking)
         with (
             workers(self.n_threads) as pool,
-            keeping(checkpoint, partial(training_identity, self, interactions), shown),
+            checkpointing(checkpoint, partial(training_identity, self, interactions), shown),
             calling(listening),
         ):
-            seed = once(lambda: draw_seed(self.rng))
+            seed = record_once(lambda: draw_seed(self.rng))
             descend = partial(self._descend, seed, pool, shown)
             if not self.validation_fraction:
                 parameters, history = descend(table)
@@ -205,7 +205,7 @@ class RankingFactorization(_Learned):
                     descend = partial(descend, table, stage="on all interactions")
                     parameters, history = train_again(descend, parameters, history)
             if history.ended == "interrupted":
-                abandoned()
+                mark_interrupted()
         self._keep(parameters, table)
         self.history_, self.seed_, self._fold_in = history, seed, None
         self._learn_positives(interactions, table.by_user)

@@ -78,7 +78,7 @@ class FoldIn:
 
     def _placed(self, histories: Grouped) -> Grouped:
         """Places among the trained items instead of rows; others are left out."""
-        places = self.places[histories.others]
+        places = self.places[histories.indices]
         known = places >= 0
-        starts = np.concatenate([[0], np.cumsum(known)])[histories.starts]
+        starts = np.concatenate([[0], np.cumsum(known)])[histories.indptr]
         return Grouped(starts, places[known].astype(np.int32), histories.ratings[known])

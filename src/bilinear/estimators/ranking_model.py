@@ -61,7 +61,7 @@ class RankingModel(Recommender):
             rows = user_rows[start : start + size]
             scores = self.score_block(rows)
             if exclude_seen:
-                hide_seen(scores, rows, self.seen_.starts, self.seen_.others)
+                hide_seen(scores, rows, self.seen_.indptr, self.seen_.indices)
             ranked += ranked_lists(scores, n, allowed, self.item_vocabulary_)
         return ranked
 
@@ -72,9 +72,9 @@ def rows_of(grouped: Grouped, rows: NDArray[Any]) -> Grouped:
     inside = np.where(known, rows, 0)
     counts = np.where(known, grouped.counts[inside], 0) if len(grouped.counts) else np.zeros(len(rows), int)
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    first = grouped.starts[inside] - starts[:-1]
+    first = grouped.indptr[inside] - starts[:-1]
     at = np.arange(starts[-1]) + np.repeat(first, counts)
-    return Grouped(starts, grouped.others[at], grouped.ratings[at])
+    return Grouped(starts, grouped.indices[at], grouped.ratings[at])
 
 
 def ranked_lists(scores: Array, n: int, allowed: NDArray[np.bool_], items: Vocabulary) -> list[RankedItems]:

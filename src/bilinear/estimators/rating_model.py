@@ -215,8 +215,8 @@ class RatingModel(Recommender):
             RatingValueError: a rating lies outside the model's rating range.
         """
         folded = []
-        for begin, end in pairwise(histories.starts.tolist()):
-            items, ratings = histories.others[begin:end], histories.ratings[begin:end]
+        for begin, end in pairwise(histories.indptr.tolist()):
+            items, ratings = histories.indices[begin:end], histories.ratings[begin:end]
             self._checked_ratings(self.item_vocabulary_.decode(items), ratings)
             folded.append(self._folded_in(items, ratings))
         return self._scores_of_folded(folded)

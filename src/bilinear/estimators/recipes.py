@@ -23,8 +23,8 @@ def fastai_recipe(
     """The model of the fast.ai course's lesson on collaborative filtering, unfitted.
 
     `DotProductBias` trained by `fit_one_cycle(5, 5e-3, wd=0.1)`: all weights start normal(0, 0.01),
-    no global mean, a sigmoid into 0..5.5, batches of 64; Adam (momentum 0.95 down to 0.85 and back
-    against a one-cycle rate, decay of squares 0.99, dense) with decoupled weight decay of all weights.
+    no global mean, a sigmoid into 0..5.5, batches of 64; Adam (beta1 0.95 down to 0.85 and back
+    against a one-cycle rate, beta2 0.99, dense) with decoupled weight decay of all weights.
     fastai's epsilon of 1e-5 is 5e-6 here, as our squared error is half of its.
 
     The validation part is not trained on (there is no second training on all ratings), and all epochs
@@ -54,7 +54,7 @@ def fastai_recipe(
         l2_biases=0.0,
         link=Sigmoid(*rating_range),
         solver=MiniBatch(
-            Adam(momentum=0.95, decay=0.99, epsilon=5e-6),
+            Adam(beta1=0.95, beta2=0.99, epsilon=5e-6),
             batch_size=64,
             n_epochs=n_epochs,
             learning_rate=learning_rate,

@@ -273,7 +273,7 @@ class Recommender(Capabilities):
         users, items = interactions.aligned_to(self.user_vocabulary_, self.item_vocabulary_)
         n_items = len(self.item_vocabulary_)
         rows = np.repeat(np.arange(len(self.user_vocabulary_)), self.seen_.counts)
-        trained = rows * n_items + self.seen_.others  # ascending: seen_ is sorted by user, then item
+        trained = rows * n_items + self.seen_.indices  # ascending: seen_ is sorted by user, then item
         asked = (users.astype(np.int64) * n_items + items)[(users >= 0) & (items >= 0)]
         at = np.minimum(np.searchsorted(trained, asked), max(len(trained) - 1, 0))
         return int((trained[at] == asked).sum()) if len(trained) else 0
@@ -300,7 +300,7 @@ class Recommender(Capabilities):
 
     def item_has_ratings(self, item_rows: NDArray[Any]) -> NDArray[np.bool_]:
         """Whether each item row (-1: unknown) had a training rating."""
-        return _positive(np.bincount(self.seen_.others, minlength=len(self.item_vocabulary_)), item_rows)
+        return _positive(np.bincount(self.seen_.indices, minlength=len(self.item_vocabulary_)), item_rows)
 
     def allowed(self, candidates: Iterable[Id] | None) -> NDArray[np.bool_]:
         """(n_items,) which items may be listed: all, or the candidates."""

@@ -158,7 +158,7 @@ def evaluate_ranking(
         )
     task = RankingTask.of(model, test, protocol)
     cutoffs = protocol.lengths
-    counts = np.bincount(model.seen_.others, minlength=n_items)
+    counts = np.bincount(model.seen_.indices, minlength=n_items)
     n_trained_users = int((model.seen_.counts > 0).sum())
     statistics = ListStatistics(cutoffs, counts, n_trained_users, item_vectors)
     work = _worker(model, task, protocol, cutoffs)
@@ -240,7 +240,7 @@ def _worker(
                 f"{type(model).__name__}: a score is no number, so nothing can be ranked; train again"
             )
         if protocol.exclude_seen:
-            hide_seen(scores, rows, task.seen.starts, task.seen.others)
+            hide_seen(scores, rows, task.seen.indptr, task.seen.indices)
         begin, end = task.starts[block[0]], task.starts[block[-1] + 1]
         starts, items = task.starts[block[0] : block[-1] + 2] - begin, task.items[begin:end]
         n_short = 0

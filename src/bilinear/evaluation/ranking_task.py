@@ -177,8 +177,8 @@ def taken_rows(grouped: Grouped, rows: NDArray[Any]) -> Grouped:
     """Some rows of a grouped table, as a grouped table."""
     counts = grouped.counts[rows]
     starts = np.concatenate([[0], np.cumsum(counts)])
-    at = np.arange(starts[-1]) + np.repeat(grouped.starts[rows] - starts[:-1], counts)
-    return Grouped(starts, grouped.others[at], grouped.ratings[at])
+    at = np.arange(starts[-1]) + np.repeat(grouped.indptr[rows] - starts[:-1], counts)
+    return Grouped(starts, grouped.indices[at], grouped.ratings[at])
 
 
 def _is_in(
@@ -187,7 +187,7 @@ def _is_in(
     """(n,) whether each pair of rows is in the table."""
     inside = np.zeros(len(rows), bool)
     there = np.flatnonzero((rows >= 0) & (items >= 0))
-    keys = np.repeat(np.arange(len(seen.counts)), seen.counts) * n_items + seen.others  # ascending
+    keys = np.repeat(np.arange(len(seen.counts)), seen.counts) * n_items + seen.indices  # ascending
     if len(keys) and len(there):
         asked = rows[there].astype(np.int64) * n_items + items[there]
         inside[there] = keys[np.minimum(np.searchsorted(keys, asked), len(keys) - 1)] == asked

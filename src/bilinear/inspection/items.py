@@ -28,7 +28,7 @@ def check_model(model: RatingModel) -> None:
 
 def rating_counts(model: RatingModel) -> NDArray[np.int64]:
     """(n_items,) training ratings of each item."""
-    return np.bincount(model.seen_.others, minlength=len(model.item_vocabulary_))
+    return np.bincount(model.seen_.indices, minlength=len(model.item_vocabulary_))
 
 
 def enough_ratings(counts: NDArray[np.int64], min_ratings: int | None, n_wanted: int) -> int:

@@ -21,7 +21,7 @@ _MOST_PAIRS = 100_000
 
 
 @dataclass(frozen=True, eq=False)
-class Inspection:
+class ModelDescription:
     """What a fitted model learned; `str()` is for a terminal, `to_dict()` for JSON.
 
     Attributes:
@@ -69,7 +69,9 @@ class Inspection:
         return "\n\n".join([*parts, *self.notes])
 
 
-def inspect(model: RatingModel, *, n: int = 10, min_ratings: int | None = None, rng: int = 0) -> Inspection:
+def describe_model(
+    model: RatingModel, *, n: int = 10, min_ratings: int | None = None, rng: int = 0
+) -> ModelDescription:
     """Items by bias, nearest items, the spectrum of tastes, and the map of the items.
 
     Args:
@@ -93,7 +95,7 @@ def inspect(model: RatingModel, *, n: int = 10, min_ratings: int | None = None, 
         drawn = item_map(model, min_ratings=min_ratings)
     except ParameterValueError as error:
         notes.append(f"no map: {error}")
-    return Inspection(
+    return ModelDescription(
         facts=_facts(model, rng),
         items_by_bias=items_by_bias(model, n, min_ratings=min_ratings),
         neighbours=neighbours(model, n, min_ratings=min_ratings),
@@ -127,10 +129,10 @@ def _facts(model: RatingModel, rng: int) -> dict[str, Any]:
 def _spreads(model: RatingModel, rng: int) -> dict[str, float]:
     """Standard deviations over the training ratings of the three parts of the score."""
     parameters, seen = model.parameters_, model.seen_
-    pairs = np.arange(len(seen.others))
+    pairs = np.arange(len(seen.indices))
     if len(pairs) > _MOST_PAIRS:
         pairs = np.sort(np.random.default_rng(rng).choice(len(pairs), _MOST_PAIRS, replace=False))
-    users, items = np.searchsorted(seen.starts, pairs, side="right") - 1, seen.others[pairs]
+    users, items = np.searchsorted(seen.indptr, pairs, side="right") - 1, seen.indices[pairs]
     taste = np.einsum("nf,nf->n", parameters.user_factors[users], parameters.item_factors[items])
     return {
         "users": float(parameters.user_biases[users].std(dtype=np.float64)),

@@ -11,7 +11,7 @@ from bilinear.inspection import charts
 from bilinear.inspection.biases import BiasedItem
 from bilinear.inspection.items import at_least
 from bilinear.inspection.map_html import explanation, map_data
-from bilinear.inspection.overview import Inspection, inspect
+from bilinear.inspection.overview import ModelDescription, describe_model
 from bilinear.inspection.page import asset, text, write_page
 from bilinear.inspection.scores import number_in, stored_scores, verdict
 
@@ -28,7 +28,7 @@ def report_html(
     Cost:
         that of `inspect` and of `ItemMap.to_html`.
     """
-    found = inspect(model, n=n, min_ratings=min_ratings, rng=rng)
+    found = describe_model(model, n=n, min_ratings=min_ratings, rng=rng)
     body = "".join(
         [
             _head(model, found),
@@ -48,7 +48,7 @@ def report_html(
     )
 
 
-def _head(model: RatingModel, found: Inspection) -> str:
+def _head(model: RatingModel, found: ModelDescription) -> str:
     facts, said = found.facts, verdict(model)
     kind = {True: "good", False: "bad", None: "open"}[said.better]
     lead = f'<p class="lead">{text(said.measured)}</p>' if said.measured else ""
@@ -182,7 +182,7 @@ def _search(model: RatingModel) -> str:
     )
 
 
-def _parts(found: Inspection) -> str:
+def _parts(found: ModelDescription) -> str:
     spreads = found.facts["spreads"]
     names = {"users": "bias of the user", "items": "bias of the item", "taste": "taste (factors)"}
     drawn = charts.bars(
@@ -209,7 +209,7 @@ def _parts(found: Inspection) -> str:
     return _section("Parts of the score", f'<div class="pair">{drawn}</div>', f'<p class="faint">{note}</p>')
 
 
-def _by_bias(found: Inspection) -> str:
+def _by_bias(found: ModelDescription) -> str:
     ranked = found.items_by_bias
     if not ranked.top:
         return _section("Items by bias", f'<p class="faint">{text(str(ranked))}.</p>')
@@ -226,7 +226,7 @@ def _by_bias(found: Inspection) -> str:
     )
 
 
-def _neighbours(found: Inspection) -> str:
+def _neighbours(found: ModelDescription) -> str:
     if not found.neighbours:
         return ""
     cards = [
@@ -246,7 +246,7 @@ def _neighbours(found: Inspection) -> str:
     )
 
 
-def _map(found: Inspection) -> str:
+def _map(found: ModelDescription) -> str:
     if found.item_map is None:
         return _section("Map of the items", f'<p class="faint">{text("; ".join(found.notes))}.</p>')
     said = explanation(found.item_map)

@@ -77,7 +77,7 @@ def spectrum(model: RatingModel) -> Spectrum | None:
         return None
     items = balanced_item_factors(model)
     n_users = int((model.seen_.counts > 0).sum())
-    n_items = int(np.unique(model.seen_.others).size)
+    n_items = int(np.unique(model.seen_.indices).size)
     values = np.sqrt(symmetric_eigen(items.T @ items).values[::-1].clip(0))
     squares = values**2
     if not squares.any():  # users and items use different factors: every product is zero

@@ -10,16 +10,16 @@ _FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 @njit(inline="always")
 def _gather(  # type: ignore[no-untyped-def]
-    row, starts, others, weights, other_starts, ends, end_weights, sums, touched, is_touched
+    row, indptr, indices, weights, other_indptr, ends, end_weights, sums, touched, is_touched
 ):
-    """Adds to `sums` what flows from a row through its others to their ends; returns how many it reached.
+    """Adds to `sums` the weighted paths of a row through `indices` to `ends`; returns how many it reached.
 
     `touched` lists them; whoever reads the sums puts them and `is_touched` back to zero.
     """
     n = 0
-    for s in range(starts[row], starts[row + 1]):
-        other, weight = others[s], weights[s]
-        for t in range(other_starts[other], other_starts[other + 1]):
+    for s in range(indptr[row], indptr[row + 1]):
+        other, weight = indices[s], weights[s]
+        for t in range(other_indptr[other], other_indptr[other + 1]):
             end = ends[t]
             if not is_touched[end]:
                 is_touched[end] = True
@@ -31,7 +31,7 @@ def _gather(  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def nearest_items(  # type: ignore[no-untyped-def]
-    first, last, item_starts, item_users, item_weights, user_starts, user_items, user_weights,
+    first, last, item_indptr, item_users, item_weights, user_indptr, user_items, user_weights,
     left, right, shrinkage, k, rows, values, counts,
 ):  # fmt: skip
     """The k largest weights[i, j] = shared(i, j) / (left[i] * right[j] + shrinkage) of items first..last - 1.
@@ -40,13 +40,13 @@ def nearest_items(  # type: ignore[no-untyped-def]
     neighbour, and items that share no user are none. Fills rows[i], values[i] (n_items, k), rows ascending,
     and counts[i]. Cost: O(sum over an item's users of their items) an item.
     """
-    n_items = len(item_starts) - 1
+    n_items = len(item_indptr) - 1
     shared = np.zeros(n_items, values.dtype)
     touched = np.empty(n_items, np.int32)
     is_touched = np.zeros(n_items, np.bool_)
     for i in range(first, last):
         n = _gather(
-            i, item_starts, item_users, item_weights, user_starts, user_items, user_weights,
+            i, item_indptr, item_users, item_weights, user_indptr, user_items, user_weights,
             shared, touched, is_touched,
         )  # fmt: skip
         found = 0
@@ -69,20 +69,20 @@ def nearest_items(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def add_neighbours(starts, items, weights, w_starts, w_items, w_values, scores):  # type: ignore[no-untyped-def]
+def add_neighbours(indptr, items, weights, w_indptr, w_items, w_values, scores):  # type: ignore[no-untyped-def]
     """scores[n] += sum of weights(n, i) * W[i] over the items of history n; W in sparse rows."""
-    for n in range(len(starts) - 1):
+    for n in range(len(indptr) - 1):
         mine = scores[n]
-        for s in range(starts[n], starts[n + 1]):
+        for s in range(indptr[n], indptr[n + 1]):
             weight, i = weights[s], items[s]
-            for t in range(w_starts[i], w_starts[i + 1]):
+            for t in range(w_indptr[i], w_indptr[i + 1]):
                 mine[w_items[t]] += weight * w_values[t]
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def add_two_steps(  # type: ignore[no-untyped-def]
-    starts, items, weights, item_starts, item_users, item_weights, user_scales,
-    user_starts, user_items, user_weights, k, scores,
+    indptr, items, weights, item_indptr, item_users, item_weights, user_scales,
+    user_indptr, user_items, user_weights, k, scores,
 ):  # fmt: skip
     """scores[n] += history n, to the k users its items reach most, to the items of those users.
 
@@ -93,14 +93,14 @@ def add_two_steps(  # type: ignore[no-untyped-def]
     Cost:
         O(users of the history's items * log k, and the items of k users).
     """
-    n_users = len(user_starts) - 1
+    n_users = len(user_indptr) - 1
     reached = np.zeros(n_users, scores.dtype)
     touched = np.empty(n_users, np.int32)
     is_touched = np.zeros(n_users, np.bool_)
     best_values, best_rows = np.empty(k, scores.dtype), np.empty(k, np.int32)
-    for n in range(len(starts) - 1):
+    for n in range(len(indptr) - 1):
         found = _gather(
-            n, starts, items, weights, item_starts, item_users, item_weights, reached, touched, is_touched
+            n, indptr, items, weights, item_indptr, item_users, item_weights, reached, touched, is_touched
         )
         kept = 0
         for t in range(found):
@@ -119,5 +119,5 @@ def add_two_steps(  # type: ignore[no-untyped-def]
         mine = scores[n]
         for t in range(kept):
             weight, u = best_values[t], best_rows[t]
-            for s in range(user_starts[u], user_starts[u + 1]):
+            for s in range(user_indptr[u], user_indptr[u + 1]):
                 mine[user_items[s]] += weight * user_weights[s]

@@ -20,8 +20,8 @@ _AHEAD = 8  # rows that are on their way from memory
 PLAIN, MOMENTUM, NESTEROV, ADAGRAD, ROW_ADAGRAD, RMSPROP, ADAM, RADAM, LAMB, LARS = range(10)
 
 # A step of one row, in place. All have the arguments
-#   row, gradient (width,), state (n_states, width); rate, momentum; t, the number of the step from 1;
-#   left, right: 1 - momentum^t and 1 - decay^t; decay, epsilon: numbers of the rule.
+#   row, gradient (width,), state (n_states, width); rate, momentum (beta1 of Adam); t, the number of the step
+#   from 1; left, right: 1 - beta1^t and 1 - beta2^t; decay (beta2 of Adam), epsilon: numbers of the rule.
 # Numbers come in float64 and are rounded to the type of the row where they are used: 1 - 0.999 in
 # float32 would be wrong in the fifth digit.
 
@@ -82,20 +82,20 @@ def _rmsprop(row, gradient, state, rate, momentum, t, left, right, decay, epsilo
 
 
 @njit(inline="always")
-def _moments(gradient, state, momentum, decay):  # type: ignore[no-untyped-def]
+def _moments(gradient, state, beta1, beta2):  # type: ignore[no-untyped-def]
     """The running means of gradient and squared gradient that Adam and its kin share."""
     real = gradient.dtype.type
     mean, squares = state[0], state[1]
-    new, newer = real(1.0 - momentum), real(1.0 - decay)
-    momentum, decay = real(momentum), real(decay)
+    new, newer = real(1.0 - beta1), real(1.0 - beta2)
+    beta1, beta2 = real(beta1), real(beta2)
     for f in range(len(gradient)):
-        mean[f] = momentum * mean[f] + new * gradient[f]
-        squares[f] = decay * squares[f] + newer * gradient[f] * gradient[f]
+        mean[f] = beta1 * mean[f] + new * gradient[f]
+        squares[f] = beta2 * squares[f] + newer * gradient[f] * gradient[f]
 
 
 @njit(inline="always")
-def _adam(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
-    _moments(gradient, state, momentum, decay)
+def _adam(row, gradient, state, rate, beta1, t, left, right, beta2, epsilon):  # type: ignore[no-untyped-def]
+    _moments(gradient, state, beta1, beta2)
     real = row.dtype.type
     root, step, epsilon = real(1.0 / np.sqrt(right)), real(rate / left), real(epsilon)
     for f in range(len(row)):
@@ -103,10 +103,10 @@ def _adam(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):
 
 
 @njit(inline="always")
-def _radam(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
+def _radam(row, gradient, state, rate, beta1, t, left, right, beta2, epsilon):  # type: ignore[no-untyped-def]
     real = row.dtype.type
-    _moments(gradient, state, momentum, decay)
-    longest = 2.0 / (1.0 - decay) - 1.0
+    _moments(gradient, state, beta1, beta2)
+    longest = 2.0 / (1.0 - beta2) - 1.0
     length = longest - 2.0 * t * (1.0 - right) / right
     step, epsilon = real(rate / left), real(epsilon)
     if length > 5.0:  # enough squares to trust their mean
@@ -133,8 +133,8 @@ def _trust(row, step):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _lamb(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):  # type: ignore[no-untyped-def]
-    _moments(gradient, state, momentum, decay)
+def _lamb(row, gradient, state, rate, beta1, t, left, right, beta2, epsilon):  # type: ignore[no-untyped-def]
+    _moments(gradient, state, beta1, beta2)
     real = row.dtype.type
     root, left, epsilon = real(1.0 / np.sqrt(right)), real(1.0 / left), real(epsilon)
     for f in range(len(row)):  # the gradient has been used; its place takes the step

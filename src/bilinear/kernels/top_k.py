@@ -40,7 +40,7 @@ def top_k_rows(  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
 def top_k_users(  # type: ignore[no-untyped-def]
     users, user_factors, offsets, item_factors, item_biases, allowed,
-    seen_starts, seen_items, exclude_seen, k, rows, scores, counts,
+    seen_indptr, seen_items, exclude_seen, k, rows, scores, counts,
 ):  # fmt: skip
     """`top_k_rows` for each listed user; a user's own seen items are left out if asked.
 
@@ -51,7 +51,7 @@ def top_k_users(  # type: ignore[no-untyped-def]
     for n in range(len(users)):
         u = users[n]
         if exclude_seen and u >= 0:
-            for s in range(seen_starts[u], seen_starts[u + 1]):
+            for s in range(seen_indptr[u], seen_indptr[u + 1]):
                 hidden[seen_items[s]] = n
         vector = user_factors[u] if u >= 0 else nobody
         counts[n] = top_k_rows(

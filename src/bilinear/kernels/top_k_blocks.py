@@ -65,14 +65,14 @@ def block_scores(user_tiles, offsets, item_tiles, biases, scores):  # type: igno
 @njit(cache=True, nogil=True)
 def top_k_block(  # type: ignore[no-untyped-def]
     user_tiles, offsets, lengths, item_tiles, biases, item_rows, reach_lengths, reach_biases,
-    users, seen_starts, seen_items, k, rows, scores, counts,
+    users, seen_indptr, seen_items, k, rows, scores, counts,
 ):  # fmt: skip
     """The k best items of each of a block of users; returns the number of tiles multiplied.
 
     user_tiles, offsets and lengths (Euclidean, float64) in tiles of users; item_tiles and biases in
     panels of items, whose rows are `item_rows` (n_panels, TILE_ITEMS), -1 in what fills up the last.
     reach_lengths, reach_biases (n_panels,) float64: no vector and no bias is larger from a panel on.
-    users (n,): row in seen_starts, whose items are left out (ascending); -1 leaves out nothing.
+    users (n,): row in seen_indptr, whose items are left out (ascending); -1 leaves out nothing.
     rows, scores (n, k) and counts (n,) are filled, best first; ties by row.
     """
     n_users = len(users)
@@ -105,7 +105,7 @@ def top_k_block(  # type: ignore[no-untyped-def]
                 n = tile * TILE_USERS + u
                 floors[tile, u] = _keep(
                     lanes[u], tile_scores[u], item_rows[panel], floors[tile, u],
-                    users[n], seen_starts, seen_items, rows[n], scores[n], counts, n,
+                    users[n], seen_indptr, seen_items, rows[n], scores[n], counts, n,
                 )  # fmt: skip
         n_active = kept
         n_multiplied += kept
@@ -130,7 +130,7 @@ def _out_of_reach(offsets, lengths, floors, reach_length, reach_bias, slack):  #
 
 @njit(cache=True, nogil=True)
 def _keep(  # type: ignore[no-untyped-def]
-    hits, tile_scores, item_rows, floor, user, seen_starts, seen_items, rows, scores, counts, n
+    hits, tile_scores, item_rows, floor, user, seen_indptr, seen_items, rows, scores, counts, n
 ):  # fmt: skip
     """Offers a user's hits to the user's heap; returns the new floor."""
     k = len(rows)
@@ -140,7 +140,7 @@ def _keep(  # type: ignore[no-untyped-def]
         score, row = tile_scores[i], item_rows[i]
         if row < 0 or score < floor:
             continue
-        if user >= 0 and _contains(seen_items, seen_starts[user], seen_starts[user + 1], row):
+        if user >= 0 and _contains(seen_items, seen_indptr[user], seen_indptr[user + 1], row):
             continue
         counts[n] = offer(scores, rows, counts[n], k, score, row)
         if counts[n] == k:
@@ -184,11 +184,11 @@ def first_nan(scores):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def hide_seen(scores, users, seen_starts, seen_items):  # type: ignore[no-untyped-def]
+def hide_seen(scores, users, seen_indptr, seen_items):  # type: ignore[no-untyped-def]
     """Turns the scores (n, n_items) of what each user has seen into NaN; user -1 has seen nothing."""
     for n in range(len(users)):
         if users[n] >= 0:
-            for s in range(seen_starts[users[n]], seen_starts[users[n] + 1]):
+            for s in range(seen_indptr[users[n]], seen_indptr[users[n] + 1]):
                 scores[n, seen_items[s]] = np.nan
     return 0
 

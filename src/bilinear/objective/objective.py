@@ -52,7 +52,7 @@ class Objective:
 
         table = self.interactions
         slopes = self.loss.gradient(self._scores(parameters), table.ratings, self.link)
-        by_user = csr_array((slopes, table.items, table.by_user.starts), shape=table.shape)
+        by_user = csr_array((slopes, table.items, table.by_user.indptr), shape=table.shape)
         user_weights = self.penalty.row_weights(self.user_counts)
         item_weights = self.penalty.row_weights(self.item_counts)
         l2 = self.penalty

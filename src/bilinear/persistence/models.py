@@ -94,12 +94,15 @@ def _build(manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> 
     rules = manifest.get("id_rules", {})  # models saved before there were rules have none
     model.user_vocabulary_ = _vocabulary("users", n_users, tensor, tensors, rules.get("users"))
     model.item_vocabulary_ = _vocabulary("items", n_items, tensor, tensors, rules.get("items"))
-    starts, others = tensor("seen.starts", np.int64, n_users + 1), tensor("seen.others", np.int32, n_ratings)
-    if starts[0] != 0 or starts[-1] != n_ratings or (np.diff(starts) < 0).any():
-        raise ValueError("seen.starts do not divide the ratings")
-    if n_ratings and not (others.min() >= 0 and others.max() < n_items):
-        raise ValueError("seen.others names items that are not there")
-    model.seen_ = Grouped(starts, others, tensor("seen.ratings", np.float32, n_ratings))
+    indptr, indices = (
+        tensor("seen.indptr", np.int64, n_users + 1),
+        tensor("seen.indices", np.int32, n_ratings),
+    )
+    if indptr[0] != 0 or indptr[-1] != n_ratings or (np.diff(indptr) < 0).any():
+        raise ValueError("seen.indptr does not divide the ratings")
+    if n_ratings and not (indices.min() >= 0 and indices.max() < n_items):
+        raise ValueError("seen.indices names items that are not there")
+    model.seen_ = Grouped(indptr, indices, tensor("seen.ratings", np.float32, n_ratings))
     model.item_texts_ = {}
     for name in manifest["item_texts"]:
         blob = tensor(f"item_texts.{name}.blob", np.uint8)

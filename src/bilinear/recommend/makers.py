@@ -125,7 +125,7 @@ def dot_product_maker(
     _check_finite(parameters)
     panels = ItemPanels.of(parameters, allowed)
     user_lengths = panels.user_lengths
-    starts, others = read_only(seen.starts), read_only(seen.others)
+    indptr, indices = read_only(seen.indptr), read_only(seen.indices)
 
     def make(user_rows: Rows) -> Lists:
         lists = Lists.empty(user_rows, k)
@@ -140,8 +140,8 @@ def dot_product_maker(
             panels.reach_lengths,
             panels.reach_biases,
             user_rows,
-            starts,
-            others,
+            indptr,
+            indices,
             k,
             lists.items,
             lists.scores,
@@ -153,7 +153,7 @@ def dot_product_maker(
 
 
 def score_maker(model: Model, seen: Grouped, allowed: NDArray[np.bool_], k: int) -> Maker:
-    starts, others = read_only(seen.starts), read_only(seen.others)
+    indptr, indices = read_only(seen.indptr), read_only(seen.indices)
 
     def make(user_rows: Rows) -> Lists:
         scores = model.score_block(user_rows)
@@ -164,7 +164,7 @@ def score_maker(model: Model, seen: Grouped, allowed: NDArray[np.bool_], k: int)
                 f"{type(model).__name__}: a score of user {user!r} is no number, so its items cannot be "
                 "ranked; train again"
             )
-        hide_seen(scores, user_rows, starts, others)
+        hide_seen(scores, user_rows, indptr, indices)
         lists = Lists.empty(user_rows, k, scores.dtype)
         top_k_scores(scores, allowed, k, lists.items, lists.scores, lists.counts)
         return lists

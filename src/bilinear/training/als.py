@@ -203,7 +203,7 @@ class AlternatingRun(Run):
 
         cuts = self.pool.shares(costs(side.rows.counts, k, self.n_steps))
         for a, b in self.pool.each(improve, cuts):
-            begin, end = int(side.rows.starts[a]), int(side.rows.starts[b])
+            begin, end = int(side.rows.indptr[a]), int(side.rows.indptr[b])
             loss = float(side.losses[a:b].sum()) / max(end - begin, 1)
             progress.advance(end // 2 - begin // 2, loss)  # the other half by the other side
         return float(side.losses.sum()) / self.objective.interactions.n_ratings

@@ -70,21 +70,21 @@ def journal() -> Journal | None:
     return _journal.get()
 
 
-def once(work: Callable[[], Any]) -> Any:
+def record_once(work: Callable[[], Any]) -> Any:
     """`work()`, a JSON value; a restart gets the value of the first time."""
     kept = journal()
-    return work() if kept is None else kept.once(work)
+    return work() if kept is None else kept.record_once(work)
 
 
-def abandoned() -> None:
+def mark_interrupted() -> None:
     """Tells the journal, if there is one, that the user ended training: the checkpoint stays."""
     kept = journal()
     if kept is not None:
-        kept.abandon()
+        kept.interrupt()
 
 
 @contextmanager
-def keeping(
+def checkpointing(
     checkpoint: Checkpoint | str | Path | None,
     identity: Callable[[], Mapping[str, Any]],
     progress: Progress | None = None,
@@ -114,7 +114,7 @@ def keeping(
     before = signal.signal(signal.SIGTERM, kept.on_sigterm) if main else signal.SIG_DFL
     try:
         yield kept
-        if not kept.abandoned:
+        if not kept.interrupted:
             kept.remove()
     finally:
         _journal.reset(token)

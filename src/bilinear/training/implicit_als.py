@@ -70,12 +70,12 @@ class ImplicitObjective:
     @cached_property
     def user_penalties(self) -> NDArray[np.float32]:
         """(n_users,) l2 w_u^e."""
-        return self.penalties(_sums(self.by_user), len(self.by_item.starts) - 1).astype(np.float32)
+        return self.penalties(_sums(self.by_user), len(self.by_item.indptr) - 1).astype(np.float32)
 
     @cached_property
     def item_penalties(self) -> NDArray[np.float32]:
         """(n_items,) l2 w_i^e."""
-        return self.penalties(_sums(self.by_item), len(self.by_user.starts) - 1).astype(np.float32)
+        return self.penalties(_sums(self.by_item), len(self.by_user.indptr) - 1).astype(np.float32)
 
     def penalties(self, confidences: NDArray[np.float64], n_others: int) -> NDArray[np.float64]:
         """The L2 weight of rows by the sum of their confidences."""
@@ -311,7 +311,7 @@ class _ImplicitRun(Run):
 
     def __init__(self, als: AlternatingLeastSquares, solver: ALSSolver) -> None:
         self.als, self.solver, self.between = als, solver, True
-        self.n_pairs = len(als.objective.by_user.others)
+        self.n_pairs = len(als.objective.by_user.indices)
 
     def epoch(self, number: int, rng: np.random.Generator, progress: Progress) -> float:
         """Both sides; returns the objective after them per interaction."""
@@ -374,7 +374,7 @@ def minimise(
     return train(
         _ImplicitRun(als, solver),
         np.random.default_rng(0),  # nothing is drawn
-        n_ratings=len(als.objective.by_user.others),
+        n_ratings=len(als.objective.by_user.indices),
         n_epochs=n_epochs,
         patience=n_epochs,
         tolerance=tolerance,
@@ -404,4 +404,4 @@ def gramian(factors: Array, pool: Workers) -> NDArray[np.float64]:
 def _sums(rows: Grouped) -> NDArray[np.float64]:
     """(n_rows,) the sum of each row's confidences."""
     total: NDArray[np.float64] = np.concatenate([[0.0], np.cumsum(rows.ratings, dtype=np.float64)])
-    return np.diff(total[rows.starts])
+    return np.diff(total[rows.indptr])

@@ -74,16 +74,19 @@ class _Done:
 
 
 class Journal:
-    """What a training has done so far. Made by `keeping`; solvers reach it through `checkpoint.journal()`."""
+    """Results of the descents of one training so far, and the state of the one under way.
+
+    Made by `checkpointing`; solvers reach it through `checkpoint.journal()`.
+    """
 
     def __init__(self, folder: Path, minutes: float, identity: Mapping[str, Any]) -> None:
         self.folder, self._minutes = folder, minutes
         self._identity = dict(identity)
-        self._entries: list[Any] = []  # _Done, or JSON values of `once`
+        self._entries: list[Any] = []  # _Done, or JSON values of `record_once`
         self._next = 0
         self._saved: Saved | None = None
         self._snapshot: Snapshot | None = None
-        self._busy = self._asked_to_stop = self.abandoned = False
+        self._busy = self._asked_to_stop = self.interrupted = False
         self.resumed = (self.folder / FILE).exists()
         if self.resumed:
             self._read()
@@ -92,7 +95,7 @@ class Journal:
             self._write(None)  # a folder that cannot be written, or is full, is found out now
         self._due = monotonic() + 60 * self._minutes
 
-    def once(self, work: Callable[[], Any]) -> Any:
+    def record_once(self, work: Callable[[], Any]) -> Any:
         """The JSON value of `work`, which a restart does not do again: for what chance or time decides."""
         if self._next == len(self._entries):
             self._entries.append(work())
@@ -149,7 +152,7 @@ class Journal:
 
     def look(self) -> None:
         """Writes if it is time; writes and ends the process after SIGTERM. At once where it is neither."""
-        if self.abandoned or not (self._asked_to_stop or monotonic() >= self._due):
+        if self.interrupted or not (self._asked_to_stop or monotonic() >= self._due):
             return
         saved = self._saved if self._snapshot is None else self._snapshot()
         if saved is None and self._snapshot is not None:
@@ -158,9 +161,9 @@ class Journal:
         if self._asked_to_stop:
             self._leave()
 
-    def abandon(self) -> None:
+    def interrupt(self) -> None:
         """After Ctrl-C or an error: what is on disk stays as it is."""
-        self.abandoned, self._snapshot, self._busy = True, None, False
+        self.interrupted, self._snapshot, self._busy = True, None, False
 
     def remove(self) -> None:
         """Training is done."""
@@ -175,7 +178,7 @@ class Journal:
         """The handler: within a descent its next `look` leaves, else at once."""
         self._asked_to_stop = True
         if not self._busy:
-            if not self.abandoned:
+            if not self.interrupted:
                 self._write(self._saved)
             self._leave()
 

@@ -164,7 +164,7 @@ def train(
                 kept.look()
     except KeyboardInterrupt:
         if kept is not None:
-            kept.abandon()
+            kept.interrupt()
         if not loop.epochs:
             raise
         ended = "interrupted"

@@ -153,7 +153,7 @@ def _stepper(
 
         return of_cells
     run = MiniBatchRun(replace(solver, average=None), objective, start)
-    momenta = np.array([getattr(solver.rule, "momentum", 0.0)])
+    momenta = np.array([solver.rule.momentum_or_beta1 or 0.0])
     orders = _slices(n_ratings, rng, run.batch_size)
 
     def of_rows(rate: float) -> float:

@@ -108,7 +108,7 @@ class MiniBatch(Solver):
                 refuse(name, "Constant() or another schedule")
             if name != "schedule" and isinstance(given[name], ReduceOnPlateau):
                 refuse(name, "ReduceOnPlateau is for the learning rate: schedule=")
-        if self.momentum_schedule != Constant() and not hasattr(self.rule, "momentum"):
+        if self.momentum_schedule != Constant() and self.rule.momentum_or_beta1 is None:
             refuse("momentum_schedule", f"{type(self.rule).__name__} has no momentum; leave it out")
         if not isinstance(given["weight_decay"], WeightDecay):
             refuse("weight_decay", "an object: WeightDecay(0.01)")
@@ -247,7 +247,7 @@ class Stepping(Run):
         found = []
         for schedule, base in (
             (solver.schedule, solver.learning_rate * after(solver.schedule, self.measured)),
-            (solver.momentum_schedule, getattr(solver.rule, "momentum", 0.0)),
+            (solver.momentum_schedule, solver.rule.momentum_or_beta1 or 0.0),
         ):
             values = np.array([schedule(float(knot)) for knot in knots], np.float64) * base
             found.append(values if knots is shares else np.interp(shares, knots, values))
@@ -364,7 +364,7 @@ class MiniBatchRun(Stepping):
             float(l2), float(self.objective.penalty.biases), float(decay[0]), float(decay[1]),
             float(solver.clip_value or np.inf), float(solver.clip_norm or np.inf),
             kernel_code(rule), rates, momenta, self.n_steps,
-            float(getattr(rule, "decay", 0)), float(getattr(rule, "epsilon", 0)),
+            rule.decay_or_beta2, float(getattr(rule, "epsilon", 0)),
             ahead.every if ahead else 0, float(ahead.step if ahead else 1),
             float(solver.average.memory if isinstance(solver.average, ExponentialMovingAverage) else 0),
         )  # fmt: skip

@@ -31,11 +31,11 @@ def nearest_sources(
     Cost:
         O(sum over users of their interactions squared) time, 16 bytes a neighbour.
     """
-    n_items = len(by_item.starts) - 1
+    n_items = len(by_item.indptr) - 1
     k = min(n_neighbours, max(n_items - 1, 1))
     rows, values = np.empty((n_items, k), np.int32), np.empty((n_items, k), np.float32)
     counts = np.zeros(n_items, np.int64)
-    reached = np.concatenate([[0], np.cumsum(by_user.counts[by_item.others])])[by_item.starts]
+    reached = np.concatenate([[0], np.cumsum(by_user.counts[by_item.indices])])[by_item.indptr]
 
     def nearest(a: int, b: int) -> None:
         nearest_items(a, b, *by_item, *by_user, left, right, np.float32(shrinkage), k, rows, values, counts)
@@ -60,7 +60,7 @@ def walks(
     """
     items = np.maximum(sums_by_row(by_item), _LEAST)
     users = np.maximum(sums_by_row(by_user), _LEAST)
-    steps = (by_item.ratings * users[by_item.others] ** -user_exponent).astype(np.float32)
+    steps = (by_item.ratings * users[by_item.indices] ** -user_exponent).astype(np.float32)
     return nearest_sources(
         by_item._replace(ratings=steps),
         by_user,
@@ -74,13 +74,13 @@ def walks(
 
 def grouped_the_other_way(grouped: Grouped, n_others: int) -> Grouped:
     """A table grouped by its other side, rows ascending within a group. Cost: O(n_ratings)."""
-    rows = np.repeat(np.arange(len(grouped.starts) - 1, dtype=np.int32), grouped.counts)
-    order, starts = counting_order(grouped.others, n_others, np.arange(len(rows)))
+    rows = np.repeat(np.arange(len(grouped.indptr) - 1, dtype=np.int32), grouped.counts)
+    order, starts = counting_order(grouped.indices, n_others, np.arange(len(rows)))
     return Grouped(starts, rows[order], grouped.ratings[order])
 
 
 def sums_by_row(grouped: Grouped) -> NDArray[np.float64]:
     """(n_rows,) the sum of each row's values."""
-    rows = np.repeat(np.arange(len(grouped.starts) - 1), grouped.counts)
-    sums = np.bincount(rows, grouped.ratings.astype(np.float64), len(grouped.starts) - 1)
+    rows = np.repeat(np.arange(len(grouped.indptr) - 1), grouped.counts)
+    sums = np.bincount(rows, grouped.ratings.astype(np.float64), len(grouped.indptr) - 1)
     return sums.astype(np.float64, copy=False)

@@ -25,13 +25,24 @@ class Optimizer:
     """Numbers kept for each number of a row."""
 
     def __post_init__(self) -> None:
-        for name, low in (("momentum", 0), ("decay", 0)):
+        for name in ("momentum", "decay", "beta1", "beta2"):
             value = getattr(self, name, 0)
-            if not (is_real(value) and low <= value < 1):
+            if not (is_real(value) and 0 <= value < 1):
                 raise _refused(self, name, "zero or more, below one")
         value = getattr(self, "epsilon", 1.0)
         if not (is_real(value) and value > 0):
             raise _refused(self, "epsilon", "a positive number")
+
+    @property
+    def momentum_or_beta1(self) -> float | None:
+        """What `momentum_schedule` multiplies; None for a rule without momentum."""
+        found: float | None = getattr(self, "momentum", getattr(self, "beta1", None))
+        return found
+
+    @property
+    def decay_or_beta2(self) -> float:
+        """The decay rate of the mean of squared gradients; zero for a rule without one."""
+        return float(getattr(self, "decay", getattr(self, "beta2", 0)))
 
 
 @register
@@ -99,13 +110,13 @@ class Adam(Optimizer):
     """Running mean of the gradient over the root of that of its squares, unbiased (Kingma, Ba 2015).
 
     Args:
-        momentum, decay: of the two running means (beta 1 and beta 2).
+        beta1, beta2: decay rates of the two running means, as `betas` of PyTorch.
         epsilon: added to the root. Our squared error is half of PyTorch's and fastai's `MSELoss`;
             halving epsilon as well makes the steps the same.
     """
 
-    momentum: float = 0.9
-    decay: float = 0.999
+    beta1: float = 0.9
+    beta2: float = 0.999
     epsilon: float = 1e-8
     code: ClassVar[int] = rules.ADAM
     n_states: ClassVar[int] = 2

@@ -96,7 +96,7 @@ class SampledRun(Stepping):
         rows = (most_users, n_items)
         super().__init__(solver, objective.penalty, counts, table.by_item.counts, rows, start)
         self.n_negatives = min(objective.n_negatives, int((table.by_item.counts > 0).sum()))
-        self.positives = kernels.Positives(table.users, table.items, table.ratings, table.by_user.starts)
+        self.positives = kernels.Positives(table.users, table.items, table.ratings, table.by_user.indptr)
         self.model = kernels.Model(
             self.users.factors, self.items.factors, self.items.biases, objective.cosine,
             kernel_code(objective.loss), *objective.loss.numbers,
@@ -168,7 +168,7 @@ class SampledRun(Stepping):
             batch = np.arange(n_pairs) // self.batch_size
             order = np.sort(batch * n_pairs + order) - batch * n_pairs
             return order, np.append(np.arange(0, n_pairs, self.batch_size), n_pairs)
-        starts, counts = table.by_user.starts, table.by_user.counts
+        starts, counts = table.by_user.indptr, table.by_user.counts
         users = rng.permutation(np.flatnonzero(counts))
         ends = np.cumsum(counts[users])
         order = np.arange(n_pairs) + np.repeat(starts[users] - (ends - counts[users]), counts[users])
@@ -182,7 +182,7 @@ class SampledRun(Stepping):
         decay = rule.weight_decay if isinstance(rule, AdamW) else solver.weight_decay.factors
         return steps.Rule(
             kernel_code(rule),
-            float(getattr(rule, "decay", 0)),
+            rule.decay_or_beta2,
             float(getattr(rule, "epsilon", 0)),
             ahead.every if ahead else 0,
             float(ahead.step if ahead else 1),

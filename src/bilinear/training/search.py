@@ -18,7 +18,7 @@ from bilinear.objective.losses import Loss, SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.training.biases import solve_biases
-from bilinear.training.checkpoint import once
+from bilinear.training.checkpoint import record_once
 from bilinear.training.history import CLOSED_FORM, Ended, History
 from bilinear.training.progress import NullProgress, Progress
 from bilinear.training.schedules import Constant
@@ -232,7 +232,7 @@ class _Search:
         # a step multiplies the bias of a row with one rating by 1 - rate * penalty: beyond two it grows
         largest = 2 / self.solver.rate if isinstance(self.solver, SGD) else BIAS_GRID[-1]
         choose = partial(choose_bias_penalty, self.train, self.validation, identity, self.exponent, largest)
-        table = SearchTable.from_dict(once(lambda: choose().to_dict()))
+        table = SearchTable.from_dict(record_once(lambda: choose().to_dict()))
         self.l2_biases = table.l2_biases * self.scale.l2_biases
         unit = self.scale.l2_biases
         self.trials += [replace(trial, l2_biases=trial.l2_biases * unit) for trial in table.trials]

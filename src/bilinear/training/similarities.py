@@ -59,9 +59,9 @@ class TFIDF(CosineSimilarity):
     """
 
     def weigh(self, by_item: Grouped, n_users: int) -> Array:
-        counts = np.bincount(by_item.others, minlength=n_users)
-        rarity: NDArray[np.float64] = np.log(len(by_item.starts) / (1 + counts)) + 1
-        return (by_item.ratings * rarity[by_item.others]).astype(np.float32)
+        counts = np.bincount(by_item.indices, minlength=n_users)
+        rarity: NDArray[np.float64] = np.log(len(by_item.indptr) / (1 + counts)) + 1
+        return (by_item.ratings * rarity[by_item.indices]).astype(np.float32)
 
 
 @register
@@ -94,4 +94,4 @@ class BM25:
         return (rare * saturated).astype(np.float32)
 
     def length(self, weighted: Grouped) -> NDArray[np.float64]:
-        return np.ones(len(weighted.starts) - 1)
+        return np.ones(len(weighted.indptr) - 1)

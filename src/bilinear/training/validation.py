@@ -88,6 +88,6 @@ class RankingValidation(Validation):
             items = np.full((len(users), self.metric.k), -1, np.int32)
             items[:, :length] = make(users).items
             wanted = taken_rows(self.wanted, users)
-            hits = hits_in(items, wanted.starts, wanted.others)
+            hits = hits_in(items, wanted.indptr, wanted.indices)
             total += float(self.metric.of_lists(items, hits, wanted.counts).sum())
         return total / len(self.users)

@@ -33,7 +33,7 @@ class RowBlocks:
         diagonal = np.maximum(diagonal, least)
         width = problem.n_factors(hessian.at) + int(problem.has_biases)
         sides = [problem.by_user, problem.by_item]
-        sizes = [np.minimum(np.diff(starts), width) ** 2 for starts, _, _ in sides]
+        sizes = [np.minimum(np.diff(indptr), width) ** 2 for indptr, _, _ in sides]
         if not width or sum(float(size.sum()) for size in sizes) > _MOST_NUMBERS:
             return cls(problem, diagonal, None)
         from bilinear.kernels.second_order import factor_blocks
@@ -46,25 +46,25 @@ class RowBlocks:
             ridge[-1] = max(problem.l2_biases, least)
         found: list[tuple[NDArray[Any], ...]] = []
         scales = problem.user_scales, problem.item_scales
-        for (starts, others, order), size, own, other, factors in zip(
+        for (indptr, indices, order), size, own, other, factors in zip(
             sides, sizes, scales, scales[::-1], (parts.item_factors, parts.user_factors), strict=True
         ):
             columns = [factors / other[:, None]] + ([np.ones((len(other), 1))] if problem.has_biases else [])
             table = np.ascontiguousarray(np.hstack(columns))
-            weights = loss_curvature[order] / np.repeat(own, np.diff(starts)) ** 2
+            weights = loss_curvature[order] / np.repeat(own, np.diff(indptr)) ** 2
             offsets = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
             blocks = np.empty(offsets[-1])
             split = split_row(offsets, int(offsets[-1]) * 10)
-            shared = (others, weights, table, ridge)
+            shared = (indices, weights, table, ridge)
             if split:
                 run_both(
                     factor_blocks,
-                    (starts[: split + 1], *shared, offsets[: split + 1], blocks),
-                    (starts[split:], *shared, offsets[split:], blocks),
+                    (indptr[: split + 1], *shared, offsets[: split + 1], blocks),
+                    (indptr[split:], *shared, offsets[split:], blocks),
                 )
             else:
-                factor_blocks(starts, *shared, offsets, blocks)
-            found.append((starts, *shared, offsets, blocks))
+                factor_blocks(indptr, *shared, offsets, blocks)
+            found.append((indptr, *shared, offsets, blocks))
         return cls(problem, diagonal, tuple(found))
 
     def solve(self, direction: Vector) -> Vector:
@@ -79,13 +79,13 @@ class RowBlocks:
             columns = [factors] + ([biases[:, None]] if self.problem.has_biases else [])
             given = np.ascontiguousarray(np.hstack(columns))
             solved = np.empty_like(given)
-            starts, *shared, offsets, blocks = side
-            split = split_row(offsets, int(offsets[-1]) + 2 * starts[-1] * given.shape[1])
+            indptr, *shared, offsets, blocks = side
+            split = split_row(offsets, int(offsets[-1]) + 2 * indptr[-1] * given.shape[1])
             if split:
                 run_both(
                     solve_blocks,
-                    (starts[: split + 1], *shared, offsets[: split + 1], blocks, given, solved),
-                    (starts[split:], *shared, offsets[split:], blocks, given[split:], solved[split:]),
+                    (indptr[: split + 1], *shared, offsets[: split + 1], blocks, given, solved),
+                    (indptr[split:], *shared, offsets[split:], blocks, given[split:], solved[split:]),
                 )
             else:
                 solve_blocks(*side, given, solved)

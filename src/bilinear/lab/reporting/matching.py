@@ -67,8 +67,8 @@ def match_ratings(model: Recommender, table: Interactions) -> MatchedRatings:
     seen, n_items = model.seen_, len(model.item_vocabulary_)
     users, items = table.aligned_to(model.user_vocabulary_, model.item_vocabulary_)
     known = (users >= 0) & (items >= 0)
-    rows = np.repeat(np.arange(len(seen.starts) - 1, dtype=np.int64), np.diff(seen.starts))
-    trained = rows * n_items + seen.others
+    rows = np.repeat(np.arange(len(seen.indptr) - 1, dtype=np.int64), np.diff(seen.indptr))
+    trained = rows * n_items + seen.indices
     order = np.argsort(trained)
     pairs = users.astype(np.int64) * n_items + items
     place = order[np.minimum(np.searchsorted(trained, pairs, sorter=order), len(trained) - 1)]

@@ -191,7 +191,7 @@ def _description(model: Recommender) -> str:
         words += f", l2 {penalty.factors:.3g}, l2 of biases {penalty.biases:.3g}"
         if penalty.exponent:
             words += f", growing as n_ratings^{penalty.exponent:g}"
-    return f"{words}; trained on {len(model.seen_.others):,} from {model.source_}"
+    return f"{words}; trained on {len(model.seen_.indices):,} from {model.source_}"
 
 
 def _silent(_: str) -> None:

@@ -43,25 +43,28 @@ class Batcher:
         if not waiting:
             self._waiting, self._busy = [], False
             return
-        engine = waiting[0][0].engine
-        batch = [entry for entry in waiting if entry[0].engine is engine][:AT_ONCE]
+        serving_model = waiting[0][0].serving_model
+        batch = [entry for entry in waiting if entry[0].serving_model is serving_model][:AT_ONCE]
         taken = {id(entry[1]) for entry in batch}
         self._waiting = [entry for entry in waiting if id(entry[1]) not in taken]
         self.n_batches += 1
         self.n_lists += len(batch)
-        if engine.retrieval is not None and engine.retrieval.parameters.item_factors.size <= _SMALL:
-            self._finish(batch, engine, loop)
+        if (
+            serving_model.retrieval is not None
+            and serving_model.retrieval.parameters.item_factors.size <= _SMALL
+        ):
+            self._finish(batch, serving_model, loop)
         else:
-            loop.create_task(self._finish_elsewhere(batch, engine, loop))
+            loop.create_task(self._finish_elsewhere(batch, serving_model, loop))
 
     def _finish(
         self,
         batch: list[tuple[Plan, asyncio.Future[Ranked]]],
-        engine: ServingModel,
+        serving_model: ServingModel,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         try:
-            _give(batch, engine.rank([plan.wish for plan, _ in batch]))
+            _give(batch, serving_model.rank([plan.query for plan, _ in batch]))
         except Exception as error:  # the requests fail, the server goes on
             _fail(batch, error)
         loop.call_soon(self._next, loop)
@@ -69,12 +72,12 @@ class Batcher:
     async def _finish_elsewhere(
         self,
         batch: list[tuple[Plan, asyncio.Future[Ranked]]],
-        engine: ServingModel,
+        serving_model: ServingModel,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        wishes = [plan.wish for plan, _ in batch]
+        queries = [plan.query for plan, _ in batch]
         try:
-            _give(batch, await loop.run_in_executor(self._executor, engine.rank, wishes))
+            _give(batch, await loop.run_in_executor(self._executor, serving_model.rank, queries))
         except Exception as error:
             _fail(batch, error)
         self._next(loop)

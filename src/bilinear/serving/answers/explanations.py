@@ -1,4 +1,4 @@
-"""Why an item is recommended to somebody: the score taken apart."""
+"""Explanations: the score of an item for a user as a sum of contributions."""
 
 from __future__ import annotations
 
@@ -8,27 +8,32 @@ import bilinear.serving.messages as m
 from bilinear.serving.answers.serving_model import ServingModel, UserState
 
 
-def explained(engine: ServingModel, person: UserState, user: str | None, item: str, n: int) -> m.Explained:
-    """The score of an item for a person, in its `n` largest parts, the rest of them, and what is left."""
-    row = engine.item_row(item)
-    scores = engine.score(person, np.array([row]))
+def explained(
+    serving_model: ServingModel, user_state: UserState, user: str | None, item: str, n: int
+) -> m.Explained:
+    """The score of an item for a user: its `n` largest parts, the sum of the others, and what is left."""
+    row = serving_model.item_row(item)
+    scores = serving_model.score(user_state, np.array([row]))
     mean, bias, own = 0.0, 0.0, 0.0
-    if engine.retrieval is not None:
-        assert person.weights is not None
-        mean, bias = engine.retrieval.parameters.global_mean, float(engine.item_bias(row) or 0.0)
-        own = person.weights.offset - mean
-    items, values = person.rated[:0], person.ratings[:0]
+    if serving_model.retrieval is not None:
+        assert user_state.weights is not None
+        mean, bias = (
+            serving_model.retrieval.parameters.global_mean,
+            float(serving_model.item_bias(row) or 0.0),
+        )
+        own = user_state.weights.offset - mean
+    items, values = user_state.rated[:0], user_state.ratings[:0]
     added = np.empty(0)
-    if person.basis != "non-personal":
-        items, values = engine.usable(person.rated, person.ratings)
-        added, bias = engine.model.contributions(items, values, row)
-    elif engine.retrieval is None:
+    if user_state.basis != "non-personal":
+        items, values = serving_model.usable(user_state.rated, user_state.ratings)
+        added, bias = serving_model.model.contributions(items, values, row)
+    elif serving_model.retrieval is None:
         mean = float(scores[0])  # the list for all is not personal, and that is all there is
     order = np.argsort(-np.abs(added), kind="stable")
     largest = [
         m.Contribution(
-            engine.item_id(int(items[at])),
-            engine.title(int(items[at])),
+            serving_model.item_id(int(items[at])),
+            serving_model.title(int(items[at])),
             float(values[at]),
             float(added[at]),
         )
@@ -36,12 +41,12 @@ def explained(engine: ServingModel, person: UserState, user: str | None, item: s
     ]
     return m.Explained(
         user,
-        engine.item_id(row),
-        engine.title(row),
-        engine.version,
-        person.basis,
+        serving_model.item_id(row),
+        serving_model.title(row),
+        serving_model.version,
+        user_state.basis,
         float(scores[0]),
-        engine.predictions(scores)[0],
+        serving_model.predictions(scores)[0],
         mean,
         bias,
         own,
@@ -51,8 +56,8 @@ def explained(engine: ServingModel, person: UserState, user: str | None, item: s
     )
 
 
-def user_bias(engine: ServingModel, person: UserState) -> float | None:
-    """What the score of every item has of the person; None where the model has no such part."""
-    if engine.retrieval is None or person.weights is None:
+def user_bias(serving_model: ServingModel, user_state: UserState) -> float | None:
+    """The part of every score that is the user's own; None where the model has no such part."""
+    if serving_model.retrieval is None or user_state.weights is None:
         return None
-    return person.weights.offset - engine.retrieval.parameters.global_mean
+    return user_state.weights.offset - serving_model.retrieval.parameters.global_mean

@@ -15,7 +15,7 @@ from bilinear.serving.problems import Conflict
 _DIGITS = 4
 
 
-def item_map(engine: ServingModel) -> ItemMap:
+def item_map(serving_model: ServingModel) -> ItemMap:
     """The rated items along the two directions in which users' tastes divide them most.
 
     As `bilinear.item_map`, for every model with factors, and with rarely rated items as well.
@@ -24,9 +24,9 @@ def item_map(engine: ServingModel) -> ItemMap:
     Cost:
         O((n_users + n_items) * n_factors^2), once a model.
     """
-    model = engine.model
-    rows = np.flatnonzero(engine.item_counts)
-    if engine.retrieval is None or engine.retrieval.parameters.n_factors < 2 or len(rows) < 3:
+    model = serving_model.model
+    rows = np.flatnonzero(serving_model.item_counts)
+    if serving_model.retrieval is None or serving_model.retrieval.parameters.n_factors < 2 or len(rows) < 3:
         raise Conflict("a map needs a model with two factors or more and three rated items", code="no_map")
     places = balanced_item_factors(model)[rows]  # type: ignore[arg-type]
     places -= places.mean(axis=0)
@@ -34,26 +34,26 @@ def item_map(engine: ServingModel) -> ItemMap:
     coordinates = places @ directions[:, ::-1][:, :2]
     furthest = np.abs(coordinates).argmax(axis=0)
     coordinates *= np.where(coordinates[furthest, np.arange(2)] < 0, -1.0, 1.0)
-    names, category = _first_categories(engine, rows)
+    names, category = _first_categories(serving_model, rows)
     total = float(shares.sum()) or 1.0
-    biases = engine.retrieval.parameters.item_biases[rows]
+    biases = serving_model.retrieval.parameters.item_biases[rows]
     return ItemMap(
-        engine.version,
+        serving_model.version,
         [round(float(share) / total, _DIGITS) for share in shares[::-1][:2]],
         names,
-        [engine.item_id(row) for row in rows.tolist()],
-        [engine.title(row) for row in rows.tolist()],
+        [serving_model.item_id(row) for row in rows.tolist()],
+        [serving_model.title(row) for row in rows.tolist()],
         np.round(coordinates[:, 0].astype(np.float64), _DIGITS).tolist(),
         np.round(coordinates[:, 1].astype(np.float64), _DIGITS).tolist(),
         category,
         np.round(biases.astype(np.float64), _DIGITS).tolist(),
-        engine.item_counts[rows].tolist(),
+        serving_model.item_counts[rows].tolist(),
     )
 
 
-def _first_categories(engine: ServingModel, rows: NDArray[np.int64]) -> tuple[list[str], list[int]]:
+def _first_categories(serving_model: ServingModel, rows: NDArray[np.int64]) -> tuple[list[str], list[int]]:
     """Names, most frequent first, and the number of each item's first one."""
-    genres = engine.model.item_texts_.get("genres")
+    genres = serving_model.model.item_texts_.get("genres")
     if genres is None:
         return [], [-1] * len(rows)
     firsts = [first_genre(genres[row]) for row in rows.tolist()]

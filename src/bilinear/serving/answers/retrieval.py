@@ -1,4 +1,4 @@
-"""The best items for a few people at once, exactly: what requests that wait together share."""
+"""Exact top-k lists for a few users at once, for requests that wait together."""
 
 from __future__ import annotations
 
@@ -57,30 +57,30 @@ class DotRetrieval:
         self.parameters = parameters
         self._panels = ItemPanels.of(parameters)
 
-    def lists(self, wishes: Sequence[TopKQuery]) -> list[Ranked]:
+    def lists(self, queries: Sequence[TopKQuery]) -> list[Ranked]:
         """Rows and scores of each list, best first; ties by row."""
         ranked: list[Ranked | None] = [
-            None if wish.only is None else self._among(wish, wish.only) for wish in wishes
+            None if query.only is None else self._among(query, query.only) for query in queries
         ]
         whole = [at for at, made in enumerate(ranked) if made is None]
         for start in range(0, len(whole), AT_ONCE):
             part = whole[start : start + AT_ONCE]
-            for at, made in zip(part, self._together([wishes[at] for at in part]), strict=True):
+            for at, made in zip(part, self._together([queries[at] for at in part]), strict=True):
                 ranked[at] = made
         return [made for made in ranked if made is not None]
 
-    def _together(self, wishes: Sequence[TopKQuery]) -> list[Ranked]:
-        n_wishes, panels = len(wishes), self._panels
-        k = min(max(wish.n for wish in wishes), self.parameters.n_items)
-        vectors = np.empty((n_wishes, self.parameters.n_factors), np.float32)
-        offsets, starts = np.empty(n_wishes, np.float32), np.zeros(n_wishes + 1, np.int64)
-        for at, wish in enumerate(wishes):
-            vectors[at], offsets[at] = wish.vector, wish.offset
-            starts[at + 1] = starts[at] + len(wish.hidden)
-        hidden = np.concatenate([wish.hidden for wish in wishes])
-        users = np.arange(n_wishes, dtype=np.int32)
-        rows = np.full((n_wishes, k), -1, np.int32)
-        scores, counts = np.empty((n_wishes, k), np.float32), np.zeros(n_wishes, np.int64)
+    def _together(self, queries: Sequence[TopKQuery]) -> list[Ranked]:
+        n_queries, panels = len(queries), self._panels
+        k = min(max(query.n for query in queries), self.parameters.n_items)
+        vectors = np.empty((n_queries, self.parameters.n_factors), np.float32)
+        offsets, starts = np.empty(n_queries, np.float32), np.zeros(n_queries + 1, np.int64)
+        for at, query in enumerate(queries):
+            vectors[at], offsets[at] = query.vector, query.offset
+            starts[at + 1] = starts[at] + len(query.hidden)
+        hidden = np.concatenate([query.hidden for query in queries])
+        users = np.arange(n_queries, dtype=np.int32)
+        rows = np.full((n_queries, k), -1, np.int32)
+        scores, counts = np.empty((n_queries, k), np.float32), np.zeros(n_queries, np.int64)
         top_k_block(
             packed_rows(vectors, users, TILE_USERS),
             in_tiles(offsets, TILE_USERS),
@@ -98,26 +98,26 @@ class DotRetrieval:
             scores,
             counts,
         )
-        lengths = [min(int(count), wish.n) for count, wish in zip(counts, wishes, strict=True)]
+        lengths = [min(int(count), query.n) for count, query in zip(counts, queries, strict=True)]
         return [(rows[at, :length], scores[at, :length]) for at, length in enumerate(lengths)]
 
-    def _among(self, wish: TopKQuery, only: Rows) -> Ranked:
+    def _among(self, query: TopKQuery, only: Rows) -> Ranked:
         """A list from some of the items: only their factors are read."""
         factors, biases = self.parameters.item_factors, self.parameters.item_biases
-        k = min(wish.n, len(only))
+        k = min(query.n, len(only))
         few = len(only) < len(biases) // _FEW
         if few:
             factors, biases = factors[only], biases[only]
-            allowed = np.isin(only, wish.hidden, assume_unique=True, invert=True)
+            allowed = np.isin(only, query.hidden, assume_unique=True, invert=True)
         else:  # no copy of factors
             allowed = np.zeros(len(biases), bool)
             allowed[only] = True
-            allowed[wish.hidden] = False
+            allowed[query.hidden] = False
         rows, scores = np.empty(k, np.int32), np.empty(k, np.float32)
-        vector, nothing = np.ascontiguousarray(wish.vector, np.float32), np.zeros(len(biases), np.int64)
+        vector, nothing = np.ascontiguousarray(query.vector, np.float32), np.zeros(len(biases), np.int64)
         found = top_k_rows(
             vector,
-            float(wish.offset),
+            float(query.offset),
             read_only(factors),
             read_only(biases),
             allowed,

@@ -1,4 +1,4 @@
-"""What the server answers, without a web: one engine, one feedback store, plain calls."""
+"""The answers of the server as plain calls, without HTTP: one serving model, one feedback store."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _CLOCK_SKEW = 300.0
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Plan:
-    """A list to be made by one engine: what is left is the ranking."""
+    """A list that one serving model is to make: everything but the ranking itself."""
 
-    engine: ServingModel
-    person: UserState
+    serving_model: ServingModel
+    user_state: UserState
     user: str | None
     n: int
     exclude_seen: bool
@@ -39,23 +39,26 @@ class Plan:
     unknown: list[str]
 
     @property
-    def wish(self) -> tuple[UserState, int, bool, Rows | None]:
-        return self.person, self.n, self.exclude_seen, self.only
+    def query(self) -> tuple[UserState, int, bool, Rows | None]:
+        return self.user_state, self.n, self.exclude_seen, self.only
 
 
 class Service:
     """Answers from a model folder and a feedback store. Every method may be called by any thread.
 
-    A request takes `engine` once and answers from it alone, so that no answer mixes two models.
+    A request takes `serving_model` once and answers from it alone, so that no answer mixes two models.
 
     Raises (all methods): Refused and its kinds, see `problems`.
     """
 
     def __init__(self, models: ModelFolder, store: FeedbackStore) -> None:
         self.models, self.store = models, store
-        self.engine = ServingModel(*models.load())
-        models.remember(self.engine.model, self.engine.version)
-        self._folded: tuple[ServingModel, dict[str, tuple[Sequence[Change], UserState]]] = (self.engine, {})
+        self.serving_model = ServingModel(*models.load())
+        models.remember(self.serving_model.model, self.serving_model.version)
+        self._folded: tuple[ServingModel, dict[str, tuple[Sequence[Change], UserState]]] = (
+            self.serving_model,
+            {},
+        )
         self._swapping = threading.Lock()
         self._clock = threading.Lock()
         self.n_swaps = 0
@@ -66,164 +69,177 @@ class Service:
     def recommend(self, query: m.RecommendBody) -> m.Recommended:
         """The best items for a user, after everything they rated until now."""
         plan = self.plan(query, self.store.of_user(query.user))
-        return self.recommended(plan, plan.engine.rank([plan.wish])[0])
+        return self.recommended(plan, plan.serving_model.rank([plan.query])[0])
 
     def recommend_session(self, body: m.SessionBody) -> m.Recommended:
         """The best items for somebody of whom only some ratings are known."""
-        engine = self.engine
+        serving_model = self.serving_model
         for rating in body.ratings:
-            engine.check_rating(rating.rating)
-        person, unknown = engine.session([(rating.item, rating.rating) for rating in body.ratings])
-        only, unknown_candidates = engine.only(body.categories, body.candidates or None)
-        plan = Plan(engine, person, None, int(body.n), body.exclude_seen, only, unknown + unknown_candidates)
-        return self.recommended(plan, engine.rank([plan.wish])[0])
+            serving_model.check_rating(rating.rating)
+        user_state, unknown = serving_model.session([(rating.item, rating.rating) for rating in body.ratings])
+        only, unknown_candidates = serving_model.only(body.categories, body.candidates or None)
+        plan = Plan(
+            serving_model,
+            user_state,
+            None,
+            int(body.n),
+            body.exclude_seen,
+            only,
+            unknown + unknown_candidates,
+        )
+        return self.recommended(plan, serving_model.rank([plan.query])[0])
 
     def plan(self, query: m.RecommendBody, changes: Sequence[Change]) -> Plan:
         """What to rank for a user with this feedback; `recommended` makes the answer of it."""
-        engine = self.engine
+        serving_model = self.serving_model
         if query.categories or query.candidates:
-            only, unknown = engine.only(query.categories, query.candidates or None)
+            only, unknown = serving_model.only(query.categories, query.candidates or None)
         else:
             only, unknown = None, []
-        person = self.person(engine, query.user, changes)
-        return Plan(engine, person, query.user, int(query.n), query.exclude_seen, only, unknown)
+        user_state = self.user_state(serving_model, query.user, changes)
+        return Plan(serving_model, user_state, query.user, int(query.n), query.exclude_seen, only, unknown)
 
     def recommended(self, plan: Plan, ranked: Ranked) -> m.Recommended:
         rows, scores = ranked
-        engine, person = plan.engine, plan.person
+        serving_model, user_state = plan.serving_model, plan.user_state
         items = [
-            m.RankedItem(*engine.card(row)[:2], score, prediction, engine.card(row)[2])
+            m.RankedItem(*serving_model.card(row)[:2], score, prediction, serving_model.card(row)[2])
             for row, score, prediction in zip(
-                rows.tolist(), scores.tolist(), engine.predictions(scores), strict=True
+                rows.tolist(), scores.tolist(), serving_model.predictions(scores), strict=True
             )
         ]
         return m.Recommended(
             plan.user,
-            person.basis != "non-personal",
-            person.basis,
-            len(person.rated),
-            engine.version,
+            user_state.basis != "non-personal",
+            user_state.basis,
+            len(user_state.rated),
+            serving_model.version,
             plan.unknown,
             items,
         )
 
-    def person(self, engine: ServingModel, user: str, changes: Sequence[Change]) -> UserState:
+    def user_state(self, serving_model: ServingModel, user: str, changes: Sequence[Change]) -> UserState:
         """A user with this feedback; a fold-in is kept until the feedback or the model changes."""
         if not changes:
-            return engine.person(user, ())
+            return serving_model.user_state(user, ())
         folded_by, folded = self._folded
-        if folded_by is not engine:
+        if folded_by is not serving_model:
             folded = {}
-            self._folded = (engine, folded)
+            self._folded = (serving_model, folded)
         known = folded.get(user)
         if known is not None and known[0] == changes:
             return known[1]
-        person = engine.person(user, [change[:2] for change in changes])
+        user_state = serving_model.user_state(user, [change[:2] for change in changes])
         if len(folded) >= _MOST_FOLDED:
             with suppress(KeyError, RuntimeError):  # another thread may have been quicker
                 del folded[next(iter(folded))]
         if len(changes) <= _MANY:
-            folded[user] = (changes, person)
-        return person
+            folded[user] = (changes, user_state)
+        return user_state
 
     def folds_quickly(self, user: str, changes: Sequence[Change]) -> bool:
-        """Whether `person` with a few changes takes about a millisecond: not with a very long history."""
+        """Whether `user_state` with a few changes takes about a millisecond: not with a very long history."""
         if not changes:
             return True
-        engine = self.engine
+        serving_model = self.serving_model
         folded_by, folded = self._folded
-        if folded_by is engine and user in folded:
+        if folded_by is serving_model and user in folded:
             return True
-        row = engine.user_row(user)
-        return row < 0 or int(engine.model.seen_.counts[row]) <= _MANY
+        row = serving_model.user_row(user)
+        return row < 0 or int(serving_model.model.seen_.counts[row]) <= _MANY
 
     # Items
 
     def similar(self, query: m.SimilarQuery) -> m.Similar:
-        engine = self.engine
-        row = engine.item_row(query.item)
-        only, _ = engine.only(query.category, None)
-        rows, scores = engine.similar(row, query.n, only)
+        serving_model = self.serving_model
+        row = serving_model.item_row(query.item)
+        only, _ = serving_model.only(query.category, None)
+        rows, scores = serving_model.similar(row, query.n, only)
         items = [
-            m.SimilarItem(engine.item_id(at), engine.title(at), score, engine.categories(at))
+            m.SimilarItem(
+                serving_model.item_id(at), serving_model.title(at), score, serving_model.categories(at)
+            )
             for at, score in zip(rows.tolist(), scores.tolist(), strict=True)
         ]
-        return m.Similar(engine.item_id(row), engine.title(row), engine.version, items)
+        return m.Similar(serving_model.item_id(row), serving_model.title(row), serving_model.version, items)
 
     def search(self, query: m.SearchQuery) -> m.Found:
-        engine = self.engine
-        only, _ = engine.only(query.category, None)
+        serving_model = self.serving_model
+        only, _ = serving_model.only(query.category, None)
         kept = None if only is None else set(only.tolist()).__contains__
-        rows, more = engine.titles.search(query.q, query.n, kept)
+        rows, more = serving_model.titles.search(query.q, query.n, kept)
         items = [
             m.FoundItem(
-                engine.item_id(row), engine.title(row), engine.categories(row), int(engine.item_counts[row])
+                serving_model.item_id(row),
+                serving_model.title(row),
+                serving_model.categories(row),
+                int(serving_model.item_counts[row]),
             )
             for row in rows
         ]
         return m.Found(query.q, more, items)
 
     def item(self, query: m.ItemQuery) -> m.ItemRecord:
-        engine = self.engine
-        row = engine.item_row(query.item)
-        mean = float(engine.mean_ratings[row])
+        serving_model = self.serving_model
+        row = serving_model.item_row(query.item)
+        mean = float(serving_model.mean_ratings[row])
         return m.ItemRecord(
-            engine.item_id(row),
-            engine.title(row),
-            engine.categories(row),
-            {name: texts[row] for name, texts in engine.model.item_texts_.items()},
-            int(engine.item_counts[row]),
+            serving_model.item_id(row),
+            serving_model.title(row),
+            serving_model.categories(row),
+            {name: texts[row] for name, texts in serving_model.model.item_texts_.items()},
+            int(serving_model.item_counts[row]),
             None if np.isnan(mean) else mean,
-            engine.item_bias(row),
-            engine.version,
+            serving_model.item_bias(row),
+            serving_model.version,
         )
 
     def categories(self, _: m.Nothing) -> m.CategoryList:
-        by_name = self.engine.rows_by_category
+        by_name = self.serving_model.rows_by_category
         return m.CategoryList([m.Category(name, len(rows)) for name, rows in by_name.items()])
 
     # Users
 
     def user(self, query: m.UserQuery) -> m.UserRecord:
         """Everything known of a user; 404 where that is nothing."""
-        engine, changes = self.engine, self.store.of_user(query.user)
-        person = self.person(engine, query.user, changes)
+        serving_model, changes = self.serving_model, self.store.of_user(query.user)
+        user_state = self.user_state(serving_model, query.user, changes)
         n_feedback = sum(rating is not None for _, rating, _ in changes)
-        if person.row < 0 and not changes:
+        if user_state.row < 0 and not changes:
             raise NotFound(f"no user {query.user!r} in the model or the feedback", code="unknown_user")
         known = {
-            engine.item_id(row): m.KnownRating(
-                engine.item_id(row), engine.title(row), value, "training", None
+            serving_model.item_id(row): m.KnownRating(
+                serving_model.item_id(row), serving_model.title(row), value, "training", None
             )
-            for row, value in engine.history(person.row).items()
+            for row, value in serving_model.history(user_state.row).items()
         }
         for item, rating, moment in changes:
-            row = int(engine.item_rows([item])[0])
-            name = item if row < 0 else engine.item_id(row)
+            row = int(serving_model.item_rows([item])[0])
+            name = item if row < 0 else serving_model.item_id(row)
             known.pop(name, None)
             if rating is not None:
-                title = item if row < 0 else engine.title(row)
+                title = item if row < 0 else serving_model.title(row)
                 known[name] = m.KnownRating(name, title, rating, "feedback", moment)
         ratings = sorted(known.values(), key=lambda one: (-(one.time or 0.0), -one.rating, one.item))
         mean = float(np.mean([one.rating for one in ratings])) if ratings else None
         return m.UserRecord(
             query.user,
-            person.row >= 0,
-            person.basis,
-            user_bias(engine, person),
+            user_state.row >= 0,
+            user_state.basis,
+            user_bias(serving_model, user_state),
             len(ratings),
-            len(engine.history(person.row)),
+            len(serving_model.history(user_state.row)),
             n_feedback,
             mean,
             ratings[query.offset : query.offset + query.limit],
-            engine.version,
+            serving_model.version,
         )
 
     def users(self, query: m.UsersQuery) -> m.Users:
         """Users that the model was trained on, in the order of their ids."""
-        engine = self.engine
-        counts, names = engine.model.seen_.counts, engine.model.user_vocabulary_
-        rows = range(engine.n_users)
+        serving_model = self.serving_model
+        counts, names = serving_model.model.seen_.counts, serving_model.model.user_vocabulary_
+        rows = range(serving_model.n_users)
         if query.prefix:
             rows = [row for row in rows if str(names[row]).startswith(query.prefix)]  # type: ignore[assignment]
         page = rows[query.offset : query.offset + query.limit]
@@ -232,42 +248,42 @@ class Service:
     # Predictions
 
     def predict(self, body: m.PredictBody) -> m.PredictedPairs:
-        engine = self.engine
+        serving_model = self.serving_model
         of_user: dict[str, list[int]] = {}
         for at, pair in enumerate(body.pairs):
             of_user.setdefault(pair.user, []).append(at)
-        item_rows = engine.item_rows([pair.item for pair in body.pairs])
+        item_rows = serving_model.item_rows([pair.item for pair in body.pairs])
         predicted: list[Any] = [None] * len(body.pairs)
         for user, places in of_user.items():
-            person = self.person(engine, user, self.store.of_user(user))
+            user_state = self.user_state(serving_model, user, self.store.of_user(user))
             rows = item_rows[places]
-            scores = engine.score(person, rows)
+            scores = serving_model.score(user_state, rows)
             for at, score, prediction, row in zip(
-                places, scores.tolist(), engine.predictions(scores), rows.tolist(), strict=True
+                places, scores.tolist(), serving_model.predictions(scores), rows.tolist(), strict=True
             ):
                 item = body.pairs[at].item
-                predicted[at] = m.Predicted(user, item, score, prediction, person.basis, row >= 0)
-        return m.PredictedPairs(engine.version, predicted)
+                predicted[at] = m.Predicted(user, item, score, prediction, user_state.basis, row >= 0)
+        return m.PredictedPairs(serving_model.version, predicted)
 
     def explain(self, query: m.ExplainQuery) -> m.Explained:
         """Why this item for this user: the score taken apart."""
-        engine = self.engine
-        person = self.person(engine, query.user, self.store.of_user(query.user))
-        return explained(engine, person, query.user, query.item, query.n)
+        serving_model = self.serving_model
+        user_state = self.user_state(serving_model, query.user, self.store.of_user(query.user))
+        return explained(serving_model, user_state, query.user, query.item, query.n)
 
     def explain_session(self, body: m.ExplainSessionBody) -> m.Explained:
-        engine = self.engine
+        serving_model = self.serving_model
         for rating in body.ratings:
-            engine.check_rating(rating.rating)
-        person, _ = engine.session([(rating.item, rating.rating) for rating in body.ratings])
-        return explained(engine, person, None, body.item, int(body.n))
+            serving_model.check_rating(rating.rating)
+        user_state, _ = serving_model.session([(rating.item, rating.rating) for rating in body.ratings])
+        return explained(serving_model, user_state, None, body.item, int(body.n))
 
     # Feedback
 
     def feedback_row(self, user: str, item: str, rating: float | None, moment: float | None) -> Feedback:
         """A row to be written, checked and with a time: the client's, or the server's own."""
         if rating is not None:
-            self.engine.check_rating(rating)
+            self.serving_model.check_rating(rating)
         kind = Stamped if moment is None else Feedback
         return kind(user, item, rating, self.moment(moment))
 
@@ -304,37 +320,37 @@ class Service:
     # The model
 
     def info(self, _: m.Nothing) -> m.ModelInfo:
-        engine = self.engine
-        model = engine.model
+        serving_model = self.serving_model
+        model = serving_model.model
         parameters = model.dot_product()
         bounds = list(model.rating_bounds()) if model.predicts_ratings else None
         return m.ModelInfo(
-            engine.version,
+            serving_model.version,
             type(model).__name__,
             {field.name: repr(getattr(model, field.name)) for field in fields(model)},  # type: ignore[arg-type]
-            engine.n_users,
-            engine.n_items,
+            serving_model.n_users,
+            serving_model.n_items,
             len(model.seen_.ratings),
             None if parameters is None else parameters.n_factors,
             bounds,
             model.has_ratings_,
             model.source_,
             held_out(model),
-            engine.loaded_at,
-            len(self.models.earlier(engine.version)),
+            serving_model.loaded_at,
+            len(self.models.earlier(serving_model.version)),
             bounds is not None,
             model.can_compare_items,
             "title" in model.item_texts_,
-            bool(engine.rows_by_category),
+            bool(serving_model.rows_by_category),
             self.store.address,
         )
 
     def report(self, _: m.Nothing) -> m.Report:
-        engine = self.engine
-        history, search = (getattr(engine.model, name, None) for name in ("history_", "search_"))
+        serving_model = self.serving_model
+        history, search = (getattr(serving_model.model, name, None) for name in ("history_", "search_"))
         return m.Report(
-            engine.version,
-            engine.model.report_,
+            serving_model.version,
+            serving_model.model.report_,
             None if history is None else history.to_dict(),
             None if search is None else search.to_dict(),
         )
@@ -342,11 +358,11 @@ class Service:
     def reload(self, _: m.Nothing) -> m.Swapped:
         """Opens the model folder again; what cannot be opened is refused and the old one stays."""
         with self._swap():
-            engine, old = ServingModel(*self.models.load()), self.engine
-            if engine.version != old.version:
+            serving_model, old = ServingModel(*self.models.load()), self.serving_model
+            if serving_model.version != old.version:
                 self.models.keep(old.model, old.version)
-            self.models.remember(engine.model, engine.version)
-            return self._go_live(engine)
+            self.models.remember(serving_model.model, serving_model.version)
+            return self._go_live(serving_model)
 
     def rollback(self, _: m.Nothing) -> m.Swapped:
         """Goes back to the model that was live before; the live one leaves the history.
@@ -355,15 +371,15 @@ class Service:
         """
         with self._swap(), self.models.changing():
             refused: list[str] = []
-            for earlier in self.models.earlier(self.engine.version):
+            for earlier in self.models.earlier(self.serving_model.version):
                 try:
-                    engine = ServingModel(*self.models.load_from(earlier))
+                    serving_model = ServingModel(*self.models.load_from(earlier))
                 except Conflict as error:
                     refused.append(str(error))
                     continue
                 self.models.publish(earlier)
                 self.models.forget_after(earlier)
-                return self._go_live(engine)
+                return self._go_live(serving_model)
             message = "no earlier model is kept, so there is nothing to roll back to"
             raise Conflict("; ".join([message, *refused]), code="no_earlier")
 
@@ -374,17 +390,17 @@ class Service:
             content: the beginning of the content hash that the model has to have.
         """
         with self._swap(), self.models.changing():
-            engine, old = ServingModel(*self.models.load_from(folder, content)), self.engine
+            serving_model, old = ServingModel(*self.models.load_from(folder, content)), self.serving_model
             self.models.keep(old.model, old.version)
             self.models.publish(folder)
-            self.models.remember(engine.model, engine.version)
-            return self._go_live(engine)
+            self.models.remember(serving_model.model, serving_model.version)
+            return self._go_live(serving_model)
 
-    def _go_live(self, engine: ServingModel) -> m.Swapped:
-        """The swap: requests that began keep the engine that they took, later ones take this."""
-        before, self.engine = self.engine.version, engine
+    def _go_live(self, serving_model: ServingModel) -> m.Swapped:
+        """The swap: requests that began keep the model that they took, later ones take this one."""
+        before, self.serving_model = self.serving_model.version, serving_model
         self.n_swaps += 1
-        return m.Swapped(engine.version, before)
+        return m.Swapped(serving_model.version, before)
 
     @contextmanager
     def _swap(self) -> Iterator[None]:

@@ -21,7 +21,7 @@ from bilinear.serving.answers.title_search import TitleIndex
 from bilinear.serving.problems import Conflict, NotFound
 
 Basis = Literal["training", "feedback", "session", "non-personal"]
-NOBODY = np.empty(0, np.int32)
+NO_ITEMS = np.empty(0, np.int32)
 NO_RATINGS = np.empty(0, np.float32)
 _MOST_CARDS = 200_000
 
@@ -59,17 +59,17 @@ class ServingModel:
         parameters = model.dot_product()
         self._cards: dict[int, tuple[str, str, list[str]]] = {}
         self._names_by_text: dict[str, list[str]] = {}
-        self._no_weights = None if parameters is None else model.fold_in_weights(NOBODY, NO_RATINGS)
+        self._no_weights = None if parameters is None else model.fold_in_weights(NO_ITEMS, NO_RATINGS)
         by_weights = parameters is not None and self._no_weights is not None
         self.retrieval = DotRetrieval(parameters) if parameters is not None and by_weights else None
         self.n_items, self.n_users = len(model.item_vocabulary_), len(model.user_vocabulary_)
-        self.item_counts = np.bincount(model.seen_.others, minlength=self.n_items)
+        self.item_counts = np.bincount(model.seen_.indices, minlength=self.n_items)
         self.titles = TitleIndex([self.title(row) for row in range(self.n_items)], self.item_counts)
         self.rows_by_category = self._categories()
-        self._nobody = self._without_ratings(-1)
+        self._unknown_user = self._without_ratings(-1)
         every = np.arange(self.n_items, dtype=np.int32)
         for only in (None, every, every[:1]):  # compiles what was not compiled before
-            self.rank([(self._nobody, 1, True, only)])
+            self.rank([(self._unknown_user, 1, True, only)])
 
     # Names
 
@@ -149,7 +149,7 @@ class ServingModel:
 
     # People
 
-    def person(self, user: str, changes: Sequence[tuple[str, float | None]]) -> UserState:
+    def user_state(self, user: str, changes: Sequence[tuple[str, float | None]]) -> UserState:
         """A user by the training ratings overlaid with feedback: (item, rating), None for a deletion."""
         row = self.user_row(user)
         if not changes:
@@ -190,14 +190,14 @@ class ServingModel:
     def history(self, row: int) -> dict[int, float]:
         if row < 0:
             return {}
-        begin, end = self.model.seen_.starts[row : row + 2].tolist()
+        begin, end = self.model.seen_.indptr[row : row + 2].tolist()
         seen = self.model.seen_
-        return dict(zip(seen.others[begin:end].tolist(), seen.ratings[begin:end].tolist(), strict=True))
+        return dict(zip(seen.indices[begin:end].tolist(), seen.ratings[begin:end].tolist(), strict=True))
 
     def _without_changes(self, row: int) -> UserState:
         if row < 0:
-            return self._nobody
-        begin, end = self.model.seen_.starts[row : row + 2].tolist()
+            return self._unknown_user
+        begin, end = self.model.seen_.indptr[row : row + 2].tolist()
         if begin == end:
             return self._without_ratings(row)
         seen, weights = self.model.seen_, None
@@ -205,10 +205,10 @@ class ServingModel:
             parameters = self.retrieval.parameters
             offset = parameters.global_mean + float(parameters.user_biases[row])
             weights = UserWeights(parameters.user_factors[row], offset)
-        return UserState("training", row, seen.others[begin:end], seen.ratings[begin:end], weights)
+        return UserState("training", row, seen.indices[begin:end], seen.ratings[begin:end], weights)
 
     def _without_ratings(self, row: int) -> UserState:
-        return UserState("non-personal", row, NOBODY, NO_RATINGS, self._no_weights)
+        return UserState("non-personal", row, NO_ITEMS, NO_RATINGS, self._no_weights)
 
     def _folded(self, basis: Basis, row: int, history: dict[int, float]) -> UserState:
         if not history:
@@ -230,46 +230,48 @@ class ServingModel:
     # Answers
 
     def rank(self, asked: Sequence[tuple[UserState, int, bool, Rows | None]]) -> list[Ranked]:
-        """Rows and scores of a list for each (person, n, exclude_seen, only), best first."""
+        """Rows and scores of a list for each (user_state, n, exclude_seen, only), best first."""
         if self.retrieval is not None:
-            wishes = []
-            for person, n, exclude_seen, only in asked:
-                assert person.weights is not None
-                hidden = person.rated if exclude_seen else NOBODY
-                wishes.append(TopKQuery(person.weights.vector, person.weights.offset, hidden, n, only))
-            return self.retrieval.lists(wishes)
+            queries = []
+            for user_state, n, exclude_seen, only in asked:
+                assert user_state.weights is not None
+                hidden = user_state.rated if exclude_seen else NO_ITEMS
+                queries.append(
+                    TopKQuery(user_state.weights.vector, user_state.weights.offset, hidden, n, only)
+                )
+            return self.retrieval.lists(queries)
         made = []
-        for person, n, exclude_seen, only in asked:
+        for user_state, n, exclude_seen, only in asked:
             allowed = np.ones(self.n_items, bool)
             if only is not None:
                 allowed[:] = False
                 allowed[only] = True
             if exclude_seen:
-                allowed[person.rated] = False
-            made.append(best_rows(self.scores(person)[None], n, allowed))
+                allowed[user_state.rated] = False
+            made.append(best_rows(self.scores(user_state)[None], n, allowed))
         return made
 
-    def scores(self, person: UserState) -> Array:
-        """(n_items,) float32 scores of all items for a person of a model without weights."""
-        if person.basis in ("training", "non-personal"):
-            row = person.row if person.basis == "training" else -1
+    def scores(self, user_state: UserState) -> Array:
+        """(n_items,) float32 scores of all items for a user, of a model without weights."""
+        if user_state.basis in ("training", "non-personal"):
+            row = user_state.row if user_state.basis == "training" else -1
             scores = self.model.score_block(np.array([row], np.int32))
         else:
-            items, values = self.usable(person.rated, person.ratings)
+            items, values = self.usable(user_state.rated, user_state.ratings)
             scores = self.model.score_histories(one_history(items, values))
         first: Array = scores[0]
         return first
 
-    def score(self, person: UserState, item_rows: NDArray[Any]) -> NDArray[np.float64]:
+    def score(self, user_state: UserState, item_rows: NDArray[Any]) -> NDArray[np.float64]:
         """(n,) scores of some items; -1 is an item the model does not know, with no weights of its own."""
         known = item_rows >= 0
         inside = np.maximum(item_rows, 0)
-        if self.retrieval is None or person.weights is None:
-            return np.where(known, self.scores(person)[inside], 0.0).astype(np.float64)
+        if self.retrieval is None or user_state.weights is None:
+            return np.where(known, self.scores(user_state)[inside], 0.0).astype(np.float64)
         parameters = self.retrieval.parameters
-        vector = person.weights.vector.astype(np.float64)
+        vector = user_state.weights.vector.astype(np.float64)
         own = parameters.item_factors[inside] @ vector + parameters.item_biases[inside]
-        return person.weights.offset + np.where(known, own, 0.0)
+        return user_state.weights.offset + np.where(known, own, 0.0)
 
     def predictions(self, scores: Array) -> list[float] | list[None]:
         """In rating units; None for models that only rank."""
@@ -284,10 +286,10 @@ class ServingModel:
                 code="no_ratings",
             )
         if self._directions is not None:
-            wish = TopKQuery(
+            query = TopKQuery(
                 self._directions.parameters.item_factors[row], 0.0, np.array([row], np.int32), n, only
             )
-            rows, cosines = self._directions.lists([wish])[0]
+            rows, cosines = self._directions.lists([query])[0]
             found = int(np.isfinite(cosines).sum())
             return rows[:found], cosines[:found]
         allowed = np.ones(self.n_items, bool)
@@ -318,14 +320,14 @@ class ServingModel:
         lengths = np.linalg.norm(factors, axis=1)
         unit = (factors / np.where(lengths > 0, lengths, 1)[:, None]).astype(np.float32)
         biases = np.where(lengths > 0, 0, -np.inf).astype(np.float32)
-        nobody = np.zeros((0, unit.shape[1]), np.float32)
-        return DotRetrieval(Parameters(0.0, np.zeros(0, np.float32), biases, nobody, unit))
+        no_users = np.zeros((0, unit.shape[1]), np.float32)
+        return DotRetrieval(Parameters(0.0, np.zeros(0, np.float32), biases, no_users, unit))
 
     @cached_property
     def mean_ratings(self) -> NDArray[np.float64]:
         """(n_items,) mean training rating, NaN without any."""
         seen = self.model.seen_
-        sums = np.bincount(seen.others, seen.ratings.astype(np.float64), self.n_items)
+        sums = np.bincount(seen.indices, seen.ratings.astype(np.float64), self.n_items)
         return np.where(self.item_counts > 0, sums / np.maximum(self.item_counts, 1), np.nan)
 
     def _categories(self) -> dict[str, Rows]:

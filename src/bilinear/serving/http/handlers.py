@@ -53,7 +53,7 @@ async def recommend_among(server: Server, _: None, body: m.RecommendBody) -> Ans
 
 
 async def item_map(server: Server, _: m.Nothing, __: None) -> Answer:
-    return Answer(200, await server.in_thread(server.map_of, server.service.engine))
+    return Answer(200, await server.in_thread(server.map_of, server.service.serving_model))
 
 
 async def put_feedback(server: Server, query: m.Pair, body: m.RatingBody) -> Answer:
@@ -120,18 +120,18 @@ async def retrain_state(server: Server, _: m.Nothing, __: None) -> Answer:
 
 
 async def live(server: Server, _: m.Nothing, __: None) -> Answer:
-    return json_answer(m.Health("ok", server.service.engine.version, "not asked"))
+    return json_answer(m.Health("ok", server.service.serving_model.version, "not asked"))
 
 
 async def ready(server: Server, _: m.Nothing, __: None) -> Answer:
-    engine = server.service.engine
+    serving_model = server.service.serving_model
     try:
         await server.in_thread(server.service.store.get, "-", "-")
     except StoreUnavailable as error:
         server.log_store(error)  # with its details, which are nothing for a stranger
-        return json_answer(m.Health("unavailable", engine.version, error.code), 503)
-    condition = await server.in_thread(server.service.models.condition, engine.version)
-    return json_answer(m.Health("ok", engine.version, "ok", condition))
+        return json_answer(m.Health("unavailable", serving_model.version, error.code), 503)
+    condition = await server.in_thread(server.service.models.condition, serving_model.version)
+    return json_answer(m.Health("ok", serving_model.version, "ok", condition))
 
 
 async def metrics(server: Server, _: m.Nothing, __: None) -> Answer:

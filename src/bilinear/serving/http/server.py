@@ -132,17 +132,17 @@ class Server:
             self._store_fault = str(error), monotonic()
             self.log.write("store", state="unavailable", message=str(error))
 
-    def map_of(self, engine: ServingModel) -> bytes:
+    def map_of(self, serving_model: ServingModel) -> bytes:
         """The map of one model as JSON, made once."""
-        if self._map[0] is not engine:
-            self._map = (engine, msgspec.json.encode(item_map(engine)))
+        if self._map[0] is not serving_model:
+            self._map = (serving_model, msgspec.json.encode(item_map(serving_model)))
         return self._map[1]
 
     def gauges(self) -> Iterator[tuple[str, str, float]]:
-        engine = self.service.engine
-        yield "bilinear_model_loaded_seconds", "When the model went live.", engine.loaded_at
-        yield "bilinear_model_users", "Users of the model.", engine.n_users
-        yield "bilinear_model_items", "Items of the model.", engine.n_items
+        serving_model = self.service.serving_model
+        yield "bilinear_model_loaded_seconds", "When the model went live.", serving_model.loaded_at
+        yield "bilinear_model_users", "Users of the model.", serving_model.n_users
+        yield "bilinear_model_items", "Items of the model.", serving_model.n_items
         yield "bilinear_swaps_total", "Models that went live after the first.", self.service.n_swaps
         yield "bilinear_feedback_rows_total", "Rows of feedback that were acknowledged.", self.writer.n_rows
         yield "bilinear_feedback_syncs_total", "Transactions that they took.", self.writer.n_syncs
@@ -155,8 +155,13 @@ class Server:
             if message["type"] == "lifespan.startup":
                 if self._retrain_every is not None:
                     self._schedule = asyncio.create_task(self.retraining.every(self._retrain_every))
-                engine = self.service.engine
-                self.log.write("start", model=engine.version, items=engine.n_items, users=engine.n_users)
+                serving_model = self.service.serving_model
+                self.log.write(
+                    "start",
+                    model=serving_model.version,
+                    items=serving_model.n_items,
+                    users=serving_model.n_users,
+                )
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 await self._end()

@@ -108,11 +108,11 @@ def table_with_feedback(base: Interactions | None, store: FeedbackStore) -> Inte
 def trained_on(model: Recommender) -> Interactions:
     """The table that a model keeps of its training."""
     seen = model.seen_
-    users = np.repeat(np.arange(len(seen.starts) - 1, dtype=np.int32), seen.counts)
+    users = np.repeat(np.arange(len(seen.indptr) - 1, dtype=np.int32), seen.counts)
     vocabularies = model.user_vocabulary_, model.item_vocabulary_
     return Interactions.from_rows(
         users,
-        seen.others,
+        seen.indices,
         seen.ratings,
         None,
         *vocabularies,
