@@ -8,6 +8,7 @@ BilinearError
 │   ├── RatingValueError               a rating is no finite number
 │   ├── IdValueError                   an id is missing or of no usable type
 │   ├── DuplicatePairError             one user rated one item twice (policy "error")
+│   ├── FeatureColumnError             a column of users or items is no feature
 │   ├── EmptyDataError                 nothing is left to learn from
 │   └── FileFormatError                wrong delimiter, broken archive, mixed encodings, another layout
 ├── UnknownIdError (KeyError)          a user or item that the model has never seen
@@ -33,6 +34,7 @@ __all__ = [
     "DownloadError",
     "DuplicatePairError",
     "EmptyDataError",
+    "FeatureColumnError",
     "FileFormatError",
     "IdValueError",
     "MemoryLimitError",
@@ -68,6 +70,10 @@ class RatingValueError(DataError):
 
 class IdValueError(DataError):
     """An id is missing, or of a type that cannot be an id."""
+
+
+class FeatureColumnError(DataError):
+    """A column of users or items tells nothing that a model could use."""
 
 
 class DuplicatePairError(DataError):

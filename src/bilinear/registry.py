@@ -126,7 +126,12 @@ class Registry(Generic[Kind]):
 
 
 CLASSES: Registry[Any] = Registry(
-    "class", "bilinear.model", "bilinear.objective", "bilinear.training", "bilinear.estimators"
+    "class",
+    "bilinear.data.features",
+    "bilinear.model",
+    "bilinear.objective",
+    "bilinear.training",
+    "bilinear.estimators",
 )
 """Models and the objects they are made of: losses, links, penalties, solvers, optimisers, schedules, ..."""
 

@@ -14,11 +14,18 @@ app = typer.Typer(help="Describe a table, fetch public ones, make a synthetic on
 
 
 @app.command(
-    help="Counts, density, histogram of ratings or counts, time span, cold rows.",
-    epilog="Example: bilinear data describe ratings.csv",
+    help="Counts, density, histogram of ratings or counts, time span, cold rows; with --items or --users "
+    "what their columns are as features.",
+    epilog="Example: bilinear data describe ratings.csv --items movies.csv",
 )
 def describe(
     ratings: options.Ratings,
+    items: options.ItemsFile = None,
+    items_id: options.ItemsId = None,
+    items_quote: options.ItemsQuote = "auto",
+    users: options.UsersFile = None,
+    users_id: options.UsersId = None,
+    users_quote: options.UsersQuote = "auto",
     user: options.User = None,
     item: options.Item = None,
     rating: options.Rating = None,
@@ -36,12 +43,22 @@ def describe(
     ids: options.Ids = None,
     json: options.Json = False,
 ) -> None:
+    from bilinear.data.features.inference import describe_features
+
     table = options.read_table(ratings, query=query, **options.reading(locals()))
     description = table.describe()
+    sides = {
+        "items": options.read_side("items", items, table.item_vocabulary, items_id, None, items_quote),
+        "users": options.read_side("users", users, table.user_vocabulary, users_id, None, users_quote),
+    }
+    features = {side: describe_features(found) for side, found in sides.items() if found is not None}
     if json:
-        say_json(description.to_dict())
-    else:
-        say(str(description))
+        shown = {side: found.to_dict() for side, found in features.items()}
+        say_json(description.to_dict() | ({"features": shown} if shown else {}))
+        return
+    say(str(description))
+    for found in features.values():
+        say(f"\n{found}")
 
 
 @app.command(

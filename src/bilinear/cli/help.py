@@ -10,7 +10,7 @@ from typer.core import TyperArgument, TyperCommand
 _GROUPS = {
     "Reading the table": "user item rating time count layout query duplicates missing ids encoding quote "
     "time_format skip_bad_rows memory_limit store",
-    "Items": "items items_id items_title items_quote",
+    "Items and users": "items items_id items_title items_quote users users_id users_quote",
     "Model": "model set_ also task time_budget threshold confidence",
     "Measuring": "split test refits relevant_from cutoffs negatives include_seen",
     "Long training": "refit checkpoint checkpoint_every resume",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -78,6 +78,20 @@ Quote = Annotated[
     typer.Option(
         help="The character around fields of text files; none where a quotation mark is just a character; "
         "auto decides on the whole file."
+    ),
+]
+ItemsFile = Annotated[
+    Path | None,
+    typer.Option("--items", help="A file with an id, a title and other columns for each item."),
+]
+UsersFile = Annotated[
+    Path | None, typer.Option("--users", help="A file with an id and other columns for each user.")
+]
+UsersQuote = Annotated[str, typer.Option(help="As --quote, of the users file.")]
+UsersId = Annotated[
+    str | None,
+    typer.Option(
+        help="Name (or position from 1) of the id column of --users; else that with most known ids."
     ),
 ]
 ItemsQuote = Annotated[str, typer.Option(help="As --quote, of the items file.")]
@@ -188,6 +202,49 @@ def read_table(
         raise ParameterValueError(f"--query reads from a database, but {source} is a file")
     table = read_any(source, encoding=encoding, memory_limit=memory_limit, **columns)
     return _told(table, skip_bad_rows)
+
+
+def read_side(
+    side: Literal["items", "users"],
+    path: Path | None,
+    vocabulary: Any,
+    id_: str | None = None,
+    title: str | None = None,
+    quote: str = "auto",
+) -> Any:
+    """The table of --items or --users, or None without a path; what was decided in reading is told.
+
+    Args:
+        vocabulary: The ids in the ratings, or None where the table is of new ones.
+    Raises:
+        ParameterValueError: The table has none of these ids.
+    """
+    from bilinear.data.reading.item_tables import read_items, read_users
+
+    if path is None:
+        return None
+    table: Any = (
+        read_items(path, item=id_, title=title, match=vocabulary, quote=quote)
+        if side == "items"
+        else read_users(path, user=id_, match=vocabulary, quote=quote)
+    )
+    rated = "rated items" if side == "items" else "users with ratings"
+    missing = 0 if vocabulary is None else sum(one not in table for one in vocabulary)
+    columns = ", ".join(map(repr, table.columns))
+    if missing and missing == len(vocabulary):
+        raise ParameterValueError(
+            f"{path} has none of the {rated.replace(' with ratings', '')}' ids; its ids are such as "
+            f"{table.vocabulary[0]!r}, those of the {rated} such as {vocabulary[0]!r}. Of its columns "
+            f"{columns} name that of the ids: --{side}-id NAME"
+        )
+    if table.remark:
+        tell(table.remark)
+    if side == "items" and table.title_column is None and title != "":
+        tell(f"{path.name}: no title column among {columns}; name it with --items-title NAME")
+    if missing:
+        shown = "; they are shown by their ids" if side == "items" else ""
+        tell(f"{path.name} lacks {missing:,} of {len(vocabulary):,} {rated}{shown}")
+    return table
 
 
 def _told(table: Any, skip_bad_rows: Path | None) -> Any:

@@ -41,9 +41,6 @@ bilinear train sqlite:///shop.db --query 'SELECT user_id, item_id, stars FROM re
 """
 
 Out = Annotated[Path, typer.Option(help="The folder to write; an older model there is replaced.")]
-Items = Annotated[
-    Path | None, typer.Option(help="A file with an id, a title and other columns for each item.")
-]
 ModelName = Annotated[
     str,
     typer.Option(
@@ -94,7 +91,7 @@ Resume = Annotated[
 def command(
     ratings: options.Ratings = "",
     out: Out = Path("model"),
-    items: Items = None,
+    items: options.ItemsFile = None,
     items_quote: options.ItemsQuote = "auto",
     items_id: options.ItemsId = None,
     items_title: options.ItemsTitle = None,
@@ -148,7 +145,8 @@ def command(
     wanted = Wanted.of(task, model, set_, also, ranking, seed, threads)
     read = partial(_read, ratings, store, query=query, **reading)
     table, chosen, plan = _planned(wanted, read, quiet)
-    texts = item_texts(items, table.item_vocabulary, items_id, items_title, items_quote) if items else {}
+    films = options.read_side("items", items, table.item_vocabulary, items_id, items_title, items_quote)
+    texts = item_texts(films, table.item_vocabulary)
     further = holding_out.further(table, split, test, seed, reading, refits)
     parts = holding_out.held_out(table, split, test, seed, reading)
     if not quiet:
@@ -334,28 +332,12 @@ def check_out(out: Path) -> None:
         raise ParameterValueError(f"{out}: you may not write into {folder}; choose another --out")
 
 
-def item_texts(
-    path: Path, vocabulary: Any, id_: str | None = None, title: str | None = None, quote: str = "auto"
-) -> Any:
-    """Titles and genres in the order of the model's items, as the model keeps them."""
+def item_texts(table: Any, vocabulary: Any) -> Any:
+    """Titles and genres in the order of the model's items, as the model keeps them; none without a table."""
     from bilinear.data.packed_text import PackedText
-    from bilinear.data.reading.item_tables import read_items
 
-    table = read_items(path, item=id_, title=title, match=vocabulary, quote=quote)
-    missing = sum(item not in table for item in vocabulary)
-    columns = ", ".join(map(repr, table.columns))
-    if missing == len(vocabulary):
-        raise ParameterValueError(
-            f"{path} has none of the rated items' ids; its ids are such as {table.vocabulary[0]!r}, those of "
-            f"the rated items such as {vocabulary[0]!r}. Of its columns {columns} name that of the ids: "
-            "--items-id NAME"
-        )
-    if table.remark:
-        tell(table.remark)
-    if table.title_column is None and title != "":
-        tell(f"{path.name}: no title column among {columns}; name it with --items-title NAME")
-    if missing:
-        tell(f"{path.name} lacks {missing:,} of {len(vocabulary):,} rated items; they are shown by their ids")
+    if table is None:
+        return {}
     texts = {"title": PackedText.of(table.titles(vocabulary))}
     if table.genre_column is not None:
         texts["genres"] = PackedText.of("|".join(table.genres(item)) for item in vocabulary)

@@ -2,53 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from bilinear.data.missing import is_absent
-from bilinear.data.vocabulary import Id, Vocabulary
+from bilinear.data.side_table import SideTable
+from bilinear.data.vocabulary import Id
 
 _NO_GENRE = {"", "(no genres listed)"}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Items:
-    """Titles and all other columns of an items table, by id.
-
-    Ids match as in a `Vocabulary`: 7 and "7" are one id where the table has integers.
+class Items(SideTable):
+    """Titles and all other columns of an items table, by id, see `SideTable`.
 
     Attributes:
-        vocabulary: the ids, sorted.
-        columns: column name -> (n_items,) values in the order of the vocabulary; text from text
-            files ("" where empty), else as the source has them.
-        title_column, genre_column: which of them are these, or None.
-        source: where they were read from.
-        remark: how the column of ids was chosen among several, or "".
+        title_column, genre_column: Which of the columns are these, or None.
     """
 
-    vocabulary: Vocabulary
-    columns: Mapping[str, Sequence[Any]]
     title_column: str | None = None
     genre_column: str | None = None
-    source: str = "items"
-    remark: str = ""
 
-    def __len__(self) -> int:
-        return len(self.vocabulary)
-
-    def __contains__(self, id_: object) -> bool:
-        return id_ in self.vocabulary
-
-    def __repr__(self) -> str:
-        return f"Items({len(self):,} items: {', '.join(self.columns)}; {self.source})"
-
-    def row(self, id_: Id) -> dict[str, Any]:
-        """All columns of one item. Raises UnknownIdError where there is no such item."""
-        at = self.vocabulary.row(id_, "item")
-        return {name: values[at] for name, values in self.columns.items()}
+    side = "item"
 
     def title(self, id_: Id) -> str:
         """The title, or the id itself as text where there is none."""
@@ -81,15 +57,6 @@ class Items:
         hits = [at for at, title in enumerate(titles) if wanted in title.casefold()]
         hits.sort(key=lambda at: (not titles[at].casefold().startswith(wanted), len(titles[at])))
         return [(self.vocabulary[at], titles[at]) for at in hits[:n]]
-
-    def subset(self, vocabulary: Vocabulary) -> Items:
-        """Only the items that `vocabulary` knows, under its ids."""
-        rows = self.vocabulary.encode(vocabulary)
-        known = rows >= 0
-        ids = vocabulary.decode(np.flatnonzero(known))
-        columns = {name: [values[at] for at in rows[known].tolist()] for name, values in self.columns.items()}
-        kept = Vocabulary.from_sorted(ids)
-        return Items(kept, columns, self.title_column, self.genre_column, self.source)
 
 
 def _is_blank(value: Any) -> bool:

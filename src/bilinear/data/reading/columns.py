@@ -18,6 +18,7 @@ PAIRS: tuple[Role, ...] = ("user", "item")
 INTERACTIONS: tuple[Role, ...] = ("user", "item", "count", "time")
 """The last two only where they are found."""
 ITEMS: tuple[Role, ...] = ("item",)
+USERS: tuple[Role, ...] = ("user",)
 ITEM_RATINGS: tuple[Role, ...] = ("item", "rating")
 ITEM_LIST: tuple[Role, ...] = ("item", "user")
 """The user only where one is found; a file may be of one column."""
@@ -159,14 +160,19 @@ def recognised(names: Sequence[str], roles: Sequence[Role]) -> bool:
     return all(any(flat & group for group in _NAMES[role]) for role in roles)
 
 
-def id_columns(names: Sequence[str]) -> list[int]:
-    """Positions of the columns that may identify items by their names, the likeliest first."""
+def id_columns(names: Sequence[str], role: Literal["user", "item"] = "item") -> list[int]:
+    """Positions of the columns that may identify items (or users) by their names, the likeliest first."""
     flat = [plain(name) for name in names]
-    groups = [*_NAMES["item"], frozenset({"id"})]
+    groups = [*_NAMES[role], frozenset({"id"})]
     found = [at for group in groups for at, name in enumerate(flat) if name in group]
-    found += [at for at, name in enumerate(flat) if name.endswith(_ID_ENDINGS)]
-    users = frozenset().union(*_NAMES["user"])
-    return [at for at in dict.fromkeys(found) if flat[at] not in users]
+    found += [at for at, name in enumerate(flat) if is_called_id(name)]
+    others = frozenset().union(*_NAMES["user" if role == "item" else "item"])
+    return [at for at in dict.fromkeys(found) if flat[at] not in others]
+
+
+def is_called_id(name: str) -> bool:
+    """Whether a column's name says that it holds ids of something."""
+    return plain(name).endswith(_ID_ENDINGS)
 
 
 def is_position(column: object) -> bool:

@@ -15,6 +15,7 @@ from bilinear.data.reading.columns import (
     ITEM_LIST,
     ITEMS,
     RATINGS,
+    USERS,
     Column,
     Role,
     is_position,
@@ -127,6 +128,7 @@ def _n_needed(roles: Sequence[Role]) -> int:
 _TELLING: dict[tuple[Role, ...], tuple[Role, ...]] = {
     INTERACTIONS: ("user", "item"),
     ITEMS: ("item", "title"),
+    USERS: ("user",),
 }
 
 
@@ -142,7 +144,7 @@ def _is_header(rows: Sequence[Sequence[str]], roles: Sequence[Role], given: Give
     names = [name for name in given.values() if isinstance(name, str) and name and not is_position(name)]
     if any(plain(name) in flat for name in names):
         return True
-    if tuple(roles) in (INTERACTIONS, ITEMS):
+    if tuple(roles) in (INTERACTIONS, ITEMS, USERS):
         if "id" in flat or any(recognised(first, [role]) for role in _TELLING[tuple(roles)]):
             return True
         below = [row for row in rows[1:] if len(row) == len(first)]

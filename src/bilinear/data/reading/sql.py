@@ -75,16 +75,28 @@ def query_table(
     """The rows of a query as a table with ratings, without, or (None) with them if there is such a column."""
     if duplicates is not None and has_ratings is not None:
         check_duplicates(duplicates, has_ratings)
+    with open_query(query, connection) as table:
+        chosen = choose(table, given, has_ratings)
+        check_duplicates(duplicates or "last", chosen.has_ratings)
+        encoded = collect(table, chosen.columns, flags=chosen.flags, time_format=time_format, bad=bad)
+    return finished(encoded, table, chosen, duplicates, meaning, 0 if bad is None else bad.n_rows)
+
+
+@contextmanager
+def open_query(query: str, connection: Any) -> Iterator[CursorTable]:
+    """The rows of a query, while its connection is open; they can be read once.
+
+    Raises:
+        ParameterValueError: An argument that cannot be used.
+        MissingDependencyError: PostgreSQL needs the psycopg package.
+        DataError: The database or the query failed.
+    """
     if not isinstance(query, str):
         raise ParameterValueError(f"query is a {type(query).__name__}; give SQL as text")
     try:
         with _connected(connection) as database, closing(_cursor(database)) as cursor:
             cursor.execute(query)
-            table = _rows_of(cursor)
-            chosen = choose(table, given, has_ratings)
-            check_duplicates(duplicates or "last", chosen.has_ratings)
-            encoded = collect(table, chosen.columns, flags=chosen.flags, time_format=time_format, bad=bad)
-        return finished(encoded, table, chosen, duplicates, meaning, 0 if bad is None else bad.n_rows)
+            yield _rows_of(cursor)
     except BilinearError:
         raise
     except Exception as error:
