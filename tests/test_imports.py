@@ -1,4 +1,4 @@
-"""No import circle of more than two files: what grimp sees, imports inside functions included."""
+"""No import circle of more than two files: imports inside functions and under TYPE_CHECKING included."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def circles(imports: Mapping[str, Set[str]]) -> list[set[str]]:
     return [set(circle) for circle in found if len(circle) > 1]
 
 
-def imports_of(package: str) -> dict[str, set[str]]:
-    """The direct imports of every file; those under TYPE_CHECKING are left out."""
-    graph = grimp.build_graph(package, exclude_type_checking_imports=True, cache_dir=None)
+def imports_of(package: str, *, for_types: bool = True) -> dict[str, set[str]]:
+    """The direct imports of every file, those inside functions and under TYPE_CHECKING included."""
+    graph = grimp.build_graph(package, exclude_type_checking_imports=not for_types, cache_dir=None)
     return {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
 
 
@@ -38,7 +38,9 @@ def test_circles_are_found_and_chains_are_not() -> None:
     assert circles({"a": {"b"}, "b": {"c"}, "c": set()}) == []
 
 
-def test_an_import_inside_a_function_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_imports_inside_a_function_and_for_types_alone_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "ringed").mkdir()
     for name, text in {
         "__init__": "",
@@ -49,7 +51,7 @@ def test_an_import_inside_a_function_counts(tmp_path: Path, monkeypatch: pytest.
     }.items():
         (tmp_path / "ringed" / f"{name}.py").write_text(text + "\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert circles(imports_of("ringed")) == [{"ringed.one", "ringed.two", "ringed.three"}]
+    assert circles(imports_of("ringed")) == [{f"ringed.{name}" for name in ("one", "two", "three", "four")}]
 
 
 def test_no_circle_of_more_than_two_files() -> None:
@@ -61,7 +63,8 @@ def test_no_circle_of_more_than_two_files() -> None:
 
 def test_the_estimators_have_no_circle_at_all() -> None:
     """Also the second opinion of the standard library: an order in which the files could be read exists."""
-    imports = {name: found for name, found in imports_of("bilinear").items() if ".estimators" in name}
+    found = imports_of("bilinear", for_types=False)
+    imports = {name: imported for name, imported in found.items() if ".estimators" in name}
     try:
         TopologicalSorter(imports).prepare()
     except CycleError as error:

@@ -109,10 +109,10 @@ def test_requests_at_once_get_the_answers_they_would_get_alone(ask: Client, tabl
         f"/v1/recommendations?{httpx.QueryParams({'user': user, 'n': n})}" for user in users for n in (1, 7)
     ]
     alone = [ask("GET", question).json() for question in questions]
-    n_batches = ask.app.batcher.n_batches
+    n_batches = ask.app.context.batcher.n_batches
     together = ask.together([ask.request("GET", question) for question in questions])
     assert [answer.json() for answer in together] == alone
-    assert ask.app.batcher.n_batches - n_batches < len(questions)
+    assert ask.app.context.batcher.n_batches - n_batches < len(questions)
 
 
 def test_every_read_operation_answers(ask: Client) -> None:
@@ -355,7 +355,7 @@ def test_swaps_under_load_lose_no_request_and_mix_no_answer(
     ask: Client, model_folder: Path, rating_model: bilinear.MatrixFactorization, table: Interactions
 ) -> None:
     other = bilinear.BiasModel(l2_biases=1.0).fit(table)
-    first = ask.app.service.serving_model.version
+    first = ask.app.context.service.serving_model.version
     question = "/v1/recommendations?user=user+1&n=30"
 
     async def swapping() -> set[str]:
@@ -442,16 +442,16 @@ def test_a_rating_after_a_clients_clock_that_is_ahead_counts(ask: Client) -> Non
 def test_a_user_with_very_many_ratings_is_no_work_for_the_loop(
     ask: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, threads = ask.app.service.store, set()
+    store, threads = ask.app.context.service.store, set()
     store.write([Feedback("many", f"item {n}", 3.0, 1.0) for n in range(5000)])
     store.write([Feedback("many", "item/3 ü", 5.0, 1.0), Feedback("few", "item/3 ü", 5.0, 1.0)])
-    user_state = ask.app.service.user_state
+    user_state = ask.app.context.service.user_state
 
     def seen(serving_model: Any, user: str, changes: Any) -> Any:
         threads.add((user, threading.current_thread() is threading.main_thread()))
         return user_state(serving_model, user, changes)
 
-    monkeypatch.setattr(ask.app.service, "user_state", seen)
+    monkeypatch.setattr(ask.app.context.service, "user_state", seen)
     lists = [items_of(ask("GET", f"/v1/recommendations?user={user}")) for user in ("many", "few")]
     assert lists[0] == lists[1]
     assert threads == {("many", False), ("few", True)}
@@ -479,7 +479,7 @@ def test_a_fault_of_the_server_is_told_without_its_inside(
     def broken(*_: Any) -> None:
         raise ZeroDivisionError("inside")
 
-    monkeypatch.setattr(ask.app.service.serving_model.__class__, "rank", broken)
+    monkeypatch.setattr(ask.app.context.service.serving_model.__class__, "rank", broken)
     answer = ask("GET", "/v1/recommendations?user=a")
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")
     assert "inside" not in answer.text
@@ -556,7 +556,7 @@ def test_retraining_runs_in_a_process_of_its_own_and_goes_live(ask: Client) -> N
         assert ask("PUT", f"/v1/feedback?{pair}", json={"rating": 4}).status_code == 200
     assert ask("POST", "/v1/model/retrain", json={"bound": 4.0}).json()["state"] == "running"
     assert ask("POST", "/v1/model/retrain", json={}).status_code == 409
-    ask.loop.run_until_complete(ask.app.retraining._task)
+    ask.loop.run_until_complete(ask.app.context.retraining._task)
     state = ask("GET", "/v1/model/retrain").json()
     assert (state["state"], state["bound"]) == ("live", 4.0), state["message"]
     assert ask("GET", "/v1/model").json()["model"] == state["model"] != before
@@ -570,7 +570,7 @@ def test_a_training_that_fails_says_why_and_changes_nothing(ask: Client, model_f
     before = ask("GET", "/v1/recommendations?user=user+1").json()
     (model_folder / "model.json").unlink()
     ask("POST", "/v1/model/retrain", json={})
-    ask.loop.run_until_complete(ask.app.retraining._task)
+    ask.loop.run_until_complete(ask.app.context.retraining._task)
     state = ask("GET", "/v1/model/retrain").json()
     assert state["state"] == "failed"
     assert "model.json" in state["message"]
@@ -578,7 +578,7 @@ def test_a_training_that_fails_says_why_and_changes_nothing(ask: Client, model_f
 
 
 def test_the_schedule_trains_only_after_new_feedback(ask: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    retraining, trainings, sleeps = ask.app.retraining, [], 0
+    retraining, trainings, sleeps = ask.app.context.retraining, [], 0
 
     async def start() -> None:
         trainings.append(sleeps)

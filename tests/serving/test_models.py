@@ -59,8 +59,8 @@ def test_a_second_server_on_a_folder_is_refused_by_whatever_name_until_the_first
 ) -> None:
     def start(model: Path, **how: bool) -> None:
         app = create_app(model, store=f"sqlite:///{tmp_path / 'f.db'}", **how)
-        app.service.store.close()
-        app.service.models.close()
+        app.context.service.store.close()
+        app.context.service.models.close()
 
     link = tmp_path / "current"
     link.symlink_to(model_folder)
@@ -277,7 +277,7 @@ def test_a_server_that_ends_ends_its_training_and_leaves_nothing_of_it(
     before = history(model_folder)
 
     async def start_and_end() -> None:
-        retraining = ask.app.retraining
+        retraining = ask.app.context.retraining
         await retraining.start()
         while retraining._process is None:
             await asyncio.sleep(0)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.data.description import Description, ReadingNotes
+from bilinear.data.matrices import entries_of
 from bilinear.data.missing import Missing, checked_missing
 from bilinear.data.refine import with_rules, without_missing
 from bilinear.data.vocabulary import IdRule, Vocabulary, checked_rules
@@ -178,9 +179,18 @@ class Interactions:
         >>> table.n_ratings, table.shape
         (3, (2, 3))
         """
-        from bilinear.data.matrices import interactions_of
-
-        return interactions_of(matrix, users, items, missing, has_ratings, duplicates, source)
+        found = entries_of(matrix, users, items, missing, has_ratings, source)
+        return cls.from_rows(
+            found.users,
+            found.items,
+            found.values,
+            None,
+            found.user_vocabulary,
+            found.item_vocabulary,
+            duplicates=duplicates or ("last" if has_ratings else "sum"),
+            source=source,
+            has_ratings=has_ratings,
+        )
 
     @classmethod
     def refined(

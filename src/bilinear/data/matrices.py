@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,24 +12,28 @@ from bilinear.data.missing import check_markers
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import IdValueError, ParameterValueError, RatingValueError
 
-if TYPE_CHECKING:
-    from bilinear.data.interactions import Duplicates, Interactions
-
 Missing = float | Iterable[float] | Literal["ask"]
 
 
-def interactions_of(
+class Entries(NamedTuple):
+    """The cells of a matrix that are ratings: rows of the vocabularies, and the value of each."""
+
+    users: NDArray[np.int32]
+    items: NDArray[np.int32]
+    values: NDArray[np.float64]
+    user_vocabulary: Vocabulary
+    item_vocabulary: Vocabulary
+
+
+def entries_of(
     matrix: Any,
     users: Iterable[Any] | None,
     items: Iterable[Any] | None,
     missing: Missing,
     has_ratings: bool,
-    duplicates: Duplicates | None,
     source: str,
-) -> Interactions:
+) -> Entries:
     """See `Interactions.from_matrix`."""
-    from bilinear.data.interactions import Interactions
-
     rows, columns, values, shape = _entries(matrix, source)
     user_vocabulary, user_rows = _ids(users, shape[0], "user")
     item_vocabulary, item_rows = _ids(items, shape[1], "item")
@@ -48,17 +52,7 @@ def interactions_of(
             f"{source}, row {rows[at]}, column {columns[at]} (from 0): {values[at]} is not {what}; correct "
             f"it, or leave all such cells out with missing={values[at]}"
         )
-    return Interactions.from_rows(
-        user_rows[rows],
-        item_rows[columns],
-        values,
-        None,
-        user_vocabulary,
-        item_vocabulary,
-        duplicates=duplicates or ("last" if has_ratings else "sum"),
-        source=source,
-        has_ratings=has_ratings,
-    )
+    return Entries(user_rows[rows], item_rows[columns], values, user_vocabulary, item_vocabulary)
 
 
 def _entries(

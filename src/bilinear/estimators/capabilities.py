@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bilinear.data.interactions import Grouped
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.configurable import ParamsMixin
-from bilinear.estimators.fold_in import Contributions, Rows, UserWeights, Values
 from bilinear.model.parameters import Array, Parameters
 
 HowTrained = Literal["ratings", "all pairs", "rankings", "closed form", "counts"]
 """What training minimises: a loss over ratings, all pairs or rankings; or nothing (solved, or counted)."""
 
 _AT_ONCE = 1 << 22
+
+Rows = NDArray[np.int32]
+Values = NDArray[np.float32]
+
+
+class UserWeights(NamedTuple):
+    """What ranks items for a user: score(i) = offset + item_biases[i] + <vector, item_factors[i]>."""
+
+    vector: Array
+    offset: float
+
+
+class Contributions(NamedTuple):
+    """A score taken apart: (n,) what each rating adds to it, and what the item has for every user."""
+
+    ratings: NDArray[np.float64]
+    item_bias: float
 
 
 class Capabilities(ParamsMixin):

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.data.interactions import Grouped
-from bilinear.estimators.fold_in import Contributions, Rows, UserWeights, Values, one_history
+from bilinear.estimators.capabilities import Contributions, Rows, UserWeights, Values
+from bilinear.estimators.fold_in import one_history
 from bilinear.estimators.history_model import HistoryModel
 from bilinear.estimators.recommender import TensorReader
 from bilinear.model.blocks import score_block

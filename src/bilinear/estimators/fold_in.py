@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,24 +21,6 @@ from bilinear.recommend.lists import RankedItems
 
 if TYPE_CHECKING:
     from bilinear.estimators.recommender import Recommender
-
-
-Rows = NDArray[np.int32]
-Values = NDArray[np.float32]
-
-
-class UserWeights(NamedTuple):
-    """What ranks items for a user: score(i) = offset + item_biases[i] + <vector, item_factors[i]>."""
-
-    vector: Array
-    offset: float
-
-
-class Contributions(NamedTuple):
-    """A score taken apart: (n,) what each rating adds to it, and what the item has for every user."""
-
-    ratings: NDArray[np.float64]
-    item_bias: float
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,9 +16,9 @@ from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.baselines import draw_seed
-from bilinear.estimators.capabilities import HowTrained
+from bilinear.estimators.capabilities import Contributions, HowTrained, Rows, Values
 from bilinear.estimators.factor_ranking import MOST_FACTORS, FactorRanking
-from bilinear.estimators.fold_in import Contributions, Rows, Values, one_history
+from bilinear.estimators.fold_in import one_history
 from bilinear.estimators.recommender import TensorReader
 from bilinear.registry import register
 from bilinear.training.callbacks import Listeners, OnEpoch, calling, checked_functions

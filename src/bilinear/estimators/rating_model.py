@@ -14,8 +14,8 @@ from bilinear.arguments import is_real
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.data.vocabulary import Id
 from bilinear.errors import EmptyDataError, ParameterValueError, RatingValueError
-from bilinear.estimators.capabilities import HowTrained
-from bilinear.estimators.fold_in import Contributions, FoldedUser, Rows, UserWeights, Values, ids_of
+from bilinear.estimators.capabilities import Contributions, HowTrained, Rows, UserWeights, Values
+from bilinear.estimators.fold_in import FoldedUser, ids_of
 from bilinear.estimators.recommender import Recommender, TensorReader
 from bilinear.evaluation.ratings import RatingScores, rating_scores
 from bilinear.model.blocks import score_block

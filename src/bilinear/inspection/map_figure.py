@@ -15,19 +15,18 @@ from bilinear.extras import extra
 from bilinear.files import atomic_write
 from bilinear.inspection.items import at_least, shown
 from bilinear.inspection.palette import BIAS_LIGHT, GENRES_LIGHT, OTHER_LIGHT, coloured
+from bilinear.inspection.placed_items import PlacedItems
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from bilinear.inspection.maps import ItemMap
 
 _INK, _FAINT, _LINE = "#1f2933", "#6b7683", "#d9dde2"
 _WIDTH = 12.0  # inches
 _LONGEST_LABEL = 30
 
 
-def draw(items: ItemMap, n_labels: int) -> Figure:
+def draw(items: PlacedItems, n_labels: int) -> Figure:
     """See `ItemMap.figure`."""
     with extra("plot"):
         from matplotlib.figure import Figure
@@ -50,7 +49,7 @@ def draw(items: ItemMap, n_labels: int) -> Figure:
     return figure
 
 
-def write_png(items: ItemMap, path: Path, n_labels: int, dpi: int) -> None:
+def write_png(items: PlacedItems, path: Path, n_labels: int, dpi: int) -> None:
     """See `ItemMap.to_png`."""
     if path.suffix.lower() not in ("", ".png"):
         raise ParameterValueError(f"{path}: to_png writes PNG; end the name in .png, or use figure().savefig")
@@ -67,7 +66,7 @@ def _sizes(n_ratings: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _points(
-    figure: Figure, axes: Axes, items: ItemMap, places: NDArray[np.float64], sizes: NDArray[np.float64]
+    figure: Figure, axes: Axes, items: PlacedItems, places: NDArray[np.float64], sizes: NDArray[np.float64]
 ) -> None:
     order = np.argsort(-items.n_ratings, kind="stable")  # small points end on top of large ones
     x, y = places[order].T
@@ -119,7 +118,7 @@ def _points(
         text.set_parse_math(False)
 
 
-def _frame(axes: Axes, items: ItemMap) -> None:
+def _frame(axes: Axes, items: PlacedItems) -> None:
     axes.set_aspect("equal", adjustable="datalim")  # distances mean the same along both directions
     axes.margins(0.04)
     axes.axhline(0, color=_LINE, linewidth=0.8, zorder=0)
@@ -149,7 +148,7 @@ def _frame(axes: Axes, items: ItemMap) -> None:
 def _label(
     figure: Figure,
     axes: Axes,
-    items: ItemMap,
+    items: PlacedItems,
     places: NDArray[np.float64],
     sizes: NDArray[np.float64],
     n_labels: int,

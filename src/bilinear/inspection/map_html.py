@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,15 +11,13 @@ from bilinear.inspection import palette
 from bilinear.inspection.items import at_least, shown
 from bilinear.inspection.neighbours import nearest_of_each
 from bilinear.inspection.page import asset, text, write_page
-
-if TYPE_CHECKING:
-    from bilinear.inspection.maps import ItemMap
+from bilinear.inspection.placed_items import PlacedItems
 
 N_NEAREST = 8
 _MOST_PRODUCTS = 4e10  # multiplications spent on nearest items: some ten seconds on one core
 
 
-def write_map(items: ItemMap, path: Path) -> None:
+def write_map(items: PlacedItems, path: Path) -> None:
     """See `ItemMap.to_html`."""
     body = (
         f'<header class="map-head"><h1>Map of {len(items):,} items</h1>'
@@ -28,7 +26,7 @@ def write_map(items: ItemMap, path: Path) -> None:
     write_page(path, f"Item map: {items.source}", body, map_data(items), "map-page")
 
 
-def explanation(items: ItemMap) -> str:
+def explanation(items: PlacedItems) -> str:
     """What the map shows, as HTML."""
     share = items.explained[:2].sum()
     left_out = f"; left out with fewer: {items.n_left_out:,}" if items.n_left_out else ""
@@ -38,7 +36,7 @@ def explanation(items: ItemMap) -> str:
     )
 
 
-def map_data(items: ItemMap) -> dict[str, Any]:
+def map_data(items: PlacedItems) -> dict[str, Any]:
     """What the script needs: columns, because they are a third of the size of rows.
 
     Genres are numbered; a genre's place in `genres` is its colour. Nearest items are
@@ -77,7 +75,7 @@ def map_data(items: ItemMap) -> dict[str, Any]:
     }
 
 
-def _nearest(items: ItemMap) -> tuple[list[int], list[int], list[int]]:
+def _nearest(items: PlacedItems) -> tuple[list[int], list[int], list[int]]:
     """Nearest items end to end, their cosines in per cent, and for which items these are."""
     n, n_factors = items.unit_factors.shape
     n_asked = int(min(n, _MOST_PRODUCTS / (n * n_factors)))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.rating_model import RatingModel
@@ -17,7 +14,6 @@ from bilinear.inspection.items import (
     at_least,
     check_model,
     enough_ratings,
-    first_genre,
     genres_of,
     no_factors,
     rating_counts,
@@ -25,6 +21,9 @@ from bilinear.inspection.items import (
     unit_of,
     whole_number,
 )
+from bilinear.inspection.map_figure import draw, write_png
+from bilinear.inspection.map_html import write_map
+from bilinear.inspection.placed_items import PlacedItems
 from bilinear.inspection.spectrum import balanced_item_factors
 
 if TYPE_CHECKING:
@@ -34,54 +33,8 @@ _WANTED = 200  # a map of fewer items is no map: a small table shows what it has
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ItemMap:
-    """Items and their places, in the order of the model's vocabulary.
-
-    Attributes:
-        ids: (n,) ids.
-        titles, genres: n texts, the id and "" where the model has none.
-        coordinates: (n, n_components) float64 around the mean item, in the units of the score.
-        explained: (n_components,) share of the items' variance along each direction.
-        n_ratings: (n,) training ratings.
-        biases: (n,) in the units of the score.
-        min_ratings: items with fewer ratings were left out, `n_left_out` of them.
-        unit: what coordinates and biases are measured in.
-        source: what the model learned from.
-        unit_factors: (n, n_factors) item factors scaled to length one, for the nearest items.
-    """
-
-    ids: NDArray[Any]
-    titles: tuple[str, ...]
-    genres: tuple[str, ...]
-    coordinates: NDArray[np.float64]
-    explained: NDArray[np.float64]
-    n_ratings: NDArray[np.int64]
-    biases: NDArray[np.floating[Any]]
-    min_ratings: int
-    n_left_out: int
-    unit: str
-    source: str
-    unit_factors: NDArray[np.floating[Any]] = field(repr=False)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @cached_property
-    def first_genres(self) -> tuple[str, ...]:
-        """The first genre of each item, "" where it has none."""
-        firsts = {genres: first_genre(genres) for genres in set(self.genres)}
-        return tuple(firsts[genres] for genres in self.genres)
-
-    @cached_property
-    def genre_counts(self) -> tuple[tuple[str, int], ...]:
-        """(first genre, items) pairs, most frequent first; without the items that have none."""
-        counts = Counter(genre for genre in self.first_genres if genre)
-        return tuple(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
-
-    def extremes(self, component: int, n: int = 5) -> tuple[list[int], list[int]]:
-        """Positions of the `n` items furthest to the low and to the high end of a direction."""
-        order = np.argsort(self.coordinates[:, component], kind="stable")
-        return order[:n].tolist(), order[: -n - 1 : -1].tolist()
+class ItemMap(PlacedItems):
+    """The result of `item_map`: items and their places, to draw, to explore and to print."""
 
     def figure(self, *, n_labels: int = 25) -> Figure:
         """The map as a matplotlib figure with the `n_labels` most rated items named.
@@ -89,8 +42,6 @@ class ItemMap:
         Raises:
             MissingDependencyError: matplotlib is not installed.
         """
-        from bilinear.inspection.map_figure import draw
-
         return draw(self, n_labels)
 
     def to_png(self, path: str | Path, *, n_labels: int = 25, dpi: int = 150) -> None:
@@ -100,8 +51,6 @@ class ItemMap:
             MissingDependencyError: matplotlib is not installed.
             ParameterValueError: the name ends in the suffix of another format.
         """
-        from bilinear.inspection.map_figure import write_png
-
         write_png(self, Path(path), n_labels, dpi)
 
     def to_html(self, path: str | Path) -> None:
@@ -113,8 +62,6 @@ class ItemMap:
             O(n^2 * n_factors) for them (bounded: in a very large map only the most rated items carry
             theirs); the file has some 150 bytes an item.
         """
-        from bilinear.inspection.map_html import write_map
-
         write_map(self, Path(path))
 
     def to_dict(self) -> dict[str, Any]:

@@ -18,8 +18,7 @@ from bilinear.estimators.auto.trials import AutoTable
 from bilinear.estimators.baselines import draw_seed
 from bilinear.estimators.blend import Blend
 from bilinear.estimators.blend_weights import bytes_to_validate
-from bilinear.estimators.capabilities import HowTrained
-from bilinear.estimators.fold_in import Contributions, Rows, UserWeights, Values
+from bilinear.estimators.capabilities import Contributions, HowTrained, Rows, UserWeights, Values
 from bilinear.estimators.history_model import Confidence
 from bilinear.estimators.members import copied, fitted_whole, nested_state, restore_nested
 from bilinear.estimators.ranking_model import RankingModel

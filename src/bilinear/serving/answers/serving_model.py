@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from bilinear.data.vocabulary import by_rules, canonical_integer
 from bilinear.errors import ParameterValueError
-from bilinear.estimators.fold_in import UserWeights, best_rows, one_history
+from bilinear.estimators.capabilities import UserWeights
+from bilinear.estimators.fold_in import best_rows, one_history
 from bilinear.estimators.recommender import Recommender
 from bilinear.model.parameters import Array, Parameters
 from bilinear.serving.answers.retrieval import DotRetrieval, Ranked, Rows, TopKQuery

@@ -6,21 +6,14 @@ be an id there (slashes, dots, spaces), and nothing on the way rewrites it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 import bilinear.serving.http.handlers as h
 import bilinear.serving.messages as m
 from bilinear.serving.http.guard import Access
-
-if TYPE_CHECKING:
-    from bilinear.serving.http.asgi import Answer
-    from bilinear.serving.http.server import Server
-
-Handler = Callable[["Server", Any, Any], Awaitable["Answer"]]
 
 _JSON = ("application/json",)
 _LINES = ("application/x-ndjson", "text/csv")
@@ -44,7 +37,7 @@ class Operation:
     name: str
     words: str
     access: Access
-    handler: Handler
+    handler: h.Handler
     answer: type | None
     query: type[msgspec.Struct] = m.Nothing
     body: type[msgspec.Struct] | None = None
@@ -54,11 +47,13 @@ class Operation:
     tag: str = "API"
 
 
-def _get(path: str, name: str, words: str, handler: Handler, answer: type | None, **more: Any) -> Operation:
+def _get(path: str, name: str, words: str, handler: h.Handler, answer: type | None, **more: Any) -> Operation:
     return Operation("GET", path, name, words, more.pop("access", "read"), handler, answer, **more)
 
 
-def _post(path: str, name: str, words: str, handler: Handler, answer: type | None, **more: Any) -> Operation:
+def _post(
+    path: str, name: str, words: str, handler: h.Handler, answer: type | None, **more: Any
+) -> Operation:
     return Operation("POST", path, name, words, more.pop("access", "read"), handler, answer, **more)
 
 

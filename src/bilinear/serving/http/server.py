@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic, perf_counter
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
-from bilinear.serving.answers.batching import Batcher
-from bilinear.serving.answers.item_map import item_map
 from bilinear.serving.answers.service import Service
-from bilinear.serving.answers.serving_model import ServingModel
-from bilinear.serving.feedback.exports import Exports
-from bilinear.serving.feedback.group_commit import Writer
 from bilinear.serving.http import openapi
 from bilinear.serving.http.asgi import (
     ABORT,
@@ -34,17 +28,13 @@ from bilinear.serving.http.asgi import (
     problem,
     read_body,
 )
+from bilinear.serving.http.context import Context
 from bilinear.serving.http.guard import Guard
 from bilinear.serving.http.logs import Log
-from bilinear.serving.http.metrics import Metrics
 from bilinear.serving.http.operations import OPERATIONS, Operation
 from bilinear.serving.http.web_files import LICENSES, WebFile, web_files
-from bilinear.serving.lifecycle.retraining import Retraining
 from bilinear.serving.problems import Refused, StoreUnavailable
 
-_THREADS = 8
-_BULK_THREADS = 2
-_SAY_AGAIN = 10.0
 _SECURITY = [
     (
         b"content-security-policy",
@@ -60,8 +50,6 @@ _SECURITY = [
 ]
 _FRESH = (b"cache-control", b"no-store")
 _ASK_AGAIN = (b"cache-control", b"no-cache")
-
-Made = TypeVar("Made")
 
 
 class Server:
@@ -82,18 +70,10 @@ class Server:
         retrain_every: float | None = None,
         max_worse: float,
     ) -> None:
-        self.service, self.guard, self.log = service, guard, log
-        self.metrics = Metrics()
-        self._threads = ThreadPoolExecutor(_THREADS, "bilinear")
-        self._bulk_threads = ThreadPoolExecutor(_BULK_THREADS, "bilinear-bulk")
-        self.batcher = Batcher(self._threads)
-        self.writer = Writer(service.store)
-        self.retraining = Retraining(self, store_url, max_worse)
-        self.exports = Exports(self.in_bulk_thread)
-        self.importing = asyncio.Lock()
+        self.context = Context(service, store_url, log, max_worse)
+        self.guard = guard
         self._bodies = Budget(most_unfinished)
         self._most_json, self._most_import = most_json, most_import
-        self._store_fault: tuple[str, float] = ("", 0.0)
         self._access_log, self._retrain_every = access_log, retrain_every
         self._routes: dict[str, dict[str, Operation]] = {}
         for operation in OPERATIONS:
@@ -106,7 +86,6 @@ class Server:
             "/licenses": WebFile.of(LICENSES.read_bytes(), b"text/plain; charset=utf-8"),
             "/docs.css": WebFile.of(openapi.STYLE, b"text/css; charset=utf-8"),
         }
-        self._map: tuple[ServingModel | None, bytes] = (None, b"")
         self._schedule: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -117,46 +96,14 @@ class Server:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
 
-    async def in_thread(self, call: Callable[..., Made], *arguments: Any) -> Made:
-        """A call that takes its time, without stopping the others."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
-
-    async def in_bulk_thread(self, call: Callable[..., Made], *arguments: Any) -> Made:
-        """As `in_thread`, for imports and exports: however many there are, others find a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._bulk_threads, call, *arguments)
-
-    def log_store(self, error: StoreUnavailable) -> None:
-        """What the store says, with all its details; the same again not before ten seconds have passed."""
-        before, moment = self._store_fault
-        if str(error) != before or monotonic() - moment > _SAY_AGAIN:
-            self._store_fault = str(error), monotonic()
-            self.log.write("store", state="unavailable", message=str(error))
-
-    def map_of(self, serving_model: ServingModel) -> bytes:
-        """The map of one model as JSON, made once."""
-        if self._map[0] is not serving_model:
-            self._map = (serving_model, msgspec.json.encode(item_map(serving_model)))
-        return self._map[1]
-
-    def gauges(self) -> Iterator[tuple[str, str, float]]:
-        serving_model = self.service.serving_model
-        yield "bilinear_model_loaded_seconds", "When the model went live.", serving_model.loaded_at
-        yield "bilinear_model_users", "Users of the model.", serving_model.n_users
-        yield "bilinear_model_items", "Items of the model.", serving_model.n_items
-        yield "bilinear_swaps_total", "Models that went live after the first.", self.service.n_swaps
-        yield "bilinear_feedback_rows_total", "Rows of feedback that were acknowledged.", self.writer.n_rows
-        yield "bilinear_feedback_syncs_total", "Transactions that they took.", self.writer.n_syncs
-        yield "bilinear_batches_total", "Batches of lists that were ranked.", self.batcher.n_batches
-        yield "bilinear_lists_total", "Lists that were ranked.", self.batcher.n_lists
-
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 if self._retrain_every is not None:
-                    self._schedule = asyncio.create_task(self.retraining.every(self._retrain_every))
-                serving_model = self.service.serving_model
-                self.log.write(
+                    self._schedule = asyncio.create_task(self.context.retraining.every(self._retrain_every))
+                serving_model = self.context.service.serving_model
+                self.context.log.write(
                     "start",
                     model=serving_model.version,
                     items=serving_model.n_items,
@@ -173,13 +120,8 @@ class Server:
             self._schedule.cancel()
             with suppress(asyncio.CancelledError):
                 await self._schedule
-        await self.retraining.stop()
-        await asyncio.to_thread(self.writer.close)
-        self._threads.shutdown()
-        self._bulk_threads.shutdown()
-        self.service.store.close()
-        self.service.models.close()
-        self.log.write("stop")
+        await self.context.close()
+        self.context.log.write("stop")
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = perf_counter()
@@ -195,26 +137,26 @@ class Server:
             elif operation.body is None:
                 self.guard.check(scope, operation.access)
                 query = parse_query(scope["query_string"], operation.query)
-                answer = await operation.handler(self, query, None)
+                answer = await operation.handler(self.context, query, None)
             else:
                 with self._bodies.share() as grow:
                     answer = await self._answer_to_body(operation, scope, receive, grow)
         except Refused as error:
             if isinstance(error, StoreUnavailable):
-                self.log_store(error)
+                self.context.log_store(error)
             answer = _refusal(error)
         except ClientGone:
             return
         except Exception as error:
-            self.log.write(
+            self.context.log.write(
                 "error", operation=name, kind=type(error).__name__, trace=traceback.format_exc(limit=-8)
             )
             answer = problem(500, "internal", "this is a fault of the server; its log says more")
         await self._send(answer, scope, receive, send, api=operation is not None)
         seconds = perf_counter() - began
-        self.metrics.count(name, answer.status, seconds)
+        self.context.metrics.count(name, answer.status, seconds)
         if self._access_log or answer.status in (401, 403, 421, 429) or answer.status >= 500:
-            self.log.write(
+            self.context.log.write(
                 "request",
                 operation=name,
                 method=method,
@@ -238,7 +180,7 @@ class Server:
         is_import = operation.bodies != ("application/json",)
         content = await read_body(scope, receive, self._most_import if is_import else self._most_json, grow)
         body: Any = (content, kind) if is_import else parse_body(content, operation.body)
-        return await operation.handler(self, query, body)
+        return await operation.handler(self.context, query, body)
 
     async def _send(self, answer: Answer, scope: Scope, receive: Receive, send: Send, *, api: bool) -> None:
         headers = [(b"content-type", answer.kind), *_SECURITY, *answer.headers]
@@ -257,14 +199,14 @@ class Server:
             await send(start)
             why = None if head else await _send_pieces(body, receive, send)
         except StoreUnavailable as error:
-            self.log_store(error)
+            self.context.log_store(error)
             why = "the store became unavailable"
         finally:
             await body.aclose()
         if why is None:
             await send({"type": "http.response.body", "body": b""})
             return
-        self.log.write("cut", path=scope["path"], why=why, client=self.guard.client(scope))
+        self.context.log.write("cut", path=scope["path"], why=why, client=self.guard.client(scope))
         abort = (scope.get("extensions") or {}).get(ABORT)
         if abort is not None:
             abort["abort"]()

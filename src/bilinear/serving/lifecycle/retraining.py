@@ -7,18 +7,18 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from bilinear.serving.messages import RetrainState
+from bilinear.serving.feedback.store import FeedbackStore
+from bilinear.serving.lifecycle.model_folder import ModelFolder
+from bilinear.serving.messages import RetrainState, Swapped
 from bilinear.serving.problems import Conflict, Refused, StoreUnavailable
-
-if TYPE_CHECKING:
-    from bilinear.serving.http.server import Server
 
 MAX_WORSE = 0.02
 # -P: what lies in the current folder is data, also where it is called json.py.
@@ -26,10 +26,28 @@ _COMMAND = (sys.executable, "-P", "-m", "bilinear.serving.lifecycle.retrain_proc
 
 
 class Retraining:
-    """At most one training at a time; `state` says how the last one went."""
+    """At most one training at a time; `state` says how the last one went.
 
-    def __init__(self, server: Server, store_url: str, max_worse: float = MAX_WORSE) -> None:
-        self._server, self._store_url, self._max_worse = server, store_url, max_worse
+    Args:
+        store_url: of `store`, for the process that trains.
+        adopt: makes the model of a folder live, checked against the hash of its content.
+        in_thread: runs a call that takes its time.
+        log: writes an event.
+        max_worse: how much worse than the live model a new one may be.
+    """
+
+    def __init__(
+        self,
+        models: ModelFolder,
+        store: FeedbackStore,
+        store_url: str,
+        adopt: Callable[[Path, str], Swapped],
+        in_thread: Callable[..., Awaitable[Any]],
+        log: Callable[..., None],
+        max_worse: float = MAX_WORSE,
+    ) -> None:
+        self._models, self._store, self._store_url = models, store, store_url
+        self._adopt, self._in_thread, self._log, self._max_worse = adopt, in_thread, log, max_worse
         self.state = RetrainState("never", "", None, None, None, None, None, None)
         self._task: asyncio.Task[None] | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -39,10 +57,10 @@ class Retraining:
         """Begins a training. Raises Conflict: one is running, or the model folder cannot be changed."""
         if self._task is not None and not self._task.done():
             raise Conflict("a training is running; see GET /v1/model/retrain", code="busy")
-        candidate = self._server.service.models.candidate()
+        candidate = self._models.candidate()
         self.state = RetrainState("running", "training", time(), None, None, None, None, None)
         order = {
-            "model": str(self._server.service.models.path),
+            "model": str(self._models.path),
             "store": self._store_url,
             "out": str(candidate),
             "max_worse": self._max_worse if max_worse is None else max_worse,
@@ -78,21 +96,20 @@ class Retraining:
 
     async def _feedback(self) -> Any:
         try:
-            return await self._server.in_thread(self._server.service.store.counts)
+            return await self._in_thread(self._store.counts)
         except StoreUnavailable:
             return None
 
     async def _run(self, order: dict[str, Any], candidate: Path) -> None:
-        log, began = self._server.log, self.state.started_at
-        log.write("retrain", state="running")
+        began = self.state.started_at
+        self._log("retrain", state="running")
         try:
             made = await self._made(order)
             state, message, version = "refused", made["message"], None
             if made["good_enough"]:
-                adopt = self._server.service.adopt
-                swapped = await self._server.in_thread(adopt, candidate, made["content"])
+                swapped: Swapped = await self._in_thread(self._adopt, candidate, made["content"])
                 state, version = "live", swapped.model
-                log.write("swap", by="retrain", model=swapped.model, before=swapped.before)
+                self._log("swap", by="retrain", model=swapped.model, before=swapped.before)
             self.state = msgspec.structs.replace(
                 self.state,
                 state=state,
@@ -107,7 +124,7 @@ class Retraining:
         finally:
             self.state = msgspec.structs.replace(self.state, started_at=began, ended_at=time())
             shutil.rmtree(candidate, ignore_errors=True)
-            log.write("retrain", state=self.state.state, message=self.state.message)
+            self._log("retrain", state=self.state.state, message=self.state.message)
 
     async def _made(self, order: dict[str, Any]) -> dict[str, Any]:
         """What the process says of the model it made."""
