@@ -91,7 +91,7 @@ def main() -> None:
 
     def ours(k: int, threads: int) -> tuple[float, float]:
         def model(epochs: int) -> MatrixFactorization:
-            solver = SGD(n_epochs=epochs, threads=threads)
+            solver = SGD(n_epochs=epochs, n_threads=threads)
             return MatrixFactorization(
                 n_factors=k, l2=0.5, l2_biases=0.5, rng=0, validation_fraction=0, solver=solver
             )

@@ -48,7 +48,7 @@ def ours(objective: Objective, k: int, gradients: bool, threads: int, iterations
     row_solver = ConjugateGradient(3) if gradients else Cholesky()
     table, rng = objective.interactions, np.random.default_rng(0)
     start = random_start(table, k, Scale.of(table, objective.link, objective.loss), 0.1, rng)
-    solver = ALS(n_epochs=iterations, row_solver=row_solver, threads=threads)
+    solver = ALS(n_epochs=iterations, row_solver=row_solver, n_threads=threads)
     return solver.minimise(objective, start, rng)[0]
 
 

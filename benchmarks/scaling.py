@@ -36,7 +36,7 @@ print(time.perf_counter() - made)
 
 
 def seconds(table: Interactions, threads: int, epochs: int) -> float:
-    solver = SGD(n_epochs=epochs, threads=threads)
+    solver = SGD(n_epochs=epochs, n_threads=threads)
     model = MatrixFactorization(
         n_factors=64, l2=0.5, l2_biases=0.5, rng=0, validation_fraction=0, solver=solver
     )

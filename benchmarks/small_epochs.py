@@ -81,7 +81,7 @@ def our_epochs(table: Interactions, n_factors: int, batches: bool) -> Epochs:
         solver = (
             MiniBatch(optimizer=AdamW(weight_decay=0.1), n_epochs=n_epochs, learning_rate=5e-3, batch_size=64)
             if batches
-            else SGD(n_epochs=n_epochs, threads=1)
+            else SGD(n_epochs=n_epochs, n_threads=1)
         )
         link = {"link": Sigmoid(), "rating_range": (0.0, 5.5)} if batches else {}
         MatrixFactorization(

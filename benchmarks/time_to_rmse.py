@@ -59,7 +59,7 @@ def our_run(
     l2, exponent = penalty
     model = MatrixFactorization(
         n_factors=k, l2=l2, l2_biases=l2, l2_exponent=exponent, validation_fraction=0, rng=0,
-        solver=SGD(n_epochs=passes, threads=threads),
+        solver=SGD(n_epochs=passes, n_threads=threads),
     )  # fmt: skip
     wall, cpu = time.perf_counter(), time.process_time()
     model.fit(train)

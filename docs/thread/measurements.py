@@ -387,7 +387,7 @@ def _trained(
         l2=penalty.factors,
         l2_biases=penalty.biases,
         l2_exponent=penalty.exponent,
-        solver=SGD(n_epochs, learning_rate, schedule=schedule, l2_schedule=Constant(), threads=1),
+        solver=SGD(n_epochs, learning_rate, schedule=schedule, l2_schedule=Constant(), n_threads=1),
         validation_fraction=0,
         rng=0,
         start=start,

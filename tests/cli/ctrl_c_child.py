@@ -36,7 +36,7 @@ def press_later(*waits: float) -> None:
 def query(folder: Path, sql: str) -> None:
     from bilinear.data.reading.database import connected
 
-    with connected(folder, threads=2) as connection:
+    with connected(folder, n_threads=2) as connection:
         press_later(0.3)
         connection.execute(sql)
 

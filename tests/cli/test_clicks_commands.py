@@ -366,14 +366,14 @@ def test_compare_is_measure_in_a_table(run: Run, clicks_file: Path) -> None:
     models = ("--model", "popularity", "--model", "ease:l2=20,threshold=1", "--model", "random-walk")
     found = json.loads(ok(run("compare", clicks_file, *models, "--json")).out)
     assert list(found["scores"]) == ["popularity", "ease:l2=20,threshold=1", "random-walk"]
-    assert found["reference"] == "popularity"
+    assert found["baseline"] == "popularity"
     split = bilinear.split_random(bilinear.read_interactions(clicks_file), 0.2, rng=0)
     own = bilinear.measure(
         {"popularity": bilinear.Popularity(), "ease": bilinear.EASE(l2=20, threshold=1)}, split
     )
     by = own.differences["ease"]["recall@10"]
     assert found["differences"]["ease:l2=20,threshold=1"]["recall@10"] == [by.value, by.low, by.high]
-    text = ok(run("compare", clicks_file, "-q", "--reference", "item-knn")).out
+    text = ok(run("compare", clicks_file, "-q", "--baseline", "item-knn")).out
     for part in ("less item-knn", "graph-filter", "random-walk", "popularity"):
         assert part in text
 
@@ -408,7 +408,7 @@ def test_saved_models_are_compared_on_a_test_file(run: Run, clicks_file: Path, t
         (("--model", "ease", "--model", "ease"), "given twice"),
         (("--model", "ease:l2"), "write NAME:ARGUMENT=VALUE"),
         (("--model", "ease:l9=1"), "no argument 'l9'"),
-        (("--model", "ease", "--reference", "mf"), "reference='mf' is none of the models ease"),
+        (("--model", "ease", "--baseline", "mf"), "baseline='mf' is none of the models ease"),
         (("--model", "mf", "--task", "ratings"), "no rating column found"),
         (("--task", "ratings", "--threshold", "3"), "are for rankings"),
     ],

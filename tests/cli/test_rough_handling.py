@@ -14,7 +14,7 @@ from command_line import Run
 from listeners import CtrlC
 
 from bilinear.cli import main
-from bilinear.cli.output import say_json
+from bilinear.cli.output import print_json
 from bilinear.estimators.matrix_factorization import MatrixFactorization
 
 
@@ -182,7 +182,7 @@ def test_a_terminal_without_the_letters_gets_question_marks(
 
 
 def test_json_is_whole_without_the_letters(monkeypatch: pytest.MonkeyPatch) -> None:
-    written = on_an_old_terminal(monkeypatch, lambda: say_json({"title": "Amélie"}))
+    written = on_an_old_terminal(monkeypatch, lambda: print_json({"title": "Amélie"}))
     assert json.loads(written) == {"title": "Amélie"}
 
 

@@ -203,7 +203,7 @@ def test_two_columns_of_one_name_are_refused() -> None:
         read_ratings(frame)
 
 
-@pytest.mark.parametrize("arguments", [{"encoding": "latin-1"}, {"memory_limit": "1GB"}, {"threads": 2}])
+@pytest.mark.parametrize("arguments", [{"encoding": "latin-1"}, {"memory_limit": "1GB"}, {"n_threads": 2}])
 def test_arguments_for_files_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(ParameterValueError, match=next(iter(arguments))):
         read_ratings(pd.DataFrame(ratings_with()), **arguments)

@@ -214,8 +214,8 @@ def test_sources_of_no_known_kind_point_to_from_columns(source: object) -> None:
     [
         ({"memory_limit": "lots"}, "memory_limit='lots'"),
         ({"memory_limit": "10KB"}, "too little"),
-        ({"threads": 0}, "threads=0"),
-        ({"threads": 1.5}, "threads=1.5"),
+        ({"n_threads": 0}, "n_threads=0"),
+        ({"n_threads": 1.5}, "n_threads=1.5"),
         ({"encoding": "klingon"}, "klingon"),
         ({"encoding": "base64"}, "base64"),
         ({"duplicates": "first"}, "duplicates='first'"),

@@ -177,7 +177,7 @@ def test_rows_keep_their_order_over_many_fetches(tmp_path: Path) -> None:
     rows = zip(users.tolist(), items.tolist(), ratings.tolist(), strict=True)
     path.write_text("user,item,rating\n" + "".join(f"{u},{i},{r}\n" for u, i, r in rows))
     with patch.object(engine, "_FETCH", 3_000):
-        found = read_ratings(path, threads=2)
+        found = read_ratings(path, n_threads=2)
     same(found, Interactions.from_columns(users, items, ratings))
 
 
@@ -332,7 +332,7 @@ def test_little_memory_spills_and_temporary_files_go(tmp_path: Path, monkeypatch
     (tmp_path / "scratch").mkdir()
     path = tmp_path / "t.csv.gz"
     path.write_bytes(gzip.compress(separated(",")))
-    same(read_ratings(path, memory_limit="64MB", threads=1), EXPECTED)
+    same(read_ratings(path, memory_limit="64MB", n_threads=1), EXPECTED)
     path.write_bytes(gzip.compress(separated(",") + b"1,2\n"))
     with pytest.raises(ValueError, match="row 7"):
         read_ratings(path)

@@ -53,7 +53,7 @@ def rankers():
 
 def test_rankings_are_measured_as_compare_does_with_models_fitted_by_hand():
     found = measure(rankers(), CLICK_SPLIT, rng=2)
-    assert (found.task, found.reference, list(found.seconds)) == ("ranking", "popular", ["popular", "walk"])
+    assert (found.task, found.baseline, list(found.seconds)) == ("ranking", "popular", ["popular", "walk"])
     fitted = {name: model.fit(CLICK_SPLIT.train) for name, model in rankers().items()}
     by_hand = compare(fitted, CLICK_SPLIT, RankingProtocol(rng=2))
     assert found.comparison.to_dict() == by_hand.to_dict()
@@ -79,7 +79,7 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_fitted():
     for models, arguments, message in (
         ({"walk": walk}, {"task": "ratings"}, "walk: ranks and predicts no ratings"),
         ({"mean": MAKE["mean"]()}, {"task": "both"}, "task='both'"),
-        ({"mean": MAKE["mean"]()}, {"reference": "mode"}, "reference='mode' is none of the models mean"),
+        ({"mean": MAKE["mean"]()}, {"baseline": "mode"}, "baseline='mode' is none of the models mean"),
         ({"mean": MAKE["mean"]()}, {"protocol": RankingProtocol()}, "task='ranking' takes one"),
     ):
         with pytest.raises(ParameterValueError, match=message):
@@ -99,7 +99,7 @@ def test_errors_of_fitted_models_are_compared_in_pairs():
     assert by.value == pytest.approx(rmse["biases"] - rmse["mean"], abs=1e-12)
     assert by.low < by.value < by.high < 0
     assert RatingComparison.from_dict(json.loads(json.dumps(found.to_dict()))) == found
-    measured = measure({"mean": MAKE["mean"](), "biases": MAKE["biases"]()}, SPLIT, reference="mean", rng=4)
+    measured = measure({"mean": MAKE["mean"](), "biases": MAKE["biases"]()}, SPLIT, baseline="mean", rng=4)
     assert measured.comparison == found
     assert f"RMSE of biases less that of mean: {by.value:+.4f}" in str(measured)
 

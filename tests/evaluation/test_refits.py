@@ -48,7 +48,7 @@ def differences(table, n):
 
 def measured(table, n):
     again = (split_random(table, 0.2, seed) for seed in range(1, n))
-    return measure(models(), split_random(table, 0.2, 0), reference="mean", refits=again)
+    return measure(models(), split_random(table, 0.2, 0), baseline="mean", refits=again)
 
 
 def test_the_variance_is_that_of_users_and_a_quarter_of_that_between_splits():
@@ -102,7 +102,7 @@ def test_refits_leave_the_models_of_the_first_split_as_they_are():
     table = sample(0)
     fitted = models()
     split = split_random(table, 0.2, 0)
-    measure(fitted, split, reference="mean", refits=[split_random(table, 0.2, 1)])
+    measure(fitted, split, baseline="mean", refits=[split_random(table, 0.2, 1)])
     alone = models()["biases"].fit(split.train)
     np.testing.assert_array_equal(fitted["biases"].parameters_.user_biases, alone.parameters_.user_biases)
 
@@ -120,11 +120,11 @@ def test_rankings_are_refitted_metric_by_metric():
 
 
 @pytest.mark.parametrize(
-    ("table", "reference", "expected"),
-    [(sample(1), "mean", "of the same table"), (None, None, "reference=")],
+    ("table", "baseline", "expected"),
+    [(sample(1), "mean", "of the same table"), (None, None, "baseline=")],
 )
-def test_refits_that_mean_nothing_are_refused(table, reference, expected):
+def test_refits_that_mean_nothing_are_refused(table, baseline, expected):
     own = sample(0)
     other = split_random(table or own, 0.2, 1)
     with pytest.raises(ParameterValueError, match=expected):
-        measure(models(), split_random(own, 0.2, 0), reference=reference, refits=[other])
+        measure(models(), split_random(own, 0.2, 0), baseline=baseline, refits=[other])

@@ -40,12 +40,12 @@ def test_the_verdict_compares_with_the_best_other_model(mine, other, better, hea
 def test_a_stored_paired_difference_speaks_in_place_of_two_intervals(low, high, words):
     scores = {"MatrixFactorization": interval(0.99), "BiasModel": interval(1.0)}
     differences = {"MatrixFactorization": {"value": -0.01, "low": low, "high": high}}
-    report = {"scores": scores, "differences": differences, "reference": "BiasModel"}
+    report = {"scores": scores, "differences": differences, "baseline": "BiasModel"}
     detail = verdict(build_model(report=report)).detail
     assert f"differs from BiasModel's by -0.0100 [{low:+.4f}, {high:+.4f}]" in detail
     assert words in detail
     for broken in (
-        {"reference": "GlobalMean"},
+        {"baseline": "GlobalMean"},
         {"differences": 3},
         {"differences": {"MatrixFactorization": {}}},
     ):

@@ -33,8 +33,8 @@ def model(case: str) -> MatrixFactorization | RankingFactorization | ImplicitALS
     if case == "grid":
         sgd._SHARED, grid._CACHE = 0, 2000
     solvers: dict[str, Any] = {
-        "search": SGD(n_epochs=40, threads=1),
-        "grid": SGD(n_epochs=300, threads=2),
+        "search": SGD(n_epochs=40, n_threads=1),
+        "grid": SGD(n_epochs=300, n_threads=2),
         "minibatch": MiniBatch(Lookahead(Adam()), n_epochs=60, average=ExponentialMovingAverage(0.99)),
     }
     return MatrixFactorization(**({} if case == "search" else NUMBERS), solver=solvers[case], rng=0)

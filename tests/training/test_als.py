@@ -143,7 +143,7 @@ def test_any_number_of_threads_gives_the_same_bits(row_solver):
     for parameters, losses in found[1:]:
         assert same_bits(parameters, found[0][0])
         assert losses == found[0][1]
-    assert same_bits(*(minimise(ALS(n_epochs=3, threads=n))[0] for n in (1, 2)))
+    assert same_bits(*(minimise(ALS(n_epochs=3, n_threads=n))[0] for n in (1, 2)))
 
 
 def test_a_training_users_ratings_fold_in_to_that_users_row():
@@ -279,7 +279,7 @@ def test_an_l2_of_zero_is_refused_by_whatever_it_is_zero():
         {"row_solver": "cg"},
         {"l2_schedule": 0.5},
         {"l2_schedule": ReduceOnPlateau()},
-        {"threads": 0},
+        {"n_threads": 0},
     ],
     ids=str,
 )

@@ -156,7 +156,7 @@ def test_a_training_killed_at_every_step_ends_with_the_same_bits(name, monkeypat
 @pytest.mark.parametrize("row_solver", [Cholesky(), ConjugateGradient(2)])
 def test_so_do_alternating_least_squares(row_solver, monkeypatch, tmp_path):
     """They are saved between epochs."""
-    model = MatrixFactorization(**NUMBERS, solver=ALS(n_epochs=4, row_solver=row_solver, threads=1))
+    model = MatrixFactorization(**NUMBERS, solver=ALS(n_epochs=4, row_solver=row_solver, n_threads=1))
     whole = replace(model).fit(TABLE)
     pieces, lives = killed_at_every_look(monkeypatch, model, TABLE, tmp_path / "c")
     assert_same(pieces, whole)
@@ -167,8 +167,8 @@ def test_so_do_alternating_least_squares(row_solver, monkeypatch, tmp_path):
 def test_so_does_one_on_the_grid(threads, monkeypatch, tmp_path):
     monkeypatch.setattr(sgd, "_SHARED", 0)
     monkeypatch.setattr(grid, "_CACHE", 300)
-    model = MatrixFactorization(**NUMBERS, solver=SGD(n_epochs=8, threads=threads))
-    whole = replace(model, solver=SGD(n_epochs=8, threads=2)).fit(TABLE)
+    model = MatrixFactorization(**NUMBERS, solver=SGD(n_epochs=8, n_threads=threads))
+    whole = replace(model, solver=SGD(n_epochs=8, n_threads=2)).fit(TABLE)
     pieces, lives = killed_at_every_look(monkeypatch, model, TABLE, tmp_path / "c")
     assert_same(pieces, whole)
     assert lives > 2 * len(whole.history_.epochs)
@@ -433,7 +433,7 @@ def test_another_version_is_refused(change, said, tmp_path):
 
 def test_another_number_of_threads_is_no_other_training(tmp_path):
     interrupted(tmp_path / "c")
-    model = MatrixFactorization(**NUMBERS, solver=SGD(n_epochs=20, threads=1))
+    model = MatrixFactorization(**NUMBERS, solver=SGD(n_epochs=20, n_threads=1))
     assert_same(model.fit(TABLE, checkpoint=tmp_path / "c"), replace(model).fit(TABLE))
 
 

@@ -111,7 +111,7 @@ def fitted(monkeypatch, **solver):
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5])
 def test_the_same_bits_for_any_number_of_threads(monkeypatch, momentum):
-    one, two, five = (fitted(monkeypatch, momentum=momentum, threads=n) for n in (1, 2, 5))
+    one, two, five = (fitted(monkeypatch, momentum=momentum, n_threads=n) for n in (1, 2, 5))
     for other in (two, five):
         for a, b in zip(one.parameters_.arrays().values(), other.parameters_.arrays().values(), strict=True):
             assert (a == b).all()

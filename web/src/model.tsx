@@ -48,7 +48,7 @@ function Scores({ metric, mine }: { metric: Metric; mine: string | null }) {
   const paired = metric.rows.some((row) => row.difference);
   return (
     <div class="scroll"><table class="scores">
-      <thead><tr><th>model</th><th class="n">{metric.name}</th><th class="n">95 % interval</th><th class="roomy" aria-hidden="true" />{paired && <th class="n">{metric.name} − {metric.reference}'s</th>}</tr></thead>
+      <thead><tr><th>model</th><th class="n">{metric.name}</th><th class="n">95 % interval</th><th class="roomy" aria-hidden="true" />{paired && <th class="n">{metric.name} − {metric.baseline}'s</th>}</tr></thead>
       <tbody>{metric.rows.map((row) => (
         <tr key={row.name} class={row.name === mine ? "mine" : ""}>
           <th class="k" scope="row">{row.name}</th><td class="n">{row.value.toFixed(4)}</td>

@@ -5,7 +5,7 @@ import { number, signed } from "./words";
 
 export interface Bounds { value: number; low: number; high: number }
 export interface Row extends Bounds { name: string; difference: Bounds | null }
-export interface Metric { name: string; lowerIsBetter: boolean; reference: string; rows: Row[] }
+export interface Metric { name: string; lowerIsBetter: boolean; baseline: string; rows: Row[] }
 
 type Loose = Record<string, unknown>;
 const loose = (value: unknown): Loose => value !== null && typeof value === "object" && !Array.isArray(value) ? value as Loose : {};
@@ -22,7 +22,7 @@ const RANKING = ["ndcg@20", "recall@20", "ndcg@10", "recall@10", "hit_rate@10", 
 /** The metrics to show, the main one first, each with its models from best to worst. */
 export function scoresOf(report: Loose): Metric[] {
   const models = Object.entries(loose(report.scores)).map(([name, one]) => ({ name, held: { ...loose(one), ...loose(loose(one).means) } as Loose }));
-  const differences = loose(report.differences), reference = typeof report.reference === "string" ? report.reference : "";
+  const differences = loose(report.differences), baseline = typeof report.baseline === "string" ? report.baseline : "";
   const ofRatings = ["rmse", "mae"].filter((name) => models.some(({ held }) => bounds(held[name])));
   const names = ofRatings.length ? ofRatings : RANKING.filter((name) => models.some(({ held }) => bounds(held[name]))).slice(0, 2);
   return names.map((name, at) => {
@@ -32,7 +32,7 @@ export function scoresOf(report: Loose): Metric[] {
       const difference = lowerIsBetter ? (at ? null : bounds(paired)) : bounds(loose(paired)[name]);
       return found ? [{ ...found, name: model, difference }] : [];
     }).sort((a, b) => lowerIsBetter ? a.value - b.value : b.value - a.value);
-    return { name: lowerIsBetter ? name.toUpperCase() : name.replace("ndcg", "NDCG"), lowerIsBetter, reference, rows };
+    return { name: lowerIsBetter ? name.toUpperCase() : name.replace("ndcg", "NDCG"), lowerIsBetter, baseline, rows };
   });
 }
 
@@ -52,7 +52,7 @@ export function verdictOf(report: Loose, info: ModelInfo): Verdict {
   const headline = main.lowerIsBetter
     ? gain > 0 ? `${(100 * gain).toFixed(1)} % less error than ${best.name}` : `No less error than ${best.name}`
     : gain > 0 ? `${(100 * gain).toFixed(0)} % better than ${best.name}, by ${main.name}` : `No better than ${best.name}, by ${main.name}`;
-  const apart = mine.difference && main.reference === best.name
+  const apart = mine.difference && main.baseline === best.name
     ? `On the same users it differs from ${best.name} by ${signed(mine.difference.value, 4)} [${signed(mine.difference.low, 4)}, ${signed(mine.difference.high, 4)}] (paired, 95 % interval): ${mine.difference.low > 0 || mine.difference.high < 0 ? "clear of zero" : "not clear of zero"}.`
     : "";
   return { better: gain > 0, headline, lead: `${lead}; ${others.map((row) => `${row.name} ${row.value.toFixed(4)}`).join(", ")}`, detail: apart, name: mine.name };

@@ -44,7 +44,7 @@ def _report(error: BaseException, interrupts: Interrupts) -> NoReturn:
     """Ends the process as the error says; an error of the program itself is left to Python."""
     from bilinear.errors import BilinearError, UnknownIdError
 
-    if interrupts.made(error):
+    if interrupts.caused(error):
         interrupts.end(f"bilinear: {_STOPPED}\n")
     if isinstance(error, SystemExit) and error.code == _USAGE and _may_have_dashed_id(sys.argv[1:]):
         from bilinear.cli.output import DASHED

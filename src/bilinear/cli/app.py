@@ -38,10 +38,10 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from bilinear.cli.output import say
+        from bilinear.cli.output import print_text
         from bilinear.version import __version__
 
-        say(f"bilinear {__version__}")
+        print_text(f"bilinear {__version__}")
         raise typer.Exit
 
 

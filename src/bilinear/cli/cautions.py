@@ -45,12 +45,12 @@ def doubt(measured: Any, name: str) -> str:
             if best
             else ""
         )
-        than = best if best and of_model.high < 0 else measured.reference
+        than = best if best and of_model.high < 0 else measured.baseline
         return f"{name} is not clearly better than {than}{told}; there may be too little to learn from"
     doubtful = [metric for metric in measured.comparison.usual_metrics() if metric in of_model]
     if doubtful and all(of_model[metric].low <= 0 for metric in doubtful):
         return (
-            f"{name} is not clearly better than one list for all ({measured.reference}); there may be too "
+            f"{name} is not clearly better than one list for all ({measured.baseline}); there may be too "
             "little to learn from"
         )
     return ""

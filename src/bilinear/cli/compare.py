@@ -10,7 +10,7 @@ import typer
 from bilinear.cli import holding_out, options
 from bilinear.cli.cautions import odd_ratings, without_outlier_warnings
 from bilinear.cli.measured import say_comparison, say_measurement
-from bilinear.cli.output import say_json, tell
+from bilinear.cli.output import print_json, print_note
 from bilinear.errors import ParameterValueError
 
 NAME = "compare"
@@ -40,7 +40,7 @@ def command(
             "which the file is the test part. Give it once for each; else the usual ones."
         ),
     ] = None,
-    reference: Annotated[
+    baseline: Annotated[
         str | None, typer.Option(help="The model that differences are taken to, as given; else the first.")
     ] = None,
     task: options.Task = None,
@@ -110,7 +110,7 @@ def command(
                 "saved models are measured on the whole file: no --split, --test, --refits, --threshold or "
                 "--confidence"
             )
-        _saved(folders, table, task, protocol, reference, seed, threads, json)
+        _saved(folders, table, task, protocol, baseline, seed, threads, json)
         return
     models = chosen or _models(_USUAL[task], weighing, seed, threads, task)
     table.check_trainable()
@@ -118,22 +118,22 @@ def command(
     parts = holding_out.held_out(table, split, test, seed, reading)
     if task == "ratings" and not quiet:
         for line in odd_ratings(table):
-            tell(line)
-    baseline = reference or next(iter(models))
+            print_note(line)
+    baseline = baseline or next(iter(models))
     _measured(models, parts, again, task, protocol, baseline, seed, threads, json, quiet)
 
 
 def _models(
     specs: Any, weighing: dict[str, Any], seed: int, threads: int | None, task: str | None
 ) -> dict[str, Any]:
-    from bilinear.cli.models import is_rating_model, made, model_class, parsed_spec
+    from bilinear.cli.models import build_model, is_rating_model, model_class, parsed_spec
 
     models = {}
     for spec in specs or ():
         name, settings = parsed_spec(spec)
         kind = model_class(name, "ratings" if task == "ratings" else None)
         extra = {} if is_rating_model(kind) else weighing
-        models[spec] = made(kind, settings, seed=seed, threads=threads, **extra)
+        models[spec] = build_model(kind, settings, seed=seed, threads=threads, **extra)
     return models
 
 
@@ -151,7 +151,7 @@ def _measured(
     again: Any,
     task: Any,
     protocol: Any,
-    reference: str,
+    baseline: str,
     seed: int,
     threads: int | None,
     json: bool,
@@ -169,16 +169,18 @@ def _measured(
             parts,
             task=task,
             protocol=protocol,
-            reference=reference,
+            baseline=baseline,
             rng=seed,
             progress=progress,
             n_threads=threads,
             refits=again,
         )
     if stopped := [name for name, model in models.items() if was_stopped(model)]:
-        tell(f"stopped by you: {', '.join(stopped)} measured with the best weights so far, not fully trained")
+        print_note(
+            f"stopped by you: {', '.join(stopped)} measured with the best weights so far, not fully trained"
+        )
     if json:
-        say_json(measured.to_dict())
+        print_json(measured.to_dict())
     else:
         say_measurement(measured)
 
@@ -188,7 +190,7 @@ def _saved(
     table: Any,
     task: str,
     protocol: Any,
-    reference: str | None,
+    baseline: str | None,
     seed: int,
     threads: int | None,
     json: bool,
@@ -198,13 +200,13 @@ def _saved(
     from bilinear.persistence.models import load
 
     models = {folder: load(folder) for folder in folders}
-    baseline = reference or folders[0]
+    baseline = baseline or folders[0]
     found: Any
     if task == "ranking":
         found = compare(models, table, protocol, baseline=baseline, n_threads=threads)
     else:
         found = compare_ratings(models, table, baseline=baseline, rng=seed)
     if json:
-        say_json({"task": task} | found.to_dict())
+        print_json({"task": task} | found.to_dict())
     else:
         say_comparison(found)

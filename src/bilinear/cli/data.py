@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from bilinear.cli import options
-from bilinear.cli.output import say, say_json, say_table, tell
+from bilinear.cli.output import print_json, print_note, print_table, print_text
 
 app = typer.Typer(help="Describe a table, fetch public ones, make a synthetic one.", no_args_is_help=True)
 
@@ -54,11 +54,11 @@ def describe(
     features = {side: describe_features(found) for side, found in sides.items() if found is not None}
     if json:
         shown = {side: found.to_dict() for side, found in features.items()}
-        say_json(description.to_dict() | ({"features": shown} if shown else {}))
+        print_json(description.to_dict() | ({"features": shown} if shown else {}))
         return
-    say(str(description))
+    print_text(str(description))
     for found in features.values():
-        say(f"\n{found}")
+        print_text(f"\n{found}")
 
 
 @app.command(
@@ -71,13 +71,13 @@ def list_(json: options.Json = False) -> None:
 
     known = available()
     if json:
-        say_json([asdict(dataset) for dataset in known])
+        print_json([asdict(dataset) for dataset in known])
         return
-    say_table(
+    print_table(
         {"name": [d.name for d in known], "what": [d.title for d in known], "url": [d.url for d in known]}
     )
-    say("\n" + known[0].licence)
-    say(known[0].citation)
+    print_text("\n" + known[0].licence)
+    print_text(known[0].citation)
 
 
 @app.command(
@@ -98,11 +98,11 @@ def fetch(
     fetch(name, folder, progress=None if quiet else _Download(name), force=force)
     ratings, items = ratings_path(name, folder), items_path(name, folder)
     dataset = next(known for known in available() if known.name == name)
-    tell(f"{dataset.licence}\n{dataset.citation}")
+    print_note(f"{dataset.licence}\n{dataset.citation}")
     if json:
-        say_json({"ratings": str(ratings), "items": str(items)})
+        print_json({"ratings": str(ratings), "items": str(items)})
     else:
-        say(f"bilinear train {ratings} --items {items}")
+        print_text(f"bilinear train {ratings} --items {items}")
 
 
 @app.command(
@@ -120,7 +120,7 @@ def synthetic(
     n_users = max(50, n_ratings // 100)
     n_items = max(150, round(3000 * (n_ratings / 100_000) ** 0.5))
     write_synthetic(folder, synthetic_catalogue(n_ratings, n_users, n_items, rng=seed), overwrite=overwrite)
-    say(f"bilinear train {folder / 'ratings.csv'} --items {folder / 'movies.csv'}")
+    print_text(f"bilinear train {folder / 'ratings.csv'} --items {folder / 'movies.csv'}")
 
 
 class _Download:
@@ -144,5 +144,5 @@ class _Download:
         self.bar.update(self.task, completed=done, total=total)
         if total is not None and done >= total:
             self.bar.stop()
-            tell(f"{self.name}: {done:,} bytes")
+            print_note(f"{self.name}: {done:,} bytes")
             self.bar = None

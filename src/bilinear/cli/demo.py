@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bilinear.cli import inspect, options, recommend, similar, train
-from bilinear.cli.output import say
+from bilinear.cli.output import print_text
 from bilinear.errors import BilinearError, ParameterValueError
 
 NAME = "demo"
@@ -38,31 +38,31 @@ def command(
         raise ParameterValueError(f"{out} is a file; --out names a folder")
     out.mkdir(parents=True, exist_ok=True)
     if data is None:
-        say("No data given, so this uses a SYNTHETIC catalogue: invented titles, planted tastes.")
-        say("For your own: make demo DATA=ratings.csv ITEMS=movies.csv\n")
+        print_text("No data given, so this uses a SYNTHETIC catalogue: invented titles, planted tastes.")
+        print_text("For your own: make demo DATA=ratings.csv ITEMS=movies.csv\n")
         write_synthetic(out / "data", overwrite=True)
         data, items = str(out / "data" / "ratings.csv"), out / "data" / "movies.csv"
     model = out / "model"
     train.command(data, out=model, items=items, items_id=items_id, items_title=items_title)
     fitted = load(model)
     user = fitted.user_vocabulary_[0]
-    say(f"\n$ bilinear recommend {model} --user {user} -n 5")
+    print_text(f"\n$ bilinear recommend {model} --user {user} -n 5")
     recommend.command(model, user=str(user), n=5)
     try:
         liked = fitted.recommend(user, 1, exclude_seen=False)
         item = next(iter(liked))
-        say(f"\n$ bilinear similar {model} {item} -n 5")
+        print_text(f"\n$ bilinear similar {model} {item} -n 5")
         similar.command(model, item=str(item), n=5)
     except BilinearError as error:
-        say(str(error))
+        print_text(str(error))
     if fitted.predicts_ratings:
-        say(f"\n$ bilinear inspect {model} --map {out}/items.png --report {out}/report.html")
+        print_text(f"\n$ bilinear inspect {model} --map {out}/items.png --report {out}/report.html")
         inspect.command(model, n=3, map_file=out / "items.png", report=out / "report.html")
-        say(f"\nLook at {out}/report.html in a browser, and at {out}/items.png.")
-        say(f"Try:  bilinear fold-in {model} --rate {item}=5")
+        print_text(f"\nLook at {out}/report.html in a browser, and at {out}/items.png.")
+        print_text(f"Try:  bilinear fold-in {model} --rate {item}=5")
     else:
-        say(f"\n$ bilinear inspect {model} -n 3")
+        print_text(f"\n$ bilinear inspect {model} -n 3")
         inspect.command(model, n=3)
-        say(f"\nTry:  bilinear fold-in {model} --item {item}")
-    say("\nServe it, then open http://127.0.0.1:8000 in a browser:")
-    say(f"  {Path(sys.argv[0])} serve {model} --store sqlite:///{out}/feedback.db")
+        print_text(f"\nTry:  bilinear fold-in {model} --item {item}")
+    print_text("\nServe it, then open http://127.0.0.1:8000 in a browser:")
+    print_text(f"  {Path(sys.argv[0])} serve {model} --store sqlite:///{out}/feedback.db")

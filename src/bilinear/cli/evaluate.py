@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from bilinear.cli import options
-from bilinear.cli.output import say, say_json
+from bilinear.cli.output import print_json, print_text
 from bilinear.errors import ParameterValueError
 
 NAME = "evaluate"
@@ -89,12 +89,12 @@ def command(
     else:
         scores = fitted.evaluate(table, rng=seed)
     if json:
-        say_json({"task": task} | scores.to_dict() | {"pairs_trained_on": n_trained})
+        print_json({"task": task} | scores.to_dict() | {"pairs_trained_on": n_trained})
         return
-    say(str(scores))
+    print_text(str(scores))
     if n_trained:
         rest = "left out of the candidates and of the hits" if task == "ranking" and not include_seen else ""
-        say(
+        print_text(
             f"Careful: {n_trained:,} of these {table.n_ratings:,} pairs were in the training {table.noun}s, "
             + (rest or "so this is not held out; `bilinear info` shows what training measured")
         )

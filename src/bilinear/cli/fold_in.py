@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from bilinear.cli import options
-from bilinear.cli.output import say, say_json, tell
+from bilinear.cli.output import print_json, print_note, print_text
 from bilinear.cli.recommend import say_list
 from bilinear.errors import ParameterValueError
 
@@ -85,17 +85,17 @@ def command(
         n, exclude_seen=not include_seen, candidates=options.id_list(candidates, fitted.item_vocabulary_)
     )
     if repeated := [str(given) for given, times in Counter(items).items() if times > 1]:
-        tell("given more than once, and counted once, with the last: " + ", ".join(repeated))
+        print_note("given more than once, and counted once, with the last: " + ", ".join(repeated))
     if person.unknown_items:
-        tell("left out, unknown to the model: " + ", ".join(map(str, person.unknown_items)))
+        print_note("left out, unknown to the model: " + ", ".join(map(str, person.unknown_items)))
     if json:
         places = [place | {"title": fitted.title(place["item"])} for place in ranked.to_dicts()]
         weights = person.weights
         learned = {} if weights is None else {"bias": weights.bias, "newton_steps": weights.steps}
-        say_json(learned | {"unknown_items": list(person.unknown_items), "items": places})
+        print_json(learned | {"unknown_items": list(person.unknown_items), "items": places})
         return
     bias = "" if person.weights is None else f" (bias {person.weights.bias:+.3f})"
-    say(f"From {len(person.rated)} {'ratings' if ratings is not None else 'items'}{bias}:")
+    print_text(f"From {len(person.rated)} {'ratings' if ratings is not None else 'items'}{bias}:")
     say_list(fitted, ranked)
 
 

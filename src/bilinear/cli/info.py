@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bilinear.cli import options
 from bilinear.cli.measured import say_measurement
-from bilinear.cli.output import say, say_json
+from bilinear.cli.output import print_json, print_text
 
 NAME = "info"
 HELP = "Show what a model was trained on, how, and its scores."
@@ -24,27 +24,27 @@ def command(model: options.Model, json: options.Json = False) -> None:
     fitted = load(model)
     if json:
         artifact = read_artifact(model, verify=False)
-        say_json(artifact.manifest | {"libraries": artifact.libraries})
+        print_json(artifact.manifest | {"libraries": artifact.libraries})
         return
     rows = "ratings" if fitted.has_ratings_ else "interactions"
     factors = f", {fitted.parameters_.n_factors} factors" if hasattr(fitted, "parameters_") else ""
-    say(repr(fitted))
+    print_text(repr(fitted))
     if hasattr(fitted, "model_"):
-        say(f"it chose {fitted.model_!r}")
-    say(
+        print_text(f"it chose {fitted.model_!r}")
+    print_text(
         f"{len(fitted.user_vocabulary_):,} users, {len(fitted.item_vocabulary_):,} items{factors}; "
         f"{len(fitted.seen_.ratings):,} training {rows} ({fitted.report_.get('trained_on', 'all given')}) "
         f"from {fitted.source_}"
     )
     if fitted.predicts_ratings:
-        say(f"{fitted.link_!r}, {fitted.loss_!r}, {fitted.penalty_!r}, seed {fitted.seed_}")
+        print_text(f"{fitted.link_!r}, {fitted.loss_!r}, {fitted.penalty_!r}, seed {fitted.seed_}")
     elif fitted.seed_ is not None:
-        say(f"seed {fitted.seed_}")
+        print_text(f"seed {fitted.seed_}")
     if "scores" in fitted.report_:
-        say()
+        print_text()
         say_measurement(Measurement.from_dict(fitted.report_))
     trials, history = getattr(fitted, "search_", None), getattr(fitted, "history_", None)
     if trials is not None:
-        say("\nSearch on an inner validation part:\n" + str(trials))
+        print_text("\nSearch on an inner validation part:\n" + str(trials))
     if history is not None and getattr(history, "epochs", True):
-        say("\nTraining:\n" + str(history))
+        print_text("\nTraining:\n" + str(history))

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from bilinear.cli import options
-from bilinear.cli.output import say, say_json, say_table, tell
+from bilinear.cli.output import print_json, print_note, print_table, print_text
 from bilinear.errors import ParameterValueError
 
 NAME = "inspect"
@@ -54,15 +54,15 @@ def command(
     if map_file is not None:
         drawn = item_map(fitted, min_ratings=min_ratings)
         (drawn.to_png if map_file.suffix.lower() == ".png" else drawn.to_html)(map_file)
-        tell(f"map of {len(drawn):,} items written to {map_file}")
+        print_note(f"map of {len(drawn):,} items written to {map_file}")
     if report is not None:
         report_html(fitted, report, min_ratings=min_ratings)
-        tell(f"report written to {report}")
+        print_note(f"report written to {report}")
     found = describe_model(fitted, n=n, min_ratings=min_ratings)
     if json:
-        say_json(found.to_dict())
+        print_json(found.to_dict())
     else:
-        say(str(found))
+        print_text(str(found))
 
 
 def _ranking(fitted: Any, n: int, min_ratings: int | None, json: bool) -> None:
@@ -92,13 +92,13 @@ def _ranking(fitted: Any, n: int, min_ratings: int | None, json: bool) -> None:
             {"item": item, "title": fitted.title(item), "taken_up": int(counts[row]), "like_it": like}
         )
     if json:
-        say_json({"facts": facts, "items": found, "note": note})
+        print_json({"facts": facts, "items": found, "note": note})
         return
-    say(
+    print_text(
         f"{facts['model']} of {facts['n_users']:,} users and {facts['n_items']:,} items, trained on "
         f"{facts['n_interactions']:,} interactions ({facts['source']})\n\nMost taken up:"
     )
-    say_table(
+    print_table(
         {
             "times": [place["taken_up"] for place in found],
             "item": [place["title"] for place in found],
@@ -107,4 +107,4 @@ def _ranking(fitted: Any, n: int, min_ratings: int | None, json: bool) -> None:
         right=["times"],
     )
     if note is not None:
-        say(f"\n{note}")
+        print_text(f"\n{note}")

@@ -28,7 +28,7 @@ class Interrupts:
         self._own = 0
         self._pipe = -1
 
-    def made(self, error: BaseException) -> bool:
+    def caused(self, error: BaseException) -> bool:
         """Whether an error is Ctrl-C: as such, as Typer's exit, or as what became of it on its way."""
         if isinstance(error, KeyboardInterrupt):
             return True

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from bilinear.cli import options
-from bilinear.cli.output import say, say_json, tell
+from bilinear.cli.output import print_json, print_note, print_text
 from bilinear.cli.plans import auto_or, one_of
 from bilinear.errors import ParameterValueError
 
@@ -140,19 +140,19 @@ def report(
         study=study,
         max_products=products,
         seed=seed,
-        on_progress=None if quiet else tell,
+        on_progress=None if quiet else print_note,
     )
     if html is not None:
         found.to_html(html)
-        tell(f"report written to {html}")
+        print_note(f"report written to {html}")
     if keep:
         fitted.report_ = {**fitted.report_, "lab": found.to_dict()}
         fitted.save(model)
-        tell(f"report stored with {model}")
+        print_note(f"report stored with {model}")
     if json:
-        say_json(found.to_dict())
+        print_json(found.to_dict())
     else:
-        say(str(found))
+        print_text(str(found))
 
 
 @app.command(
@@ -209,17 +209,17 @@ def certify(
         max_factors=max_factors,
         max_products=products,
         seed=seed,
-        on_round=None if quiet else lambda round_: tell(str(round_)),
+        on_round=None if quiet else lambda round_: print_note(str(round_)),
     )
     model = found.to_model()
     model.report_ = {"trained_on": "all ratings", "certificate": found.certificate.to_dict()}
     model.save(out)
     save_proof(found, place)
     if json:
-        say_json({"model": str(out), "proof": str(place)} | found.to_dict())
+        print_json({"model": str(out), "proof": str(place)} | found.to_dict())
     else:
-        say(str(found))
-        say(f"Model in {out}, proof in {place}. Verify it:  bilinear lab verify {place} {ratings}")
+        print_text(str(found))
+        print_text(f"Model in {out}, proof in {place}. Verify it:  bilinear lab verify {place} {ratings}")
     if not found.optimal:
         raise typer.Exit(1)
 
@@ -253,9 +253,9 @@ def verify(
     table = options.read_table(ratings, query=query, **options.reading(locals()))
     found = lab_verify(loaded, table)
     if json:
-        say_json(found.to_dict())
+        print_json(found.to_dict())
     else:
-        say(str(found))
+        print_text(str(found))
     if not found.valid:
         raise typer.Exit(1)
 
@@ -335,15 +335,15 @@ def race(
         n_seeds=seeds,
         tune="objective" if tune == "objective" else "validation",
         seed=seed,
-        on_progress=None if quiet else tell,
+        on_progress=None if quiet else print_note,
     )
     if html is not None:
         found.to_html(html)
-        tell(f"race written to {html}")
+        print_note(f"race written to {html}")
     if json:
-        say_json(found.to_dict())
+        print_json(found.to_dict())
     else:
-        say(str(found))
+        print_text(str(found))
 
 
 def check_page(path: Path | None) -> None:
@@ -375,7 +375,7 @@ def objective_parts(
     factors, biases = auto_or(float, "--l2", l2), auto_or(float, "--l2-biases", l2_biases)
     if "auto" in (factors, biases):
         if not quiet:
-            tell("searching for the penalty on a validation part of the training ratings")
+            print_note("searching for the penalty on a validation part of the training ratings")
         model = MatrixFactorization(
             l2=factors, l2_biases=biases, l2_exponent=exponent, rng=seed, refit=False, **chosen
         ).fit(table)

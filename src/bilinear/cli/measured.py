@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bilinear.cli.output import say, say_table
+from bilinear.cli.output import print_table, print_text
 
 FIXED = (
     "Intervals (95 %) are about other users, with these fitted models as they are; which recipe is better on "
@@ -19,7 +19,7 @@ def say_measurement(measured: Any) -> None:
         _say_errors(measured)
     else:
         _say_rankings(measured)
-    say(FIXED + (": --refits N measures that" if measured.refits is None else ", as follows"))
+    print_text(FIXED + (": --refits N measures that" if measured.refits is None else ", as follows"))
     if measured.refits is not None:
         _say_refits(measured)
 
@@ -28,13 +28,15 @@ def _say_refits(measured: Any) -> None:
     """Mean differences over repeated splits."""
     refits = measured.refits
     usual = ["rmse"] if measured.task == "ratings" else measured.comparison.usual_metrics()
-    columns: dict[str, Any] = {f"less {measured.reference}": list(refits.differences)}
+    columns: dict[str, Any] = {f"less {measured.baseline}": list(refits.differences)}
     for metric in usual:
         found = [by.get(metric) for by in refits.differences.values()]
         if None not in found:
             columns[f"{'RMSE' if metric == 'rmse' else metric} [95 % interval]"] = [*map(_signed, found)]
-    say(f"\nMeans over {refits.n_splits} splits, models fitted on each; intervals for new samples of users:")
-    say_table(columns)
+    print_text(
+        f"\nMeans over {refits.n_splits} splits, models fitted on each; intervals for new samples of users:"
+    )
+    print_table(columns)
 
 
 def say_comparison(comparison: Any) -> None:
@@ -42,24 +44,24 @@ def say_comparison(comparison: Any) -> None:
     from bilinear.estimators.measurement import Measurement
 
     if hasattr(comparison, "table"):
-        say(str(comparison))
+        print_text(str(comparison))
     else:
         _say_errors(Measurement("the whole file", 0, comparison, {}))
-    say(FIXED)
+    print_text(FIXED)
 
 
 def _say_rankings(measured: Any) -> None:
     comparison = measured.comparison
-    say(f"Held out: {measured.split}; never seen in training or search")
-    say(str(comparison))
+    print_text(f"Held out: {measured.split}; never seen in training or search")
+    print_text(str(comparison))
     seconds = ", ".join(f"{name} {taken:.2f}" for name, taken in measured.seconds.items())
-    say(f"\nSeconds to fit: {seconds}")
+    print_text(f"\nSeconds to fit: {seconds}")
 
 
 def _say_errors(measured: Any) -> None:
     any_scores = next(iter(measured.scores.values()))
     worst_first = sorted(measured.scores.items(), key=lambda pair: -pair[1].rmse.value)
-    say(
+    print_text(
         f"Held out: {any_scores.n_ratings:,} ratings of {any_scores.n_users:,} users ({measured.split}), "
         "never seen in training or search"
     )
@@ -69,22 +71,22 @@ def _say_errors(measured: Any) -> None:
         "MAE [95 % interval]": [str(scores.mae) for _, scores in worst_first],
     }
     if measured.differences:
-        columns[f"RMSE - {measured.reference}'s"] = [
+        columns[f"RMSE - {measured.baseline}'s"] = [
             _signed(measured.differences[name]) if name in measured.differences else ""
             for name, _ in worst_first
         ]
     if measured.seconds:
         columns["seconds"] = [f"{measured.seconds[name]:.2f}" for name, _ in worst_first]
-    say_table(columns, right=["seconds"])
+    print_table(columns, right=["seconds"])
     n_unknown = any_scores.n_unknown
     if n_unknown:
-        say(
+        print_text(
             f"Of these ratings {any_scores.unknown_users:.1%} have a user and "
             f"{any_scores.unknown_items:.1%} an item without training ratings, {n_unknown:,} in all"
             + ("; RMSE on them:" if n_unknown >= _ENOUGH else "")
         )
         for name, scores in worst_first if n_unknown >= _ENOUGH else ():
-            say(f"  {name}: {scores.rmse_unknown:.4f}")
+            print_text(f"  {name}: {scores.rmse_unknown:.4f}")
 
 
 def _signed(difference: Any) -> str:

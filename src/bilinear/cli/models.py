@@ -56,7 +56,7 @@ def model_class(name: str, task: str | None = None) -> type[Any]:
     return known[name]
 
 
-def made(
+def build_model(
     kind: type[Any],
     settings: Mapping[str, Any],
     *,
@@ -90,7 +90,7 @@ def made(
         model.set_params(
             **{
                 name: threads
-                for name in ("n_threads", "solver__threads")
+                for name in ("n_threads", "solver__n_threads")
                 if name in known and known[name] is None
             }
         )

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from bilinear.cli.output import tell
+from bilinear.cli.output import print_note
 from bilinear.errors import DataError, FileFormatError, ParameterValueError, UnknownIdError
 
 Model = Annotated[Path, typer.Argument(help="A model folder made by `bilinear train`.")]
@@ -238,19 +238,19 @@ def read_side(
             f"{columns} name that of the ids: --{side}-id NAME"
         )
     if table.remark:
-        tell(table.remark)
+        print_note(table.remark)
     if side == "items" and table.title_column is None and title != "":
-        tell(f"{path.name}: no title column among {columns}; name it with --items-title NAME")
+        print_note(f"{path.name}: no title column among {columns}; name it with --items-title NAME")
     if missing:
         shown = "; they are shown by their ids" if side == "items" else ""
-        tell(f"{path.name} lacks {missing:,} of {len(vocabulary):,} {rated}{shown}")
+        print_note(f"{path.name} lacks {missing:,} of {len(vocabulary):,} {rated}{shown}")
     return table
 
 
 def _told(table: Any, skip_bad_rows: Path | None) -> Any:
     if skip_bad_rows is not None:
         n_rows = table.n_rows_read + table.n_rows_skipped
-        tell(
+        print_note(
             f"{table.source}: {table.n_rows_skipped:,} of {n_rows:,} rows could not be read and were left "
             f"out; {skip_bad_rows} has them with the reasons"
         )
@@ -259,9 +259,9 @@ def _told(table: Any, skip_bad_rows: Path | None) -> Any:
 
 def tell_table(table: Any) -> None:
     """What was read, in a line, and what was decided in reading, in others."""
-    tell(repr(table) + (f"; {table.n_duplicates:,} repeated rows merged" if table.n_duplicates else ""))
+    print_note(repr(table) + (f"; {table.n_duplicates:,} repeated rows merged" if table.n_duplicates else ""))
     for line in table.notes.lines():
-        tell(f"  {line}")
+        print_note(f"  {line}")
 
 
 def task_of(given: str | None) -> str | None:

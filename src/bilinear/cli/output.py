@@ -23,23 +23,23 @@ DASHED = "An id that begins with - goes behind -- and all options: bilinear simi
 _WRITERS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".json")
 
 
-def say(text: str = "") -> None:
+def print_text(text: str = "") -> None:
     """A line of the result."""
     sys.stdout.write(text + "\n")
 
 
-def tell(text: str) -> None:
+def print_note(text: str) -> None:
     """A line about the work, for the person watching."""
     sys.stderr.write(text + "\n")
 
 
-def say_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     """The result as one JSON document; numbers that are not finite become null."""
     whole = (sys.stdout.encoding or "").lower().startswith("utf")
-    say(json.dumps(_finite(value), ensure_ascii=not whole, indent=2))
+    print_text(json.dumps(_finite(value), ensure_ascii=not whole, indent=2))
 
 
-def say_table(columns: Columns, *, right: Sequence[str] = ()) -> None:
+def print_table(columns: Columns, *, right: Sequence[str] = ()) -> None:
     """A plain table with aligned columns; names in `right` are set to the right."""
     cells = {name: [_shown(value) for value in values] for name, values in columns.items()}
     widths = {name: max(map(len, [name, *values])) for name, values in cells.items()}
@@ -52,9 +52,9 @@ def say_table(columns: Columns, *, right: Sequence[str] = ()) -> None:
         ]
         return "  ".join(parts).rstrip()
 
-    say(line(names))
+    print_text(line(names))
     for row in zip(*cells.values(), strict=True):
-        say(line(row))
+        print_text(line(row))
 
 
 def check_table_path(path: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from bilinear.cli import options
 from bilinear.cli.models import (
+    build_model,
     is_rating_model,
-    made,
     model_class,
     parsed_settings,
     parsed_spec,
@@ -26,7 +26,7 @@ class Plan:
 
     models: Mapping[str, Any]
     name: str
-    reference: str | None
+    baseline: str | None
     protocol: Any
 
 
@@ -96,7 +96,7 @@ class Wanted:
         name = _DEFAULT[task] if self.model == "auto" else self.model
         plan = self._of_ratings(name) if task == "ratings" else self._of_ranking(name, given)
         beside = {spec: self._beside(spec, task, plan) for spec in self.also}
-        return Plan({**plan.models, **beside}, plan.name, plan.reference, plan.protocol)
+        return Plan({**plan.models, **beside}, plan.name, plan.baseline, plan.protocol)
 
     def _of_ranking(self, model: str, given: Mapping[str, Any]) -> Plan:
         weighing = {name: given.get(name) for name in ("threshold", "confidence")}
@@ -105,7 +105,7 @@ class Wanted:
         if budget is not None and model != "auto":
             raise ParameterValueError("--time-budget is for --model auto, which tries several")
         main = self._made(kind, time_budget=budget, **weighing)
-        baseline = made(model_class("popularity"), {}, seed=self.seed, **weighing)
+        baseline = build_model(model_class("popularity"), {}, seed=self.seed, **weighing)
         protocol = options.ranking_protocol(
             given.get("cutoffs"), given.get("relevant_from", given.get("threshold")), self.seed
         )
@@ -116,24 +116,24 @@ class Wanted:
         main = self._made(kind)
         shared = {"rating_range": getattr(main, "rating_range", None)}
         models = {
-            model_class(name).__name__: made(model_class(name), shared, seed=self.seed)
+            model_class(name).__name__: build_model(model_class(name), shared, seed=self.seed)
             for name in ("mean", "biases")
         }
         names = [*models, kind.__name__]
         at = names.index(kind.__name__)
-        reference = names[at - 1] if at else None
+        baseline = names[at - 1] if at else None
         kept = {name: models[name] for name in names[:at]}
-        return Plan({**kept, kind.__name__: main}, kind.__name__, reference, None)
+        return Plan({**kept, kind.__name__: main}, kind.__name__, baseline, None)
 
     def _made(self, kind: type[Any], **common: Any) -> Any:
-        return made(kind, self.settings, seed=self.seed, threads=self.threads, **common)
+        return build_model(kind, self.settings, seed=self.seed, threads=self.threads, **common)
 
     def _beside(self, spec: str, task: str, plan: Plan) -> Any:
         """A model of `--also`; one of the kind that is trained starts from its arguments."""
         name, settings = parsed_spec(spec)
         kind, main = model_class(name, task), plan.models[plan.name]
         base = main.get_params(deep=False) if type(main) is kind else None
-        return made(kind, settings, seed=self.seed, threads=self.threads, base=base)
+        return build_model(kind, settings, seed=self.seed, threads=self.threads, base=base)
 
 
 def one_of(choices: Mapping[str, Any], option: str, given: str) -> Any:

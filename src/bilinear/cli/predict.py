@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bilinear.cli import options
-from bilinear.cli.output import check_table_path, say_json, say_table, tell, write_table
+from bilinear.cli.output import check_table_path, print_json, print_note, print_table, write_table
 from bilinear.errors import ParameterValueError
 
 NAME = "predict"
@@ -60,12 +60,12 @@ def command(
         write_table(out, columns)
         if json:
             counts = {"n_unknown_users": unknown_users, "n_unknown_items": unknown_items}
-            say_json({"path": str(out), "n_pairs": len(found)} | counts)
+            print_json({"path": str(out), "n_pairs": len(found)} | counts)
     elif json:
-        say_json([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
+        print_json([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
     else:
-        say_table(columns, right=["prediction"])
-    tell(
+        print_table(columns, right=["prediction"])
+    print_note(
         f"{len(found):,} pairs; {unknown_users:,} with a user and {unknown_items:,} with an item that had no "
         "training ratings" + (f"; written to {out}" if out else "")
     )

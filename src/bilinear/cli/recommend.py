@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from bilinear.cli import options
-from bilinear.cli.output import check_table_path, say, say_json, say_table, tell, write_table
+from bilinear.cli.output import check_table_path, print_json, print_note, print_table, print_text, write_table
 from bilinear.errors import ParameterValueError
 
 NAME = "recommend"
@@ -66,9 +66,9 @@ def command(
         written = write_everyone(
             fitted, out, n, exclude_seen=not include_seen, candidates=only, n_threads=threads
         )
-        tell(str(written))
+        print_note(str(written))
         if json:
-            say_json(asdict(written) | {"path": str(out)})
+            print_json(asdict(written) | {"path": str(out)})
         return
     asked = None if everyone else [user] if user is not None else _users(fitted, users, unknown)
     lists: Any = fitted.recommend(asked, n, exclude_seen=not include_seen, candidates=only, unknown=unknown)
@@ -76,11 +76,11 @@ def command(
         columns = lists.to_columns()
         columns["title"] = [fitted.title(item) for item in columns["item"]]
         write_table(out, columns)
-        tell(f"{len(columns['item']):,} places for {len(lists):,} users written to {out}")
+        print_note(f"{len(columns['item']):,} places for {len(lists):,} users written to {out}")
         if json:
-            say_json({"path": str(out), "n_lists": len(lists), "n_places": len(columns["item"])})
+            print_json({"path": str(out), "n_lists": len(lists), "n_places": len(columns["item"])})
     elif json:
-        say_json(
+        print_json(
             [
                 {
                     "user": who,
@@ -92,11 +92,13 @@ def command(
         )
     else:
         for who, known, ranked in zip(lists.users, lists.known, lists, strict=True):
-            say(f"User {who}" + ("" if known else ": nothing to learn from, so the list is not personal"))
+            print_text(
+                f"User {who}" + ("" if known else ": nothing to learn from, so the list is not personal")
+            )
             say_list(fitted, ranked)
         short = sum(len(ranked) < n for ranked in lists)
         if short:
-            tell(f"{short:,} of {len(lists):,} lists are shorter than {n}: no more items are left")
+            print_note(f"{short:,} of {len(lists):,} lists are shorter than {n}: no more items are left")
 
 
 def _users(fitted: Any, given: str | None, unknown: str) -> list[str] | None:
@@ -114,4 +116,4 @@ def say_list(fitted: Any, ranked: Any, score: str = "score") -> None:
     }
     if "title" in fitted.item_texts_:
         columns["title"] = [fitted.title(place["item"]) for place in places]
-    say_table(columns, right=["rank", "prediction", score])
+    print_table(columns, right=["rank", "prediction", score])

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bilinear.cli import options
-from bilinear.cli.output import tell
+from bilinear.cli.output import print_note
 from bilinear.errors import ParameterValueError
 from bilinear.extras import extra
 
@@ -92,10 +92,12 @@ def command(
             f"--host {host} can be reached by others: give --token-file, or listen on 127.0.0.1"
         )
     if public_url is not None and token_file is None:
-        tell("without --token-file everybody whom the proxy lets through may read and write")
+        print_note("without --token-file everybody whom the proxy lets through may read and write")
     limits = Limits(connections=files_for(most_connections), per_address=most_per_address)
     if limits.connections < most_connections:
-        tell(f"{limits.connections} connections at most: this system allows no more open files (ulimit -n)")
+        print_note(
+            f"{limits.connections} connections at most: this system allows no more open files (ulimit -n)"
+        )
     app = create_app(
         model,
         store=store,
@@ -125,6 +127,6 @@ def command(
             ) from None
         listening.listen(2048)
         port = listening.getsockname()[1]
-        tell(f"http://{f'[{host}]' if ':' in host else host}:{port}/  (API: /docs; stop with Ctrl-C)")
+        print_note(f"http://{f'[{host}]' if ':' in host else host}:{port}/  (API: /docs; stop with Ctrl-C)")
         with suppress(KeyboardInterrupt):  # raised after all requests are answered: the way to end it
             uvicorn_server(app, limits, Proxies(trusted_proxy or ())).run([listening])

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from bilinear.cli import options
-from bilinear.cli.output import DASHED, check_table_path, say, say_json, tell
+from bilinear.cli.output import DASHED, check_table_path, print_json, print_note, print_text
 from bilinear.cli.recommend import say_list
 from bilinear.errors import ParameterValueError, UnknownIdError
 
@@ -58,18 +58,18 @@ def command(
         fitted = load(model)
         only = options.id_list(candidates, fitted.item_vocabulary_)
         written = write_similar(fitted, out, n, candidates=only)
-        tell(str(written))
+        print_note(str(written))
         if json:
-            say_json(asdict(written) | {"path": str(out)})
+            print_json(asdict(written) | {"path": str(out)})
         return
     fitted = load(model)
     wanted: Any = find_title(fitted, title) if title is not None else known_id(fitted, item)
     ranked = fitted.similar(wanted, n, candidates=options.id_list(candidates, fitted.item_vocabulary_))
     if json:
         places = [place | {"title": fitted.title(place["item"])} for place in ranked.to_dicts()]
-        say_json({"item": wanted, "title": fitted.title(wanted), "similar": places})
+        print_json({"item": wanted, "title": fitted.title(wanted), "similar": places})
         return
-    say(f"Like {fitted.title(wanted)}:")
+    print_text(f"Like {fitted.title(wanted)}:")
     say_list(fitted, ranked, "score" if fitted.item_vectors() is None else "cosine")
 
 

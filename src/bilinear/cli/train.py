@@ -16,7 +16,7 @@ from bilinear.cli import holding_out, options
 from bilinear.cli.cautions import doubt, odd_ratings, without_factors, without_outlier_warnings
 from bilinear.cli.measured import say_measurement
 from bilinear.cli.models import completed_setting
-from bilinear.cli.output import say, say_json, tell
+from bilinear.cli.output import print_json, print_note, print_text
 from bilinear.errors import ParameterValueError
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def command(
     if json:
         trials = getattr(main, "search_", None)
         shown = {"model": str(out), "cautions": cautions} | main.report_
-        say_json(shown | {"search": trials and trials.to_dict()})
+        print_json(shown | {"search": trials and trials.to_dict()})
     else:
         _say_trained(main, measured, cautions, out, trained_on, table)
 
@@ -200,7 +200,7 @@ def _planned(wanted: Wanted, read: Callable[..., Any], quiet: bool) -> tuple[Any
     if task is None:
         table, task, why = with_task(read())
         if not quiet:
-            tell(why)
+            print_note(why)
         plan = wanted.plan(task)
     else:
         plan = wanted.plan(task)
@@ -232,7 +232,7 @@ def _trained(
             parts,
             task=task,
             protocol=plan.protocol,
-            reference=plan.reference,
+            baseline=plan.baseline,
             rng=seed,
             progress=progress,
             n_threads=threads,
@@ -243,9 +243,9 @@ def _trained(
             main.retrain(table, progress=progress)
     if not was_stopped(main):
         return measured, f"all {table.noun}s" if again else "the training part"
-    tell("stopped by you: the best weights so far are measured and saved")
+    print_note("stopped by you: the best weights so far are measured and saved")
     if checkpoint is not None:
-        tell(f"to go on instead: the same command with --resume, as long as {checkpoint} is there")
+        print_note(f"to go on instead: the same command with --resume, as long as {checkpoint} is there")
     return measured, "the training part"
 
 
@@ -254,16 +254,16 @@ def _say_trained(
 ) -> None:
     trials = getattr(main, "search_", None)
     if trials is not None:
-        say("Search on an inner validation part:")
-        say(str(trials) + "\n")
+        print_text("Search on an inner validation part:")
+        print_text(str(trials) + "\n")
     say_measurement(measured)
     for caution in cautions:
-        say(f"Careful: {caution}")
+        print_text(f"Careful: {caution}")
     factors = f", {main.parameters_.n_factors} factors" if hasattr(main, "parameters_") else ""
     factors = f" ({alone})" if (alone := without_factors(main)) else factors
     inside = f" ({main.model_!r})" if hasattr(main, "model_") else ""
-    say(f"\nSaved to {out}: {type(main).__name__}{inside} trained on {trained_on}{factors}. Next:")
-    say(f"  bilinear recommend {out} --user {shlex.quote(str(table.user_vocabulary[0]))}")
+    print_text(f"\nSaved to {out}: {type(main).__name__}{inside} trained on {trained_on}{factors}. Next:")
+    print_text(f"  bilinear recommend {out} --user {shlex.quote(str(table.user_vocabulary[0]))}")
 
 
 def _identity(plan: Any, parts: Any, table: Any, refit: bool, refits: int) -> dict[str, Any]:

@@ -116,7 +116,7 @@ class Blend(_Learned):
         if progress is True:
             with Bar() as bar:
                 return self.fit(interactions, progress=bar)
-        tell = progress or NullProgress()
+        reporter = progress or NullProgress()
         weights, seed, found = self._check(), draw_seed(self.rng), None
         if not isinstance(interactions, Interactions):
             raise ParameterValueError(f"fit takes Interactions, not {type(interactions).__name__}")
@@ -129,16 +129,16 @@ class Blend(_Learned):
             judges = ValidationUsers.of(split, self.relevant_from, seed)
             inner = []
             for model in self.models:
-                tell.note(f"Blend: {model!r} on the inner training part")
+                reporter.note(f"Blend: {model!r} on the inner training part")
                 inner.append(fitted_whole(copied(model), split.train))
             candidates = BlendCandidates.of(inner, judges)
             del inner
             weights, found = choose_weights(len(self.models), lambda w: candidates.value(w, metric))
-            tell.note(f"Blend: {metric} {found:.4f} ({split.how})")
+            reporter.note(f"Blend: {metric} {found:.4f} ({split.how})")
         fitted = []
         for model, weight in zip(self.models, weights, strict=True):
             if weight:
-                tell.note(f"Blend: {weight:.3f} of {model!r}")
+                reporter.note(f"Blend: {weight:.3f} of {model!r}")
                 fitted.append(fitted_whole(copied(model), interactions))
         self._mix(tuple(fitted), tuple(weight for weight in weights if weight))
         self.seed_, self.validation_ = seed, found

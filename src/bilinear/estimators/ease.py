@@ -206,12 +206,12 @@ class SparseEASE(NeighbourModel):
         with workers(self.n_threads) as pool:
             sources = walks(by_item, by_user, 0.5, 0.5, 0.0, n_neighbours, pool)
             weights = np.empty(len(sources.indices), np.float32)
-            tell = progress or NullProgress()
-            tell.stage("sparse EASE", len(sources.indices))
+            reporter = progress or NullProgress()
+            reporter.stage("sparse EASE", len(sources.indices))
             cuts = pool.shares(sources.counts)
             regress = _Regression(sources, valued, by_user, self.l2, weights)
             for n, _ in enumerate(pool.each(regress, cuts)):
-                tell.advance(int(sources.indptr[cuts[n + 1]] - sources.indptr[cuts[n]]), 0.0)
+                reporter.advance(int(sources.indptr[cuts[n + 1]] - sources.indptr[cuts[n]]), 0.0)
         self.weights_ = grouped_the_other_way(sources._replace(ratings=weights), n_items)
         self.seed_ = None
         self._learn_positives(interactions, by_user)

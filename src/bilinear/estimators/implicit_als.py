@@ -136,16 +136,16 @@ class ImplicitALS(_Learned):
         self._check()
         table = self._positives(interactions)
         objective = self._objective(table.by_user, table.by_item)
-        shown = progress or NullProgress()
+        reporter = progress or NullProgress()
         with (
             workers(self.n_threads) as pool,
-            checkpointing(checkpoint, partial(training_identity, self, interactions), shown),
+            checkpointing(checkpoint, partial(training_identity, self, interactions), reporter),
             calling(Listeners(type(self).__name__, checked_functions(on_epoch))),
         ):
             seed = record_once(lambda: draw_seed(self.rng))
             rng = np.random.default_rng([seed, 3])
             als = AlternatingLeastSquares.start(objective, self.n_factors, self.start_size, rng, pool)
-            found, history = minimise(als, self.solver, self.n_epochs, self.tolerance, shown)
+            found, history = minimise(als, self.solver, self.n_epochs, self.tolerance, reporter)
             if history.ended == "interrupted":
                 mark_interrupted()
         users, items = map(np.ascontiguousarray, (found.user_factors, found.item_factors))

@@ -51,13 +51,13 @@ class Measurement:
         return self.comparison.scores
 
     @property
-    def reference(self) -> str | None:
+    def baseline(self) -> str | None:
         """The model that the others are compared with."""
         return self.comparison.baseline
 
     @property
     def differences(self) -> Mapping[str, Any]:
-        """By model, less the reference and paired: of the RMSE, or of each ranking metric by name."""
+        """By model, less the baseline and paired: of the RMSE, or of each ranking metric by name."""
         return self.comparison.differences
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,13 +69,13 @@ class Measurement:
             "scores": stored["scores"],
             "seconds": dict(self.seconds),
             "differences": stored["differences"],
-            "reference": stored["baseline"],
+            "baseline": stored["baseline"],
         } | ({} if self.refits is None else {"refits": self.refits.to_dict()})
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Measurement:
         kind = Comparison if stored.get("task") == "ranking" else RatingComparison
-        comparison = kind.from_dict({**stored, "baseline": stored["reference"]})
+        comparison = kind.from_dict(stored)
         refits = Refits.from_dict(stored["refits"]) if "refits" in stored else None
         return cls(stored["split"], stored["n_train"], comparison, stored["seconds"], refits)
 
@@ -84,12 +84,12 @@ class Measurement:
             return f"{self.split}\n{self.comparison}"
         lines = [f"{name}: {scores}" for name, scores in self.comparison.scores.items()]
         lines += [
-            f"RMSE of {name} less that of {self.reference}: {by.value:+.4f} [{by.low:+.4f}, {by.high:+.4f}]"
+            f"RMSE of {name} less that of {self.baseline}: {by.value:+.4f} [{by.low:+.4f}, {by.high:+.4f}]"
             for name, by in self.comparison.differences.items()
         ]
         if self.refits is not None:
             lines += [
-                f"over {self.refits.n_splits} splits: RMSE of {name} less that of {self.reference}: "
+                f"over {self.refits.n_splits} splits: RMSE of {name} less that of {self.baseline}: "
                 f"{by['rmse'].value:+.4f} [{by['rmse'].low:+.4f}, {by['rmse'].high:+.4f}]"
                 for name, by in self.refits.differences.items()
             ]
@@ -102,7 +102,7 @@ def measure(
     *,
     task: Task | None = None,
     protocol: RankingProtocol | None = None,
-    reference: str | None = None,
+    baseline: str | None = None,
     rng: int = 0,
     progress: Progress | None = None,
     n_threads: int | None = None,
@@ -119,29 +119,29 @@ def measure(
         task: "ratings" measures errors of predictions, "ranking" the lists of any model. None is ratings
             where the table has them and all models predict them, else ranking.
         protocol: of a ranking: cut-offs, what is relevant; its seed is `rng` unless it is given.
-        reference: the name of the model that the others are compared with, user by user. None: nobody
+        baseline: the name of the model that the others are compared with, user by user. None: nobody
             for ratings, the first for rankings.
         n_threads: for scoring rankings; None takes all cores.
         refits: more splits of the same table: `(split_random(table, rng=n) for n in range(1, 10))`. Copies
             of all models are fitted on each, and `Measurement.refits` has the mean differences to the
-            reference with intervals about other samples of users, splits and fits.
+            baseline with intervals about other samples of users, splits and fits.
     Raises:
-        ParameterValueError: `reference` is none of the models, or a model cannot do the task.
-            Or refits without a reference, or of another table.
+        ParameterValueError: `baseline` is none of the models, or a model cannot do the task.
+            Or refits without a baseline, or of another table.
         DataError, EmptyDataError: nothing fair can be measured.
 
     Examples:
         >>> from bilinear import BiasModel, GlobalMean, measure, split_random, synthetic_ratings
         >>> split = split_random(synthetic_ratings(50, 30, 600, rng=0), test=0.2, rng=0)
         >>> models = {"mean": GlobalMean(), "biases": BiasModel(l2_biases=1.0)}
-        >>> found = measure(models, split, reference="mean")
+        >>> found = measure(models, split, baseline="mean")
         >>> found.scores["biases"].rmse.value < found.scores["mean"].rmse.value
         True
         >>> found.task, list(found.differences)
         ('ratings', ['biases'])
     """
-    if reference is not None and reference not in models:
-        raise ParameterValueError(f"reference={reference!r} is none of the models {', '.join(models)}")
+    if baseline is not None and baseline not in models:
+        raise ParameterValueError(f"baseline={baseline!r} is none of the models {', '.join(models)}")
     if task not in (None, "ratings", "ranking"):
         raise ParameterValueError(f"task={task!r}; choose 'ratings' or 'ranking'")
     rated = [name for name, model in models.items() if model.predicts_ratings]
@@ -156,25 +156,25 @@ def measure(
         seconds[name] = perf_counter() - began
     if task == "ranking":
         protocol = protocol or RankingProtocol(rng=rng)
-        reference = next(iter(models)) if reference is None else reference
+        baseline = next(iter(models)) if baseline is None else baseline
     compared = partial(
-        _compared, task=task, protocol=protocol, reference=reference, rng=rng, n_threads=n_threads
+        _compared, task=task, protocol=protocol, baseline=baseline, rng=rng, n_threads=n_threads
     )
     comparison = compared(models, split)
     again = None
     for n, other in enumerate(refits, start=1):
-        if reference is None or len(models) < 2:
-            raise ParameterValueError("refits compare models: give two or more, and reference=, one of them")
+        if baseline is None or len(models) < 2:
+            raise ParameterValueError("refits compare models: give two or more, and baseline=, one of them")
         if other.train.user_vocabulary is not split.train.user_vocabulary:
             raise ParameterValueError("refits are further splits of the same table; one is of another")
         if again is None:
-            again = _Repeated(split, _differences(models, split, comparison, reference))
+            again = _Repeated(split, _differences(models, split, comparison, baseline))
         (progress or NullProgress()).note(f"refit {n} ({other.how})")
         copies = {name: type(model)(**model.get_params(deep=False)) for name, model in models.items()}
         for model in copies.values():
             fit(model, other.train, progress or NullProgress())
         of_lists = compared(copies, other) if task == "ranking" else None
-        again.add(_differences(copies, other, of_lists, reference))
+        again.add(_differences(copies, other, of_lists, baseline))
     found = None if again is None else again.result()
     return Measurement(split.how, split.train.n_ratings, comparison, seconds, found)
 
@@ -185,35 +185,35 @@ def _compared(
     *,
     task: Task,
     protocol: RankingProtocol | None,
-    reference: str | None,
+    baseline: str | None,
     rng: int,
     n_threads: int | None,
 ) -> Comparison | RatingComparison:
     if task == "ratings":
-        return compare_ratings(models, split.test, baseline=reference, rng=rng)
-    return compare(models, split, protocol, baseline=reference, n_threads=n_threads)
+        return compare_ratings(models, split.test, baseline=baseline, rng=rng)
+    return compare(models, split, protocol, baseline=baseline, n_threads=n_threads)
 
 
 _Differences = Mapping[str, Mapping[str, SplitDifference]]
 """By model, then by metric."""
 
 
-def _differences(models: Mapping[str, Any], split: Split, comparison: object, reference: str) -> _Differences:
-    """Of each model to the reference on one split; of ratings without a `Comparison` of rankings."""
-    others = [name for name in models if name != reference]
+def _differences(models: Mapping[str, Any], split: Split, comparison: object, baseline: str) -> _Differences:
+    """Of each model to the baseline on one split; of ratings without a `Comparison` of rankings."""
+    others = [name for name in models if name != baseline]
     if not isinstance(comparison, Comparison):
-        test, at = split.test, models[reference]
+        test, at = split.test, models[baseline]
         rows = test.aligned_to(at.user_vocabulary_, at.item_vocabulary_)
         predicted = {name: model.predict_rows(*rows) for name, model in models.items()}
         return {
             name: {
                 "rmse": SplitDifference.of_rmse(
-                    predicted[name], predicted[reference], test.ratings, test.users
+                    predicted[name], predicted[baseline], test.ratings, test.users
                 )
             }
             for name in others
         }
-    base = comparison.scores[reference]
+    base = comparison.scores[baseline]
     return {
         name: {
             metric: SplitDifference.of_means(values - base.per_user[metric], base.users)

@@ -180,15 +180,15 @@ class RankingFactorization(_Learned):
                 f"{table.source}: {table.n_ratings} interactions are too few for an inner validation part; "
                 "use Popularity, or validation_fraction=0"
             )
-        shown = progress or NullProgress()
+        reporter = progress or NullProgress()
         listening = Listeners(type(self).__name__, checked_functions(on_epoch), parameters=self._ranking)
         with (
             workers(self.n_threads) as pool,
-            checkpointing(checkpoint, partial(training_identity, self, interactions), shown),
+            checkpointing(checkpoint, partial(training_identity, self, interactions), reporter),
             calling(listening),
         ):
             seed = record_once(lambda: draw_seed(self.rng))
-            descend = partial(self._descend, seed, pool, shown)
+            descend = partial(self._descend, seed, pool, reporter)
             if not self.validation_fraction:
                 parameters, history = descend(table)
             else:

@@ -43,7 +43,7 @@ def fastai_recipe(
         >>> from bilinear import fastai_recipe, synthetic_ratings
         >>> model = fastai_recipe(n_factors=4, rng=0)
         >>> model.solver.optimizer, model.solver.batch_size
-        (Adam(momentum=0.95, decay=0.99, epsilon=5e-06), 64)
+        (Adam(beta1=0.95, beta2=0.99, epsilon=5e-06), 64)
         >>> model.fit(synthetic_ratings(50, 30, 600, rng=0)).history_.metric
         'rmse'
     """

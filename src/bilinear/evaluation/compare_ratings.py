@@ -74,7 +74,7 @@ def compare_ratings(
         `evaluate` for each model.
     """
     if baseline is not None and baseline not in models:
-        raise ParameterValueError(f"reference={baseline!r} is none of the models {', '.join(models)}")
+        raise ParameterValueError(f"baseline={baseline!r} is none of the models {', '.join(models)}")
     scores, predictions = {}, {}
     for name, model in models.items():
         if not hasattr(model, "predict_rows"):

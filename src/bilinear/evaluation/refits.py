@@ -20,7 +20,7 @@ class Refits:
 
     Attributes:
         n_splits: how many, the one of the measurement among them.
-        differences: by model, then by metric ("rmse" of ratings): the mean difference to the reference, with
+        differences: by model, then by metric ("rmse" of ratings): the mean difference to the baseline, with
             a 95 % interval about other samples of users, other splits and other fits.
     """
 

@@ -73,7 +73,7 @@ def _paired(report: Mapping[str, Any], name: str, other: str) -> str | None:
     """The stored paired difference of two models in words, if it is that of these two."""
     differences = report.get("differences")
     stored = differences.get(name) if isinstance(differences, Mapping) else None
-    if report.get("reference") != other or not isinstance(stored, Mapping):
+    if report.get("baseline") != other or not isinstance(stored, Mapping):
         return None
     value, low, high = (number_in(stored.get(key)) for key in ("value", "low", "high"))
     if value is None or low is None or high is None:

@@ -78,7 +78,7 @@ def check_loadable(cls: type[Any]) -> None:
 def without_threads(value: Any) -> Any:
     """What `encode` gave, without numbers of threads: they change no bit of a result."""
     if isinstance(value, dict):
-        kept = {name: part for name, part in value.items() if name not in ("threads", "n_threads")}
+        kept = {name: part for name, part in value.items() if name != "n_threads"}
         return {name: without_threads(part) for name, part in kept.items()}
     return value
 

@@ -56,7 +56,7 @@ class ALS(Solver):
             once the multiplier stays at one.
         patience: epochs without a better validation RMSE before training stops, never in the first
             half; "auto" is a fifth of n_epochs, at least 5.
-        threads: cores to use, None being all; the bits of the result do not depend on it.
+        n_threads: cores to use, None being all; the bits of the result do not depend on it.
 
     In the history, `loss` is that after the epoch; rate and momentum are one and zero.
 
@@ -69,7 +69,7 @@ class ALS(Solver):
     row_solver: Cholesky | ConjugateGradient = field(default_factory=Cholesky)
     l2_schedule: Schedule = field(default_factory=Constant)
     patience: int | Literal["auto"] = "auto"
-    threads: int | None = None
+    n_threads: int | None = None
 
     def __post_init__(self) -> None:
         self.check_counts("n_epochs", "patience")
@@ -118,7 +118,7 @@ class ALS(Solver):
                 f"{multipliers.min():g} by l2_schedule): a row of fewer ratings than factors then has no "
                 "single minimum; give a positive l2, such as 0.01"
             )
-        with workers(solver.threads) as pool:
+        with workers(solver.n_threads) as pool:
             run = partial(AlternatingRun, objective, start, solver.row_solver, multipliers, pool)
             return solver._run(run, objective, rng, validation, n_epochs, progress, stage)
 

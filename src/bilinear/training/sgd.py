@@ -59,7 +59,7 @@ class SGD(Solver):
         patience: epochs without a better validation RMSE before training stops; "auto" is a
             fifth of n_epochs. Never in the first half: biases may overfit before factors have
             grown, and the error falls again.
-        threads: cores to use from a million ratings on, None being all; the bits of the result do not
+        n_threads: cores to use from a million ratings on, None being all; the bits of the result do not
             depend on it.
 
     Ratings are laid out as a grid of cells whose factor rows fit into cache (`bilinear.training.grid`).
@@ -76,7 +76,7 @@ class SGD(Solver):
     schedule: Schedule = field(default_factory=OneCycle)
     l2_schedule: Schedule = field(default_factory=Falling)
     patience: int | Literal["auto"] = "auto"
-    threads: int | None = None
+    n_threads: int | None = None
 
     def __post_init__(self) -> None:
         self.check_counts("n_epochs", "patience")
@@ -134,7 +134,7 @@ class SGD(Solver):
         n_ratings = objective.interactions.n_ratings
         solver = self.resolved(n_ratings)
         automatic, drawn, kept = self.learning_rate == "auto", rng.bit_generator.state, journal()
-        with closing(Workers(self.threads if n_ratings >= _SHARED else 1)) as workers:
+        with closing(Workers(self.n_threads if n_ratings >= _SHARED else 1)) as workers:
             while True:
                 run = partial(SGDRun.of, solver, objective, start, rng, workers, watched=automatic)
                 try:

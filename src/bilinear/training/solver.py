@@ -55,9 +55,9 @@ class Solver:
             if not (value == "auto" and name in auto) and not (is_whole(value) and value >= 1):
                 wanted = "a whole number of epochs, at least one"
                 self.refuse(name, f"'auto' or {wanted}" if name in auto else wanted)
-        threads = getattr(self, "threads", None)
-        if threads is not None and not (is_whole(threads) and threads >= 1):
-            self.refuse("threads", "None or a whole number, at least one")
+        n_threads = getattr(self, "n_threads", None)
+        if n_threads is not None and not (is_whole(n_threads) and n_threads >= 1):
+            self.refuse("n_threads", "None or a whole number, at least one")
 
     def check(self, loss: Loss, link: Link) -> None:
         """Raises ParameterValueError where it cannot descend on this loss with this link.

@@ -34,7 +34,7 @@ _open: list[Any] = []
 
 @contextmanager
 def connected(
-    folder: Path, memory_limit: str | None = None, threads: int | None = None
+    folder: Path, memory_limit: str | None = None, n_threads: int | None = None
 ) -> Iterator[Connection]:
     """A private in-memory database that spills into `folder`; it fetches no extensions.
 
@@ -42,18 +42,20 @@ def connected(
         memory_limit: None takes half of what is free.
     Raises:
         MemoryLimitError: half of what is free does not do.
-        ParameterValueError: `memory_limit` or `threads` cannot be used.
+        ParameterValueError: `memory_limit` or `n_threads` cannot be used.
     """
     import duckdb
 
-    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-        raise ParameterValueError(f"threads={threads!r}; give a whole number from 1")
+    if n_threads is not None and (
+        isinstance(n_threads, bool) or not isinstance(n_threads, int) or n_threads < 1
+    ):
+        raise ParameterValueError(f"n_threads={n_threads!r}; give a whole number from 1")
     settings: dict[str, Any] = {
         "temp_directory": str(folder),
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
     }
-    settings |= {} if threads is None else {"threads": threads}
+    settings |= {} if n_threads is None else {"threads": n_threads}
     settings |= default_limit() if memory_limit is None else {"memory_limit": memory_limit}
     try:
         connection = duckdb.connect(":memory:", config=settings)

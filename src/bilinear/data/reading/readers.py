@@ -77,7 +77,7 @@ def read_ratings(
     quote: str = "auto",
     time_format: str | None = None,
     skip_bad_rows: str | Path | None = None,
-    threads: int | None = None,
+    n_threads: int | None = None,
 ) -> Interactions:
     """Reads who rated what from a file or a data frame.
 
@@ -112,7 +112,7 @@ def read_ratings(
             tells the day from the month.
         skip_bad_rows: a CSV file for rows that cannot be read, each with its number and the reason; they
             are then left out and counted in `n_rows_skipped`. None: the first one is an error.
-        threads: for files, how many cores read; None takes all.
+        n_threads: for files, how many cores read; None takes all.
 
     Returns:
         Interactions. Times are float64 seconds since 1970 UTC where the source has dates or ISO
@@ -132,7 +132,9 @@ def read_ratings(
         raise ParameterValueError(f"layout={layout!r}; choose 'rows' or 'wide' for ratings")
     given: Given = {"user": user, "item": item, "rating": rating, "time": time}
     spelling, meaning = _Spelling(quote, time_format, skip_bad_rows), Meaning.of(missing, ids)
-    return _read(source, given, True, duplicates, layout, memory_limit, encoding, threads, spelling, meaning)
+    return _read(
+        source, given, True, duplicates, layout, memory_limit, encoding, n_threads, spelling, meaning
+    )
 
 
 def read_interactions(
@@ -151,7 +153,7 @@ def read_interactions(
     quote: str = "auto",
     time_format: str | None = None,
     skip_bad_rows: str | Path | None = None,
-    threads: int | None = None,
+    n_threads: int | None = None,
 ) -> Interactions:
     """Reads who took up what (clicks, plays, purchases), without ratings.
 
@@ -170,7 +172,7 @@ def read_interactions(
             lists are recognised where lines of whole numbers have different lengths.
         duplicates: what a repeated pair becomes, which is nothing unusual here: "sum" adds up its counts,
             "last" and "mean" are of counts, "error" refuses. `n_duplicates` says how many were merged.
-        memory_limit, encoding, quote, time_format, skip_bad_rows, threads: see `read_ratings`.
+        memory_limit, encoding, quote, time_format, skip_bad_rows, n_threads: see `read_ratings`.
 
     Returns:
         Interactions with `has_ratings` false; their `ratings` are the counts.
@@ -187,9 +189,11 @@ def read_interactions(
     given: Given = {"user": user, "item": item, "count": count, "time": time}
     spelling = _Spelling(quote, time_format, skip_bad_rows)
     if connection is not None:
-        _only_files(layout, memory_limit, encoding, threads, quote)
+        _only_files(layout, memory_limit, encoding, n_threads, quote)
         return _queried(source, connection, given, duplicates, False, spelling, meaning)
-    return _read(source, given, False, duplicates, layout, memory_limit, encoding, threads, spelling, meaning)
+    return _read(
+        source, given, False, duplicates, layout, memory_limit, encoding, n_threads, spelling, meaning
+    )
 
 
 def read_any(
@@ -270,14 +274,14 @@ def _read(
     layout: Layout,
     memory_limit: str | None,
     encoding: str,
-    threads: int | None,
+    n_threads: int | None,
     spelling: _Spelling,
     meaning: Meaning,
 ) -> Interactions:
     if layout not in get_args(Layout):
         raise ParameterValueError(f"layout={layout!r}; choose 'auto', 'rows', 'lists' or 'wide'")
     roles = RATINGS if has_ratings else INTERACTIONS
-    opening = open_table(source, roles, given, encoding, memory_limit, threads, layout, spelling.quote)
+    opening = open_table(source, roles, given, encoding, memory_limit, n_threads, layout, spelling.quote)
     with leaving_out(spelling.skip_bad_rows, source) as bad:
         with opening as (table, connection):
             if isinstance(table, ListTable):
@@ -317,14 +321,14 @@ def _no_columns(given: Given, label: str) -> None:
 
 
 def _only_files(
-    layout: str, memory_limit: str | None, encoding: str, threads: int | None, quote: str
+    layout: str, memory_limit: str | None, encoding: str, n_threads: int | None, quote: str
 ) -> None:
     for name, value, default in (
         ("quote", quote, "auto"),
         ("layout", layout, "auto"),
         ("memory_limit", memory_limit, None),
         ("encoding", encoding, "utf-8"),
-        ("threads", threads, None),
+        ("n_threads", n_threads, None),
     ):
         if value != default:
             raise ParameterValueError(f"{name}={value!r} is for files, not for a database")

@@ -50,7 +50,7 @@ def open_table(
     given: Given,
     encoding: str | None,
     memory_limit: str | None = None,
-    threads: int | None = None,
+    n_threads: int | None = None,
     layout: str = "rows",
     quote: str = "auto",
 ) -> Iterator[tuple[Table, Connection | None]]:
@@ -67,7 +67,7 @@ def open_table(
     if not isinstance(source, (str, Path)):
         for name, value, default in (
             ("memory_limit", memory_limit, (None,)),
-            ("threads", threads, (None,)),
+            ("n_threads", n_threads, (None,)),
             ("encoding", encoding, (None, "utf-8")),
             ("quote", quote, ("auto",)),
             ("layout", layout, ("rows", "auto", "wide")),
@@ -84,7 +84,7 @@ def open_table(
     check_quote(quote)
     with (
         opened(source, encoding) as file,
-        connected(file.folder, memory_limit, threads) as connection,
+        connected(file.folder, memory_limit, n_threads) as connection,
     ):
         separator = _list_separator(file, layout)
         if separator is not None:

@@ -104,7 +104,7 @@ class AutoRanker(_Learned):
             with Bar() as bar:
                 return self.fit(interactions, progress=bar)
         kinds = self._check(interactions)
-        tell, seed = progress or NullProgress(), draw_seed(self.rng)
+        reporter, seed = progress or NullProgress(), draw_seed(self.rng)
         shared = {"threshold": self.threshold, "confidence": self.confidence, "rng": seed}
         search = Search(
             interactions,
@@ -117,12 +117,12 @@ class AutoRanker(_Learned):
             self.time_budget if self.n_trials is None else None,
             self.n_trials,
             self.n_threads,
-            tell,
+            reporter,
         )
         table, parts = search.run()
         fitted, weights = [], []
         for model, weight in parts:
-            tell.note(f"trained on everything: {model!r}")
+            reporter.note(f"trained on everything: {model!r}")
             fitted.append(fitted_whole(model, interactions))
             weights.append(weight)
         chosen = fitted[0] if len(fitted) == 1 else Blend.of(fitted, weights)

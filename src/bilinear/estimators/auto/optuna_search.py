@@ -106,7 +106,7 @@ def search_with_optuna(
     shared = {"threshold": threshold, "confidence": confidence, "n_threads": n_threads, "rng": rng}
     interactions.check_trainable()
     by_name["Popularity"].make({}, shared).fit(interactions)  # refuses what no model could use
-    tell, wanted_metric = progress or NullProgress(), Metric.of_rankings(metric, maximised=True)
+    reporter, wanted_metric = progress or NullProgress(), Metric.of_rankings(metric, maximised=True)
     split = inner_split(interactions, validation, rng)
     judges = ValidationUsers.of(split, threshold, rng)
     sizes = Sizes.of(interactions)
@@ -153,7 +153,7 @@ def search_with_optuna(
             raise optuna.TrialPruned from None
         trial.set_user_attr("model", repr(model))
         trial.set_user_attr("seconds", [fitted - start, perf_counter() - fitted])
-        tell.note(f"{trial.number + 1:3d} of {n_trials}  {wanted_metric} {value:.4f}  {model!r}")
+        reporter.note(f"{trial.number + 1:3d} of {n_trials}  {wanted_metric} {value:.4f}  {model!r}")
         return value
 
     failures = DivergenceError, MemoryError, ParameterValueError

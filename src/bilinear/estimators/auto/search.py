@@ -69,7 +69,7 @@ class Search:
     budget: float | None
     n_trials: int | None
     n_threads: int | None
-    tell: Progress
+    progress: Progress
     trials: list[AutoTrial] = field(default_factory=list)
     n_made: int = 0
 
@@ -300,7 +300,7 @@ class Search:
         weights, mixed = choose_weights(len(members), lambda given: candidates.value(given, self.metric))
         if mixed < _WORTH * alone:
             return single, value
-        self.tell.note(f"blend: {self.metric} {mixed:.4f}")
+        self.progress.note(f"blend: {self.metric} {mixed:.4f}")
         parts = [(made, weight) for made, weight in zip(members, weights, strict=True) if weight]
         return sorted(parts, key=lambda part: -part[1]), mixed
 
@@ -334,4 +334,4 @@ class Search:
     def _say(self, share: float, model: str, value: float) -> None:
         of = f"{self.n_made:3d} of {self.n_trials}" if self.n_trials else f"{self.elapsed():4.0f} s"
         users = "" if share > 0.999 else f" ({share:.0%} of the users)"
-        self.tell.note(f"{of}  {self.metric} {value:.4f}  {model}{users}")
+        self.progress.note(f"{of}  {self.metric} {value:.4f}  {model}{users}")

@@ -139,9 +139,9 @@ def retrained(
     if bound is None:
         known, against = (held_out(old) or {}).get(metric), "the live model's own"
         if known is None:
-            assert measured.reference is not None
-            known = _value(measured.scores[measured.reference], metric)
-            against = f"that of {measured.reference} on the same split"
+            assert measured.baseline is not None
+            known = _value(measured.scores[measured.baseline], metric)
+            against = f"that of {measured.baseline} on the same split"
         bound = known * (1 + max_worse) if metric == "rmse" else known * (1 - max_worse)
         against += f" with {max_worse:.0%} to spare"
     verdict = Verdict(metric, score, bound, against)
