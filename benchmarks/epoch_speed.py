@@ -22,9 +22,9 @@ from peers import _libmf
 from bilinear.data.synthetic.catalogue import synthetic_ratings
 from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.kernels.lanes import broadcast, columns_of, load, prefetch, shape_of, store
-from bilinear.training.grid import _CACHE
+from bilinear.training.rating_grid import _CACHE
 from bilinear.training.sgd import SGD
-from bilinear.training.workers import aligned
+from bilinear.training.thread_pool import aligned
 
 EPOCHS, OWN_EPOCHS = 4, 16
 AHEAD = 16

@@ -29,9 +29,9 @@ from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.training.als import ALS
 from bilinear.training.implicit_als import Cholesky, ConjugateGradient
+from bilinear.training.initialization import Scale, random_start
 from bilinear.training.schedules import Falling
 from bilinear.training.sgd import SGD
-from bilinear.training.start import Scale, random_start
 
 PENALTY = L2(5.0, 5.0, 0.0)
 FULL = (20_000_000, 138_000, 27_000)

@@ -223,7 +223,7 @@ def _bilinear(starts: Any, items: Any, n_items: int, solver: str, n_factors: int
         ImplicitObjective,
     )
     from bilinear.training.neighbours import grouped_the_other_way
-    from bilinear.training.workers import workers
+    from bilinear.training.thread_pool import workers
 
     by_user = Grouped(starts.astype(np.int64), items.astype(np.int32), np.ones(len(items), np.float32))
     objective = ImplicitObjective(by_user, grouped_the_other_way(by_user, n_items), ALPHA, L2, 0.0)

@@ -29,9 +29,9 @@ from bilinear.objective.ranking_losses import BPR, WARP, CosineContrastive, Rank
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import Adam
 from bilinear.training.progress import NullProgress
-from bilinear.training.sampled import SampledObjective, SampledRun
+from bilinear.training.sampled_descent import SampledObjective, SampledRun
 from bilinear.training.schedules import Cosine
-from bilinear.training.workers import Workers
+from bilinear.training.thread_pool import Workers
 
 MODELS: dict[str, Callable[[], RankingModel]] = {
     "Popularity": Popularity,

@@ -22,7 +22,7 @@ from bilinear.estimators.graph_filter import GraphFilter
 from bilinear.estimators.implicit_als import ImplicitALS
 from bilinear.estimators.item_knn import ItemKNN
 from bilinear.estimators.matrix_factorization import MatrixFactorization
-from bilinear.estimators.members import copied
+from bilinear.estimators.nested_models import copied
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
 from bilinear.estimators.ranking_factorization import RankingFactorization

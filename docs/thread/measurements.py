@@ -38,10 +38,10 @@ from bilinear.model.scoring import score_rows
 from bilinear.objective.losses import SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
-from bilinear.training.biases import solve_biases
+from bilinear.training.bias_solver import solve_biases
+from bilinear.training.initialization import NormalStart
 from bilinear.training.schedules import Constant, OneCycle, Schedule
 from bilinear.training.sgd import SGD
-from bilinear.training.start import NormalStart
 
 Values = dict[str, Any]
 

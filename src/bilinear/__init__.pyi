@@ -75,6 +75,7 @@ from bilinear.training.history import History as History
 from bilinear.training.implicit_als import BlockCoordinateDescent as BlockCoordinateDescent
 from bilinear.training.implicit_als import Cholesky as Cholesky
 from bilinear.training.implicit_als import ConjugateGradient as ConjugateGradient
+from bilinear.training.initialization import NormalStart as NormalStart
 from bilinear.training.lr_find import lr_find as lr_find
 from bilinear.training.minibatch import MiniBatch as MiniBatch
 from bilinear.training.optimizers import LAMB as LAMB
@@ -110,6 +111,5 @@ from bilinear.training.sgd import SGD as SGD
 from bilinear.training.similarities import BM25 as BM25
 from bilinear.training.similarities import TFIDF as TFIDF
 from bilinear.training.similarities import CosineSimilarity as CosineSimilarity
-from bilinear.training.start import NormalStart as NormalStart
 
 __version__: str

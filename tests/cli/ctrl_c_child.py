@@ -80,7 +80,7 @@ def in_c() -> None:
 def in_threads() -> None:
     import numpy as np
 
-    from bilinear.training.workers import workers
+    from bilinear.training.thread_pool import workers
 
     with workers(2) as pool:
         press_later(0.3, 0.6)

@@ -30,7 +30,7 @@ def pressed(moment: str, folder: Path, *arguments: object) -> tuple[int, str, st
 
 
 MOMENTS_OF_TRAINING = (
-    *("import bilinear.cli.interrupts", "import numba", "bilinear.data.reading.engine:_load"),
+    *("import bilinear.cli.interrupts", "import numba", "bilinear.data.reading.duckdb_reader:_load"),
     *("bilinear.training.search:search", "bilinear.training.sgd:SGDRun.of", "os:fsync"),
 )
 

@@ -14,7 +14,7 @@ from problems import same_bits
 
 import bilinear
 from bilinear.training.checkpoint import checkpointing
-from bilinear.training.journal import FILE
+from bilinear.training.checkpoint_journal import FILE
 
 FIXED = [
     *("--set", "n_factors=4", "--set", "l2=0.2", "--set", "l2_biases=0.2"),

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bilinear.data.interactions import Interactions
-from bilinear.data.missing import checked_missing, suspects
+from bilinear.data.missing_values import checked_missing, suspects
 from bilinear.data.reading.readers import read_any, read_interactions, read_ratings
 from bilinear.errors import EmptyDataError, ParameterValueError, RatingValueError
 

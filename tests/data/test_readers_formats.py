@@ -16,7 +16,7 @@ import pytest
 import zstandard
 
 from bilinear.data.interactions import Interactions
-from bilinear.data.reading import engine, readers
+from bilinear.data.reading import duckdb_reader, readers
 from bilinear.data.reading.readers import read_item_ratings, read_pairs, read_ratings
 from bilinear.errors import DataError, MissingColumnError, RatingValueError
 
@@ -94,7 +94,7 @@ def way(request: pytest.FixtureRequest) -> str:
     if request.param == "fast":
         guard = patch.object(readers, "collect", side_effect=AssertionError("the slow way was taken"))
     else:
-        guard = patch.object(engine, "read", return_value=None)
+        guard = patch.object(duckdb_reader, "read", return_value=None)
     with guard:
         yield request.param
 
@@ -176,7 +176,7 @@ def test_rows_keep_their_order_over_many_fetches(tmp_path: Path) -> None:
     path = tmp_path / "many.csv"
     rows = zip(users.tolist(), items.tolist(), ratings.tolist(), strict=True)
     path.write_text("user,item,rating\n" + "".join(f"{u},{i},{r}\n" for u, i, r in rows))
-    with patch.object(engine, "_FETCH", 3_000):
+    with patch.object(duckdb_reader, "_FETCH", 3_000):
         found = read_ratings(path, n_threads=2)
     same(found, Interactions.from_columns(users, items, ratings))
 

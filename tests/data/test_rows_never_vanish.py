@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bilinear.data.interactions import Interactions
-from bilinear.data.reading import engine
+from bilinear.data.reading import duckdb_reader
 from bilinear.data.reading.item_tables import read_items
 from bilinear.data.reading.readers import read_interactions, read_pairs, read_ratings
 from bilinear.data.vocabulary import canonical_integer
@@ -53,7 +53,7 @@ def check(path: Path, rows: list[tuple[str, str, int]], encoding: str, quote: st
     """Both ways of reading give exactly these rows, or the same error with a row; whether they were read."""
     codec = {"utf-8-sig": "utf-8"}.get(encoding, encoding)
     found = outcome(path, codec, quote)
-    with patch.object(engine, "read", return_value=None):
+    with patch.object(duckdb_reader, "read", return_value=None):
         slow = outcome(path, codec, quote)
     if isinstance(found, str):
         assert found == slow

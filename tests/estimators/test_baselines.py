@@ -14,7 +14,7 @@ from bilinear.errors import ParameterValueError
 from bilinear.estimators.baselines import BiasModel, GlobalMean
 from bilinear.model.link import Identity
 from bilinear.objective.penalties import L2
-from bilinear.training.biases import solve_biases
+from bilinear.training.bias_solver import solve_biases
 from bilinear.training.search import choose_bias_penalty
 
 

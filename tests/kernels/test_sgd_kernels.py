@@ -16,7 +16,7 @@ from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import CrossEntropy, SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
-from bilinear.training.grid import Rows
+from bilinear.training.rating_grid import Rows
 from bilinear.training.sgd import weights_per_rating
 
 every_pair = pytest.mark.parametrize(

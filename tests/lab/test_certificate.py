@@ -273,7 +273,7 @@ def test_an_exact_fit_without_l2_needs_no_certificate() -> None:
 
 
 def test_a_bias_model_is_certified_by_its_own_convexity(rng: np.random.Generator) -> None:
-    from bilinear.training.biases import solve_biases
+    from bilinear.training.bias_solver import solve_biases
 
     objective = random_objective("squared", rng, L2(0.0, 0.8, 0.5), n_users=30, n_items=20)
     found = certificate_of(objective, solve_biases(objective.interactions, objective.penalty))

@@ -20,7 +20,7 @@ from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import CrossEntropy, SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
-from bilinear.training.biases import solve_biases
+from bilinear.training.bias_solver import solve_biases
 from bilinear.training.sgd import SGD
 
 Vector = NDArray[np.float64]

@@ -13,7 +13,7 @@ from lab_cases import HIDDEN, plain, random_objective, random_parameters
 from bilinear.lab import Hessian, Problem, certificate_at, imbalance, polish, smallest_curvature
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
-from bilinear.training.biases import solve_biases
+from bilinear.training.bias_solver import solve_biases
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs" / "theory").glob("*.md"))

@@ -488,7 +488,7 @@ def test_items_out_of_reach_are_not_multiplied(monkeypatch):
         shares.append(n_multiplied / (len(user_tiles) * len(item_tiles)))
         return n_multiplied
 
-    monkeypatch.setattr("bilinear.recommend.makers.top_k_block", counting)
+    monkeypatch.setattr("bilinear.recommend.block_rankers.top_k_block", counting)
     check(problem(n_items=2000, kind="uneven"), 5)
     check(problem(n_items=2000, kind="nothing"), 5)
     assert shares[0] < 0.5

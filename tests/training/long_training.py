@@ -13,7 +13,7 @@ from bilinear.data.synthetic.catalogue import synthetic_ratings
 from bilinear.estimators.implicit_als import ImplicitALS
 from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.estimators.ranking_factorization import RankingFactorization
-from bilinear.training import grid, sgd
+from bilinear.training import rating_grid, sgd
 from bilinear.training.checkpoint import Checkpoint
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import Adam, ExponentialMovingAverage, Lookahead
@@ -31,7 +31,7 @@ def model(case: str) -> MatrixFactorization | RankingFactorization | ImplicitALS
         solver = MiniBatch(Adam(), batch_size=512, n_epochs=60)
         return RankingFactorization(8, solver=solver, n_negatives=20, rng=0, n_threads=2)
     if case == "grid":
-        sgd._SHARED, grid._CACHE = 0, 2000
+        sgd._SHARED, rating_grid._CACHE = 0, 2000
     solvers: dict[str, Any] = {
         "search": SGD(n_epochs=40, n_threads=1),
         "grid": SGD(n_epochs=300, n_threads=2),

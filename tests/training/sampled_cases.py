@@ -14,9 +14,9 @@ from bilinear.objective.penalties import L2
 from bilinear.objective.ranking_losses import BPR, WARP, CosineContrastive, SampledSoftmax
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import GradientDescent
-from bilinear.training.sampled import SampledObjective, SampledRun
+from bilinear.training.sampled_descent import SampledObjective, SampledRun
 from bilinear.training.schedules import Constant
-from bilinear.training.workers import Workers
+from bilinear.training.thread_pool import Workers
 
 TABLE = planted_table(40, 30)
 LOSSES = {

@@ -19,12 +19,12 @@ from bilinear.objective.losses import CrossEntropy, SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.training.als import ALS, AlternatingRun, costs, limits
-from bilinear.training.biases import solve_biases
+from bilinear.training.bias_solver import solve_biases
 from bilinear.training.implicit_als import BlockCoordinateDescent, Cholesky, ConjugateGradient
+from bilinear.training.initialization import Scale, random_start
 from bilinear.training.schedules import Constant, Falling, Polynomial, ReduceOnPlateau
-from bilinear.training.start import Scale, random_start
+from bilinear.training.thread_pool import Workers, workers
 from bilinear.training.validation import rmse
-from bilinear.training.workers import Workers, workers
 
 TABLE = with_strangers(planted_table(noise=0.3))
 SPLIT = split_random(planted_table(), 0.2)

@@ -19,7 +19,7 @@ from bilinear.training.implicit_als import (
     gramian,
     minimise,
 )
-from bilinear.training.workers import Workers, aligned, fixed_cuts, workers
+from bilinear.training.thread_pool import Workers, aligned, fixed_cuts, workers
 
 SOLVERS = [Cholesky(), ConjugateGradient(), ConjugateGradient(1), BlockCoordinateDescent(4)]
 every_solver = pytest.mark.parametrize("solver", SOLVERS, ids=repr)

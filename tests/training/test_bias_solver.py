@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import planted_table, random_table, same_bits, with_strangers
 
-from bilinear.data.part import Part
+from bilinear.data.row_subset import Part
 from bilinear.errors import DivergenceError
 from bilinear.model.link import Identity
 from bilinear.objective.losses import SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
-from bilinear.training import biases
-from bilinear.training.biases import solve_biases
-from bilinear.training.workers import Workers
+from bilinear.training import bias_solver
+from bilinear.training.bias_solver import solve_biases
+from bilinear.training.thread_pool import Workers
 
 
 def dense_solution(table, penalty):
@@ -52,11 +52,11 @@ def test_part_of_a_table_and_several_threads(monkeypatch):
     part = Part(table, np.random.default_rng(0).random(table.n_ratings) < 0.8)
     whole = solve_biases(part.gathered(), penalty)
     assert same_bits(solve_biases(part, penalty), whole)
-    monkeypatch.setattr(biases, "_SHARED", 0)
+    monkeypatch.setattr(bias_solver, "_SHARED", 0)
     shared = solve_biases(part, penalty)
     for name, array in shared.arrays().items():
         np.testing.assert_allclose(array, whole.arrays()[name], rtol=1e-5, atol=1e-7)
-    monkeypatch.setattr(biases, "Workers", lambda _: Workers(3))
+    monkeypatch.setattr(bias_solver, "Workers", lambda _: Workers(3))
     assert same_bits(solve_biases(part, penalty), shared)
 
 
@@ -96,6 +96,6 @@ def test_a_table_explained_by_biases_alone_is_recovered():
 
 
 def test_equations_that_do_not_converge_say_what_to_raise(monkeypatch):
-    monkeypatch.setattr(biases, "_MAX_ITERATIONS", 2)
+    monkeypatch.setattr(bias_solver, "_MAX_ITERATIONS", 2)
     with pytest.raises(DivergenceError, match=r"raise l2_biases above 0\.1"):
         solve_biases(planted_table(), L2(0, 0.1))

@@ -10,7 +10,7 @@ import bilinear
 from bilinear.errors import ParameterValueError
 from bilinear.evaluation.metrics import Metric
 from bilinear.training.callbacks import listeners
-from bilinear.training.journal import FILE
+from bilinear.training.checkpoint_journal import FILE
 
 TABLE, CLICKS = planted_table(80, 50, seed=3), clustered_table(0, 90, 50)
 NUMBERS = {"n_factors": 4, "l2": 0.2, "l2_biases": 0.2, "rng": 0}

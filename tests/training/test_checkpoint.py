@@ -23,12 +23,13 @@ from bilinear.estimators.implicit_als import ImplicitALS
 from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.estimators.ranking_factorization import RankingFactorization
 from bilinear.persistence.tensors import read_tensors, write_tensors
-from bilinear.training import grid, sgd
-from bilinear.training import journal as module
+from bilinear.training import checkpoint_journal as module
+from bilinear.training import rating_grid, sgd
 from bilinear.training.als import ALS
 from bilinear.training.checkpoint import Checkpoint, checkpointing, journal, record_once
+from bilinear.training.checkpoint_journal import FILE, Journal
 from bilinear.training.implicit_als import Cholesky, ConjugateGradient
-from bilinear.training.journal import FILE, Journal
+from bilinear.training.initialization import NormalStart
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import (
     LAMB,
@@ -48,7 +49,6 @@ from bilinear.training.optimizers import (
 )
 from bilinear.training.schedules import OneCycle, ReduceOnPlateau
 from bilinear.training.sgd import SGD
-from bilinear.training.start import NormalStart
 
 TABLE = planted_table(80, 50, seed=3)
 NUMBERS = {"n_factors": 4, "l2": 0.2, "l2_biases": 0.2, "rng": 0}
@@ -166,7 +166,7 @@ def test_so_do_alternating_least_squares(row_solver, monkeypatch, tmp_path):
 @pytest.mark.parametrize("threads", [1, 3])
 def test_so_does_one_on_the_grid(threads, monkeypatch, tmp_path):
     monkeypatch.setattr(sgd, "_SHARED", 0)
-    monkeypatch.setattr(grid, "_CACHE", 300)
+    monkeypatch.setattr(rating_grid, "_CACHE", 300)
     model = MatrixFactorization(**NUMBERS, solver=SGD(n_epochs=8, n_threads=threads))
     whole = replace(model, solver=SGD(n_epochs=8, n_threads=2)).fit(TABLE)
     pieces, lives = killed_at_every_look(monkeypatch, model, TABLE, tmp_path / "c")
@@ -211,7 +211,7 @@ RANKERS = {
 
 @pytest.mark.parametrize("name", RANKERS)
 def test_so_do_models_of_rankings(name, monkeypatch, tmp_path):
-    monkeypatch.setattr("bilinear.training.sampled._WORK_AT_ONCE", 20_000)  # several looks an epoch
+    monkeypatch.setattr("bilinear.training.sampled_descent._WORK_AT_ONCE", 20_000)  # several looks an epoch
     model = replace(RANKERS[name])
     if isinstance(model, RankingFactorization):
         model.solver = replace(model.solver, n_epochs=min(model.solver.n_epochs, 7))

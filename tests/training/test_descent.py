@@ -18,10 +18,10 @@ from bilinear.objective.losses import CrossEntropy, SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.training import sgd
-from bilinear.training.biases import solve_biases
+from bilinear.training.bias_solver import solve_biases
+from bilinear.training.initialization import Scale, random_start
 from bilinear.training.schedules import Constant
 from bilinear.training.sgd import SGD
-from bilinear.training.start import Scale, random_start
 from bilinear.training.validation import rmse
 
 TABLE = planted_table()

@@ -15,13 +15,13 @@ from bilinear.model.scoring import score_rows
 from bilinear.objective.losses import SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
+from bilinear.training.initialization import Scale, random_start
 from bilinear.training.lr_find import lr_find, suggest
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import Adam, ExponentialMovingAverage, GradientDescent
 from bilinear.training.sgd import SGD, SGDRun
 from bilinear.training.solver import Solver
-from bilinear.training.start import Scale, random_start
-from bilinear.training.workers import Workers
+from bilinear.training.thread_pool import Workers
 
 TABLE = planted_table(200, 100)
 OBJECTIVE = Objective(SquaredError(), Identity(0.0, 6.0), L2(0.1, 0.1), TABLE)

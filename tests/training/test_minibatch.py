@@ -18,6 +18,7 @@ from bilinear.objective.losses import CrossEntropy, SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.training import minibatch
+from bilinear.training.initialization import NormalStart, Scale, random_start
 from bilinear.training.minibatch import MiniBatch, MiniBatchRun
 from bilinear.training.optimizers import (
     LAMB,
@@ -38,7 +39,6 @@ from bilinear.training.optimizers import (
 )
 from bilinear.training.schedules import Constant, Cosine, Product, ReduceOnPlateau, Sequential, Step, WarmUp
 from bilinear.training.sgd import SGD
-from bilinear.training.start import NormalStart, Scale, random_start
 from bilinear.training.validation import rmse
 
 TABLE = planted_table()

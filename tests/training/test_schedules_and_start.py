@@ -14,8 +14,8 @@ from problems import planted_table, same_bits, with_strangers
 from bilinear.errors import ParameterValueError
 from bilinear.model.link import Identity, Sigmoid
 from bilinear.objective.losses import CrossEntropy, SquaredError
+from bilinear.training.initialization import Scale, random_start
 from bilinear.training.schedules import Constant, Falling, OneCycle
-from bilinear.training.start import Scale, random_start
 
 shares = st.floats(0, 1)
 

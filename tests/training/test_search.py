@@ -13,7 +13,8 @@ from bilinear.model.link import Identity, Sigmoid
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import CrossEntropy, SquaredError
 from bilinear.objective.penalties import L2
-from bilinear.training.biases import solve_biases
+from bilinear.training.bias_solver import solve_biases
+from bilinear.training.initialization import Scale
 from bilinear.training.search import (
     BIAS_GRID,
     FACTOR_PATH,
@@ -25,7 +26,6 @@ from bilinear.training.search import (
     search,
 )
 from bilinear.training.sgd import SGD
-from bilinear.training.start import Scale
 from bilinear.training.validation import rmse
 
 TABLE = planted_table(150, 80, rank=3, density=0.3)

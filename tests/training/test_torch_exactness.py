@@ -15,9 +15,9 @@ from bilinear.objective.losses import CrossEntropy, SquaredError  # noqa: E402
 from bilinear.objective.objective import Objective  # noqa: E402
 from bilinear.objective.penalties import L2  # noqa: E402
 from bilinear.training import optimizers as ours  # noqa: E402
+from bilinear.training.initialization import Scale, random_start  # noqa: E402
 from bilinear.training.minibatch import MiniBatch  # noqa: E402
 from bilinear.training.schedules import Constant, Cosine, OneCycle, Sequential  # noqa: E402
-from bilinear.training.start import Scale, random_start  # noqa: E402
 
 TABLE = planted_table(30, 20)
 SIZE, RATE = 32, 0.01

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from bilinear.cli import holding_out, options
-from bilinear.cli.cautions import odd_ratings, without_outlier_warnings
-from bilinear.cli.measured import say_comparison, say_measurement
+from bilinear.cli import options, split_options
+from bilinear.cli.measurement_tables import say_comparison, say_measurement
 from bilinear.cli.output import print_json, print_note
+from bilinear.cli.result_warnings import odd_ratings, without_outlier_warnings
 from bilinear.errors import ParameterValueError
 
 NAME = "compare"
@@ -44,9 +44,9 @@ def command(
         str | None, typer.Option(help="The model that differences are taken to, as given; else the first.")
     ] = None,
     task: options.Task = None,
-    split: holding_out.Split = "random",
-    test: holding_out.Test = None,
-    refits: holding_out.Refits = 0,
+    split: split_options.Split = "random",
+    test: split_options.Test = None,
+    refits: split_options.Refits = 0,
     threshold: options.Threshold = None,
     confidence: options.Confidence = None,
     relevant_from: options.RelevantFrom = None,
@@ -114,8 +114,8 @@ def command(
         return
     models = chosen or _models(_USUAL[task], weighing, seed, threads, task)
     table.check_trainable()
-    again = holding_out.further(table, split, test, seed, reading, refits)
-    parts = holding_out.held_out(table, split, test, seed, reading)
+    again = split_options.further(table, split, test, seed, reading, refits)
+    parts = split_options.held_out(table, split, test, seed, reading)
     if task == "ratings" and not quiet:
         for line in odd_ratings(table):
             print_note(line)

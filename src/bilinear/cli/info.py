@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bilinear.cli import options
-from bilinear.cli.measured import say_measurement
+from bilinear.cli.measurement_tables import say_measurement
 from bilinear.cli.output import print_json, print_text
 
 NAME = "info"

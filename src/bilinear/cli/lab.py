@@ -10,7 +10,7 @@ import typer
 
 from bilinear.cli import options
 from bilinear.cli.output import print_json, print_note, print_text
-from bilinear.cli.plans import auto_or, one_of
+from bilinear.cli.training_plan import auto_or, one_of
 from bilinear.errors import ParameterValueError
 
 NAME = "lab"

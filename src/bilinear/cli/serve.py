@@ -12,7 +12,7 @@ import typer
 from bilinear.cli import options
 from bilinear.cli.output import print_note
 from bilinear.errors import ParameterValueError
-from bilinear.extras import extra
+from bilinear.optional_packages import extra
 
 NAME = "serve"
 HELP = "Serve a model: recommendations, search, feedback and a page to see it all."

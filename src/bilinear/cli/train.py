@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bilinear.cli import holding_out, options
-from bilinear.cli.cautions import doubt, odd_ratings, without_factors, without_outlier_warnings
-from bilinear.cli.measured import say_measurement
+from bilinear.cli import options, split_options
+from bilinear.cli.measurement_tables import say_measurement
 from bilinear.cli.models import completed_setting
 from bilinear.cli.output import print_json, print_note, print_text
+from bilinear.cli.result_warnings import doubt, odd_ratings, without_factors, without_outlier_warnings
 from bilinear.errors import ParameterValueError
 
 if TYPE_CHECKING:
-    from bilinear.cli.plans import Plan, Wanted
+    from bilinear.cli.training_plan import Plan, Wanted
     from bilinear.training.checkpoint import Checkpoint
 
 NAME = "train"
@@ -118,9 +118,9 @@ def command(
     memory_limit: options.MemoryLimit = None,
     missing: options.Missing = None,
     ids: options.Ids = None,
-    split: holding_out.Split = "random",
-    test: holding_out.Test = None,
-    refits: holding_out.Refits = 0,
+    split: split_options.Split = "random",
+    test: split_options.Test = None,
+    refits: split_options.Refits = 0,
     relevant_from: options.RelevantFrom = None,
     cutoffs: options.Cutoffs = None,
     refit: Refit = True,
@@ -132,7 +132,7 @@ def command(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    from bilinear.cli.plans import Wanted
+    from bilinear.cli.training_plan import Wanted
     from bilinear.training.checkpoint import checkpointing
 
     reading = options.reading(locals())
@@ -147,8 +147,8 @@ def command(
     table, chosen, plan = _planned(wanted, read, quiet)
     films = options.read_side("items", items, table.item_vocabulary, items_id, items_title, items_quote)
     texts = item_texts(films, table.item_vocabulary)
-    further = holding_out.further(table, split, test, seed, reading, refits)
-    parts = holding_out.held_out(table, split, test, seed, reading)
+    further = split_options.further(table, split, test, seed, reading, refits)
+    parts = split_options.held_out(table, split, test, seed, reading)
     if not quiet:
         options.tell_table(table)
     main = plan.models[plan.name]
@@ -269,7 +269,7 @@ def _say_trained(
 def _identity(plan: Any, parts: Any, table: Any, refit: bool, refits: int) -> dict[str, Any]:
     """What a checkpoint knows this command by: models and the data of both trainings."""
     from bilinear.persistence.codec import encode, without_threads
-    from bilinear.training.identity import table_identity
+    from bilinear.training.training_identity import table_identity
 
     models = {
         name: {"type": type(model).__name__}

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from bilinear.data.description import Description, ReadingNotes
 from bilinear.data.matrices import entries_of
-from bilinear.data.missing import Missing, checked_missing
-from bilinear.data.refine import with_rules, without_missing
+from bilinear.data.missing_values import Missing, checked_missing
+from bilinear.data.refinement import with_rules, without_missing
 from bilinear.data.vocabulary import IdRule, Vocabulary, checked_rules
 from bilinear.errors import DuplicatePairError, EmptyDataError, ParameterValueError, RatingValueError
 from bilinear.kernels.order import count_keys, counting_order

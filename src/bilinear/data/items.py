@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from bilinear.data.missing import is_absent
+from bilinear.data.missing_values import is_absent
 from bilinear.data.side_table import SideTable
 from bilinear.data.vocabulary import Id
 

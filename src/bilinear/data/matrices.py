@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.data.missing import check_markers
+from bilinear.data.missing_values import check_markers
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import IdValueError, ParameterValueError, RatingValueError
 

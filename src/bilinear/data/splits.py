@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Interactions
-from bilinear.data.part import Part
+from bilinear.data.row_subset import Part
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import DataError, MissingColumnError, ParameterValueError
 

@@ -12,7 +12,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.data.missing import is_absent
+from bilinear.data.missing_values import is_absent
 from bilinear.data.packed_text import PackedText
 from bilinear.errors import IdValueError, ParameterValueError, UnknownIdError
 

@@ -19,11 +19,11 @@ from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import SquaredError
 from bilinear.objective.penalties import L2
 from bilinear.registry import register
-from bilinear.training.biases import solve_biases
+from bilinear.training.bias_solver import solve_biases
 from bilinear.training.history import CLOSED_FORM
 from bilinear.training.progress import Progress
+from bilinear.training.rating_units import Units
 from bilinear.training.search import choose_bias_penalty
-from bilinear.training.units import Units
 
 _BYTES, _BYTES_SEARCHED = (15, 40), (21, 55)  # of a rating and a row, that BiasModel takes; measured
 

@@ -20,7 +20,13 @@ from bilinear.estimators.blend_weights import (
     choose_weights,
     inner_split,
 )
-from bilinear.estimators.members import checked_alike, copied, fitted_whole, nested_state, restore_nested
+from bilinear.estimators.nested_models import (
+    checked_alike,
+    copied,
+    fitted_whole,
+    nested_state,
+    restore_nested,
+)
 from bilinear.estimators.ranking_model import RankingModel
 from bilinear.estimators.recommender import TensorReader
 from bilinear.evaluation.metrics import Metric, MetricLike

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bilinear.data.interactions import Grouped
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import ParameterValueError
-from bilinear.estimators.configurable import ParamsMixin
+from bilinear.estimators.params_mixin import ParamsMixin
 from bilinear.model.parameters import Array, Parameters
 
 HowTrained = Literal["ratings", "all pairs", "rankings", "closed form", "counts"]

@@ -21,7 +21,7 @@ from bilinear.model.parameters import Array
 from bilinear.registry import register
 from bilinear.training.neighbours import grouped_the_other_way, sums_by_row, walks
 from bilinear.training.progress import Bar, NullProgress, Progress
-from bilinear.training.workers import Workers, workers
+from bilinear.training.thread_pool import Workers, workers
 
 Precision = Literal["float32", "float64"]
 

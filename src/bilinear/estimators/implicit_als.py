@@ -24,7 +24,6 @@ from bilinear.registry import register
 from bilinear.training.callbacks import Listeners, OnEpoch, calling, checked_functions
 from bilinear.training.checkpoint import Checkpoint, checkpointing, mark_interrupted, record_once
 from bilinear.training.history import History
-from bilinear.training.identity import training_identity
 from bilinear.training.implicit_als import (
     ALSSolver,
     AlternatingLeastSquares,
@@ -35,7 +34,8 @@ from bilinear.training.implicit_als import (
     minimise,
 )
 from bilinear.training.progress import Bar, NullProgress, Progress
-from bilinear.training.workers import workers
+from bilinear.training.thread_pool import workers
+from bilinear.training.training_identity import training_identity
 
 
 class _Learned(FactorRanking):

@@ -14,7 +14,7 @@ from bilinear.registry import register
 from bilinear.training.neighbours import grouped_the_other_way, nearest_sources
 from bilinear.training.progress import Progress
 from bilinear.training.similarities import BM25, CosineSimilarity, Similarity
-from bilinear.training.workers import workers
+from bilinear.training.thread_pool import workers
 
 
 @register

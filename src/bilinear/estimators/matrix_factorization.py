@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Interactions
 from bilinear.data.outliers import warn_of_outliers
-from bilinear.data.part import Part
+from bilinear.data.row_subset import Part
 from bilinear.data.splits import Split, split_validation
 from bilinear.errors import EmptyDataError, ParameterValueError
 from bilinear.estimators.baselines import check_fraction, draw_seed
@@ -32,15 +32,15 @@ from bilinear.registry import register
 from bilinear.training.callbacks import Listeners, OnEpoch, calling, checked_functions
 from bilinear.training.checkpoint import Checkpoint, checkpointing, mark_interrupted, record_once
 from bilinear.training.history import History
-from bilinear.training.identity import training_identity
+from bilinear.training.initialization import NormalStart, Scale, random_start
 from bilinear.training.loop import Validation, train_again
 from bilinear.training.lr_find import RangeTest, lr_find
 from bilinear.training.progress import Bar, NullProgress, Progress
+from bilinear.training.rating_units import Units
 from bilinear.training.search import SearchTable, first_choice, search, solve_without_factors
 from bilinear.training.sgd import SGD
 from bilinear.training.solver import Solver
-from bilinear.training.start import NormalStart, Scale, random_start
-from bilinear.training.units import Units
+from bilinear.training.training_identity import training_identity
 from bilinear.training.validation import RankingValidation, RatingValidation
 
 _MOST_FACTORS = 4096

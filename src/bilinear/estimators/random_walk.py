@@ -12,7 +12,7 @@ from bilinear.estimators.neighbour_model import NeighbourModel, checked_exponent
 from bilinear.registry import register
 from bilinear.training.neighbours import grouped_the_other_way, sums_by_row, walks
 from bilinear.training.progress import Progress
-from bilinear.training.workers import workers
+from bilinear.training.thread_pool import workers
 
 
 @register

@@ -28,15 +28,15 @@ from bilinear.registry import register
 from bilinear.training.callbacks import Listeners, OnEpoch, calling, checked_functions
 from bilinear.training.checkpoint import Checkpoint, checkpointing, mark_interrupted, record_once
 from bilinear.training.history import History
-from bilinear.training.identity import training_identity
 from bilinear.training.loop import train, train_again
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import Adam
 from bilinear.training.progress import Bar, NullProgress, Progress
-from bilinear.training.sampled import SampledObjective, SampledRun
+from bilinear.training.sampled_descent import SampledObjective, SampledRun
 from bilinear.training.schedules import Cosine
+from bilinear.training.thread_pool import Workers, workers
+from bilinear.training.training_identity import training_identity
 from bilinear.training.validation import USERS_AT_ONCE, RankingValidation
-from bilinear.training.workers import Workers, workers
 
 _MOST_VALIDATION_USERS = 6000
 

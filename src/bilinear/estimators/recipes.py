@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.model.link import Sigmoid
+from bilinear.training.initialization import NormalStart
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import Adam, WeightDecay
 from bilinear.training.schedules import Cosine, OneCycle, Sequential
-from bilinear.training.start import NormalStart
 
 
 def fastai_recipe(

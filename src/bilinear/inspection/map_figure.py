@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.errors import ParameterValueError
-from bilinear.extras import extra
 from bilinear.files import atomic_write
 from bilinear.inspection.items import at_least, shown
 from bilinear.inspection.palette import BIAS_LIGHT, GENRES_LIGHT, OTHER_LIGHT, coloured
 from bilinear.inspection.placed_items import PlacedItems
+from bilinear.optional_packages import extra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,7 @@ from bilinear.data.interactions import Grouped
 from bilinear.data.vocabulary import Id, Vocabulary
 from bilinear.errors import ParameterValueError
 from bilinear.model.blocks import checked_block_size, checked_threads, map_blocks
-from bilinear.recommend.makers import (
+from bilinear.recommend.block_rankers import (
     Lists,
     Model,
     Rows,

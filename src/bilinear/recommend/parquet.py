@@ -15,8 +15,8 @@ from bilinear.data.reading.database import default_limit, disk_errors, stoppable
 from bilinear.data.vocabulary import Id, Vocabulary
 from bilinear.errors import ParameterValueError
 from bilinear.files import atomic_write
+from bilinear.recommend.block_rankers import Lists, Model
 from bilinear.recommend.everyone import lists_of_items, lists_of_users
-from bilinear.recommend.makers import Lists, Model
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection

@@ -34,7 +34,7 @@ from bilinear.training.loop import Run, Validation
 from bilinear.training.progress import NullProgress, Progress
 from bilinear.training.schedules import Constant, ReduceOnPlateau, Schedule
 from bilinear.training.solver import Solver
-from bilinear.training.workers import Workers, aligned, workers
+from bilinear.training.thread_pool import Workers, aligned, workers
 
 
 @register

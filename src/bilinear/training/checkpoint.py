@@ -25,9 +25,9 @@ from typing import Any
 
 from bilinear.arguments import is_real
 from bilinear.errors import CheckpointError, ParameterValueError
-from bilinear.training.identity import libraries
-from bilinear.training.journal import FILE, Journal
+from bilinear.training.checkpoint_journal import FILE, Journal
 from bilinear.training.progress import Progress
+from bilinear.training.training_identity import libraries
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.extras import extra
+from bilinear.optional_packages import extra
 
 Ended = Literal[
     "all epochs done",

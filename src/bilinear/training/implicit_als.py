@@ -36,7 +36,7 @@ from bilinear.registry import register
 from bilinear.training.history import History
 from bilinear.training.loop import Run, train
 from bilinear.training.progress import Progress
-from bilinear.training.workers import Workers, aligned, fixed_cuts
+from bilinear.training.thread_pool import Workers, aligned, fixed_cuts
 
 _GRAM_ROWS = 2048
 _TURN_ROWS = 512

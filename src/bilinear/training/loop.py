@@ -19,8 +19,8 @@ from bilinear.model.parameters import Array, Parameters
 from bilinear.model.scoring import score_rows
 from bilinear.training.callbacks import listeners
 from bilinear.training.checkpoint import journal
+from bilinear.training.checkpoint_journal import Journal, Saved
 from bilinear.training.history import Ended, Epoch, History
-from bilinear.training.journal import Journal, Saved
 from bilinear.training.progress import NullProgress, Progress
 
 _SAMPLED = 1000  # rows of a side that tell how far an epoch has moved the factors

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from bilinear.arguments import is_real, is_whole
 from bilinear.errors import ParameterValueError
-from bilinear.extras import extra
 from bilinear.model.parameters import Parameters
 from bilinear.objective.objective import Objective
+from bilinear.optional_packages import extra
 from bilinear.training.minibatch import MiniBatch, MiniBatchRun
 from bilinear.training.sgd import SGD, SGDRun
 from bilinear.training.solver import random_order
-from bilinear.training.workers import Workers
+from bilinear.training.thread_pool import Workers
 
 _FEWEST, _MOST = 64, 1 << 14  # ratings of a batch of `SGD`
 _SMOOTHING = 0.9  # of the running mean of the losses

@@ -9,7 +9,7 @@ from bilinear.data.interactions import Grouped
 from bilinear.kernels.neighbours import nearest_items
 from bilinear.kernels.order import counting_order
 from bilinear.model.parameters import Array
-from bilinear.training.workers import Workers
+from bilinear.training.thread_pool import Workers
 
 _LEAST = 1e-30  # what a row without weights is divided by
 

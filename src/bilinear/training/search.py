@@ -17,14 +17,14 @@ from bilinear.model.scoring import score_rows
 from bilinear.objective.losses import Loss, SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
-from bilinear.training.biases import solve_biases
+from bilinear.training.bias_solver import solve_biases
 from bilinear.training.checkpoint import record_once
 from bilinear.training.history import CLOSED_FORM, Ended, History
+from bilinear.training.initialization import Scale, random_start
 from bilinear.training.progress import NullProgress, Progress
 from bilinear.training.schedules import Constant
 from bilinear.training.sgd import SGD
 from bilinear.training.solver import Solver
-from bilinear.training.start import Scale, random_start
 from bilinear.training.validation import rmse
 
 BIAS_GRID = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2)

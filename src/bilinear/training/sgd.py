@@ -22,14 +22,14 @@ from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.registry import register
 from bilinear.training.checkpoint import journal
-from bilinear.training.grid import Grid, Rows
 from bilinear.training.history import History
+from bilinear.training.initialization import Scale
 from bilinear.training.loop import Run, Validation
 from bilinear.training.progress import Progress
+from bilinear.training.rating_grid import Grid, Rows
 from bilinear.training.schedules import Falling, OneCycle, Schedule, after
 from bilinear.training.solver import Solver
-from bilinear.training.start import Scale
-from bilinear.training.workers import Workers
+from bilinear.training.thread_pool import Workers
 
 _FEWEST_STEPS = 500_000
 _RATE = 0.06
@@ -62,7 +62,7 @@ class SGD(Solver):
         n_threads: cores to use from a million ratings on, None being all; the bits of the result do not
             depend on it.
 
-    Ratings are laid out as a grid of cells whose factor rows fit into cache (`bilinear.training.grid`).
+    Ratings are laid out as a grid of cells whose factor rows fit into cache (`training.rating_grid`).
     The order of the cells is drawn for each epoch, that within a cell once.
 
     Cost:

@@ -13,7 +13,7 @@ from bilinear.evaluation.ranking_task import taken_rows
 from bilinear.model.link import Link
 from bilinear.model.parameters import Array, Parameters
 from bilinear.model.scoring import score_rows
-from bilinear.recommend.makers import dot_product_maker
+from bilinear.recommend.block_rankers import dot_product_maker
 from bilinear.training.loop import Run, Validation
 
 USERS_AT_ONCE = 1200

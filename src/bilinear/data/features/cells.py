@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.data.missing import is_absent
+from bilinear.data.missing_values import is_absent
 from bilinear.data.reading.dates import Moment, parse, since_1970
 
 _NOTHING = {"", "na", "n/a", "nan", "null", "none", "\\n", "-", "?", "(no genres listed)"}

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bilinear.data.reading.engine import Encoded
-from bilinear.data.reading.ids import IdColumn
+from bilinear.data.reading.duckdb_reader import Encoded
+from bilinear.data.reading.id_columns import IdColumn
 from bilinear.data.reading.tables import Batch, Refuse, raise_error
 from bilinear.errors import EmptyDataError, FileFormatError
 

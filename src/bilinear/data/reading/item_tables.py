@@ -19,11 +19,11 @@ from bilinear.data.reading.columns import (
     plain,
     recognised,
 )
-from bilinear.data.reading.ids import IdColumn
+from bilinear.data.reading.id_columns import IdColumn
 from bilinear.data.reading.sources import Given, Source, open_table
 from bilinear.data.reading.sql import open_query
 from bilinear.data.reading.tables import Table
-from bilinear.data.refine import ruled
+from bilinear.data.refinement import ruled
 from bilinear.data.side_table import Users
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import EmptyDataError, IdValueError

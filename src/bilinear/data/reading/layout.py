@@ -1,6 +1,6 @@
 """How text is cut into rows and fields, and whether a quotation mark is a quote or just a character.
 
-`sniff` looks at the first rows; `settled` decides about quotes on every line of the file, so that a pair
+`dialect` looks at the first rows; `settled` decides about quotes on every line of the file, so that a pair
 of marks far apart never makes one field of all the rows between them.
 """
 
@@ -22,7 +22,7 @@ _MOSTLY = 10  # well-formed quoted rows a broken one, from which the quotes are 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a text file is to be cut: found by `sniff.layout`, never by chance again."""
+    """How a text file is to be cut: found by `dialect.layout`, never by chance again."""
 
     delimiter: str
     quote: str | None

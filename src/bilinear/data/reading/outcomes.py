@@ -13,8 +13,8 @@ import numpy as np
 
 from bilinear.data.description import ReadingNotes
 from bilinear.data.interactions import Duplicates, Interactions
-from bilinear.data.missing import Missing, checked_missing
-from bilinear.data.reading import engine, sniff
+from bilinear.data.missing_values import Missing, checked_missing
+from bilinear.data.reading import dialect, duckdb_reader
 from bilinear.data.reading.columns import PAIRS, RATINGS, Column, Role, find_columns, plain, recognised
 from bilinear.data.reading.profiles import Profile, profiles, seen_whole
 from bilinear.data.reading.tables import Table, TextTable
@@ -78,7 +78,7 @@ class Meaning:
 
 
 def finished(
-    encoded: engine.Encoded,
+    encoded: duckdb_reader.Encoded,
     table: Table,
     chosen: Chosen,
     duplicates: Duplicates | None,
@@ -268,4 +268,4 @@ def _third_is_time(table: Table) -> bool:
     if table.names is not None or table.n_columns != 3 or not isinstance(table, TextTable):
         return False
     words = [row[2] for row in table.layout.sample if len(row) == 3]
-    return bool(words) and all(sniff.is_moment(word) for word in words)
+    return bool(words) and all(dialect.is_moment(word) for word in words)

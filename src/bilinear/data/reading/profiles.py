@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
-from bilinear.data.reading import engine
+from bilinear.data.reading import duckdb_reader
+from bilinear.data.reading.boolean_columns import are_flags, is_blank
 from bilinear.data.reading.database import ParquetTable, is_moment, parquet, sql_name
-from bilinear.data.reading.flags import are_flags, is_blank
 from bilinear.data.reading.frames import FrameTable
 from bilinear.data.reading.tables import JsonTable, Table, TextTable
 
@@ -72,7 +72,7 @@ def seen_whole(profile: Profile, table: Table, connection: Connection | None) ->
         return profile
     values: Iterable[Any] | None = None
     if connection is not None:
-        values = engine.distinct(connection, table, profile.at, 3)
+        values = duckdb_reader.distinct(connection, table, profile.at, 3)
     elif isinstance(table, FrameTable):
         values = {value for batch in table.batches([profile.at]) for value in batch.columns[0]}
     return profile if values is None else Profile(profile.name, profile.at, _present(values))

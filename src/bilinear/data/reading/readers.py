@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from bilinear.data.description import ReadingNotes
 from bilinear.data.interactions import Duplicates, Interactions, check_duplicates
-from bilinear.data.missing import Missing
-from bilinear.data.reading import engine
+from bilinear.data.missing_values import Missing
+from bilinear.data.reading import duckdb_reader
 from bilinear.data.reading.bad_rows import BadRows, leaving_out
-from bilinear.data.reading.collect import collect
+from bilinear.data.reading.batch_encoding import collect
 from bilinear.data.reading.columns import (
     INTERACTIONS,
     ITEM_LIST,
@@ -27,7 +27,7 @@ from bilinear.data.reading.columns import (
     find_columns,
 )
 from bilinear.data.reading.database import ParquetTable
-from bilinear.data.reading.ids import IdColumn
+from bilinear.data.reading.id_columns import IdColumn
 from bilinear.data.reading.item_lists import ListTable
 from bilinear.data.reading.layout import check_quote
 from bilinear.data.reading.outcomes import Chosen, Meaning, choose, finished
@@ -297,15 +297,15 @@ def _read(
 
 def _encoded(
     table: Table, connection: Any, chosen: Chosen, time_format: str | None, bad: BadRows | None
-) -> engine.Encoded:
+) -> duckdb_reader.Encoded:
     columns = chosen.columns
     if isinstance(table, ParquetTable):
         table.check_types(columns)
     if connection is not None and (time_format is None or "time" not in columns):
-        encoded = engine.read(connection, table, columns)
+        encoded = duckdb_reader.read(connection, table, columns)
         if encoded is None and isinstance(table, TextTable) and table.layout.n_rows is None:
             table = table.settled()
-            encoded = engine.read(connection, table, columns)
+            encoded = duckdb_reader.read(connection, table, columns)
         if encoded is not None:
             return encoded
     return collect(table, columns, flags=chosen.flags, time_format=time_format, bad=bad)

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bilinear.data.reading import sniff
+from bilinear.data.reading import dialect
 from bilinear.data.reading.columns import (
     INTERACTIONS,
     ITEM_LIST,
@@ -31,7 +31,7 @@ from bilinear.data.reading.matrix_market import MARK as MATRIX_MARKET
 from bilinear.data.reading.matrix_market import matrix_market_table
 from bilinear.data.reading.netflix import is_netflix, netflix_table
 from bilinear.data.reading.tables import JsonTable, Table, TextTable
-from bilinear.data.reading.wide import WideTable
+from bilinear.data.reading.wide_tables import WideTable
 from bilinear.errors import DataError, ParameterValueError
 
 if TYPE_CHECKING:
@@ -99,8 +99,8 @@ def _list_separator(file: PlainFile, layout: str) -> str | None:
     if layout == "lists":
         if file.kind != "text":
             raise ParameterValueError(f"{file.label}: layout='lists' is for text files, this is {file.kind}")
-        return sniff.forced_separator(file.path, file.label)
-    return sniff.list_separator(file.path) if layout == "auto" and file.kind == "text" else None
+        return dialect.forced_separator(file.path, file.label)
+    return dialect.list_separator(file.path) if layout == "auto" and file.kind == "text" else None
 
 
 def _table(file: PlainFile, connection: Connection, roles: Sequence[Role], given: Given, quote: str) -> Table:
@@ -117,7 +117,7 @@ def _table(file: PlainFile, connection: Connection, roles: Sequence[Role], given
     if quote == "auto" and not file.has_quotes:
         quote = "none"
     is_header = partial(_is_header, roles=roles, given=given)
-    layout = sniff.layout(file.path, file.label, file.suffix, _n_needed(roles), is_header, quote)
+    layout = dialect.layout(file.path, file.label, file.suffix, _n_needed(roles), is_header, quote)
     return TextTable(file.path, file.label, layout, file.n_lines)
 
 
@@ -149,9 +149,9 @@ def _is_header(rows: Sequence[Sequence[str]], roles: Sequence[Role], given: Give
             return True
         below = [row for row in rows[1:] if len(row) == len(first)]
         return bool(below) and any(
-            not sniff.is_number(word)
-            and not sniff.is_missing(word)
-            and all(sniff.is_number(row[at]) for row in below)
+            not dialect.is_number(word)
+            and not dialect.is_missing(word)
+            and all(dialect.is_number(row[at]) for row in below)
             for at, word in enumerate(first)
         )
     if tuple(roles) != RATINGS:
@@ -163,7 +163,7 @@ def _is_header(rows: Sequence[Sequence[str]], roles: Sequence[Role], given: Give
         column
         and is_position(column)
         and 0 < int(column) <= len(first)
-        and sniff.is_missing(first[int(column) - 1])
+        and dialect.is_missing(first[int(column) - 1])
     ):
         return False
-    return not any(sniff.is_number(field) for field in first)
+    return not any(dialect.is_number(field) for field in first)

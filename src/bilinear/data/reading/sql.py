@@ -11,9 +11,9 @@ from typing import Any, Literal
 from urllib.parse import unquote
 
 from bilinear.data.interactions import Duplicates, Interactions, check_duplicates
-from bilinear.data.missing import Missing
+from bilinear.data.missing_values import Missing
 from bilinear.data.reading.bad_rows import BadRows
-from bilinear.data.reading.collect import collect
+from bilinear.data.reading.batch_encoding import collect
 from bilinear.data.reading.columns import Column, Role
 from bilinear.data.reading.database import stoppable
 from bilinear.data.reading.outcomes import Meaning, choose, finished
@@ -21,7 +21,7 @@ from bilinear.data.reading.sources import Given
 from bilinear.data.reading.tables import BATCH, Batch, Refuse, raise_error
 from bilinear.data.vocabulary import IdRule
 from bilinear.errors import BilinearError, DataError, ParameterValueError
-from bilinear.extras import extra
+from bilinear.optional_packages import extra
 
 _LABEL = "SQL query"
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.data.missing import is_absent
+from bilinear.data.missing_values import is_absent
 from bilinear.data.reading.dates import Moment, parse, since_1970
 from bilinear.errors import ParameterValueError, RatingValueError
 

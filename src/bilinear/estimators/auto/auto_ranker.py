@@ -20,7 +20,7 @@ from bilinear.estimators.blend import Blend
 from bilinear.estimators.blend_weights import bytes_to_validate
 from bilinear.estimators.capabilities import Contributions, HowTrained, Rows, UserWeights, Values
 from bilinear.estimators.history_model import Confidence
-from bilinear.estimators.members import copied, fitted_whole, nested_state, restore_nested
+from bilinear.estimators.nested_models import copied, fitted_whole, nested_state, restore_nested
 from bilinear.estimators.ranking_model import RankingModel
 from bilinear.estimators.recommender import TensorReader
 from bilinear.evaluation.metrics import Metric, MetricLike

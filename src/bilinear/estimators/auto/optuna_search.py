@@ -18,11 +18,11 @@ from bilinear.estimators.auto.search_space import KINDS, ModelFamily, Sizes
 from bilinear.estimators.auto.trials import AutoTable, AutoTrial
 from bilinear.estimators.blend_weights import ValidationUsers, inner_split
 from bilinear.estimators.history_model import Confidence
-from bilinear.estimators.members import fitted_whole
+from bilinear.estimators.nested_models import fitted_whole
 from bilinear.estimators.ranking_model import RankingModel
 from bilinear.evaluation.metrics import Metric, MetricLike
 from bilinear.evaluation.ranking import RankingProtocol, evaluate_ranking
-from bilinear.extras import extra
+from bilinear.optional_packages import extra
 from bilinear.training.progress import Bar, NullProgress, Progress
 
 _STUDY = "bilinear"

@@ -20,7 +20,7 @@ from bilinear.estimators.blend_weights import (
     choose_weights,
     inner_split,
 )
-from bilinear.estimators.members import fitted_whole
+from bilinear.estimators.nested_models import fitted_whole
 from bilinear.estimators.ranking_model import RankingModel
 from bilinear.evaluation.metrics import Metric
 from bilinear.evaluation.ranking import RankingProtocol, evaluate_ranking

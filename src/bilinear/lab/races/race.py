@@ -21,8 +21,8 @@ from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import Loss, SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
+from bilinear.training.initialization import Scale, random_start
 from bilinear.training.solver import Solver
-from bilinear.training.start import Scale, random_start
 
 Tune = Literal["objective", "validation"]
 

@@ -16,8 +16,8 @@ from bilinear.lab.retraining.penalty_curve import PenaltyCurve, l2_curve
 from bilinear.model.parameters import Parameters
 from bilinear.objective.objective import Objective
 from bilinear.training.history import History
+from bilinear.training.initialization import Scale
 from bilinear.training.progress import NullProgress
-from bilinear.training.start import Scale
 
 _SHARE = 0.1  # of the ratings, for each part that is held out
 _PENALTIES = (8.0, 4.0, 2.0, 1.0, 0.5, 0.25)  # times the model's own

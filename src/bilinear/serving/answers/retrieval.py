@@ -13,7 +13,7 @@ from bilinear.kernels.top_k import top_k_rows
 from bilinear.kernels.top_k_blocks import packed_rows, top_k_block
 from bilinear.model.blocks import in_tiles
 from bilinear.model.parameters import Array, Parameters
-from bilinear.recommend.makers import ItemPanels, read_only, vector_lengths
+from bilinear.recommend.block_rankers import ItemPanels, read_only, vector_lengths
 
 Rows = NDArray[np.int32]
 Ranked = tuple[Rows, NDArray[np.float32]]

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 from urllib.parse import quote
 
 from bilinear.errors import ParameterValueError
-from bilinear.extras import extra
+from bilinear.optional_packages import extra
 from bilinear.serving.feedback.store import (
     BATCH,
     COLUMNS,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bilinear.extras import extra
+from bilinear.optional_packages import extra
 from bilinear.version import __version__
 
 MOST_JSON = 4 << 20

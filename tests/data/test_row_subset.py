@@ -7,7 +7,7 @@ import pytest
 from problems import random_table, same_bits
 
 from bilinear.data.interactions import Interactions
-from bilinear.data.part import Part
+from bilinear.data.row_subset import Part
 from bilinear.data.splits import split_validation
 
 TABLE = random_table(30, 20, 300, np.random.default_rng(0))

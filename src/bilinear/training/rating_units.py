@@ -19,8 +19,8 @@ from bilinear.model.parameters import Array, Parameters
 from bilinear.objective.losses import CrossEntropy, Loss
 from bilinear.objective.penalties import L2
 from bilinear.training.history import Epoch, History
+from bilinear.training.initialization import deviation_of, mean_of
 from bilinear.training.search import SearchTable
-from bilinear.training.start import deviation_of, mean_of
 
 _LARGEST, _SMALLEST = 2.0**40, 2.0**-40  # spreads and sizes that keep their units
 _OFFSET = 2.0**12  # spreads between zero and the mean, likewise

@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 
 from bilinear.data.reading.bad_rows import BadRows
+from bilinear.data.reading.boolean_columns import flag_numbers
 from bilinear.data.reading.columns import Role
-from bilinear.data.reading.engine import Encoded
-from bilinear.data.reading.flags import flag_numbers
-from bilinear.data.reading.ids import IdColumn
+from bilinear.data.reading.duckdb_reader import Encoded
+from bilinear.data.reading.id_columns import IdColumn
 from bilinear.data.reading.tables import Batch, Table, raise_error
 from bilinear.data.reading.values import NumberColumn, TimeColumn, Values
 from bilinear.errors import EmptyDataError

@@ -13,8 +13,8 @@ from bilinear.errors import DivergenceError
 from bilinear.kernels.biases import add_residuals, give_user_biases
 from bilinear.model.parameters import Parameters
 from bilinear.objective.penalties import L2
-from bilinear.training.start import mean_of
-from bilinear.training.workers import Workers
+from bilinear.training.initialization import mean_of
+from bilinear.training.thread_pool import Workers
 
 _TOLERANCE = 1e-10
 _MAX_ITERATIONS = 10_000

@@ -12,9 +12,9 @@ from bilinear.model.link import Identity, Sigmoid
 from bilinear.objective.losses import CrossEntropy, SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
+from bilinear.training.initialization import Scale, random_start
+from bilinear.training.rating_units import Units
 from bilinear.training.sgd import SGD
-from bilinear.training.start import Scale, random_start
-from bilinear.training.units import Units
 
 TAME = planted_table()
 

@@ -21,7 +21,7 @@ from bilinear.kernels.grid import cut_into_blocks, fill_cells, interleave_cells
 from bilinear.kernels.lanes import Shape, columns_of, shape_of
 from bilinear.kernels.sgd import BIAS, SHARE
 from bilinear.model.parameters import Array, Parameters
-from bilinear.training.workers import Workers, aligned
+from bilinear.training.thread_pool import Workers, aligned
 
 _CACHE = 700 * 1024  # bytes of a cell's item rows; fixed, so that bits do not depend on the machine
 _FEWEST_BLOCKS = 16

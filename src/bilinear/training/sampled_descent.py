@@ -22,7 +22,7 @@ from bilinear.objective.ranking_losses import RankingLoss
 from bilinear.training.minibatch import MiniBatch, Stepping
 from bilinear.training.optimizers import AdamW, ExponentialMovingAverage, Lookahead
 from bilinear.training.progress import Progress
-from bilinear.training.workers import Workers, fixed_cuts
+from bilinear.training.thread_pool import Workers, fixed_cuts
 
 _PARTS = 8  # of items and of users, for threads; a constant, as sums of squares are taken by part
 _EACH_PART = fixed_cuts(_PARTS, 1)

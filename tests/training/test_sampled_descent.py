@@ -14,7 +14,7 @@ from bilinear.errors import DivergenceError, ParameterValueError
 from bilinear.evaluation.metrics import Metric
 from bilinear.kernels.negatives import draw_negatives, hide, mark, no_marks
 from bilinear.objective.ranking_losses import BPR, WARP, CosineContrastive, SampledSoftmax
-from bilinear.training import sampled
+from bilinear.training import sampled_descent
 from bilinear.training.history import History
 from bilinear.training.loop import Validation, train
 from bilinear.training.optimizers import (
@@ -211,8 +211,8 @@ VARIANTS = {
 @pytest.mark.parametrize("name", VARIANTS)
 @pytest.mark.parametrize("loss", ["softmax", "cosine contrastive"])
 def test_any_number_of_threads_gives_the_same_bits(name, loss, monkeypatch):
-    monkeypatch.setattr(sampled, "_WORK_FOR_THREADS", 0)
-    monkeypatch.setattr(sampled, "_SLOPES_AT_ONCE", 300)  # several chunks a batch
+    monkeypatch.setattr(sampled_descent, "_WORK_FOR_THREADS", 0)
+    monkeypatch.setattr(sampled_descent, "_SLOPES_AT_ONCE", 300)  # several chunks a batch
     found = []
     for n_threads in (1, 2, 5):
         objective = cases.objective(cases.LOSSES[loss], l2=0.1)

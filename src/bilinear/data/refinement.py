@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.data.missing import check_markers, left_out
+from bilinear.data.missing_values import check_markers, left_out
 from bilinear.data.vocabulary import IdRule, Vocabulary, by_rules, canonical_integer
 from bilinear.errors import EmptyDataError, IdValueError
 

@@ -1,8 +1,8 @@
 """Files through DuckDB: 20 million rows in seconds, under a memory limit, spilling to disk.
 
-Text is cut by the layout that `sniff` found; DuckDB guesses nothing. A column is loaded as what
+Text is cut by the layout that `dialect` found; DuckDB guesses nothing. A column is loaded as what
 its first rows are; whatever does not fit becomes null, and any null sends the file to the slow
-reading of `tables` and `collect`, which decides what it means or names the row.
+reading of `tables` and `batch_encoding`, which decides what it means or names the row.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bilinear.data.reading import values
+from bilinear.data.reading.boolean_columns import WORDS, are_flags
 from bilinear.data.reading.columns import Role
 from bilinear.data.reading.database import (
     DECIMALS,
@@ -24,8 +25,7 @@ from bilinear.data.reading.database import (
     sql_path,
     sql_text,
 )
-from bilinear.data.reading.flags import WORDS, are_flags
-from bilinear.data.reading.ids import has_many_lines
+from bilinear.data.reading.id_columns import has_many_lines
 from bilinear.data.reading.tables import JsonTable, Table, TextTable
 from bilinear.data.vocabulary import Vocabulary, canonical_integer
 from bilinear.errors import EmptyDataError

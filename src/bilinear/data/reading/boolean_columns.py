@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bilinear.data.missing import is_absent
+from bilinear.data.missing_values import is_absent
 from bilinear.data.reading.tables import Batch
 from bilinear.errors import RatingValueError
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bilinear.data.missing import is_absent
+from bilinear.data.missing_values import is_absent
 from bilinear.data.reading.columns import Column, Role, find_columns, recognised
-from bilinear.data.reading.sniff import is_missing
+from bilinear.data.reading.dialect import is_missing
 from bilinear.data.reading.tables import Batch, Refuse, Table, raise_error
 from bilinear.errors import MissingColumnError
 

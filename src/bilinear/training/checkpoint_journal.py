@@ -21,7 +21,7 @@ from bilinear.files import TEMPORARY_NAME, atomic_write
 from bilinear.model.parameters import Parameters
 from bilinear.persistence.tensors import encode_tensors, read_tensors
 from bilinear.training.history import History
-from bilinear.training.identity import check_identity
+from bilinear.training.training_identity import check_identity
 
 FORMAT, FORMAT_VERSION = "bilinear-checkpoint", 1
 FILE = "checkpoint.safetensors"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from problems import random_parameters, same_bits
 
-from bilinear.data.part import Part
+from bilinear.data.row_subset import Part
 from bilinear.data.splits import split_random
 from bilinear.data.synthetic.catalogue import synthetic_ratings
 from bilinear.errors import DivergenceError
@@ -18,12 +18,12 @@ from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
-from bilinear.training import grid as module
+from bilinear.training import rating_grid as module
 from bilinear.training import sgd
-from bilinear.training.grid import Grid, Rows
+from bilinear.training.rating_grid import Grid, Rows
 from bilinear.training.sgd import SGD, SGDRun
+from bilinear.training.thread_pool import Workers
 from bilinear.training.validation import RatingValidation, rmse
-from bilinear.training.workers import Workers
 
 TABLE = synthetic_ratings(300, 120, 6000, 3, rng=1)
 
