@@ -1,14 +1,14 @@
-"""Every error a caller may want to catch.
+"""Errors: all classes that a caller may want to catch.
 
 ```
 BilinearError
 ├── DataError (ValueError)             the table cannot be used as it is
 │   ├── MissingColumnError             a needed column is not there
 │   ├── AmbiguousColumnError           several columns fit a role
-│   ├── RatingValueError               a rating is no finite number
+│   ├── RatingValueError               a rating is not finite
 │   ├── IdValueError                   an id is missing or of no usable type
 │   ├── DuplicatePairError             one user rated one item twice (policy "error")
-│   ├── FeatureColumnError             a column of users or items is no feature
+│   ├── FeatureColumnError             a column of users or items is not a feature
 │   ├── EmptyDataError                 nothing is left to learn from
 │   └── FileFormatError                wrong delimiter, broken archive, mixed encodings, another layout
 ├── UnknownIdError (KeyError)          a user or item that the model has never seen

@@ -142,7 +142,7 @@ def hold(folder: Path) -> int | None:
     a folder is used for one of the two. Where the system has no locks (see `locked`), nothing is held.
 
     Returns:
-        what `release` takes, or None: somebody else holds the folder.
+        what `release` takes, or None: another process holds the folder.
     Raises:
         OSError: the folder is not there or cannot be opened.
     """
@@ -164,7 +164,7 @@ def hold(folder: Path) -> int | None:
 def release(held: int) -> None:
     """Ends what `hold` began."""
     if sys.platform != "win32":
-        with suppress(OSError):  # where there are no locks, and nothing is held
+        with suppress(OSError):  # where the system has no locks, and nothing is held
             fcntl.flock(held, fcntl.LOCK_UN)  # a forked child may share the descriptor
         os.close(held)
 

@@ -1,4 +1,4 @@
-"""How much memory there is, asked before work begins that would not fit."""
+"""Free memory, checked before work begins that would not fit."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _groups(root: Path) -> list[int]:
             cached = re.search(r"^inactive_file (\d+)$", (folder / "memory.stat").read_text(), re.MULTILINE)
         except (OSError, ValueError):
             continue
-        if most.isdigit():  # "max" is no limit
+        if most.isdigit():  # "max" is not a limit
             found.append(max(0, int(most) - taken + (int(cached[1]) if cached else 0)))
     return found
 

@@ -1,4 +1,4 @@
-"""Classes of one kind, found by name: what `load`, the command line and the documents list them from."""
+"""Registry of classes by kind and name, which `load`, the command line and the documents read."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def import_plugin(name: str) -> None:
         name: As `import` takes it.
 
     Raises:
-        ParameterValueError: There is no such module.
+        ParameterValueError: no such module.
     """
     try:
         import_module(name)

@@ -210,7 +210,7 @@ def test_ratings_that_are_all_alike_are_clicks(run: Run, tmp_path: Path) -> None
     [
         (("--task", "ratings"), "no rating column found"),
         (("--task", "both"), "--task both: choose ratings or ranking"),
-        (("--model", "ultra"), "--model ultra: there is no such model; choose"),
+        (("--model", "ultra"), "--model ultra: no such model; choose"),
         (("--model", "mf"), "no rating column found"),
         (("--task", "ranking", "--model", "mf"), "--model mf is a model of ratings"),
         (("--task", "ratings", "--model", "ease"), "--model ease predicts no ratings"),

@@ -106,7 +106,7 @@ def test_feedback_is_never_read_from_a_store_that_is_not_there(
     store = tmp_path / "mistyped.db"
     ran = run("train", ratings_file, "--store", f"sqlite:///{store}", "--out", tmp_path / "m", "-q")
     assert ran.code == 2
-    assert "mistyped.db: there is no such file" in ran.err
+    assert "mistyped.db: no such file" in ran.err
     assert list(tmp_path.iterdir()) == []
 
 

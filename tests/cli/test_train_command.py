@@ -143,7 +143,7 @@ def test_a_database_is_read_by_query(run: Run, ratings_file: Path, tmp_path: Pat
         (("--set", "rating_range=(4, 5)"), "outside [4, 5]"),
         (("--user", "nobody"), "nobody"),
         (("--duplicates", "first"), "choose"),
-        (("--also", "magic"), "magic: there is no such model"),
+        (("--also", "magic"), "magic: no such model"),
         (("--query", "SELECT 1"), "is a file"),
         (("--items", "absent.csv"), "absent.csv"),
     ],

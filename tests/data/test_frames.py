@@ -152,7 +152,7 @@ def test_the_row_is_counted_over_all_parts() -> None:
         ["1970-01-01T01:00:01+01:00", "1970-01-02"],
         [1, 86400],
         [1.0, 86400.0],
-        [1_000, 86_400_000],  # small numbers are no milliseconds
+        [1_000, 86_400_000],  # small numbers are not milliseconds
     ],
 )
 def test_times_become_seconds(make: Callable[[dict[str, Any]], Any], times: list[Any]) -> None:

@@ -145,7 +145,7 @@ PARQUET: list[tuple[dict[str, Any], type[BilinearError], list[str]]] = [
     ({"user": [1.0, None]}, IdValueError, ["row 2", "the user is missing"]),
     ({"user": ["x", None]}, IdValueError, ["row 2", "the user is missing"]),
     ({"user": ["x", ""]}, IdValueError, ["row 2", "the user is missing"]),
-    ({"user": [1.0, 2.5]}, IdValueError, ["row 2", "2.5 is no whole number"]),
+    ({"user": [1.0, 2.5]}, IdValueError, ["row 2", "2.5 is not a whole number"]),
     ({"user": [1.0, 2.0**60]}, IdValueError, ["row 2", "no whole number"]),
     ({"user": np.array([1, 2**63], np.uint64)}, IdValueError, ["row 2", "64 bits"]),
     ({"user": [True, False]}, IdValueError, ["'user'", "BOOLEAN"]),
@@ -191,7 +191,7 @@ def test_places_that_are_no_files(tmp_path: Path) -> None:
     (tmp_path / "ratings.csv").write_bytes(GOOD)
     with pytest.raises(DataError, match=r"this is a folder; name the file in it, such as ratings\.csv"):
         read_ratings(tmp_path)
-    with pytest.raises(DataError, match=r"there is no such file; did you mean ratings\.csv\?"):
+    with pytest.raises(DataError, match=r"no such file; did you mean ratings\.csv\?"):
         read_ratings(tmp_path / "rating.csv")
     with pytest.raises(DataError, match="no such file"):
         read_ratings(tmp_path / "nowhere" / "rating.csv")

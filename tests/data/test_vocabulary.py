@@ -85,12 +85,12 @@ def test_unknown_ids_are_named_with_known_ones() -> None:
         ([1, float("nan")], "row 2: the user is missing"),
         ([1, "a"], "row 2: user 'a' is text, the rows before have an integer"),
         (["a", 1], "row 2: user 1 is an integer, the rows before have text"),
-        ([1.5, 2], "row 1: user 1.5 is no whole number"),
+        ([1.5, 2], "row 1: user 1.5 is not a whole number"),
         ([True, False], "row 1: user 'True' is of type bool"),
         ([b"a"], r"row 1: user .*is of type bytes"),
         ([2**63], "64 bits"),
         (np.array([2**63], np.uint64), "64 bits"),
-        (["a", "\ud800"], "row 2: user '\\\\ud800' is no valid Unicode"),
+        (["a", "\ud800"], "row 2: user '\\\\ud800' is not valid Unicode"),
     ],
 )
 def test_bad_ids_are_refused_with_their_row(ids: Any, words: str) -> None:

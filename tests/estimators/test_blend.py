@@ -139,11 +139,11 @@ def test_fitted_models_can_be_mixed_as_they_are():
 
 def test_the_value_of_weights_is_the_metric_of_the_fitted_blend():
     split = inner_split(TRAIN, 0.2, 0)
-    judges = ValidationUsers.of(split, None, 0)
+    validation_users = ValidationUsers.of(split, None, 0)
     parts = [type(part)(**part.get_params(deep=False)).fit(split.train) for part in PARTS]
-    candidates = BlendCandidates.of(parts, judges, n_threads=2)
+    candidates = BlendCandidates.of(parts, validation_users, n_threads=2)
     for weights in ((0.0, 1.0, 0.0), (0.5, 0.3, 0.2), (0.1, 0.2, 0.7)):  # of which none ties
-        scores = Blend.of(parts, weights).evaluate(judges.test, RankingProtocol((3, 20)))
+        scores = Blend.of(parts, weights).evaluate(validation_users.test, RankingProtocol((3, 20)))
         for name in ("ndcg@3", "recall@3", "ndcg@20", "recall@20"):
             assert candidates.value(weights, Metric.named(name)) == pytest.approx(scores[name], abs=1e-9)
 
@@ -193,8 +193,8 @@ def test_users_with_few_interactions_are_split_as_one_table():
 
 def test_relevant_from_leaves_out_what_is_rated_lower():
     split = inner_split(TRAIN, 0.2, 0)
-    judges = ValidationUsers.of(split, 4, 0)
-    assert judges.test.ratings.min() >= 4
+    validation_users = ValidationUsers.of(split, 4, 0)
+    assert validation_users.test.ratings.min() >= 4
     with pytest.raises(EmptyDataError, match="nothing relevant is left"):
         ValidationUsers.of(split, 9, 0)
 

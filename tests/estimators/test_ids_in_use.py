@@ -141,5 +141,5 @@ def test_arrays_are_read_by_the_same_rules_as_frames() -> None:
     found = Interactions.from_columns(users, frame.item.astype(float), frame.rating)
     assert found.user_vocabulary == read_ratings(frame).user_vocabulary
     assert found.item_vocabulary == read_ratings(frame).item_vocabulary
-    with pytest.raises(IdValueError, match=r"row 2: user 2.5 is no whole number"):
+    with pytest.raises(IdValueError, match=r"row 2: user 2.5 is not a whole number"):
         Interactions.from_columns([1.0, 2.5], [1, 2])

@@ -135,7 +135,7 @@ def test_a_rating_that_the_model_could_not_have_seen_is_refused_with_its_item(na
 
 @every_model
 def test_ratings_at_the_ends_of_the_range_are_inside_however_they_are_stored(name):
-    """0.3 and 4.9 are no float32: one of the neighbours lies outside."""
+    """0.3 and 4.9 are not float32: one of the neighbours lies outside."""
     ratings = np.clip(TRAIN.ratings, np.float32(0.3), np.float32(4.9))
     table = replace(TRAIN, ratings=ratings)
     model = MAKE[name]().set_params(rating_range=(0.3, 4.9)).fit(table)

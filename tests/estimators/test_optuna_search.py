@@ -82,7 +82,7 @@ def test_a_storage_of_another_search_is_refused(tmp_path):
         search_with_optuna(TABLE.take(np.arange(400)), n_trials=2, kinds=KINDS, storage=journal)
     with pytest.raises(ParameterValueError, match="other data or by other rules"):
         search_with_optuna(TABLE, n_trials=2, kinds=KINDS, storage=journal, metric="recall@5")
-    with pytest.raises(ParameterValueError, match="there is no folder"):
+    with pytest.raises(ParameterValueError, match="no folder"):
         search_with_optuna(TABLE, n_trials=2, storage=tmp_path / "nowhere" / "search.journal")
 
 

@@ -155,7 +155,7 @@ def test_fold_in_refuses_what_it_cannot_use(name):
         model.fold_in(["i01", "i02"], [3])
     with pytest.raises(ParameterValueError, match="unknown='ask'"):
         model.fold_in(["i01"], [3], unknown="ask")
-    with pytest.raises(RatingValueError, match="item 'i01' is no finite number"):
+    with pytest.raises(RatingValueError, match="item 'i01' is not finite"):
         model.fold_in(["i01"], [np.nan])
     if name in NEEDS_RATINGS:
         with pytest.raises(ParameterValueError, match="give one an item"):
@@ -419,7 +419,7 @@ def test_sparse_ease_with_all_items_as_sources_is_ease():
     weights[sources, model.weights_.indices] = model.weights_.ratings
     shared = dense().T @ dense() > 0
     assert (shared | (weights == 0)).all()
-    # Items that share no user are no sources; with these few left out it is the regression on the rest.
+    # Items that share no user are not sources; with these few left out it is the regression on the rest.
     for j in (5, 17, 30):
         mine = np.flatnonzero(shared[:, j] & (np.arange(TRAIN.n_items) != j))
         x = dense()[:, mine]

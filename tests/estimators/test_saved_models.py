@@ -274,7 +274,7 @@ DAMAGE = {
     "a user twice": tensor("users.integers", poked(1, -1)),
     "users as 32 bits": tensor("users.integers", lambda array: array.astype(np.int32)),
     "items out of order": tensor("items.blob", poked(0, ord("q"))),
-    "items that are no text": tensor("items.blob", poked(0, 0xFF)),
+    "items that are not text": tensor("items.blob", poked(0, 0xFF)),
     "offsets that run backwards": tensor("items.offsets", poked(2, 90)),
     "offsets beyond the end": tensor("items.offsets", poked(-1, 10**9)),
     "seen items beyond the last": tensor("seen.indices", poked(5, 42)),

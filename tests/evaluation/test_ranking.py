@@ -1,4 +1,4 @@
-"""The protocol: who is judged, on which items, and that nobody is dropped in silence."""
+"""The protocol: which users are evaluated, on which items, and that users who are left out are counted."""
 
 from __future__ import annotations
 

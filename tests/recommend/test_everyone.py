@@ -451,7 +451,7 @@ def test_an_error_on_the_way_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path):
     model = table_model()
     model.score_block = None  # would fail if it were called
-    with pytest.raises(ParameterValueError, match="there is no folder"):
+    with pytest.raises(ParameterValueError, match="no folder"):
         write_everyone(model, tmp_path / "absent" / "lists.parquet")
     with pytest.raises(ParameterValueError, match="is a folder"):
         write_everyone(model, tmp_path)

@@ -422,7 +422,7 @@ def test_readiness_tells_strangers_a_code_and_the_log_the_rest(
         assert str(tmp_path) not in answer.text
     entries = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     told = [entry for entry in entries if entry["event"] == "store"]
-    assert len(told) == 1  # the same again is no news
+    assert len(told) == 1  # the same again brings nothing
     assert str(tmp_path) in told[0]["message"]
     known = guarded("GET", "/v1/feedback/export", headers={"authorization": f"Bearer {READ}"})
     assert str(tmp_path) in known.json()["error"]["message"]

@@ -124,7 +124,7 @@ def synthetic(
 
 
 class _Download:
-    """A Rich bar that is told how far a download is."""
+    """A progress bar of a download."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -1,4 +1,4 @@
-"""bilinear demo: the main job from beginning to end, with something to look at."""
+"""bilinear demo: the main commands one after the other on synthetic ratings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""bilinear evaluate: how good a saved model is on other rows."""
+"""bilinear evaluate: scores of a saved model on other rows."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def command(
     rate: Annotated[list[str] | None, typer.Option(help="ITEM=RATING; give it once for each item.")] = None,
     item: Annotated[
         list[str] | None,
-        typer.Option(help="An item taken up, without a rating; give it once for each. For ranking models."),
+        typer.Option(help="An item of the user, without a rating; may be repeated. For ranking models."),
     ] = None,
     file: Annotated[
         Path | None,

@@ -1,4 +1,4 @@
-"""bilinear info: what a model is and how good it was."""
+"""bilinear info: the kind, sizes and held-out scores of a saved model."""
 
 from __future__ import annotations
 

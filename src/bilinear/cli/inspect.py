@@ -1,4 +1,4 @@
-"""bilinear inspect: what the model has learned about the items."""
+"""bilinear inspect: items by bias, nearest items, and a map of all items."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bilinear.cli.output import print_json, print_note, print_table, print_text
 from bilinear.errors import ParameterValueError
 
 NAME = "inspect"
-HELP = "What a model learned of the items: liked or taken up most, alike; a map as PNG or HTML."
+HELP = "What a model learned about the items: most liked, most popular, most alike; a map as PNG or HTML."
 EXAMPLES = """Examples:
 
 bilinear inspect model
@@ -66,7 +66,7 @@ def command(
 
 
 def _ranking(fitted: Any, n: int, min_ratings: int | None, json: bool) -> None:
-    """The items most taken up, each with the items most like it where the model knows of any."""
+    """The items with the most interactions, each with the items most like it where the model knows of any."""
     import numpy as np
 
     counts = np.bincount(fitted.seen_.indices, minlength=len(fitted.item_vocabulary_))
@@ -96,7 +96,7 @@ def _ranking(fitted: Any, n: int, min_ratings: int | None, json: bool) -> None:
         return
     print_text(
         f"{facts['model']} of {facts['n_users']:,} users and {facts['n_items']:,} items, trained on "
-        f"{facts['n_interactions']:,} interactions ({facts['source']})\n\nMost taken up:"
+        f"{facts['n_interactions']:,} interactions ({facts['source']})\n\nMost interactions:"
     )
     print_table(
         {

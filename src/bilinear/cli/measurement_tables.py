@@ -1,4 +1,4 @@
-"""How commands show what was measured."""
+"""Tables of measurements for the terminal."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def model_class(name: str, task: str | None = None) -> type[Any]:
         if task is None or is_rating_model(model) == (task == "ratings")
     ]
     if name not in known:
-        raise ParameterValueError(f"--model {name}: there is no such model; choose {', '.join(fitting)}")
+        raise ParameterValueError(f"--model {name}: no such model; choose {', '.join(fitting)}")
     if name not in fitting:
         what = {"ratings": "predicts no ratings", "ranking": "is a model of ratings"}[str(task)]
         raise ParameterValueError(

@@ -1,4 +1,4 @@
-"""Options that several commands share, each spelled once."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ ItemsTitle = Annotated[
 Missing = Annotated[
     list[str] | None,
     typer.Option(
-        help="A rating that says there is none, such as 99: its rows are left out. May be given more than "
+        help="A value that marks a missing rating, such as 99: its rows are left out. May be given more than "
         "once; 'none' takes every value for a rating. Else values far from the scale are asked about."
     ),
 ]
@@ -212,7 +212,7 @@ def read_side(
     title: str | None = None,
     quote: str = "auto",
 ) -> Any:
-    """The table of --items or --users, or None without a path; what was decided in reading is told.
+    """The table of --items or --users, or None without a path; prints what was decided in reading.
 
     Args:
         vocabulary: The ids in the ratings, or None where the table is of new ones.
@@ -308,7 +308,7 @@ def id_list(
     try:
         parts = [part for part in next(csv.reader([given], strict=True)) if part]
     except csv.Error as error:
-        raise ParameterValueError(f"{given!r} is no list of ids ({error}); {_QUOTED}") from None
+        raise ParameterValueError(f"{given!r} is not a list of ids ({error}); {_QUOTED}") from None
     unknown = [part for part in parts if part not in known]
     if unknown and given in known:
         return [given]

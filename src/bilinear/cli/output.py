@@ -1,4 +1,4 @@
-"""What commands print and write: results on standard output, the rest on standard error."""
+"""Output of commands: results on standard output, everything else on standard error."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def check_table_path(path: Path) -> None:
         )
     if path.is_dir() or not path.resolve().parent.is_dir():
         raise ParameterValueError(
-            f"{path} is a folder" if path.is_dir() else f"{path}: there is no folder {path.resolve().parent}"
+            f"{path} is a folder" if path.is_dir() else f"{path}: no folder {path.resolve().parent}"
         )
 
 

@@ -1,4 +1,4 @@
-"""bilinear predict: ratings for pairs."""
+"""bilinear predict: predicted ratings for pairs of users and items."""
 
 from __future__ import annotations
 

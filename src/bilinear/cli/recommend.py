@@ -1,4 +1,4 @@
-"""bilinear recommend: what to show next."""
+"""bilinear recommend: lists of items for users."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def command(
     from bilinear.recommend.parquet import write_everyone
 
     if sum((user is not None, users is not None, everyone)) != 1:
-        raise ParameterValueError("say for whom: one of --user ID, --users ID,ID,... or @FILE, or --all")
+        raise ParameterValueError("name the users: one of --user ID, --users ID,ID,... or @FILE, or --all")
     if out is not None:
         check_table_path(out)
     fitted = load(model)

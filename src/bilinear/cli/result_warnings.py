@@ -1,4 +1,4 @@
-"""What a command says beside its results: odd ratings, and models that were not worth it."""
+"""Warnings beside the results of a command: odd ratings, and models no better than a baseline."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def command(
             f"--host {host} can be reached by others: give --token-file, or listen on 127.0.0.1"
         )
     if public_url is not None and token_file is None:
-        print_note("without --token-file everybody whom the proxy lets through may read and write")
+        print_note("without --token-file every client that the proxy lets through may read and write")
     limits = Limits(connections=files_for(most_connections), per_address=most_per_address)
     if limits.connections < most_connections:
         print_note(

@@ -80,7 +80,7 @@ def known_id(fitted: Any, item: Any) -> Any:
 
 
 def find_title(fitted: Any, part: str) -> Any:
-    """The most rated (or taken up) item whose title holds `part`, whatever the case.
+    """The item with the most interactions among those with `part` in the title, in any case.
 
     Raises:
         UnknownIdError: no title does.

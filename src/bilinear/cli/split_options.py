@@ -1,4 +1,4 @@
-"""How commands hold out a test part."""
+"""Options of commands that hold out a test part."""
 
 from __future__ import annotations
 

@@ -326,7 +326,7 @@ def check_out(out: Path) -> None:
     if out.is_dir() and any(out.iterdir()) and not (out / "model.json").is_file():
         raise ParameterValueError(f"{out} holds other files and no model; choose another --out")
     if not out.resolve().parent.is_dir():
-        raise ParameterValueError(f"{out}: there is no folder {out.resolve().parent}; make it first")
+        raise ParameterValueError(f"{out}: no folder {out.resolve().parent}; make it first")
     folder = out if out.is_dir() else out.resolve().parent
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ParameterValueError(f"{out}: you may not write into {folder}; choose another --out")

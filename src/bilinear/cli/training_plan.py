@@ -1,4 +1,4 @@
-"""What `bilinear train` trains and measures, from its options."""
+"""Plan of `bilinear train`, made from its options: models to train, and how to measure them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Wanted:
         seed: int,
         threads: int | None,
     ) -> Wanted:
-        """Raises ParameterValueError: there is no such task, or a setting is not NAME=VALUE."""
+        """Raises ParameterValueError: no such task, or a setting is not NAME=VALUE."""
         return cls(
             options.task_of(task), model, parsed_settings(settings), also or (), ranking, seed, threads
         )
@@ -88,7 +88,7 @@ class Wanted:
         """The plan for a task.
 
         Raises:
-            ParameterValueError: an option is for another task or model, or is no such value.
+            ParameterValueError: an option is for another task or model, or is not such a value.
         """
         given = {name: value for name, value in self.ranking.items() if value is not None}
         if task == "ratings" and given:

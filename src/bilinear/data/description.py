@@ -1,4 +1,4 @@
-"""What a table looks like, in a dozen numbers."""
+"""Summary statistics of a table of interactions."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class Description:
 
     def __str__(self) -> str:
         low, high = self.rating_range
-        noun, rated = ("rating", "rated") if self.has_ratings else ("interaction", "taken up")
+        noun, rated = ("rating", "rated") if self.has_ratings else ("interaction", "with interactions")
         counted = self.has_ratings or (low, high) != (1, 1)
         what = "ratings" if self.has_ratings else "no ratings; counts of a pair"
         lines = [

@@ -1,4 +1,4 @@
-"""Who rated or took up what: the immutable table that every model is fitted on."""
+"""Interactions of users with items: the immutable table that every model is fitted on."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Interactions:
         has_ratings = ratings is not None
         marks, rules = checked_missing(missing), checked_rules(ids)
         if marks and not has_ratings:
-            raise ParameterValueError(f"missing={missing!r} is for ratings, and there are none")
+            raise ParameterValueError(f"missing={missing!r} needs ratings, and this table has none")
         user_vocabulary, user_rows = Vocabulary.factorize(users, "user")
         item_vocabulary, item_rows = Vocabulary.factorize(items, "item")
         given = ratings if has_ratings else counts
@@ -163,8 +163,8 @@ class Interactions:
 
         Args:
             users, items: ids of the rows and columns, each once; None counts from 0.
-            missing: another value that is not a rating, or several: 0, 99, ...; with NaN there is none, and
-                zeros are ratings. "ask" refuses zeros, which may be meant either way, and values that are
+            missing: another value that is not a rating, or several: 0, 99, ...; with NaN, zeros
+                are ratings. "ask" refuses zeros, which may be meant either way, and values that are
                 frequent and apart from the others.
             has_ratings: False where the values say how often, above zero.
             duplicates: of entries that a sparse matrix stores twice, as in `from_columns`.
@@ -269,7 +269,7 @@ class Interactions:
     ) -> Interactions:
         """As `from_rows`, of a list [users, items, ratings, times] that is emptied.
 
-        Columns that nobody else holds are freed one by one as their sorted copies are made.
+        Columns that nothing else refers to are freed one by one as their sorted copies are made.
         """
         users, items, ratings, times = columns
         columns.clear()

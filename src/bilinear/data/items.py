@@ -1,4 +1,4 @@
-"""What items are called: an optional table beside the ratings."""
+"""Titles and genres of items: an optional table beside the ratings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Items(SideTable):
     side = "item"
 
     def title(self, id_: Id) -> str:
-        """The title, or the id itself as text where there is none."""
+        """The title, or the id as text where the title is missing."""
         return self.titles([id_])[0]
 
     def titles(self, ids: Iterable[Id]) -> list[str]:

@@ -133,7 +133,7 @@ def check_markers(
         given = named if len(found.outside) == 1 else f"[{', '.join(f'{v:g}' for v in found.outside)}]"
         raise RatingValueError(
             f"{label}: {n:,} of {len(ratings):,} ratings are {named}, apart from the others "
-            f"({rest.min():g} to {rest.max():g}), which seems to mean that there is no rating; leave them "
+            f"({rest.min():g} to {rest.max():g}), which seems to mark a missing rating; leave them "
             f"out with missing={given} ({options}), or keep them with {keep}"
         )
     if found.zero:

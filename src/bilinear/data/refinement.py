@@ -1,4 +1,4 @@
-"""From encoded rows to what they mean: no markers for ratings, look-alike ids told or taken for one."""
+"""Refinement of encoded rows: values that mark missing ratings, ids that look alike."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def with_rules(
     is_text: bool,
     label: str,
 ) -> tuple[tuple[Vocabulary, Vocabulary], list[str]]:
-    """Ids that the rules make equal become one; what still looks alike is told.
+    """Merges ids that the rules make equal, and lists those that still look alike.
 
     Args:
         is_text: ids are words of a text file, integers if all are the plain spelling of one.

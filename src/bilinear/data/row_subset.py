@@ -17,7 +17,7 @@ class Part(Interactions):
     """The ratings of a table where `kept` is true, gathered whenever a column is asked for.
 
     For who reads each column once and keeps none, such as the grid of `SGD`: a table and a part of it then
-    take 13 bytes a rating together instead of 24. Whoever reads columns again and again, as the other
+    take 13 bytes a rating together instead of 24. Code that reads columns again and again, as the other
     solvers do, takes `gathered()`.
     """
 

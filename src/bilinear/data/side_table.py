@@ -1,4 +1,4 @@
-"""What is known of the users or of the items beside the ratings, by id."""
+"""Side tables: properties of users or items beside the ratings, by id."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class SideTable:
         return f"{type(self).__name__}({len(self):,} {self.side}s: {', '.join(self.columns)}; {self.source})"
 
     def row(self, id_: Id) -> dict[str, Any]:
-        """All columns of one id. Raises UnknownIdError where there is no such row."""
+        """All columns of one id. Raises UnknownIdError where the id is unknown."""
         at = self.vocabulary.row(id_, self.side)
         return {name: values[at] for name, values in self.columns.items()}
 

@@ -1,4 +1,4 @@
-"""Holding out a test part that training never sees."""
+"""Splits of a table into a training part and a held-out part."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Split:
 
     Attributes:
         train: what a model learns from.
-        test: what it is judged by.
+        test: the held-out part, for evaluation.
         history: None where users of the test part are in the training part as well. Else the users
             of the test part are not, and this is what they are folded in from.
     """

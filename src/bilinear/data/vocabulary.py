@@ -57,7 +57,7 @@ def checked_rules(given: object, name: str = "ids") -> tuple[IdRule, ...]:
     """The rules in `"strip"`, `"strip,nfc"` or a sequence of them, each once; none for None.
 
     Raises:
-        ParameterValueError: there is no such rule.
+        ParameterValueError: no such rule.
     """
     known = get_args(IdRule)
     parts = (
@@ -375,9 +375,9 @@ def clean_id(value: object, what: str, where: str) -> Id:
             raise IdValueError(
                 f"{where}: {what} {value} does not fit 64 bits with sign; give such ids as text"
             )
-        raise IdValueError(f"{where}: {what} {value} is no whole number; give such ids as text")
+        raise IdValueError(f"{where}: {what} {value} is not a whole number; give such ids as text")
     if isinstance(plain, str) and not is_encodable([plain]):
-        raise IdValueError(f"{where}: {what} {plain!r} is no valid Unicode; correct it")
+        raise IdValueError(f"{where}: {what} {plain!r} is not valid Unicode; correct it")
     return plain
 
 

@@ -1,4 +1,4 @@
-"""The models every other has to beat: the mean, and the biases."""
+"""Baselines for ratings: the mean, and the biases of users and items."""
 
 from __future__ import annotations
 

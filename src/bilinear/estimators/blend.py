@@ -132,12 +132,12 @@ class Blend(_Learned):
         if weights is None:
             metric = Metric.of_rankings(self.metric, maximised=True)
             split = inner_split(interactions, self.validation, seed)
-            judges = ValidationUsers.of(split, self.relevant_from, seed)
+            validation_users = ValidationUsers.of(split, self.relevant_from, seed)
             inner = []
             for model in self.models:
                 reporter.note(f"Blend: {model!r} on the inner training part")
                 inner.append(fitted_whole(copied(model), split.train))
-            candidates = BlendCandidates.of(inner, judges)
+            candidates = BlendCandidates.of(inner, validation_users)
             del inner
             weights, found = choose_weights(len(self.models), lambda w: candidates.value(w, metric))
             reporter.note(f"Blend: {metric} {found:.4f} ({split.how})")
@@ -208,7 +208,7 @@ class Blend(_Learned):
             raise ParameterValueError(f"models={self.models!r}; a tuple of ranking models")
         for model in self.models:
             if not isinstance(model, RankingModel):
-                raise ParameterValueError(f"models holds {model!r}, which is no ranking model")
+                raise ParameterValueError(f"models holds {model!r}, which is not a ranking model")
         Metric.of_rankings(self.metric, maximised=True)
         if self.weights is None:
             return None

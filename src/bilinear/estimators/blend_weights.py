@@ -24,7 +24,7 @@ _SCORES_AT_ONCE = 1 << 22
 _LISTED = 100  # items of each model's list that may be in the mixture's own
 _GRID = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
 _PASSES = 4
-MOST_JUDGES = 3000
+MOST_VALIDATION_USERS = 3000
 """Users an inner validation looks at; a sample of more."""
 
 
@@ -37,7 +37,7 @@ def bytes_to_validate(n_models: int, fitting: int, n_pairs: int, n_users: int, n
 def inner_split(interactions: Interactions, share: float, seed: int) -> Split:
     """A share of each user's interactions held out: the latest where there are times, else at random.
 
-    The future is what a recommender is asked for; where nobody has enough interactions for a share of
+    A recommender has to predict the future; where no user has enough interactions for a share of
     their own, a share of all is drawn.
     """
     if not (is_real(share) and 0 < share < 1):
@@ -62,7 +62,7 @@ def inner_split(interactions: Interactions, share: float, seed: int) -> Split:
 
 @dataclass(frozen=True, eq=False)
 class ValidationUsers:
-    """The users of an inner validation part and what they took up there.
+    """Users of an inner validation part, with the items of their held-out interactions.
 
     Attributes:
         rows: (n,) rows of users, ascending.
@@ -77,14 +77,14 @@ class ValidationUsers:
 
     @classmethod
     def of(
-        cls, split: Split, relevant_from: float | None, seed: int, most: int = MOST_JUDGES
+        cls, split: Split, relevant_from: float | None, seed: int, most: int = MOST_VALIDATION_USERS
     ) -> ValidationUsers:
         """A sample of at most `most` users with something relevant in the validation part.
 
         With one seed, fewer users are some of more.
 
         Raises:
-            EmptyDataError: nobody has.
+            EmptyDataError: not a single user has one.
         """
         test = split.test
         if relevant_from is not None:
@@ -121,7 +121,7 @@ class BlendCandidates:
 
     @classmethod
     def of(
-        cls, models: Sequence[Recommender], judges: ValidationUsers, n_threads: int | None = None
+        cls, models: Sequence[Recommender], validation_users: ValidationUsers, n_threads: int | None = None
     ) -> BlendCandidates:
         """The 100 best items of each model for each user, and the relevant ones, by all models.
 
@@ -132,7 +132,7 @@ class BlendCandidates:
         k = min(_LISTED, n_items)
 
         def work(block: NDArray[Any]) -> tuple[list[int], tuple[NDArray[Any], ...]]:
-            rows = judges.rows[block]
+            rows = validation_users.rows[block]
             tables, listed = [], []
             for model in models:
                 scores = np.zeros((len(rows), n_items), np.float32)
@@ -145,7 +145,9 @@ class BlendCandidates:
                 listed.append((best, counts))
             lengths, candidates, parts, hits = [], [], [], []
             for n, user in enumerate(block.tolist()):
-                mine = judges.items[judges.starts[user] : judges.starts[user + 1]]
+                mine = validation_users.items[
+                    validation_users.starts[user] : validation_users.starts[user + 1]
+                ]
                 items = np.unique(np.concatenate([mine, *(best[n, : counts[n]] for best, counts in listed)]))
                 candidates.append(items)
                 parts.append(np.stack([scores[n, items] for scores in tables], axis=1))
@@ -154,11 +156,11 @@ class BlendCandidates:
             return lengths, tuple(map(np.concatenate, (candidates, parts, hits)))
 
         size = max(1, _SCORES_AT_ONCE // n_items)
-        blocks = map_blocks(work, np.arange(len(judges.rows)), size, checked_threads(n_threads))
+        blocks = map_blocks(work, np.arange(len(validation_users.rows)), size, checked_threads(n_threads))
         lengths, parts = zip(*blocks, strict=True)
         starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
         items, scores, hits = map(np.concatenate, zip(*parts, strict=True))
-        return cls(starts, items, scores, hits, np.diff(judges.starts))
+        return cls(starts, items, scores, hits, np.diff(validation_users.starts))
 
     def value(self, weights: Sequence[float], metric: Metric) -> float:
         """The mean of the metric over the users, of the mixture with these weights."""

@@ -1,4 +1,4 @@
-"""What a model can do beyond lists: asked by evaluation, lab, server and command line, never by class."""
+"""Capabilities: protocols by which evaluation, lab, server and command line ask what a model can do."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Capabilities(ParamsMixin):
         return None
 
     def dot_product(self) -> Parameters | None:
-        """Parameters, float32, whose scores rank as this model does; None where there are none."""
+        """Parameters, float32, whose scores rank as this model does; None where the model has none."""
         return None
 
     def item_vectors(self) -> Array | None:

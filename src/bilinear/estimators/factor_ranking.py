@@ -1,4 +1,4 @@
-"""What ranking models share whose score is a dot product of factors, users counted from the mean user."""
+"""Base of ranking models whose score is a dot product of factors."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class FactorRanking(HistoryModel):
         return self.parameters_.item_factors
 
     def fold_in_weights(self, items: Rows, ratings: Values) -> UserWeights:
-        """Factors less the mean user's, who is the user without interactions."""
+        """Factors less those of the mean user, which stand for a user without interactions."""
         if not len(items):
             return UserWeights(np.zeros_like(self.mean_user_), 0.0)
         factors = self.fold_in_factors(one_history(items, ratings))[0]
@@ -101,7 +101,7 @@ class FactorRanking(HistoryModel):
     def _keep_factors(
         self, users: Array, items: Array, item_biases: Array, trained: NDArray[np.bool_]
     ) -> None:
-        """Stores the factors; `users` is changed. `trained`: (n_users,) who has interactions."""
+        """Stores the factors; `users` is changed. `trained`: (n_users,) users with interactions."""
         mean = users[trained].mean(axis=0, dtype=np.float64).astype(np.float32)
         users[trained] -= mean
         users[~trained] = 0

@@ -1,4 +1,4 @@
-"""Users a model was not trained on: from a few interactions to scores, at once."""
+"""Fold-in: scores and recommendations for users outside the training table."""
 
 from __future__ import annotations
 

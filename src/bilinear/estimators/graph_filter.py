@@ -135,13 +135,13 @@ class GraphFilter(_Learned):
         first = by_item.ratings * np.repeat(items**-self.item_exponent, by_item.counts)
         second = by_user.ratings * items[by_user.indices] ** -self.popularity_exponent
         root = np.sqrt(items).astype(np.float32)[:, None]
-        nobody = np.zeros(0, np.float32), np.zeros((0, self.directions_.shape[1]), np.float32)
+        no_users = np.zeros(0, np.float32), np.zeros((0, self.directions_.shape[1]), np.float32)
         self._prepared = _Prepared(
             by_item._replace(ratings=first.astype(np.float32)),
             (users**-self.user_exponent).astype(np.float32),
             by_user._replace(ratings=second.astype(np.float32)),
             np.ascontiguousarray(self.low_pass * self.directions_ / root),
-            Parameters(0.0, nobody[0], np.zeros(n_items, np.float32), nobody[1], self.directions_ * root),
+            Parameters(0.0, no_users[0], np.zeros(n_items, np.float32), no_users[1], self.directions_ * root),
         )
         return self._prepared
 

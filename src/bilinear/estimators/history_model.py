@@ -1,4 +1,4 @@
-"""What ranking models share that score a user from what they took up."""
+"""Base of ranking models that score a user from the items of their history."""
 
 from __future__ import annotations
 

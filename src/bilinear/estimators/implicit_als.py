@@ -1,4 +1,4 @@
-"""Implicit alternating least squares: the dot-product model of who takes up what."""
+"""Implicit alternating least squares: the dot-product model for implicit feedback."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class _Learned(FactorRanking):
 @register
 @dataclass(repr=False, eq=False)
 class ImplicitALS(_Learned):
-    """score = <user factors, item factors>, near one for what a user took up, near zero for the rest.
+    """score = <user factors, item factors>, near one for the items of a user, near zero for all others.
 
     Every pair counts: observed ones with their confidence and target one, all of them with
     `unobserved_weight` and target zero. Alternating least squares never raises that objective (see
@@ -128,7 +128,7 @@ class ImplicitALS(_Learned):
         Raises:
             EmptyDataError, RatingValueError, ParameterValueError: before any work.
             CheckpointError: the checkpoint is damaged, or of another table, arguments or version.
-            DivergenceError: the objective is no finite number any more.
+            DivergenceError: the objective is not finite any more.
         """
         if progress is True:
             with Bar() as bar:

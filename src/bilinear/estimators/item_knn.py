@@ -25,7 +25,7 @@ class ItemKNN(NeighbourModel):
     Args:
         n_neighbours: most similar items an item keeps.
         similarity: `CosineSimilarity()`, `TFIDF()` or `BM25()`. Shrinkage matters most: without it
-            two items that one and the same user took up are as alike as can be.
+            two items of one and the same user have the similarity one.
         n_threads: None takes all cores; the result is the same for any number.
         threshold, confidence: see `HistoryModel`.
 

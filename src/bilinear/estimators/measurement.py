@@ -1,4 +1,4 @@
-"""One honest measurement: models trained on one part, all scored on the part none has seen."""
+"""Measurement of several models: trained on one part, scored on a part that none of them has seen."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def measure(
         task: "ratings" measures errors of predictions, "ranking" the lists of any model. None is ratings
             where the table has them and all models predict them, else ranking.
         protocol: of a ranking: cut-offs, what is relevant; its seed is `rng` unless it is given.
-        baseline: the name of the model that the others are compared with, user by user. None: nobody
+        baseline: the name of the model that the others are compared with, user by user. None: none
             for ratings, the first for rankings.
         n_threads: for scoring rankings; None takes all cores.
         refits: more splits of the same table: `(split_random(table, rng=n) for n in range(1, 10))`. Copies

@@ -1,4 +1,4 @@
-"""What models share that keep sparse weights from item to item."""
+"""Base of models that keep sparse weights from item to item."""
 
 from __future__ import annotations
 

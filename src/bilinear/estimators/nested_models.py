@@ -1,4 +1,4 @@
-"""Models inside a model: as arguments, and fitted, in the folder of the model that holds them."""
+"""Models inside a model: as arguments, and fitted, in the folder of the outer model."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def restore_nested(
     """The inverse of `nested_state`; raises ValueError and the like for what it could not have made."""
     model = decode(stored["arguments"])
     if not isinstance(model, Recommender):
-        raise ValueError(f"{name} is no model")  # noqa: TRY004 - a fault of the file, like the others
+        raise ValueError(f"{name} is not a model")  # noqa: TRY004 - a fault of the file, like the others
     model.user_vocabulary_, model.item_vocabulary_ = holder.user_vocabulary_, holder.item_vocabulary_
     model.seen_, model.source_, model.seed_ = holder.seen_, holder.source_, stored["seed"]
     model.item_texts_, model.report_, model.has_ratings_ = {}, {}, holder.has_ratings_

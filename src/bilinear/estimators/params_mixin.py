@@ -1,4 +1,4 @@
-"""scikit-learn habits: arguments stored as given, listed, changed and shown."""
+"""`get_params`, `set_params` and `repr` of estimators, as in scikit-learn."""
 
 from __future__ import annotations
 

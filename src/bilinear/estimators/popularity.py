@@ -1,4 +1,4 @@
-"""The ranking every other has to beat: what most users took up."""
+"""Popularity: the baseline that ranks items by their number of interactions."""
 
 from __future__ import annotations
 

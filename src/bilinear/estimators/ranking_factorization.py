@@ -54,7 +54,7 @@ class _Learned(FactorRanking):
 @register
 @dataclass(repr=False, eq=False)
 class RankingFactorization(_Learned):
-    """score = <user factors, item factors>, or their cosine, high for what a user took up.
+    """score = <user factors, item factors>, or their cosine, high for the items of a user.
 
     Each step compares positives of some users with items that these users have not seen, drawn at
     random: the cost of an epoch does not grow with the catalogue, and any loss of scores will do.
@@ -66,7 +66,7 @@ class RankingFactorization(_Learned):
             clipping, averaging; see `MiniBatch`. `AdamW` or `weight_decay` decays factors and biases.
         cosine: scores are cosines of the factors, as `CosineContrastive` needs.
         item_biases: scores have a bias of the item as well; not with cosines.
-        n_negatives: drawn for every twelve users of a batch, without what each took up; as many as
+        n_negatives: drawn for every twelve users of a batch, without the items of each of them; as many as
             there are items, or more, is all of them, and then nothing is random in the loss.
         popularity_exponent: a negative's chance goes with its number of interactions to this power.
         order: "pairs" shuffles interactions; "users" puts all interactions of a user into one step: an
@@ -168,7 +168,7 @@ class RankingFactorization(_Learned):
         Raises:
             EmptyDataError, RatingValueError, ParameterValueError: before any work.
             CheckpointError: the checkpoint is damaged, or of another table, arguments or version.
-            DivergenceError: the loss is no finite number any more; the message says what to lower.
+            DivergenceError: the loss is not finite any more; the message says what to lower.
         """
         if progress is True:
             with Bar() as bar:

@@ -1,4 +1,4 @@
-"""What every fitted ranking model can do: lists from clicks, plays and ratings."""
+"""Base class of ranking models: lists from clicks, plays and ratings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SCORES_AT_ONCE = 1 << 23
 
 
 class RankingModel(Recommender):
-    """A model of who takes up what: `score_block` and `score_histories` make the rest.
+    """Base class of ranking models: a subclass defines `score_block` and `score_histories`.
 
     Scores order items for a user and have no unit. A user without interactions is answered by one
     list for all.

@@ -1,4 +1,4 @@
-"""What every fitted rating model can do, whatever fitted it."""
+"""Base class of rating models: predictions, lists, evaluation, fold-in."""
 
 from __future__ import annotations
 
@@ -34,13 +34,14 @@ from bilinear.training.solver import Solver
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Predicted ratings and whose user or item the model did not know.
+    """Predicted ratings, and the pairs whose user or item is unknown to the model.
 
     Attributes:
-        values (n,) float32 in rating units; unknown_user, unknown_item (n,) bool.
+        values: (n,) float32, in rating units.
+        unknown_user, unknown_item: (n,) bool.
 
-    NumPy sees it as its values. An unknown user is answered by the item's bias, an unknown
-    item by the user's, both by the global mean.
+    `np.asarray` gives the values. For an unknown user the prediction is global mean and item bias, for
+    an unknown item global mean and user bias, for both the global mean.
     """
 
     values: Array
@@ -322,7 +323,7 @@ class RatingModel(Recommender):
         for item, rating in zip(items, ratings, strict=True):
             if not (is_real(rating) and least <= rating <= most):
                 raise RatingValueError(
-                    f"rating {rating!s} of item {item!r} is no number, or lies outside the model's range "
+                    f"rating {rating!s} of item {item!r} is not a number or lies outside the model's range "
                     f"[{low:g}, {high:g}]; correct it"
                 )
         return np.array(ratings, np.float64)

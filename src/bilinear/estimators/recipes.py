@@ -1,4 +1,4 @@
-"""Whole settings from elsewhere, each as one call."""
+"""Known configurations from elsewhere, each as one call."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def fastai_recipe(
     against a one-cycle rate, beta2 0.99, dense) with decoupled weight decay of all weights.
     fastai's epsilon of 1e-5 is 5e-6 here, as our squared error is half of its.
 
-    The validation part is not trained on (there is no second training on all ratings), and all epochs
+    The validation part is not trained on (it trains once, not again on all ratings), and all epochs
     run; `history_` holds its RMSE, whose square is the course's `valid_loss`. As always the best epoch's
     weights are kept. `set_params` changes anything else.
 

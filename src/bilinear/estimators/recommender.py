@@ -1,4 +1,4 @@
-"""What every fitted model can do, whatever it learned and however."""
+"""Base class of all models: lists, similar items, saving."""
 
 from __future__ import annotations
 
@@ -339,7 +339,7 @@ class Recommender(Capabilities):
         """Ratings for `fold_in`; raises RatingValueError for one that the model cannot take."""
         for item, rating in zip(items, ratings, strict=True):
             if not is_real(rating):
-                raise RatingValueError(f"rating {rating!s} of item {item!r} is no finite number; correct it")
+                raise RatingValueError(f"rating {rating!s} of item {item!r} is not finite; correct it")
         return np.asarray(ratings, np.float64)
 
     def _folded_user(self, rated: NDArray[np.int32], ratings: NDArray[np.float64]) -> Any:

@@ -110,10 +110,10 @@ def compare(
 
     Args:
         models: by name; fitted on the same training part.
-        baseline: whom to compare with; None is the first.
+        baseline: name of the model that the others are compared with; None is the first.
         item_vectors: by name of the model, for diversity, in that model's item rows.
     Raises:
-        DataError: test pairs were trained on by one of them, or the users that can be judged differ
+        DataError: test pairs were trained on by one of them, or the users that can be evaluated differ
             between models: such a table would not be fair.
         EmptyDataError: no user has a relevant test item.
     Cost:
@@ -167,7 +167,7 @@ def _check_fair(scores: Mapping[str, RankingScores]) -> None:
             )
         if not np.array_equal(other.users, first.users) or other.n_relevant != first.n_relevant:
             raise DataError(
-                f"models {first_name!r} and {name!r} cannot be judged on the same users "
+                f"models {first_name!r} and {name!r} cannot be evaluated on the same users "
                 f"({first.n_users:,} and {other.n_users:,}); train them on the same part"
             )
 

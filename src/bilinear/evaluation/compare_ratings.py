@@ -66,7 +66,7 @@ def compare_ratings(
 
     Args:
         models: by name; fitted on the same training part.
-        baseline: whom to compare with; None takes no differences.
+        baseline: name of the model that the others are compared with; None takes no differences.
     Raises:
         DataError: test pairs were trained on by one of them: such a table would not be fair.
         ParameterValueError: a model that predicts no ratings, or `baseline` is none of the models.

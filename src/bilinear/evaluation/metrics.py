@@ -60,7 +60,7 @@ class Metric:
         """The metric of a registered function: "ndcg@20", "rmse".
 
         Raises:
-            ParameterValueError: There is no such function, or no length where one is needed.
+            ParameterValueError: no such function, or no length where one is needed.
         """
         base, at, k = name.partition("@") if isinstance(name, str) else ("", "", "")
         found = cls.of(METRICS.get(base)) if base in METRICS else None

@@ -1,4 +1,4 @@
-"""How well a model ranks what users took up later: full ranking, over all users with a test item."""
+"""Evaluation of rankings: all items ranked for every user with a test item."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def evaluate_ranking(
     n_threads: int | None = None,
     block_size: int | None = None,
 ) -> RankingScores:
-    """Ranks for every user with a relevant test item and compares with what the user took up.
+    """Ranks items for every user with a relevant test item, and measures where those items stand.
 
     Ties are taken by expectation: the metrics are those of a uniformly random order of equal
     scores, exactly. Definitions: docs/guide/metrics.md.
@@ -237,7 +237,7 @@ def _worker(
         wrong = first_nan(scores)
         if wrong >= 0:
             raise ParameterValueError(
-                f"{type(model).__name__}: a score is no number, so nothing can be ranked; train again"
+                f"{type(model).__name__}: a score is not a number, so nothing can be ranked; train again"
             )
         if protocol.exclude_seen:
             hide_seen(scores, rows, task.seen.indptr, task.seen.indices)

@@ -25,7 +25,7 @@ def checked_cutoffs(cutoffs: Iterable[int]) -> NDArray[np.int64]:
     """Cut-offs, ascending and distinct.
 
     Raises:
-        ParameterValueError: none, or one that is no whole number of at least one.
+        ParameterValueError: none, or one that is not a whole number from one.
     """
     given = list(cutoffs) if isinstance(cutoffs, Iterable) else [cutoffs]
     if not given or not all(is_whole(k) and k >= 1 for k in given):
@@ -39,7 +39,7 @@ def metrics_of_scores(
     """Each user's metrics from scores alone.
 
     Args:
-        scores: (n, n_items), larger is better, NaN where an item is no candidate.
+        scores: (n, n_items), larger is better, NaN where an item is not a candidate.
         relevant: for each user the rows of the relevant items, at least one, each once; -1 is an
             item that has no score and is never listed.
     Returns:
@@ -117,7 +117,7 @@ class TopLists:
 
     @classmethod
     def of(cls, scores: Array, k: int) -> TopLists:
-        """From scores (n, n_items), NaN where an item is no candidate."""
+        """From scores (n, n_items), NaN where an item is not a candidate."""
         n, n_items = scores.shape
         rows, best = np.empty((n, k), np.int32), np.empty((n, k), scores.dtype)
         counts, tied_starts = np.empty(n, np.int64), np.empty(n + 1, np.int64)

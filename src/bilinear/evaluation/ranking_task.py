@@ -1,4 +1,4 @@
-"""Whom a ranking is judged for, by which items, and among which candidates."""
+"""Task of a ranking evaluation: its users, their relevant items, and the candidates."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class RankingProtocol:
 
 @dataclass(frozen=True, eq=False)
 class RankingTask:
-    """Whom to judge, by what, and what they have seen.
+    """Users to evaluate, their relevant items, and the items that they have seen.
 
     users: (n,) rows of the test vocabulary; known: (n,) whether they have seen anything.
     items[starts[n]:starts[n + 1]]: relevant rows of the model's items, -1 unknown.

@@ -1,4 +1,4 @@
-"""How far predicted ratings are from held-out ones, with intervals."""
+"""Evaluation of predicted ratings: RMSE and MAE with intervals."""
 
 from __future__ import annotations
 

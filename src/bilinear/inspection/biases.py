@@ -1,4 +1,4 @@
-"""Which items are liked more, or less, than the people who rated them would suggest."""
+"""Items that are liked more, or less, than their raters' other ratings suggest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the views of a fitted model share: counts, names, and which items have ratings enough."""
+"""Helpers of the views of a fitted model: counts, names, and items with enough ratings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FEW = 10  # a bias or a direction learned from fewer ratings is mostly the pena
 
 
 def check_model(model: RatingModel) -> None:
-    """Raises ParameterValueError for what is no model, NotFittedError for one without weights."""
+    """Raises ParameterValueError for what is not a model, NotFittedError for one without weights."""
     if not getattr(model, "predicts_ratings", False):
         raise ParameterValueError(
             f"a fitted model is needed, not {type(model).__name__}; open one with bilinear.load(folder)"

@@ -40,7 +40,7 @@ def draw(items: PlacedItems, n_labels: int) -> Figure:
     _points(figure, axes, items, places, sizes)
     _frame(axes, items)
     with warnings.catch_warnings():
-        # A title in a script that the font lacks is drawn as boxes; that is no reason to fail.
+        # A title in a script that the font lacks is drawn as boxes; that is not a reason to fail.
         warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # the axes must stay where they are while labels are placed

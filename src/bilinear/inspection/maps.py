@@ -29,7 +29,7 @@ from bilinear.inspection.spectrum import balanced_item_factors
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_WANTED = 200  # a map of fewer items is no map: a small table shows what it has
+_WANTED = 200  # a map of fewer items is not a map: a small table shows what it has
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -162,7 +162,7 @@ def item_map(model: RatingModel, *, n_components: int = 2, min_ratings: int | No
 
 
 def no_map(model: RatingModel) -> str | None:
-    """Why there is no map of this model's items, or None if there is one."""
+    """The reason why no map exists of this model's items, or None if there is one."""
     if model.parameters_.n_factors == 1:
         return "one factor puts the items on a line; a map needs n_factors of 2 or more"
     fault = no_factors(model)
@@ -172,7 +172,7 @@ def no_map(model: RatingModel) -> str | None:
 def _too_few(n: int, n_components: int, least: int, model: RatingModel) -> str | None:
     most = min(n - 1, model.parameters_.n_factors)
     if most < 2:
-        return f"{n} items have {at_least(least)}, which is no map; lower min_ratings"
+        return f"{n} items have {at_least(least)}, which is not a map; lower min_ratings"
     if not 2 <= n_components <= most:
         return f"n_components={n_components}: these {n:,} items have 2 to {most} directions"
     return None

@@ -1,4 +1,4 @@
-"""Which items the factors hold to be alike."""
+"""Nearest items by the cosine of their factors."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def nearest_of_each(
 ) -> tuple[NDArray[np.int32], Array, NDArray[np.int64]]:
     """For each of `rows` its `k` nearest other rows of unit length factors, by cosine.
 
-    Rows of zeros have no direction and are nobody's neighbour.
+    Rows of zeros have no direction and are not a neighbour of any row.
 
     Returns:
         rows (len(rows), k), cosines alike, and how many of the k there are (len(rows),).

@@ -1,4 +1,4 @@
-"""Everything a look into a fitted model shows, in one result."""
+"""Overview of a fitted model: all views in one result."""
 
 from __future__ import annotations
 

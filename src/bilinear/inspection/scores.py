@@ -54,7 +54,7 @@ def verdict(model: RatingModel) -> Verdict:
     mine = next((score for score in scores if score.name == name), None)
     if mine is None:
         return _unmeasured(model)
-    # A variant such as "MatrixFactorization, sigmoid" is no baseline.
+    # A variant such as "MatrixFactorization, sigmoid" is not a baseline.
     others = [score for score in scores if not score.name.startswith(name)]
     rows = f" on {mine.n_ratings:,} held-out ratings" if mine.n_ratings else " on held-out ratings"
     measured = f"RMSE {mine.rmse:.4f} [{mine.low:.4f}, {mine.high:.4f}]{rows}"

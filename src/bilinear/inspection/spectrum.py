@@ -1,4 +1,4 @@
-"""How many directions of taste a fitted model really uses."""
+"""Spectrum of a fitted model: the number of directions of taste that it uses."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def njit(*, cache: bool = False, **options: Any) -> Callable[[Callable[..., Any]
 
 
 def sources_hash() -> str:
-    """A hash of the files of this folder, or "" where there are none (inside a frozen program)."""
+    """A hash of the files of this folder, or "" where the model has none (inside a frozen program)."""
     code = [file for file in files("bilinear.kernels").iterdir() if file.name.endswith((".py", ".pyc"))]
     digest = hashlib.sha256()
     for file in sorted(code, key=lambda file: file.name):

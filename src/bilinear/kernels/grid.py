@@ -134,7 +134,7 @@ def interleave_cells(users, items, ratings, starts, cells, seed):  # type: ignor
                 taken = _end_of_run(old_users, taken, size)
                 end[turn] = taken
                 turn += 1
-            else:  # nobody is left: the last turn moves here
+            else:  # no user is left: the last turn moves here
                 n_turns -= 1
                 at[turn], end[turn] = at[n_turns], end[n_turns]
 

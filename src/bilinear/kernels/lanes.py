@@ -1,4 +1,4 @@
-"""Whole rows of factors as one value inside a kernel: vector registers, as many as the compiler is told.
+"""Vector lanes: a whole row of factors as one value, in as many registers as its type says.
 
 A loop over a row of unknown length costs as much in counting as a short row does in arithmetic, and
 two rows that might overlap are read again after every write. `load` reads 64 bytes for each register

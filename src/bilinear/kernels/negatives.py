@@ -1,4 +1,4 @@
-"""Negatives of a set of users: drawn at random, without what each of them took up."""
+"""Negatives of a set of users: drawn at random, without the items of each user."""
 
 from collections import namedtuple
 

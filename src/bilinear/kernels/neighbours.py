@@ -14,7 +14,7 @@ def _gather(  # type: ignore[no-untyped-def]
 ):
     """Adds to `sums` the weighted paths of a row through `indices` to `ends`; returns how many it reached.
 
-    `touched` lists them; whoever reads the sums puts them and `is_touched` back to zero.
+    `touched` lists them; the reader of the sums sets them and `is_touched` back to zero.
     """
     n = 0
     for s in range(indptr[row], indptr[row + 1]):

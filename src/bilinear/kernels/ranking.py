@@ -26,7 +26,7 @@ def places_of(scores, starts, items, ahead, tied, n_candidates):  # type: ignore
 
     Fills, sorted by place within each user: ahead (how many candidates have a higher score) and
     tied (how many have the same, itself included), and n_candidates (n,). An item of row -1, or whose
-    score is NaN, is no candidate; it gets tied = 0 and comes last.
+    score is NaN, is not a candidate; it gets tied = 0 and comes last.
 
     Cost:
         O(n_items) an item for a few, O(n_items * log(items)) for many.
@@ -154,7 +154,7 @@ def expected_metrics(  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _over(sums, g, m):  # type: ignore[no-untyped-def]
-    """The sum over places g + 1 .. g + m, or 0 where there are none."""
+    """The sum over places g + 1 .. g + m, or 0 where the model has none."""
     return sums[g + m] - sums[g]
 
 

@@ -28,13 +28,14 @@ def fold_in_users(  # type: ignore[no-untyped-def]
     starts, taken, weights, rows, panels, biases, log_weights,
     loss, a, b, l2, radius, most, tolerance, users,
 ):  # fmt: skip
-    """Descends users (n, n_factors) to the least loss against all items, at most `radius` long.
+    """Minimises the loss of each user against all items over factors at most `radius` long, in place.
 
     Args:
-        starts, taken, weights: by user (CSR), places of positives in `rows`, and what each counts.
-        rows (n_items, n_factors), and packed as panels, with biases; log_weights (n_items,).
-        l2 (n,): of a user's objective, the weighted mean of the loss over its positives.
-        most: evaluations at most; ends before when a step is shorter than tolerance * radius.
+        starts, taken, weights: positives by user (CSR): their places in `rows`, and their weights.
+        rows: (n_items, n_factors); panels: the same, packed; biases, log_weights: (n_items,).
+        l2: (n,) penalty of each user; the loss is the weighted mean over the user's positives.
+        most: largest number of evaluations; ends earlier when a step is shorter than tolerance * radius.
+        users: (n, n_factors) start, overwritten with the result.
 
     Projected gradient descent with steps after Barzilai and Borwein that never raise the objective.
     """

@@ -15,7 +15,7 @@ _FAST = {"reassoc", "contract", "nsz", "arcp"}
 BPR, WARP, SOFTMAX, COSINE_CONTRASTIVE = range(4)
 
 # All have the arguments
-#   positive (P,), weights (P,): scores of what the user took up, and how much each counts;
+#   positive (P,), weights (P,): scores of the user's items, and their weights;
 #   negative (K,): scores of the others; minus infinity stands for one that does not count;
 #   n: how many count, at least one; log_weights (K,): how many items each stands for, as a logarithm;
 #   a, b: numbers of the loss; up (P,), down (K,): filled with the derivatives by the scores.

@@ -83,7 +83,7 @@ def _rmsprop(row, gradient, state, rate, momentum, t, left, right, decay, epsilo
 
 @njit(inline="always")
 def _moments(gradient, state, beta1, beta2):  # type: ignore[no-untyped-def]
-    """The running means of gradient and squared gradient that Adam and its kin share."""
+    """Updates the running means of gradient and squared gradient (Adam, RAdam, LAMB)."""
     real = gradient.dtype.type
     mean, squares = state[0], state[1]
     new, newer = real(1.0 - beta1), real(1.0 - beta2)
@@ -154,15 +154,18 @@ def _lars(row, gradient, state, rate, momentum, t, left, right, decay, epsilon):
 
 
 def _over_rows(step: Any) -> Any:
-    """A step of the first `used` touched rows. One loop a rule, as views that are taken inside a
-    choice between rules would each be counted by an atomic instruction."""
+    """Makes the loop that applies one update rule to the first `used` touched rows.
+
+    Each rule has a loop of its own: array views made inside a choice between rules would each cost an
+    atomic instruction, for reference counts.
+    """
 
     @njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
     def rows_step(  # type: ignore[no-untyped-def]
         rows, gradients, states, touched, used, rate, momentum, t, left, right, decay, epsilon
     ):
         for slot in range(used):
-            if slot + _AHEAD < used:  # they are in no order: each would be waited for
+            if slot + _AHEAD < used:  # in random order: without a prefetch each would be waited for
                 ahead = touched[slot + _AHEAD]
                 prefetch_row(rows, ahead)
                 prefetch_row(states, ahead)

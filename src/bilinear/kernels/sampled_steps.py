@@ -1,4 +1,4 @@
-"""What becomes of a batch's gradients on ranking losses: L2, clipping, a step; and whole batches."""
+"""Steps on ranking losses from the gradients of a batch: L2, clipping, the update rule."""
 
 from collections import namedtuple
 

@@ -47,13 +47,13 @@ def top_k_users(  # type: ignore[no-untyped-def]
     rows, scores (n, k) and counts (n,) are filled. User -1 has no vector and has seen nothing.
     """
     hidden = np.full(len(item_biases), -1, np.int64)
-    nobody = np.zeros(user_factors.shape[1], user_factors.dtype)
+    no_factors = np.zeros(user_factors.shape[1], user_factors.dtype)
     for n in range(len(users)):
         u = users[n]
         if exclude_seen and u >= 0:
             for s in range(seen_indptr[u], seen_indptr[u + 1]):
                 hidden[seen_items[s]] = n
-        vector = user_factors[u] if u >= 0 else nobody
+        vector = user_factors[u] if u >= 0 else no_factors
         counts[n] = top_k_rows(
             vector, offsets[n], item_factors, item_biases, allowed, hidden, n, k, rows[n], scores[n]
         )

@@ -1,4 +1,4 @@
-"""Is the training loss convex? Chords and slices through the model's own weights; no Hessian needed."""
+"""Convexity of the training loss, measured on chords and slices through the weights, without a Hessian."""
 
 from __future__ import annotations
 

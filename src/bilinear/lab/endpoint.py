@@ -1,4 +1,4 @@
-"""Where did training end? At a minimum, at a saddle point, on the way, or where no minimum exists."""
+"""Diagnosis of the end of training: a minimum, a saddle point, on the way, or no minimum exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does it generalise? Errors on training and held-out ratings, and what training again on a part shows."""
+"""Generalisation: errors on training and held-out ratings, and on parts trained again."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def _study_picture(study: HeldOutStudy) -> str:
 
 
 def _series(rows: list[tuple[float, float, float, float | None]]) -> dict[str, list[tuple[float, float]]]:
-    """Curves of (x, training, held-out, later) errors; without the last where there are no times."""
+    """Curves of (x, training, held-out, later) errors; without the last where times are missing."""
     series = {"training": [(x, y) for x, y, _, _ in rows], "held out": [(x, y) for x, _, y, _ in rows]}
     later = [(x, y) for x, _, _, y in rows if y is not None]
     return series | ({"later in time": later} if later else {})

@@ -1,4 +1,4 @@
-"""Is it a linear model? Measured on the weights: affine in each side, bilinear in both."""
+"""Linearity, measured on the weights: affine in each side, bilinear in both."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def measure_linearity(
         Deviations from linearity and shares of interaction.
 
     Raises:
-        ParameterValueError: There are no interactions.
+        ParameterValueError: no interactions.
 
     Examples:
         >>> from bilinear import MatrixFactorization, lab, synthetic_ratings
@@ -317,7 +317,7 @@ class ScoreLinearity(Instrument):
                 "product "
                 "of a user and an item."
             )
-            return self.section(answer, "nothing: there are no factors to interpret", {})
+            return self.section(answer, "nothing: the model has no factors to interpret", {})
         link: Link = Identity(-1e30, 1e30)
         next_step = "nothing: this is what a dot product is"
         if model is not None:

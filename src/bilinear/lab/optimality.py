@@ -1,4 +1,4 @@
-"""How far from the global optimum is the training loss? A bound that holds for every number of factors."""
+"""Distance from the global optimum: a bound that holds for every number of factors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do other starts find the same model? Runs compared before and after rotating their factors."""
+"""Agreement of models from other starts, before and after rotating their factors."""
 
 from __future__ import annotations
 
@@ -307,7 +307,7 @@ class SeedAgreement(Instrument):
         model = context.rating_model
         if model is None:
             if context.training in ("closed form", "counts"):
-                answer = "There is no random start: the same interactions give the same model."
+                answer = "It has no random start: the same interactions give the same model."
                 return self.section(answer, "nothing: any seed will do", {})
             return self.section(
                 "The result depends on the random start.", "compare the lists of several seeds", {}

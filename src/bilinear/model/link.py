@@ -1,4 +1,4 @@
-"""From score to rating: the identity, or a sigmoid into the rating range."""
+"""Links from score to prediction: the identity, or a sigmoid into the rating range."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user the model has not seen: bias and factors from a few ratings, the items held fixed."""
+"""Fold-in of a new user: bias and factors from a few ratings with the items held fixed."""
 
 from __future__ import annotations
 
@@ -74,44 +74,48 @@ def fold_in(
     def value(at: Array, scores: Array) -> float:
         return float(loss.value(scores, targets, link).sum() + 0.5 * (ridge @ at**2))
 
-    def gradient(at: Array, scores: Array) -> Array:
-        slopes: Array = design.T @ loss.gradient(scores, targets, link) + ridge * at
-        return slopes
+    def gradient_at(at: Array, scores: Array) -> Array:
+        found: Array = design.T @ loss.gradient(scores, targets, link) + ridge * at
+        return found
 
-    def hessian(bends: Array) -> Array:
-        bent: Array = design.T @ (bends[:, None] * design)
-        bent.flat[:: n_factors + 2] += ridge
-        return bent
+    def hessian(curvatures: Array) -> Array:
+        found: Array = design.T @ (curvatures[:, None] * design)
+        found.flat[:: n_factors + 2] += ridge
+        return found
 
     at, scores = np.zeros(n_factors + 1), offset
-    slope, here = gradient(at, scores), value(at, scores)
-    start = float(np.linalg.norm(slope)) or 1.0
+    gradient, here = gradient_at(at, scores), value(at, scores)
+    start = float(np.linalg.norm(gradient)) or 1.0
     steps = 0
-    while (length := float(np.linalg.norm(slope))) > _TOLERANCE * start and steps < _MAX_STEPS:
+    while (length := float(np.linalg.norm(gradient))) > _TOLERANCE * start and steps < _MAX_STEPS:
         step = None
         if unique and not convex and length < _NEAR * start:
-            step = _newton_step(hessian(second_derivative(loss, scores, targets, link)), slope)
+            step = _newton_step(hessian(second_derivative(loss, scores, targets, link)), gradient)
         if step is None:
             system = hessian(loss.curvature(scores, targets, link))
             # perhaps singular without a penalty: the shortest of its steps
-            step = np.linalg.solve(system, slope) if unique else np.linalg.lstsq(system, slope, rcond=None)[0]
-        along, down, size = design @ step, 1e-4 * float(slope @ step), 1.0
+            step = (
+                np.linalg.solve(system, gradient)
+                if unique
+                else np.linalg.lstsq(system, gradient, rcond=None)[0]
+            )
+        along, down, size = design @ step, 1e-4 * float(gradient @ step), 1.0
         while value(at - size * step, scores - size * along) > here - size * down and size > 1e-8:
             size /= 2
         at = at - size * step
         scores = offset + design @ at
-        slope, here = gradient(at, scores), value(at, scores)
+        gradient, here = gradient_at(at, scores), value(at, scores)
         steps += 1
         if size <= 1e-8:
             break
-    return FoldedIn(float(at[-1]), at[:-1], steps, float(np.linalg.norm(slope)) / start)
+    return FoldedIn(float(at[-1]), at[:-1], steps, float(np.linalg.norm(gradient)) / start)
 
 
-def _newton_step(hessian: Array, slope: Array) -> Array | None:
-    """hessian^-1 slope; None where the hessian is not positive definite: the step could lead up."""
+def _newton_step(hessian: Array, gradient: Array) -> Array | None:
+    """`hessian^-1 gradient`; None where the hessian is not positive definite: the step could lead up."""
     try:
         np.linalg.cholesky(hessian)
     except np.linalg.LinAlgError:
         return None
-    step: Array = np.linalg.solve(hessian, slope)
+    step: Array = np.linalg.solve(hessian, gradient)
     return step

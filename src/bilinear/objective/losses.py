@@ -1,4 +1,4 @@
-"""What one rating costs, as a function of the score: value, gradient, curvature."""
+"""Losses of one rating as functions of the score: value, gradient, curvature."""
 
 from __future__ import annotations
 
@@ -98,18 +98,20 @@ class CrossEntropy(Loss):
 def second_derivative(loss: Loss, scores: Array, ratings: NDArray[Any], link: Link) -> NDArray[np.float64]:
     """d^2 loss / d score^2, exact, also where `Loss.curvature` is the Gauss-Newton part alone.
 
-    For squared error after a sigmoid of span h: slope^2 + residual * slope * (1 - 2 share) with
-    slope = h share (1 - share). Source: docs/theory/convexity.md.
+    For squared error after a sigmoid of span h: derivative^2 + residual * derivative * (1 - 2 share) with
+    derivative = h share (1 - share). Source: docs/theory/convexity.md.
     """
-    bends: NDArray[np.float64] = np.asarray(loss.curvature(scores, ratings, link), np.float64)
+    curvatures: NDArray[np.float64] = np.asarray(loss.curvature(scores, ratings, link), np.float64)
     if loss.convex_in_score(link):
-        return bends
+        return curvatures
     if not (type(loss) is SquaredError and type(link) is Sigmoid):
         raise ParameterValueError(
             f"the second derivative of {type(loss).__name__} after {type(link).__name__} is not known here"
         )
     residual = link.prediction(scores) - ratings
-    return np.asarray(bends + residual * link.derivative(scores) * (1 - 2 * logistic(scores)), np.float64)
+    return np.asarray(
+        curvatures + residual * link.derivative(scores) * (1 - 2 * logistic(scores)), np.float64
+    )
 
 
 def _unclipped(score: Array, link: Link) -> Array:

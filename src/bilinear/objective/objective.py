@@ -51,13 +51,13 @@ class Objective:
         from scipy.sparse import csr_array
 
         table = self.interactions
-        slopes = self.loss.gradient(self._scores(parameters), table.ratings, self.link)
-        by_user = csr_array((slopes, table.items, table.by_user.indptr), shape=table.shape)
+        score_gradients = self.loss.gradient(self._scores(parameters), table.ratings, self.link)
+        by_user = csr_array((score_gradients, table.items, table.by_user.indptr), shape=table.shape)
         user_weights = self.penalty.row_weights(self.user_counts)
         item_weights = self.penalty.row_weights(self.item_counts)
         l2 = self.penalty
         return Parameters(
-            float(slopes.sum(dtype=np.float64)),
+            float(score_gradients.sum(dtype=np.float64)),
             by_user @ np.ones(table.n_items) + l2.biases * user_weights * parameters.user_biases,
             by_user.T @ np.ones(table.n_users) + l2.biases * item_weights * parameters.item_biases,
             by_user @ parameters.item_factors + l2.factors * user_weights[:, None] * parameters.user_factors,

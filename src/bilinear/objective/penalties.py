@@ -1,4 +1,4 @@
-"""What large weights cost."""
+"""Penalties on the parameters."""
 
 from __future__ import annotations
 

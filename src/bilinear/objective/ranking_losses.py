@@ -1,4 +1,4 @@
-"""What a ranking costs: losses of positives against sampled negatives, as functions of the scores."""
+"""Ranking losses: positives against sampled negatives, as functions of the scores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bilinear.registry import register
 
 @dataclass(frozen=True)
 class RankingLoss:
-    """A loss of the scores of what a user took up, and of some items that the user did not."""
+    """A loss of the scores of positives (items of a user) and of negatives (other items)."""
 
     code: ClassVar[int]
     """How the kernels name this loss; training refuses classes of your own, which they do not know."""

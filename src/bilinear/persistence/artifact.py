@@ -203,7 +203,7 @@ def read_artifact(folder: Path, *, verify: bool = True, in_memory: bool = False)
 
 
 def _check_target(folder: Path) -> None:
-    """Refuses to save where files of somebody else are."""
+    """Refuses to save into a folder with other files."""
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -222,7 +222,7 @@ def _check_target(folder: Path) -> None:
 
 def _sweep(folder: Path) -> None:
     """Removes what killed writers left, and tensors no longer in use. Needs the folder's lock."""
-    # What cannot be removed (Windows keeps a mapped file) takes space, harms nobody and goes later.
+    # What cannot be removed (Windows keeps a mapped file) takes space, does no harm and goes later.
     with suppress(OSError, ModelFileError):
         exists = (folder / MODEL_FILE).exists()
         used = _TENSORS_NAME.findall(_read_document(folder).decode(errors="replace")) if exists else []
@@ -245,7 +245,7 @@ def _read_document(folder: Path) -> bytes:
             text = file.read(MAX_JSON_BYTES + 1)
     except FileNotFoundError:
         raise ModelFileError(
-            f"{folder}: no {MODEL_FILE} in it, so this is no model folder, or its first save was cut off; "
+            f"{folder}: no {MODEL_FILE} in it, so this is not a model folder, or its first save was cut off; "
             "give the folder that `bilinear train` made"
         ) from None
     if len(text) > MAX_JSON_BYTES:

@@ -157,7 +157,7 @@ def parse_tensors(content: NDArray[np.uint8], path: Path) -> dict[str, NDArray[A
         )
     text = content[8 : 8 + length].tobytes()
     if not text.startswith(b"{"):
-        raise damaged(path, "the header does not begin with '{', so this is no safetensors file")
+        raise damaged(path, "the header does not begin with '{', so this is not a safetensors file")
     header = parse_json(text, path)
     _check_metadata(header.pop(_METADATA, {}), path)
     data = content[8 + length :]
@@ -192,7 +192,7 @@ def _place(name: str, entry: Any, path: Path) -> tuple[np.dtype[Any], list[int],
         raise damaged(path, f"tensor {name!r} has dtype {_short(code)}, not one of {', '.join(_DTYPES)}")
     dtype = _DTYPES[code]
     if not _is_sizes(shape) or len(shape) > _MAX_DIMENSIONS:
-        raise damaged(path, f"tensor {name!r} has shape {_short(shape)}, which is no list of sizes")
+        raise damaged(path, f"tensor {name!r} has shape {_short(shape)}, which is not a list of sizes")
     if not _is_sizes(offsets) or len(offsets) != 2:
         raise damaged(path, f"tensor {name!r} has data_offsets {_short(offsets)}, not [start, end]")
     # Also where one size is 0: NumPy multiplies the others.

@@ -1,4 +1,4 @@
-"""How lists are made for a block of users or items, by what a model can say of itself."""
+"""Rankers of blocks of users or items, chosen by the capabilities of the model."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def score_maker(model: Model, seen: Grouped, allowed: NDArray[np.bool_], k: int)
         if wrong >= 0:
             user = model.user_vocabulary_[int(user_rows[wrong])]
             raise ParameterValueError(
-                f"{type(model).__name__}: a score of user {user!r} is no number, so its items cannot be "
+                f"{type(model).__name__}: a score of user {user!r} is not a number, so its items cannot be "
                 "ranked; train again"
             )
         hide_seen(scores, user_rows, indptr, indices)

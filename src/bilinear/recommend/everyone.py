@@ -1,4 +1,4 @@
-"""Lists for everyone: exact top n for all users, or for all items the items like them."""
+"""Exact lists for all users, or the most similar items for all items."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def _written(path: Path, n: int, blocks: Iterator[Lists], columns: Any, kinds: d
 
     if path.is_dir() or not path.resolve().parent.is_dir():
         raise ParameterValueError(
-            f"{path} is a folder" if path.is_dir() else f"{path}: there is no folder {path.resolve().parent}"
+            f"{path} is a folder" if path.is_dir() else f"{path}: no folder {path.resolve().parent}"
         )
     counts: list[NDArray[np.int64]] = []
     with (

@@ -1,4 +1,4 @@
-"""What goes in and out: the types that check requests, write answers and make the OpenAPI document."""
+"""Messages: the types that check requests, write answers and make the OpenAPI document."""
 
 from __future__ import annotations
 

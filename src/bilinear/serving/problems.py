@@ -1,4 +1,4 @@
-"""What a request can be refused with: one code, one HTTP status, one sentence."""
+"""Errors of requests: one code, one HTTP status, one sentence."""
 
 from __future__ import annotations
 

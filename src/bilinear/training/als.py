@@ -3,7 +3,7 @@
 With the items fixed the objective is, user by user, ridge regression on the item factors and a one
 for the bias, and the reverse. An epoch solves all items, then all users, so that afterwards a user's
 bias and factors are what `fold_in` gives for the same ratings. No step raises the objective, and
-there is no learning rate. Source: Zhou, Wilkinson, Schreiber, Pan, "Large-scale parallel collaborative
+it has no learning rate. Source: Zhou, Wilkinson, Schreiber, Pan, "Large-scale parallel collaborative
 filtering for the Netflix prize", 2008 (its penalty is ours with exponent one); the conjugate
 gradients: Takacs, Pilaszy, Tikk, RecSys 2011.
 """
@@ -105,7 +105,7 @@ class ALS(Solver):
             n_epochs: how many of the solver's epochs to run, the schedule unchanged.
         Raises:
             ParameterValueError: another loss or link, or an L2 of the factors that is not positive.
-            DivergenceError: the loss is no finite number any more.
+            DivergenceError: the loss is not finite any more.
             KeyboardInterrupt: only before the first epoch is done; later the best epoch is kept.
         """
         solver = self.resolved(objective.interactions.n_ratings)
@@ -238,8 +238,7 @@ class AlternatingRun(Run):
 
     def diverged(self, number: int) -> DivergenceError:
         return DivergenceError(
-            f"the loss is no finite number any more in epoch {number}: raise l2 "
-            f"(now {self.objective.penalty.factors:g})"
+            f"the loss is not finite in epoch {number}: raise l2 (now {self.objective.penalty.factors:g})"
         )
 
 

@@ -1,4 +1,4 @@
-"""Functions of the user's that are called after every epoch: `fit(..., on_epoch=...)`."""
+"""Callbacks: functions of the user that are called after every epoch, `fit(..., on_epoch=...)`."""
 
 from __future__ import annotations
 

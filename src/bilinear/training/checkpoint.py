@@ -1,14 +1,14 @@
-"""Long training that survives: its state on disk every few minutes, and the same bits after a restart.
+"""Checkpoints of long training: state on disk every few minutes, and the same bits after a restart.
 
 A checkpoint is a journal. Training is a fixed sequence of descents, each a function of the arguments,
 the table and a generator of random numbers. The journal holds the result of each descent that is done
 and the state of the one under way. A restart runs the same code again: descents that are done answer
 from the journal at once, the one under way goes on where it was, and all later ones run as ever. So
-the code that searches and trains knows nothing of checkpoints, and any solver whose run can tell its
+the code that searches and trains knows nothing of checkpoints, and any solver whose run has a
 `state` is covered (see `bilinear.training.loop.Run`).
 
-Weights of a descent that is done are written only while somebody still holds them: what nobody holds,
-nobody can ask for after a restart.
+Weights of a descent that is done are written only while other objects refer to them: all others cannot
+be asked for after a restart.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ Snapshot = Callable[[], Saved | None]
 
 @dataclass
 class _Done:
-    """A descent that is done. Its weights are kept by whoever asked for them, not by the journal."""
+    """A descent that is done. Its weights are kept by the caller, not by the journal."""
 
     stage: str
     history: History
@@ -62,10 +62,10 @@ class _Done:
     weights: Parameters | None
     """Of a restart, until they are asked for."""
     held: ReferenceType[Parameters] | None
-    """None as well for weights that nobody held when the journal was written."""
+    """None as well for weights that had no reference when the journal was written."""
 
     def answer(self) -> Parameters:
-        """The weights; or not a number throughout, should anybody use what nobody held."""
+        """The weights; NaN throughout if they had no reference when the journal was written."""
         if self.weights is None:
             return _unknown(*self.size)
         weights, self.weights = self.weights, None

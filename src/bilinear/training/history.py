@@ -1,4 +1,4 @@
-"""What happened during training, epoch by epoch."""
+"""History of training, epoch by epoch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where training starts, and the scales that make one setting fit any rating scale."""
+"""Initial parameters, and the scales that make one setting fit any rating scale."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class Scale:
         mean = mean_of(ratings)
         centre = link.score(mean)
         at = np.array([centre])
-        slope = float(link.derivative(at)[0])
+        derivative = float(link.derivative(at)[0])
         curvature = float(loss.curvature(at, np.array([mean]), link)[0])
         low, high = link.bounds
         constant = ratings.min() == ratings.max()  # possible in the inner training part
-        return cls(centre, (high - low if constant else deviation_of(ratings, mean)) / slope, curvature)
+        return cls(centre, (high - low if constant else deviation_of(ratings, mean)) / derivative, curvature)
 
     @property
     def l2_factors(self) -> float:

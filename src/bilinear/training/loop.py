@@ -67,7 +67,7 @@ class Run:
         raise NotImplementedError
 
     def state(self) -> dict[str, NDArray[Any]] | None:
-        """The arrays that later steps depend on, beyond what the run was made of; not copied.
+        """The arrays that change during training and decide all later steps; not copied.
 
         Asked between epochs and whenever `epoch` calls `progress.advance`; None where the run cannot
         be gone on with from there.
@@ -75,8 +75,11 @@ class Run:
         return None
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Takes back what `state` gave. The next `epoch` gets the generator as it was at the beginning
-        of the epoch under way, and does the rest of it."""
+        """Sets the arrays that `state` returned.
+
+        The next `epoch` gets the generator as it was at the beginning of the interrupted epoch, and does
+        the rest of that epoch.
+        """
         raise NotImplementedError
 
 

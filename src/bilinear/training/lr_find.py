@@ -126,9 +126,7 @@ def lr_find(
             break
         best = min(best, smooth[-1])
     if len(smooth) < 2:
-        raise ParameterValueError(
-            f"the loss is no finite number at a rate of {lowest:g}; give a smaller lowest="
-        )
+        raise ParameterValueError(f"the loss is not finite at a rate of {lowest:g}; give a smaller lowest=")
     losses = np.array(smooth)
     return RangeTest(rates[: len(raw)], losses, np.array(raw), suggest(rates[: len(raw)], losses))
 
@@ -188,7 +186,7 @@ def suggest(rates: NDArray[np.float64], losses: NDArray[np.float64]) -> dict[str
     lowest = int(np.argmin(losses))
     if lowest < 2 or losses[lowest] >= losses[0] * (1 - 1e-3):
         return {}
-    # slopes over a tenth of the curve, and none in its first tenth, where few batches are averaged
+    # derivatives over a tenth of the curve, and none in its first tenth, where few batches are averaged
     reach = max(1, len(losses) // 20)
     skipped, logs = min(2 * reach, lowest - 1), np.log(rates)
     behind, ahead = (np.clip(np.arange(lowest + 1) + by, 0, lowest) for by in (-reach, reach))

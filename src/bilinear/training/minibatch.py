@@ -160,7 +160,7 @@ class MiniBatch(Solver):
             weights: (n_ratings,) multiplies each rating's loss and, row-sparse, its share of the
                 penalty; a batch still divides by its number of ratings.
         Raises:
-            DivergenceError: a score or the loss is no finite number any more.
+            DivergenceError: a score or the loss is not finite any more.
             KeyboardInterrupt: only before the first epoch is done; later the best epoch is kept.
         """
         solver = self.resolved(objective.interactions.n_ratings)
@@ -298,7 +298,7 @@ class Stepping(Run):
     def diverged(self, epoch: int) -> DivergenceError:
         rate = self.solver.learning_rate
         return DivergenceError(
-            f"the training loss is no finite number any more in epoch {epoch}: the steps are too long. "
+            f"the training loss is not finite in epoch {epoch}: the steps are too long. "
             f"Lower learning_rate (now {rate:g}; try {rate / 4:g}), or give clip_norm=1"
         )
 

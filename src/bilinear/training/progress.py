@@ -1,4 +1,4 @@
-"""Who is told how training goes: nobody, or a bar on standard error."""
+"""Progress reporters: no-op, and a progress bar on standard error."""
 
 from __future__ import annotations
 

@@ -33,8 +33,9 @@ class Side:
     """The users or the items, renumbered block by block.
 
     Attributes:
-        order (n,) the row at each new place; labels (n,) the new place of each row; starts (n_blocks
-            + 1,) the first place of each block.
+        order: (n,) the row at each new place.
+        labels: (n,) the new place of each row.
+        starts: (n_blocks + 1,) the first new place of each block.
     """
 
     order: NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""Finding l2_biases, l2 and n_factors on an inner validation part: short, warm-started."""
+"""Search for l2_biases, l2 and n_factors on an inner validation part: short and warm-started."""
 
 from __future__ import annotations
 

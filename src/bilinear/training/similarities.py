@@ -1,4 +1,4 @@
-"""How interactions are weighed to say how alike two items are."""
+"""Weights of interactions for the similarity of items."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class CosineSimilarity:
 class TFIDF(CosineSimilarity):
     """The cosine of interactions weighted by log((1 + n_items) / (1 + items of the user)) + 1.
 
-    Items are the documents, users the terms: who takes up everything tells little.
+    Items are the documents, users the terms: a user with very many items tells little about each of them.
     """
 
     def weigh(self, by_item: Grouped, n_users: int) -> Array:

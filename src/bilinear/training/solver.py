@@ -1,4 +1,4 @@
-"""What descends on ratings: the base class of `SGD`, `MiniBatch` and `ALS`."""
+"""Base class of the solvers for ratings: `SGD`, `MiniBatch` and `ALS`."""
 
 from __future__ import annotations
 

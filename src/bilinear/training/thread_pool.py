@@ -44,14 +44,14 @@ class Workers:
 
         def work() -> None:
             try:
-                for n in turns:  # shared: each takes the next that nobody has taken
+                for n in turns:  # shared: each takes the next that is left
                     try:
                         results[n] = task(*spans[n])
                     except Exception as error:
                         errors.append((n, error))
                         break
             finally:
-                for _ in turns:  # after an error or Ctrl-C nobody takes another
+                for _ in turns:  # after an error or Ctrl-C no thread takes another
                     pass
 
         others = [self._pool.submit(work) for _ in range(min(self.n_threads, len(spans)) - 1)]
@@ -96,7 +96,7 @@ def workers(n_threads: int | None) -> Iterator[Workers]:
 
 
 def fixed_cuts(n: int, size: int) -> NDArray[np.int64]:
-    """Cuts through 0..n at multiples of `size`: the same sums in the same order, whoever makes them."""
+    """Cuts through 0..n at multiples of `size`: the same sums in the same order for any number of threads."""
     return np.append(np.arange(0, n, size), n).astype(np.int64)
 
 

@@ -1,4 +1,4 @@
-"""What a checkpoint knows a training by: its table, its arguments and the libraries that run it."""
+"""Identity of a training for checkpoints: its table, its arguments and the libraries that run it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well weights under training do on the inner validation part, by any metric."""
+"""Validation during training, by any metric on the inner validation part."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def _attempt(action: Callable[[], _Result], url: str) -> _Result:
             return action()
         except _Interruption as error:
             reached = reached or not error.offline
-            if not reached:  # nobody there: waiting would only delay the answer
+            if not reached:  # no connection: waiting would only delay the answer
                 raise DownloadError(f"{url}: {error}; this machine seems to be offline") from error
             pause = next(pauses, None)
             if pause is None:
@@ -198,7 +198,7 @@ def _transfer(
 
 
 def _opened(url: str, headers: dict[str, str], timeout: float) -> Any:
-    """The response to a GET, with every failure told apart: passing, final, offline."""
+    """The response to a GET, or an error that says whether it is passing, final or offline."""
     request = urllib.request.Request(
         url, headers={"User-Agent": "bilinear", "Accept-Encoding": "identity", **headers}
     )

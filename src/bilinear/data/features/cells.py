@@ -1,4 +1,4 @@
-"""What a cell of a table says: its categories, its number, its moment or its vector, or nothing."""
+"""Cells of side tables as values: categories, numbers, times, vectors, or missing."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class FeatureEncoder:
         """Infers kinds where names are given, and learns categories, means and scales from all rows.
 
         Raises:
-            FeatureColumnError: A column is no feature, with the reason and the way out.
+            FeatureColumnError: A column is not a feature, with the reason and the way out.
             MissingColumnError, ParameterValueError: A column or a kind is not there.
         """
         kinds = tuple(resolved(one, table) for one in feature_list(features))

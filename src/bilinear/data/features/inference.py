@@ -1,4 +1,4 @@
-"""Which kind of feature a column is, and which columns are none: with the reason and the way out."""
+"""Inference of the kind of feature in each column, with the reason and how to change it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ColumnAsFeature:
         feature: The kind with its arguments, as text; "" where the column is none.
         n_columns: Of the block that it becomes.
         n_missing: Rows without a value that it can use.
-        remark: Why it is no feature, or what else to know.
+        remark: Why it is not a feature, or what else to know.
     """
 
     column: str
@@ -157,7 +157,7 @@ def parsed_feature(text: str) -> FeatureLike:
     """`genres`, or with its kind `genres:categories`, as the command line takes it.
 
     Raises:
-        ParameterValueError: There is no such kind.
+        ParameterValueError: no such kind.
     """
     name, colon, kind = text.rpartition(":")
     if not colon:
@@ -183,7 +183,7 @@ def column_values(table: SideTable, name: str) -> Sequence[Any]:
     called.
 
     Raises:
-        MissingColumnError: There is no such column; with those that are.
+        MissingColumnError: no such column; with those that are.
     """
     columns = table.columns
     if name in columns:
@@ -209,8 +209,8 @@ def resolved(given: FeatureLike, table: SideTable) -> Feature:
     """A kind of feature with all of its arguments, inferred for a name.
 
     Raises:
-        FeatureColumnError: The column is no feature, with the reason and the way out.
-        MissingColumnError: There is no such column.
+        FeatureColumnError: The column is not a feature, with the reason and the way out.
+        MissingColumnError: no such column.
     """
     if isinstance(given, Feature):
         return given.resolved(column_values(table, given.column))

@@ -387,7 +387,7 @@ def feature_named(kind: str) -> type[Feature]:
     """The kind of a name such as "number", as in `year:number`.
 
     Raises:
-        ParameterValueError: There is no such kind.
+        ParameterValueError: no such kind.
     """
     kinds: dict[str, type[Feature]] = {
         one.__name__.lower(): one for one in (Categories, Number, Words, Vector, Dates)
@@ -417,7 +417,7 @@ def _unit(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _year_and_month(at: Any, day_first: bool) -> tuple[int, int] | None:
-    """Of a moment in the order of its column; in the other order where there is no such date."""
+    """Of a moment in the order of its column; in the other order where that is not a date."""
     if at is None:
         return None
     seconds = at.day_first if day_first else at.month_first

@@ -1,4 +1,4 @@
-"""Batches of plain Python values, checked one by one, to codes."""
+"""Encoding of batches of plain Python values, checked one by one."""
 
 from __future__ import annotations
 

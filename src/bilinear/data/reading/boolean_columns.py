@@ -1,4 +1,4 @@
-"""Columns of true and false: what their words mean, and their cells as 1 and 0."""
+"""Columns of true and false: the meaning of their words, and their cells as 1 and 0."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def are_flags(values: Iterable[Any]) -> bool:
 
 
 def is_blank(value: Any) -> bool:
-    """Whether there is no value, also as empty text."""
+    """Whether a cell is empty, also as empty text."""
     return is_absent(value) or (isinstance(value, str) and not value.strip())
 
 
 def flag_numbers(batch: Batch, at: int, name: str) -> Sequence[Any]:
-    """The column at a position as 1 and 0, None where there is no value.
+    """The column at a position as 1 and 0, None where the cell is empty.
 
     Raises:
         RatingValueError: a cell that is there says neither true nor false, with its row.

@@ -1,4 +1,4 @@
-"""Which column is which: by name, by position, or as the caller says."""
+"""Roles of columns: user, item, rating and time by name, by position, or as the caller says."""
 
 from __future__ import annotations
 
@@ -273,7 +273,7 @@ def _by_position(
             f"{label}: no {wanted[n_columns]} column: the file has no header and {n_columns} columns, where "
             f"{order} are expected in this order"
         )
-    # A wide file without a header is no MovieLens layout: guessing would read other columns.
+    # A wide file without a header is not a MovieLens layout: guessing would read other columns.
     widest = {RATINGS: len(RATINGS) + 1, ITEM_RATINGS: len(ITEM_RATINGS)}.get(tuple(wanted), n_columns)
     if n_said is not None:
         widest = len(wanted) + n_said

@@ -61,7 +61,7 @@ def connected(
         connection = duckdb.connect(":memory:", config=settings)
     except (duckdb.Error, TypeError) as error:
         raise ParameterValueError(
-            f"memory_limit={memory_limit!r} is no amount of memory such as '2GB' or '500MB' ({error})"
+            f"memory_limit={memory_limit!r} is not an amount of memory such as '2GB' or '500MB' ({error})"
         ) from None
     try:
         with stoppable(connection):

@@ -36,7 +36,7 @@ _FORMS = [
 
 
 class Moment(NamedTuple):
-    """Seconds since 1970 UTC as either order of day and month gives; NaN where there is no such date."""
+    """Seconds since 1970 UTC as either order of day and month gives; NaN where that is not a date."""
 
     day_first: float
     month_first: float

@@ -1,4 +1,4 @@
-"""How a text file is cut into fields: separator, quotes and header, from its first rows.
+"""Detection of separator, quotes and header of a text file from its first rows.
 
 What is found here is a first guess: quotes are decided on the whole file (`layout.settled`), and every row
 that does not fit the rest is named by the reader.
@@ -128,7 +128,7 @@ def is_moment(text: str) -> bool:
 
 
 def is_missing(text: str) -> bool:
-    """Whether a field says that there is no value."""
+    """Whether a field marks a missing value."""
     return text.strip().casefold() in _MISSING
 
 
@@ -176,7 +176,7 @@ def _best(cuts: dict[str, list[list[str]]], n_needed: int, usual: str | None) ->
 
 
 def _item_lists(cuts: dict[str, list[list[str]]]) -> tuple[str, int, int] | None:
-    """Gowalla's train.txt and its kin: `user item item item ...`, lines of many lengths.
+    """Item lists such as Gowalla's train.txt: `user item item item ...`, lines of many lengths.
 
     Returns:
         the separator, and the fields of the shortest and the longest line; None for other files.

@@ -118,7 +118,7 @@ def _check_is_file(path: Path) -> None:
     if exists:
         return
     near = difflib.get_close_matches(path.name, names, 1)
-    raise DataError(f"{path}: there is no such file" + (f"; did you mean {near[0]}?" if near else ""))
+    raise DataError(f"{path}: no such file" + (f"; did you mean {near[0]}?" if near else ""))
 
 
 @dataclass
@@ -258,7 +258,7 @@ def _kind(head: bytes, suffix: str, label: str) -> Kind:
     if head.startswith(b"PAR1"):
         return "parquet"
     if suffix in (".parquet", ".pq"):
-        raise FileFormatError(f"{label}: named {suffix}, but it is no Parquet file (it starts {head[:12]!r})")
+        raise FileFormatError(f"{label}: named {suffix}, but not a Parquet file (it starts {head[:12]!r})")
     start = head.lstrip()
     if suffix in _LINES:
         if start.startswith(b"["):
@@ -267,7 +267,7 @@ def _kind(head: bytes, suffix: str, label: str) -> Kind:
             )
         if not start.startswith(b"{"):
             raise FileFormatError(
-                f"{label}: named {suffix}, but its first line is no JSON object (it starts {start[:12]!r})"
+                f"{label}: named {suffix}, but its first line is not a JSON object (it starts {start[:12]!r})"
             )
         return "json"
     return "json" if suffix not in _TABLES and start.startswith(b"{") else "text"

@@ -60,7 +60,7 @@ def frame_table(source: Any) -> FrameTable:
     """A frame as a table.
 
     Raises:
-        ParameterValueError: `source` is no frame.
+        ParameterValueError: `source` is not a frame.
         AmbiguousColumnError: two columns share a name.
     """
     import narwhals as nw
@@ -71,7 +71,7 @@ def frame_table(source: Any) -> FrameTable:
         columns = frame.collect_schema().names()
     except TypeError:
         raise ParameterValueError(
-            f"a {type(source).__name__} is no table that can be read; give the path of a file or a frame of "
+            f"a {type(source).__name__} cannot be read as a table; give the path of a file, or a frame of "
             "pandas, polars or pyarrow. For arrays and lists there is "
             "Interactions.from_columns(users, items, ratings)"
         ) from None

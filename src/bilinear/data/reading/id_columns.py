@@ -1,4 +1,4 @@
-"""Columns of external ids: what is an id, what is not and in which row, and their codes."""
+"""Columns of external ids: checked, normalised and encoded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How text is cut into rows and fields, and whether a quotation mark is a quote or just a character.
+"""Layout of text files: rows, fields, and whether quotation marks quote.
 
 `dialect` looks at the first rows; `settled` decides about quotes on every line of the file, so that a pair
 of marks far apart never makes one field of all the rows between them.
@@ -52,7 +52,7 @@ class Record(NamedTuple):
     """Why quotes cannot be read; the record is then its first line, cut without quotes."""
 
 
-Judge = Callable[[Sequence[str], Sequence[str]], str | None]
+RowCheck = Callable[[Sequence[str], Sequence[str]], str | None]
 """Of the lines and the fields of a record."""
 
 
@@ -72,12 +72,12 @@ def check_quote(quote: object) -> str | None:
 
 
 def records(
-    stream: Iterable[str], delimiter: str, quote: str | None, judge: Judge | None = None
+    stream: Iterable[str], delimiter: str, quote: str | None, row_check: RowCheck | None = None
 ) -> Iterator[Record]:
     """Every row that is not blank. A broken quote breaks its own line only: the next one is read anew.
 
     Args:
-        judge: says of lines within quotes what speaks against them as one row.
+        row_check: says of lines within quotes what speaks against them as one row.
     """
     lines = iter(stream)
     waiting: list[str] = []  # read already for a record that came to nothing; the next one is the last
@@ -102,8 +102,8 @@ def records(
             )
         except csv.Error as error:
             problem = _reason(str(error))
-        if problem is None and judge is not None and len(taken) > 1:
-            problem = judge(taken, fields)
+        if problem is None and row_check is not None and len(taken) > 1:
+            problem = row_check(taken, fields)
         if problem is not None:
             fields = raw
             waiting.extend(reversed(taken[1:]))
@@ -142,8 +142,8 @@ def n_filled_lines(path: Path, delimiter: str) -> int:
 
 def rows_of(stream: Iterable[str], layout: Layout) -> Iterator[Record]:
     """Every row of a layout that is not blank; a quote that swallows other rows is a problem of its line."""
-    judge = None if layout.is_trusted else partial(_misfit, layout)
-    return records(stream, layout.delimiter, layout.quote, judge)
+    row_check = None if layout.is_trusted else partial(_misfit, layout)
+    return records(stream, layout.delimiter, layout.quote, row_check)
 
 
 def _misfit(layout: Layout, lines: Sequence[str], fields: Sequence[str]) -> str | None:

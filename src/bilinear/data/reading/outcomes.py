@@ -1,4 +1,4 @@
-"""Which columns give a table, and whether one that is left would change its meaning."""
+"""Choice of the columns that make a table, and a check for others that would change its meaning."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ def _is_scale(profile: Profile) -> bool:
 
 
 def _seems_rated(table: Table, given: Mapping[Role, Column | Literal[False]]) -> bool:
-    """Whether there is a rating column: by name, or without names a third column that is no time."""
+    """Whether there is a rating column: by name, or without names a third column that is not a time."""
     if table.names is not None:
         return recognised(table.names, ["rating"])
     named = any(given.get(role) for role in ("user", "item", "time"))

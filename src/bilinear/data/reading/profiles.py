@@ -1,4 +1,4 @@
-"""What a column holds, by its first rows: numbers, true and false, dates, text."""
+"""Profiles of columns by their first rows: numbers, true and false, dates, text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way in: files and data frames to `Interactions`, and pairs to predict."""
+"""Readers of files, data frames and queries: `Interactions`, and pairs to predict."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def read_ratings(
     skip_bad_rows: str | Path | None = None,
     n_threads: int | None = None,
 ) -> Interactions:
-    """Reads who rated what from a file or a data frame.
+    """Reads ratings from a file or a data frame.
 
     Files are CSV, TSV, `::`-separated .dat, MovieLens u.data, `;`- or `|`-separated text, JSON
     lines, Parquet, MatrixMarket and the Netflix Prize's, each also as .gz, .zst, .bz2, .xz, or alone in a
@@ -155,7 +155,7 @@ def read_interactions(
     skip_bad_rows: str | Path | None = None,
     n_threads: int | None = None,
 ) -> Interactions:
-    """Reads who took up what (clicks, plays, purchases), without ratings.
+    """Reads interactions without ratings (clicks, plays, purchases) from a file or a data frame.
 
     The same files and frames as `read_ratings`; a rating column is left alone. Without a header, a file
     has two columns, user and item, and perhaps a third of times that look like such. A file may also
@@ -315,7 +315,7 @@ def _no_columns(given: Given, label: str) -> None:
     for role, column in given.items():
         if column:
             raise ParameterValueError(
-                f"{label}: each line lists a user and its items, so there is no {role} column to name; "
+                f"{label}: each line lists a user and its items, so it has no {role} column to name; "
                 "layout='rows' (--layout rows) reads it as a table"
             )
 

@@ -1,4 +1,4 @@
-"""Opens whatever the caller gave as a `Table`: rows with columns, not yet read."""
+"""Opening of any source as a `Table`: rows with columns, not yet read."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def read_sql(
     missing: Missing = None,
     ids: str | Iterable[IdRule] | None = None,
 ) -> Interactions:
-    """Reads who rated what from the rows of a query; otherwise as `read_ratings`.
+    """Reads ratings from the rows of a query; otherwise as `read_ratings`.
 
     Args:
         query: one statement that returns rows, such as `SELECT user_id, item_id, rating FROM r`.
@@ -171,7 +171,7 @@ def _connected(connection: Any) -> Iterator[Any]:
     if scheme == "sqlite" and rest.startswith("/"):
         path = Path(unquote(rest[1:]))
         if not path.is_file():  # SQLite would make an empty database
-            raise DataError(f"{path}: there is no such database file (an absolute path needs sqlite:////)")
+            raise DataError(f"{path}: no such database file (an absolute path needs sqlite:////)")
         file = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         with closing(file), stoppable(file):
             yield file

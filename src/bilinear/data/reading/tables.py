@@ -236,7 +236,7 @@ def _objects(stream: Iterable[str], label: str, refuse: Refuse) -> Iterator[tupl
                 yield row, line, found
                 continue
             message = (
-                f"{text.strip()[:60]!r} is no JSON object; each line is one, such as "
+                f"{text.strip()[:60]!r} is not a JSON object; each line is one, such as "
                 '{"user": 1, "item": 2, "rating": 4.5}'
             )
         refuse(row, line, FileFormatError(f"{label}, row {row} (line {line}): {message}"), text.rstrip())

@@ -1,4 +1,4 @@
-"""Ratings and times: what is one, and what is not and in which row."""
+"""Ratings and times in text: parsed, or refused with the row."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class WideTable:
         """The user column is the one given or recognised, else the first.
 
         Raises:
-            MissingColumnError: there is no header with the items.
+            MissingColumnError: no header with the items.
         """
         names = table.names
         if names is None:

@@ -31,15 +31,17 @@ _LAST_FILM_YEAR = 2015  # ratings begin in 2016: nothing is rated before it exis
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PlantedTruth:
-    """What the ratings were drawn from: score = global_mean + user_bias + item_bias + p . q.
+    """Parameters that the ratings were drawn from: score = global_mean + user_bias + item_bias + p . q.
 
     Biases have mean zero, and so has each factor over the users and over the items; the factors
     are therefore determined up to an invertible change of basis.
 
     Attributes:
-        user_biases (n_users,), item_biases (n_items,): stars.
-        user_factors (n_users, n_factors), item_factors (n_items, n_factors).
-        noise: standard deviation in stars of what was added before rounding to half stars.
+        user_biases: (n_users,), in stars.
+        item_biases: (n_items,), in stars.
+        user_factors: (n_users, n_factors).
+        item_factors: (n_items, n_factors).
+        noise: standard deviation, in stars, of the noise added before rounding to half stars.
     """
 
     global_mean: float

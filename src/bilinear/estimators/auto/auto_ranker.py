@@ -1,4 +1,4 @@
-"""The ranking model that chooses itself."""
+"""AutoRanker: a ranking model chosen by trials."""
 
 from __future__ import annotations
 

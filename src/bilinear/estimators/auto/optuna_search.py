@@ -1,4 +1,4 @@
-"""Longer searches over ranking models with Optuna, that can be stopped and gone on with."""
+"""Longer searches over ranking models with Optuna, resumable."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def search_with_optuna(
     by_name["Popularity"].make({}, shared).fit(interactions)  # refuses what no model could use
     reporter, wanted_metric = progress or NullProgress(), Metric.of_rankings(metric, maximised=True)
     split = inner_split(interactions, validation, rng)
-    judges = ValidationUsers.of(split, threshold, rng)
+    validation_users = ValidationUsers.of(split, threshold, rng)
     sizes = Sizes.of(interactions)
     usable = tuple(name for name in wanted if by_name[name].bearable(sizes))
     if not usable:
@@ -146,7 +146,9 @@ def search_with_optuna(
             fitted_whole(model, split.train)
             fitted = perf_counter()
             protocol = RankingProtocol((), metrics=(wanted_metric,))
-            value = evaluate_ranking(model, judges.test, protocol, n_threads=n_threads)[str(wanted_metric)]
+            value = evaluate_ranking(model, validation_users.test, protocol, n_threads=n_threads)[
+                str(wanted_metric)
+            ]
         except KeyboardInterrupt:  # a trial that ends otherwise would count as one that failed
             interruptions.append(trial.number)
             study.stop()
@@ -170,7 +172,7 @@ def search_with_optuna(
     table = AutoTable(
         str(wanted_metric),
         split.how,
-        len(judges.rows),
+        len(validation_users.rows),
         trials,
         repr(model),
         best.value,
@@ -198,7 +200,7 @@ def _row(trial: Any, is_best: bool) -> AutoTrial:
 def _journal(optuna: Any, path: Path) -> Any:
     """A log of what happened: far quicker a trial than Optuna's databases, and no server."""
     if not path.resolve().parent.is_dir():
-        raise ParameterValueError(f"{path}: there is no folder {path.resolve().parent}; make it first")
+        raise ParameterValueError(f"{path}: no folder {path.resolve().parent}; make it first")
     backend = import_module("optuna.storages.journal").JournalFileBackend(str(path))
     return optuna.storages.JournalStorage(backend)
 

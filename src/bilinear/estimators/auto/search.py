@@ -14,7 +14,7 @@ from bilinear.errors import DivergenceError, ParameterValueError
 from bilinear.estimators.auto.search_space import CostModel, GridPoint, ModelFamily, Sizes
 from bilinear.estimators.auto.trials import AutoTable, AutoTrial
 from bilinear.estimators.blend_weights import (
-    MOST_JUDGES,
+    MOST_VALIDATION_USERS,
     BlendCandidates,
     ValidationUsers,
     choose_weights,
@@ -77,7 +77,7 @@ class Search:
         self._began = perf_counter()
         self._split = inner_split(self.interactions, self.validation, self.seed)
         self._relevant_from = self.shared.get("threshold")
-        self._judges = ValidationUsers.of(self._split, self._relevant_from, self.seed)
+        self._validation_users = ValidationUsers.of(self._split, self._relevant_from, self.seed)
         self._full = Sizes.of(self.interactions)
         self._n_users = Sizes.of(self._split.train).n_users
         self._pace = CostModel(self.n_threads)
@@ -86,8 +86,8 @@ class Search:
         self._rung = -1
         self._tried: set[tuple[Any, ...]] = set()
         others = self._rng.permutation(self.interactions.n_users)
-        judged = np.isin(others, self._judges.rows)
-        self._users = np.concatenate([others[judged], others[~judged]])
+        chosen = np.isin(others, self._validation_users.rows)
+        self._users = np.concatenate([others[chosen], others[~chosen]])
 
     def run(self) -> tuple[AutoTable, list[tuple[RankingModel, float]]]:
         """Searches until budget or trials are spent; Ctrl-C ends it with the best so far.
@@ -116,7 +116,7 @@ class Search:
         table = AutoTable(
             str(self.metric),
             self._split.how,
-            len(self._judges.rows),
+            len(self._validation_users.rows),
             tuple(self.trials),
             chosen,
             value,
@@ -139,32 +139,34 @@ class Search:
             if (kind.fits(self._full) if self.n_trials is None else kind.bearable(self._full))
         ]
         for rung, share in enumerate(shares):
-            table, judges = self._part(share, rung, len(shares))
+            table, validation_users = self._part(share, rung, len(shares))
             results = [
-                made for kind, choice in pool if (made := self._try(kind, choice, rung, table, judges))
+                made
+                for kind, choice in pool
+                if (made := self._try(kind, choice, rung, table, validation_users))
             ]
             last = rung == len(shares) - 1
             if last or rung == 0:
-                results += self._vary(results, rung, table, judges, everything=last)
+                results += self._vary(results, rung, table, validation_users, everything=last)
             if self._spent():
                 break
             pool = self._promoted(results) or pool
         return "budget spent" if self.n_trials is None and self._spent() else "all trials done"
 
     def _part(self, share: float, rung: int, n_rungs: int) -> tuple[Interactions, ValidationUsers]:
-        """The inner training part of a share of the users, and who judges on this rung."""
-        judges = self._judges
+        """The inner training part of a share of the users, and the validation users of this rung."""
+        validation_users = self._validation_users
         if rung < n_rungs - 1:
-            judges = ValidationUsers.of(
-                self._split, self._relevant_from, self.seed, MOST_JUDGES // (n_rungs - rung)
+            validation_users = ValidationUsers.of(
+                self._split, self._relevant_from, self.seed, MOST_VALIDATION_USERS // (n_rungs - rung)
             )
         train = self._split.train
         if share < 1:
             among = np.zeros(train.n_users, bool)
-            among[self._users[: max(int(share * train.n_users), len(judges.rows))]] = True
-            among[judges.rows] = True
+            among[self._users[: max(int(share * train.n_users), len(validation_users.rows))]] = True
+            among[validation_users.rows] = True
             train = train.take(among[train.users])
-        return train, judges
+        return train, validation_users
 
     def _try(
         self,
@@ -172,7 +174,7 @@ class Search:
         choice: GridPoint,
         rung: int,
         table: Interactions,
-        judges: ValidationUsers,
+        validation_users: ValidationUsers,
         quiet: bool = False,
     ) -> TrialResult | None:
         key = rung, kind.name, *sorted(choice.items())
@@ -182,7 +184,7 @@ class Search:
         model, sizes = self._make(kind, choice), Sizes.of(table)
         share = sizes.n_users / self._n_users
         cost = self._pace.fit_seconds(kind, sizes, model)
-        cost += self._pace.score_seconds(kind, sizes, model, len(judges.rows))
+        cost += self._pace.score_seconds(kind, sizes, model, len(validation_users.rows))
         refit = self._pace.fit_seconds(kind, self._full, model)
         if self.budget is not None and self.n_made and not self._affordable(cost, kind, refit):
             if not quiet:
@@ -194,7 +196,9 @@ class Search:
             fitted_whole(model, table)
             fitted = perf_counter()
             protocol = RankingProtocol((), metrics=(self.metric,))
-            value = evaluate_ranking(model, judges.test, protocol, n_threads=self.n_threads)[str(self.metric)]
+            value = evaluate_ranking(model, validation_users.test, protocol, n_threads=self.n_threads)[
+                str(self.metric)
+            ]
         except (DivergenceError, MemoryError, ParameterValueError) as error:
             self.n_made += 1
             self.trials.append(
@@ -203,7 +207,7 @@ class Search:
             return None
         took = fitted - began, perf_counter() - fitted
         self.n_made += 1
-        self._pace.measured(kind, sizes, model, len(judges.rows), *took)
+        self._pace.measured(kind, sizes, model, len(validation_users.rows), *took)
         self.trials.append(AutoTrial(kind.describe(choice), kind.name, share, value, *took))
         self._say(share, kind.describe(choice), value)
         made = TrialResult(kind, choice, value, model, len(self.trials) - 1)
@@ -218,7 +222,7 @@ class Search:
         results: list[TrialResult],
         rung: int,
         table: Interactions,
-        judges: ValidationUsers,
+        validation_users: ValidationUsers,
         *,
         everything: bool,
     ) -> list[TrialResult]:
@@ -235,7 +239,7 @@ class Search:
             place = min(int(self._rng.exponential(1.0)), len(leaders) - 1)
             leader = leaders[place]
             choice = leader.kind.neighbour(leader.choice, self._rng)
-            made = self._try(leader.kind, choice, rung, table, judges, quiet=True)
+            made = self._try(leader.kind, choice, rung, table, validation_users, quiet=True)
             if made is not None:
                 found.append(made)
             better = made is not None and made.value > leader.value
@@ -268,7 +272,9 @@ class Search:
         for made in [made for made in leaders if made.kind.name != kind][: n_members - bool(kind)]:
             total += self._pace.fit_seconds(made.kind, self._full, made.model)
             if self.blend:
-                total += self._pace.score_seconds(made.kind, self._full, made.model, len(self._judges.rows))
+                total += self._pace.score_seconds(
+                    made.kind, self._full, made.model, len(self._validation_users.rows)
+                )
         return total
 
     def _spent(self) -> bool:
@@ -291,7 +297,7 @@ class Search:
         if len(members) < 2:
             return single, value
         candidates = BlendCandidates.of(
-            [made.model for made in members], self._judges_of_best(), self.n_threads
+            [made.model for made in members], self._validation_users_of_best(), self.n_threads
         )
         alone = max(
             candidates.value([float(n == m) for n in range(len(members))], self.metric)
@@ -312,17 +318,19 @@ class Search:
         members: list[TrialResult] = []
         for made in sorted(self._best.values(), key=lambda made: -made.value)[:_IN_BLEND]:
             cost = self._pace.fit_seconds(made.kind, self._full, made.model)
-            cost += self._pace.score_seconds(made.kind, self._full, made.model, len(self._judges.rows))
+            cost += self._pace.score_seconds(
+                made.kind, self._full, made.model, len(self._validation_users.rows)
+            )
             if not members or _SLACK * cost <= left:
                 members.append(made)
                 left -= _SLACK * cost
         return members
 
-    def _judges_of_best(self) -> ValidationUsers:
+    def _validation_users_of_best(self) -> ValidationUsers:
         """Those that the fitted models of the highest rung know."""
         known = next(iter(self._best.values())).model.seen_.counts > 0
-        if known[self._judges.rows].all():
-            return self._judges
+        if known[self._validation_users.rows].all():
+            return self._validation_users
         train = self._split.train
         part = replace(self._split, train=train.take(known[train.users]))
         return ValidationUsers.of(part, self._relevant_from, self.seed)

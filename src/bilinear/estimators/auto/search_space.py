@@ -1,4 +1,4 @@
-"""Which ranking models and arguments a search tries, and what a trial costs before it is made."""
+"""Search space: which ranking models and arguments a search tries, and what a trial costs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GridPoint = Mapping[str, int]
 """A place in each argument's grid."""
 
 _MOST_MEMORY = 0.6  # of what is free
-_LONGEST = 600.0  # seconds of one core a trial where nobody set a budget
+_LONGEST = 600.0  # seconds of one core a trial without a budget
 _SCORE_RATE = 2.5e8  # multiply-adds a second and thread, before one was measured
 
 
@@ -279,7 +279,7 @@ class CostModel:
         return self._seconds("fit", kind, kind.fit_work(sizes, model))
 
     def score_seconds(self, kind: ModelFamily, sizes: Sizes, model: Any, n_users: int) -> float:
-        # Lists are made and judged as well: some passes over the items.
+        # Lists are made and evaluated as well: some passes over the items.
         return self._seconds("score", kind, n_users * (kind.score_work(sizes, model) + 30.0 * sizes.n_items))
 
     def measured(

@@ -1,4 +1,4 @@
-"""What a search over ranking models tried, as part of the model."""
+"""Trials of a search over ranking models, kept with the model."""
 
 from __future__ import annotations
 

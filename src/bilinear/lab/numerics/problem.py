@@ -122,7 +122,7 @@ class Problem:
             The problem.
 
         Raises:
-            ParameterValueError: There are no ratings, or an entry of `l2_sides` is not positive.
+            ParameterValueError: no ratings, or an entry of `l2_sides` is not positive.
         """
         table, penalty = objective.interactions, objective.penalty
         check_known(objective.loss, objective.link, penalty)

@@ -38,7 +38,7 @@ class Certificate:
         l2: The L2 of factors that the norm is compared with.
         spectral_norm: Largest singular value of G in natural coordinates.
         gain: Decrease of the objective by one more factor along the top singular pair.
-        refusal: Why there is no certificate, or None. `lower_bound` is then the trivial one, the
+        refusal: The reason why no certificate exists, or None. `lower_bound` is then the trivial one, the
             loss of a model that fits every rating as well as any score can.
         n_factors: Of the point.
         user_direction: The left vector of the top singular pair, natural coordinates, compact rows,
@@ -190,7 +190,7 @@ def certificate_refusal(problem: Problem, n_factors: int) -> str | None:
         >>> ratings = synthetic_ratings(10, 8, 50, rng=0)
         >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(0.5, 5), lab.L2(0, 1), ratings), 3.5)
         >>> lab.certificate_refusal(problem, n_factors=2)
-        'without an L2 of factors there is no bound on them; train with l2 above zero to have one'
+        'without an L2 penalty the factors are not bounded; train with l2 above zero to have one'
     """
     if not problem.convex_in_score:
         return (
@@ -198,7 +198,7 @@ def certificate_refusal(problem: Problem, n_factors: int) -> str | None:
             "so no convex lower bound is known; train with CrossEntropy to have one"
         )
     if problem.l2 == 0 and n_factors:
-        return "without an L2 of factors there is no bound on them; train with l2 above zero to have one"
+        return "without an L2 penalty the factors are not bounded; train with l2 above zero to have one"
     return None
 
 

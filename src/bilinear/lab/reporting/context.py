@@ -1,4 +1,4 @@
-"""What an instrument measures: the fitted model, its ratings, and how much work is allowed."""
+"""Context of an instrument: the fitted model, its ratings, and how much work is allowed."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def match_ratings(model: Recommender, table: Interactions) -> MatchedRatings:
         The ratings in the rows of the model.
 
     Raises:
-        ParameterValueError: There are no ratings, or some are of users or items that are not in the model.
+        ParameterValueError: no ratings, or some are of users or items that are not in the model.
         DataError: Fewer than half of the pairs are among the model's training pairs.
     """
     if not table.n_ratings:

@@ -1,1 +1,1 @@
-"""What is answered: lists, predictions and explanations of one model and the feedback, without a web."""
+"""Answers: lists, predictions and explanations from one model and the feedback, without HTTP."""

@@ -72,7 +72,7 @@ class Service:
         return self.recommended(plan, plan.serving_model.rank([plan.query])[0])
 
     def recommend_session(self, body: m.SessionBody) -> m.Recommended:
-        """The best items for somebody of whom only some ratings are known."""
+        """The best items for a user known only by these ratings."""
         serving_model = self.serving_model
         for rating in body.ratings:
             serving_model.check_rating(rating.rating)

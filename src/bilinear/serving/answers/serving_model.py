@@ -171,7 +171,7 @@ class ServingModel:
         return self._folded("feedback", row, history)
 
     def session(self, ratings: Sequence[tuple[str, float]]) -> tuple[UserState, list[str]]:
-        """Somebody of whom only these ratings are known; the last of an item counts."""
+        """The state of a user known only by these ratings; the last rating of an item counts."""
         rows = self.item_rows([item for item, _ in ratings]).tolist()
         unknown = [str(item) for (item, _), row in zip(ratings, rows, strict=True) if row < 0]
         history = {row: value for row, (_, value) in zip(rows, ratings, strict=True) if row >= 0}

@@ -1,4 +1,4 @@
-"""All feedback as one answer: made in threads, a few at once, ended when nobody takes it."""
+"""All feedback as one answer: made in threads, a few at once, ended when it is not read."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class SQLiteStore:
             raise unreadable(url)
         path = Path(unquote(rest))
         if not create and not path.is_file():
-            raise StoreUnavailable(f"feedback store {path}: there is no such file")
+            raise StoreUnavailable(f"feedback store {path}: no such file")
         return cls(path)
 
     def of_user(self, user: str, most: int | None = None) -> list[tuple[str, float | None, float]]:
@@ -169,7 +169,7 @@ class SQLiteStore:
     def _leave(self, connection: sqlite3.Connection) -> None:
         """Closes a connection whose files are no longer those at the store's path.
 
-        A file that was moved away would take what nobody finds again. A log that was deleted still has
+        Rows written to a file that was moved away would be lost. A log that was deleted still has
         its content for those who have it open, so that is moved into the file.
         """
         (file, log), (file_now, log_now) = self._local.files, self._identities()
@@ -189,9 +189,7 @@ class SQLiteStore:
 
     def _connect(self) -> sqlite3.Connection:
         if not self.path.absolute().parent.is_dir():
-            raise StoreUnavailable(
-                f"feedback store {self.path}: there is no folder {self.path.absolute().parent}"
-            )
+            raise StoreUnavailable(f"feedback store {self.path}: no folder {self.path.absolute().parent}")
         connection = sqlite3.connect(
             self.path, timeout=self._wait, isolation_level=None, check_same_thread=False
         )

@@ -1,6 +1,6 @@
-"""Where feedback is kept: one interface, and the stores that are known by the scheme of their addresses.
+"""Interface of feedback stores, and the stores that are known by the scheme of their addresses.
 
-A pair of user and item has at most one row. A later time wins, whoever writes first; of equal times
+A pair of user and item has at most one row. A later time wins, whichever is written first; of equal times
 the write that came last. A deletion is a row without rating, so that a late retry of an older rating
 cannot bring it back, and so that it also covers a training rating. A write is on disk when `write`
 returns; until then nothing of it is there.
@@ -41,7 +41,7 @@ class Stamped(Feedback):
 
 
 class Counts(NamedTuple):
-    """Pairs with a rating, users who have one, and deletions that are kept."""
+    """Pairs with a rating, users with a rating, and deletions that are kept."""
 
     ratings: int
     users: int

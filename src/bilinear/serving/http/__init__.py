@@ -1,1 +1,1 @@
-"""HTTP: the ASGI application, who may ask what, and the page."""
+"""HTTP: the ASGI application, access control, and the page."""

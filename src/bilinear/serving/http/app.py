@@ -64,7 +64,7 @@ def create_app(
         items_id, items_title: its columns, see `bilinear.read_items`.
     Raises:
         MissingDependencyError: a package is not installed (`pip install 'bilinear[serve]'`).
-        Conflict: there is no model in the folder, it is damaged, or another server has it.
+        Conflict: no model in the folder, it is damaged, or another server has it.
         StoreUnavailable: the store cannot be opened.
         ParameterValueError: an argument that cannot be used.
     """

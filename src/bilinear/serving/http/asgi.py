@@ -56,7 +56,7 @@ class Answer:
 
 
 class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
+    """The client closed the connection before the answer."""
 
 
 def json_answer(value: Any, status: int = 200) -> Answer:

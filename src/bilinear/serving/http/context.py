@@ -1,4 +1,4 @@
-"""What the operations work with: the service, the writer of feedback, threads, the log."""
+"""Context of the operations: the service, the writer of feedback, threads, the log."""
 
 from __future__ import annotations
 

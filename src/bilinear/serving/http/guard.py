@@ -1,4 +1,4 @@
-"""Who may ask: tokens, names of this server, origins of pages, requests a second."""
+"""Access control: tokens, host names, origins of pages, requests a second."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Guard:
     """Everything that is checked before a request is looked at.
 
     Without tokens only this machine is served, so a page of another site must not be able to speak to
-    it through the browser of somebody here: the Host must be a name of this machine (no rebinding of
+    it through the browser of a user of this machine: the Host must be a name of this machine (no rebinding of
     names), and writes that a browser sends for a page must come from our own page.
     """
 

@@ -1,4 +1,4 @@
-"""What each operation does between the request and the service."""
+"""Handlers: what each operation does between the request and the service."""
 
 from __future__ import annotations
 

@@ -22,4 +22,4 @@ class Log:
             stream.write(line + "\n")
             stream.flush()
         except (OSError, ValueError):
-            pass  # a full disk under the log is no reason to stop answering
+            pass  # a full disk under the log is not a reason to stop answering

@@ -17,7 +17,7 @@ _REFUSALS = {
     400: "The request does not fit: `code` and `message` say where.",
     401: "No token, or a wrong one.",
     403: "The token may only read, or a page of another origin asked.",
-    404: "There is no such item, user, rating or category.",
+    404: "Unknown item, user, rating or category.",
     408: "The body did not come in time.",
     409: "The model that is served, or the state of the server, does not allow this.",
     413: "The body is too long.",

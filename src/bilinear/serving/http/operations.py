@@ -83,7 +83,7 @@ OPERATIONS = (
     _post(
         "/v1/session/recommendations",
         "recommend_session",
-        "The best items for somebody of whom only these ratings are known; nothing is stored.",
+        "The best items for a user known only by these ratings; nothing is stored.",
         h.in_thread("recommend_session"),
         m.Recommended,
         body=m.SessionBody,
@@ -123,7 +123,7 @@ OPERATIONS = (
     _post(
         "/v1/session/explanations",
         "explain_session",
-        "Why an item for somebody of whom only these ratings are known.",
+        "Why an item for a user known only by these ratings.",
         h.in_thread("explain_session"),
         m.Explained,
         body=m.ExplainSessionBody,

@@ -16,7 +16,7 @@ _IPV6_CLIENT = 64
 
 
 class Proxies:
-    """Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; nobody else's are.
+    """Proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted; those of other clients are ignored.
 
     Args:
         trusted: addresses and networks, "127.0.0.1" or "10.0.0.0/8".

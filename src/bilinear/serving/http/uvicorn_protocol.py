@@ -125,7 +125,7 @@ class Gate:
         self._timer: asyncio.TimerHandle | None = None
 
     def enter(self, connection: LimitedProtocol, host: str) -> bool:
-        """Counts a connection; False where there is no place at all, not even to ask for the health."""
+        """Counts a connection; False where not a single place is left, not even to ask for the health."""
         connection.address = "" if host in self._proxies else group_of(host)
         mine = self._by_address.setdefault(connection.address, {})
         mine[connection] = self._open[connection] = None
@@ -282,7 +282,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         self._in_head = False
         if not self.cycle.keep_alive and _has_body(self.headers):
-            # Closed by us when the body was read: data that nobody reads would take the answer with it.
+            # Closed by us when the body was read: data that is not read would take the answer with it.
             self.cycle.keep_alive, self._is_last = True, True
         if len(self.pipeline) > self.gate.limits.pipelined:
             self.transport.abort()

@@ -36,11 +36,11 @@ class History:
             return []
 
     def unfinished(self, kind: str) -> Path:
-        """A name that no other has, for a model in the making; `sweep` removes it."""
+        """A unique path for a model that is being written; `sweep` removes it if it stays."""
         return self.folder / f".{kind}-{secrets.token_hex(8)}"
 
     def add(self, version: str, make: Callable[[Path], None]) -> None:
-        """A new newest entry, which `make` writes into the folder that it is given.
+        """Adds an entry as the newest. `make` writes it into the folder that it gets.
 
         Raises:
             OSError, or what `make` raises; then the history is as it was.

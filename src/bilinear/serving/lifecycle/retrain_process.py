@@ -129,7 +129,7 @@ def retrained(
 
     A tenth is held out, the model is trained on the rest and scored beside the usual baselines; then it
     is trained on everything. The bound is the one given, or what the live model scored when it was
-    made, or, where nobody measured that, what the best model without tastes scores on the same split;
+    made, or, where that was not measured, what the best model without factors scores on the same split;
     `max_worse` is the share by which it may be missed.
     """
     split = split_random(table, TEST_SHARE, seed)

@@ -1,4 +1,4 @@
-"""Training a new model beside the server: a process of its own, and the door it has to pass."""
+"""Retraining beside the server: a process of its own, and the check that a new model has to pass."""
 
 from __future__ import annotations
 
