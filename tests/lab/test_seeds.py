@@ -71,7 +71,7 @@ def test_barrier_is_the_highest_point_of_the_line(rng: np.random.Generator) -> N
 
 def test_same_starts_give_the_same_bits(rng: np.random.Generator) -> None:
     problem = Problem.of(random_objective("squared", rng), 2.7)
-    runs = [run_seeds(problem, 2, n_starts=2, seed=5) for _ in range(2)]
+    runs = [run_seeds(problem, 2, n_starts=2, rng=5) for _ in range(2)]
     for one, two in zip(*runs, strict=True):
         np.testing.assert_array_equal(one, two)
 

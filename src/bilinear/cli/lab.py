@@ -139,7 +139,7 @@ def report(
         control=control,
         study=study,
         max_products=products,
-        seed=seed,
+        rng=seed,
         on_progress=None if quiet else print_note,
     )
     if html is not None:
@@ -208,7 +208,7 @@ def certify(
         penalty=penalty,
         max_factors=max_factors,
         max_products=products,
-        seed=seed,
+        rng=seed,
         on_round=None if quiet else lambda round_: print_note(str(round_)),
     )
     model = found.to_model()
@@ -334,7 +334,7 @@ def race(
         n_epochs=n_epochs,
         n_seeds=seeds,
         tune="objective" if tune == "objective" else "validation",
-        seed=seed,
+        rng=seed,
         on_progress=None if quiet else print_note,
     )
     if html is not None:

@@ -117,7 +117,7 @@ class ConvexBand:
     high: float
 
 
-def measure_convexity(problem: Problem, at: Vector, *, n_chords: int = 20, seed: int = 0) -> Convexity:
+def measure_convexity(problem: Problem, at: Vector, *, n_chords: int = 20, rng: int = 0) -> Convexity:
     """Searches for chords whose midpoint is above the mean of their ends.
 
     Chords join the model with points as far from it as it is from zero, in random directions.
@@ -131,7 +131,7 @@ def measure_convexity(problem: Problem, at: Vector, *, n_chords: int = 20, seed:
         problem: The objective.
         at: The model as a flat vector.
         n_chords: Random chords.
-        seed: Of the directions.
+        rng: Seed of the directions.
 
     Returns:
         Counts of chords, three witnesses, and a slice to draw.
@@ -147,11 +147,11 @@ def measure_convexity(problem: Problem, at: Vector, *, n_chords: int = 20, seed:
     parts = problem.parts(at)
     flipped = problem.join(*parts[:3], -parts.user_factors, -parts.item_factors)
     without = problem.join(*parts[:3], 0 * parts.user_factors, 0 * parts.item_factors)
-    rng = np.random.default_rng(seed)
+    generator = np.random.default_rng(rng)
     value = problem.value(at)
-    n_above = sum(_above(problem, at, value, _direction(problem, at, rng)) for _ in range(n_chords))
+    n_above = sum(_above(problem, at, value, _direction(problem, at, generator)) for _ in range(n_chords))
     half_above = sum(
-        _above(problem, at, value, _direction(problem, at, rng, side))
+        _above(problem, at, value, _direction(problem, at, generator, side))
         for _ in range(n_chords)
         for side in (0, 1)
     )
@@ -318,13 +318,15 @@ def _penalty_weights(problem: Problem, at: Vector) -> Vector:
     return problem.join(*(np.full(part.shape, size) for part, size in zip(parts, sizes, strict=True)))
 
 
-def _direction(problem: Problem, at: Vector, rng: np.random.Generator, fixed: int | None = None) -> Vector:
+def _direction(
+    problem: Problem, at: Vector, generator: np.random.Generator, fixed: int | None = None
+) -> Vector:
     """A random direction, each part as long as that of the point; `fixed` = 0 or 1 holds users or items."""
     out = np.zeros(len(at))
     for index, (change, part) in enumerate(zip(problem.parts(out), problem.parts(at), strict=True)):
         held = fixed is not None and (index - 1) % 2 == fixed and index > 0
         if not held and change.size:
-            drawn = rng.standard_normal(change.shape)
+            drawn = generator.standard_normal(change.shape)
             change[...] = drawn * np.linalg.norm(part) / np.linalg.norm(drawn)
     return out
 
@@ -350,7 +352,7 @@ class LossConvexity(Instrument):
         model = context.rating_model
         if model is None:
             return self.section(_RANKING[context.training], "nothing", {})
-        found = measure_convexity(context.problem, context.at, n_chords=10, seed=context.seed)
+        found = measure_convexity(context.problem, context.at, n_chords=10, rng=context.rng)
         n_factors = model.parameters_.n_factors
         return self.section(
             _answer(found, n_factors),

@@ -155,7 +155,7 @@ class Endpoint:
 
 
 def diagnose_endpoint(
-    model: Any, objective: Objective | Problem, *, max_products: int = 5000, seed: int = 0
+    model: Any, objective: Objective | Problem, *, max_products: int = 5000, rng: int = 0
 ) -> Endpoint:
     """Classifies the point that training ended at: minimum, saddle point, or not stationary.
 
@@ -167,7 +167,7 @@ def diagnose_endpoint(
         model: A fitted model, or its Parameters.
         objective: The training objective on the training ratings, or a `Problem`.
         max_products: Hessian products for polishing and for the curvature, each.
-        seed: Of the random starts of the spectral computations.
+        rng: Seed of the random starts of the spectral computations.
 
     Returns:
         The verdict with its evidence.
@@ -182,15 +182,15 @@ def diagnose_endpoint(
     problem = objective if isinstance(objective, Problem) else Problem.of(objective, parameters.global_mean)
     at = problem.pack(parameters)
     polished = polish(problem, at, max_products=max_products)
-    before = certificate_at(problem, at, seed=seed)
-    after = before if polished.at is at else certificate_at(problem, polished.at, seed=seed)
+    before = certificate_at(problem, at, rng=rng)
+    after = before if polished.at is at else certificate_at(problem, polished.at, rng=rng)
     curvature = None
     if polished.stationary:
-        curvature = smallest_curvature(problem, polished.at, max_products=max_products, seed=seed)
+        curvature = smallest_curvature(problem, polished.at, max_products=max_products, rng=rng)
     norms, losses = _longer_descent(problem, at, polished, curvature)
     escape = None
     if curvature is not None and curvature.negative and not after.certified:
-        escape = _escape(problem, polished.at, curvature, seed)
+        escape = _escape(problem, polished.at, curvature, rng)
     return Endpoint(
         polished,
         imbalance(problem, at),
@@ -269,7 +269,7 @@ def _longer_descent(
     return tuple(norms), tuple(losses)
 
 
-def _escape(problem: Problem, at: Vector, curvature: Curvature, seed: int) -> Escape:
+def _escape(problem: Problem, at: Vector, curvature: Curvature, rng: int) -> Escape:
     """The lowest point along the direction of negative curvature, by doubling and golden section."""
     from scipy.optimize import minimize_scalar
 
@@ -349,7 +349,7 @@ def endpoint_of(context: Context) -> Endpoint:
         context.on_progress("polishing, certificate, curvature")
         model: Any = context.model
         return diagnose_endpoint(
-            model.parameters_, context.problem, max_products=context.max_products, seed=context.seed
+            model.parameters_, context.problem, max_products=context.max_products, rng=context.rng
         )
 
     return context.once("endpoint", diagnose)

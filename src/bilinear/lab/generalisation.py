@@ -35,10 +35,10 @@ class Generalisation(Instrument):
         study: HeldOutStudy | None = None
         if context.control:
             context.on_progress("training once more on shuffled ratings")
-            control = permuted_control(model, context.train, context.test, seed=context.seed)
+            control = permuted_control(model, context.train, context.test, rng=context.rng)
         if context.study:
             context.on_progress("training again on a part of the ratings: epochs, factors, penalties")
-            study = held_out_study(model, context.train, seed=context.seed)
+            study = held_out_study(model, context.train, rng=context.rng)
         parameters, history, test, reported = (
             model.parameters_,
             model.history_,

@@ -92,7 +92,7 @@ class Linearity:
 
 
 def measure_linearity(
-    parameters: Parameters, link: Link, interactions: Interactions, *, n_rows: int = 10_000, seed: int = 0
+    parameters: Parameters, link: Link, interactions: Interactions, *, n_rows: int = 10_000, rng: int = 0
 ) -> Linearity:
     """Measures every sense in which a model is, and is not, linear.
 
@@ -106,7 +106,7 @@ def measure_linearity(
         link: Of the model.
         interactions: Pairs to look up; `n_rows` of them are drawn if there are more.
         n_rows: Pairs to look up, at most.
-        seed: Of everything that is drawn.
+        rng: Seed of everything that is drawn.
 
     Returns:
         Deviations from linearity and shares of interaction.
@@ -122,24 +122,24 @@ def measure_linearity(
         >>> found.same_as_one_hot, found.bilinear, found.linear
         (True, True, False)
     """
-    rng = np.random.default_rng(seed)
+    generator = np.random.default_rng(rng)
     rows = np.arange(interactions.n_ratings)
     if not len(rows):
         raise ParameterValueError(
             f"{interactions.source}: expected at least one interaction to look up, got none"
         )
     if len(rows) > n_rows:
-        rows = np.sort(rng.choice(len(rows), n_rows, replace=False))
+        rows = np.sort(generator.choice(len(rows), n_rows, replace=False))
     users, items = interactions.users[rows], interactions.items[rows]
     wide = parameters.astype(np.float64)
     bare = Parameters(wide.global_mean, wide.user_biases, wide.item_biases, *_no_factors(wide))
-    some = [_sample(n, rng) for n in (parameters.n_users, parameters.n_items)]
+    some = [_sample(n, generator) for n in (parameters.n_users, parameters.n_items)]
     return Linearity(
         len(rows),
         one_hot_differences(parameters, users, items),
-        *_affine_in_each(wide, rng),
+        *_affine_in_each(wide, generator),
         _jointly_linear(wide, users[:100], items[:100]),
-        _mixed_difference(wide, rng),
+        _mixed_difference(wide, generator),
         interaction_share(wide),
         table_share(link.prediction(_block(wide, *some))),
         table_share(_block(bare, *some)),
@@ -227,14 +227,14 @@ def table_share(table: Any) -> float:
     return float((inner**2).sum()) / total if total > 0 else 0.0
 
 
-def _affine_in_each(wide: Parameters, rng: np.random.Generator) -> tuple[float, float]:
+def _affine_in_each(wide: Parameters, generator: np.random.Generator) -> tuple[float, float]:
     """Largest `|s(a x + b x', y) - a s(x, y) - b s(x', y)|` with a + b = 1, and with the sides swapped."""
     found = []
     for user_side in (True, False):
         n_moving, n_fixed = (wide.n_users, wide.n_items) if user_side else (wide.n_items, wide.n_users)
-        first, second = rng.standard_normal((2, 20, n_moving))
-        fixed = rng.standard_normal((20, n_fixed))
-        share = rng.uniform(-2, 3, (20, 1))
+        first, second = generator.standard_normal((2, 20, n_moving))
+        fixed = generator.standard_normal((20, n_fixed))
+        share = generator.uniform(-2, 3, (20, 1))
 
         def score(moving: Vector, fixed: Vector = fixed, user_side: bool = user_side) -> Vector:
             pair = (moving, fixed) if user_side else (fixed, moving)
@@ -255,9 +255,9 @@ def _jointly_linear(wide: Parameters, users: NDArray[Any], items: NDArray[Any]) 
     return _relative(twice - 2 * once, once)
 
 
-def _mixed_difference(wide: Parameters, rng: np.random.Generator) -> float:
-    users, others = rng.integers(0, wide.n_users, (2, 100))
-    items, more = rng.integers(0, wide.n_items, (2, 100))
+def _mixed_difference(wide: Parameters, generator: np.random.Generator) -> float:
+    users, others = generator.integers(0, wide.n_users, (2, 100))
+    items, more = generator.integers(0, wide.n_items, (2, 100))
     corners = [score_rows(wide, u, i) for u in (users, others) for i in (items, more)]
     expected = np.einsum(
         "nf,nf->n",
@@ -279,8 +279,8 @@ def _one_hot(rows: NDArray[Any], n: int, dtype: np.dtype[Any]) -> Any:
     return csr_array((np.ones(len(rows), dtype), rows, starts), shape=(len(rows), n))
 
 
-def _sample(n: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    return np.arange(n) if n <= _SAMPLE else np.sort(rng.choice(n, _SAMPLE, replace=False))
+def _sample(n: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    return np.arange(n) if n <= _SAMPLE else np.sort(generator.choice(n, _SAMPLE, replace=False))
 
 
 def _block(wide: Parameters, users: NDArray[Any], items: NDArray[Any]) -> Any:
@@ -323,7 +323,7 @@ class ScoreLinearity(Instrument):
         if model is not None:
             parameters, link = model.parameters_, model.link_
             next_step = "nothing: compare with BiasModel, which is the linear part"
-        found = measure_linearity(parameters, link, context.train, seed=context.seed)
+        found = measure_linearity(parameters, link, context.train, rng=context.rng)
         shares = [percent(share) for share in _shares(found).values()]
         answer = (
             "Yes: the score is the sum of a user's and an item's number."

@@ -109,7 +109,7 @@ def run_seeds(
     size: float = 0.1,
     tolerance: float = 1e-4,
     max_products: int = 2000,
-    seed: int = 0,
+    rng: int = 0,
 ) -> list[Vector]:
     """End points of descents from several random starts, all on one objective.
 
@@ -123,7 +123,7 @@ def run_seeds(
         size: Standard deviation of the starting weights times sqrt(n_factors), natural coordinates.
         tolerance: Relative gradient at which a descent ends.
         max_products: Hessian products of one descent, at most.
-        seed: Of the starts.
+        rng: Seed of the starts.
 
     Returns:
         One flat vector a run.
@@ -133,14 +133,14 @@ def run_seeds(
     """
     starts = []
     for n in range(n_starts):
-        start = np.random.default_rng([seed, n]).standard_normal(problem.size(n_factors))
+        start = np.random.default_rng([rng, n]).standard_normal(problem.size(n_factors))
         start *= size / np.sqrt(max(n_factors, 1))
         start[: int(problem.free_mean)] = problem.mean
         starts.append(trust_region_newton(problem, start, tolerance=tolerance, max_products=max_products).at)
     return starts
 
 
-def compare_seeds(problem: Problem, runs: Sequence[Vector], *, seed: int = 0) -> SeedComparison:
+def compare_seeds(problem: Problem, runs: Sequence[Vector], *, rng: int = 0) -> SeedComparison:
     """Compares every pair of end points: barriers, distances, scores and lists.
 
     Cost:
@@ -151,7 +151,7 @@ def compare_seeds(problem: Problem, runs: Sequence[Vector], *, seed: int = 0) ->
     Args:
         problem: The objective of all runs.
         runs: Flat vectors, at least two, such as those of `run_seeds`.
-        seed: Of the choice of users.
+        rng: Seed of the choice of users.
 
     Returns:
         The comparison of every pair.
@@ -172,8 +172,8 @@ def compare_seeds(problem: Problem, runs: Sequence[Vector], *, seed: int = 0) ->
     if len(runs) < 2:
         raise ParameterValueError(f"runs: expected at least two to compare, got {len(runs)}")
     scores = [problem.scores(run) for run in runs]
-    rng = np.random.default_rng(seed)
-    some = np.sort(rng.permutation(problem.n_users)[:_USERS])
+    generator = np.random.default_rng(rng)
+    some = np.sort(generator.permutation(problem.n_users)[:_USERS])
     lists = [_lists(problem.unpack(run), problem.user_rows[some], problem.item_rows) for run in runs]
     pairs = []
     for i in range(len(runs)):
@@ -324,9 +324,9 @@ class SeedAgreement(Instrument):
             model.parameters_.n_factors,
             n_starts=context.n_seeds,
             max_products=context.max_products,
-            seed=context.seed,
+            rng=context.rng,
         )
-        found = compare_seeds(context.problem, runs, seed=context.seed)
+        found = compare_seeds(context.problem, runs, rng=context.rng)
         same = found.same_top_10
         return self.section(
             f"{len(found.losses)} random starts end at training losses from {min(found.losses):,.6g} to "

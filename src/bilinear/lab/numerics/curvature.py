@@ -68,7 +68,7 @@ def smallest_curvature(
     problem: Problem,
     at: Vector,
     *,
-    seed: int = 0,
+    rng: int = 0,
     max_products: int = 3000,
     dense_below: int = _DENSE_BELOW,
 ) -> Curvature:
@@ -83,7 +83,7 @@ def smallest_curvature(
     Args:
         problem: The objective.
         at: A flat vector.
-        seed: Of the start vectors.
+        rng: Seed of the start vectors.
         max_products: Hessian products, at most.
         dense_below: Unknowns up to which all eigenvalues are computed.
 
@@ -111,10 +111,10 @@ def smallest_curvature(
         n_products += 1
         return symmetries.without(hessian.times(symmetries.without(direction.ravel())))
 
-    rng = np.random.default_rng(seed)
-    largest = _largest(times, symmetries.without(rng.standard_normal(len(at))))
+    generator = np.random.default_rng(rng)
+    largest = _largest(times, symmetries.without(generator.standard_normal(len(at))))
     tolerance = 1e-7 * max(abs(largest), 1e-300)
-    values, vectors = _smallest(hessian, symmetries, times, rng, tolerance, max_products)
+    values, vectors = _smallest(hessian, symmetries, times, generator, tolerance, max_products)
     direction = symmetries.without(vectors[:, 0])
     direction /= np.linalg.norm(direction)
     image = times(direction)
@@ -137,7 +137,7 @@ def _smallest(
     hessian: Hessian,
     symmetries: Symmetries,
     times: Callable[[Vector], Vector],
-    rng: np.random.Generator,
+    generator: np.random.Generator,
     tolerance: float,
     max_products: int,
 ) -> tuple[Vector, Vector]:
@@ -153,7 +153,7 @@ def _smallest(
         columns = lambda x: np.column_stack([function(column) for column in x.T])  # noqa: E731
         return LinearOperator((size, size), matvec=function, matmat=columns, dtype=np.float64)
 
-    start = np.column_stack([precondition(rng.standard_normal(size)) for _ in range(_AT_ONCE)])
+    start = np.column_stack([precondition(generator.standard_normal(size)) for _ in range(_AT_ONCE)])
     with warnings.catch_warnings():  # the caller measures whether it has converged
         warnings.simplefilter("ignore")
         try:

@@ -44,7 +44,7 @@ class SingularValues:
         return self.norm * (1 + self.margin)
 
 
-def top_singular(matrix: Any, n: int = 1, *, seed: int = 0) -> SingularValues:
+def top_singular(matrix: Any, n: int = 1, *, rng: int = 0) -> SingularValues:
     """The `n` largest singular values of a SciPy sparse (n_rows, n_columns) matrix.
 
     From the Gram matrix where the smaller side has at most 1,000 rows, or at most 3,000 and many
@@ -56,7 +56,7 @@ def top_singular(matrix: Any, n: int = 1, *, seed: int = 0) -> SingularValues:
     Args:
         matrix: SciPy sparse.
         n: Singular values to compute.
-        seed: Of the start vector.
+        rng: Seed of the start vector.
 
     Returns:
         Values and vectors, descending.
@@ -70,15 +70,15 @@ def top_singular(matrix: Any, n: int = 1, *, seed: int = 0) -> SingularValues:
     if not n or not np.any(matrix.data):
         return SingularValues(np.zeros(n), np.eye(n_rows, n), np.eye(n_columns, n), 0.0)
     scale = float(np.abs(matrix.data).max())  # squares of tiny values would be zero, of huge ones infinite
-    found = _scaled(matrix / scale, n, seed)
+    found = _scaled(matrix / scale, n, rng)
     return replace(found, values=scale * found.values)
 
 
-def _scaled(matrix: Any, n: int, seed: int) -> SingularValues:
+def _scaled(matrix: Any, n: int, rng: int) -> SingularValues:
     side = min(matrix.shape)
     if side <= _SMALL_SIDE or (n > side // 20 and side <= _GRAM_SIDE):
         return _by_gram(matrix, n)
-    v0 = np.random.default_rng(seed).standard_normal(side)
+    v0 = np.random.default_rng(rng).standard_normal(side)
     n_vectors = min(side - 1, max(2 * n + 1, 60))
     wide = matrix.shape[0] <= matrix.shape[1]
     rows = matrix if wide else matrix.T

@@ -110,7 +110,7 @@ class Certificate:
         )
 
 
-def certificate_at(problem: Problem, at: Vector, *, seed: int = 0) -> Certificate:
+def certificate_at(problem: Problem, at: Vector, *, rng: int = 0) -> Certificate:
     """The certificate at any point, stationary or not.
 
     Cost:
@@ -119,7 +119,7 @@ def certificate_at(problem: Problem, at: Vector, *, seed: int = 0) -> Certificat
     Args:
         problem: The objective.
         at: A flat vector.
-        seed: Of the start vector of the spectral norm.
+        rng: Seed of the start vector of the spectral norm.
 
     Returns:
         Lower bound, gap and the direction of descent by one more factor.
@@ -138,7 +138,7 @@ def certificate_at(problem: Problem, at: Vector, *, seed: int = 0) -> Certificat
     scores = problem.scores(at)
     loss_gradient = problem.loss_gradient(scores)
     loss = problem.value_at(scores, at)
-    top = top_singular(problem.matrix(loss_gradient), seed=seed)
+    top = top_singular(problem.matrix(loss_gradient), rng=rng)
     norm, p, q = top.norm, -top.left[:, 0], top.right[:, 0]
     step, gain = _one_more(problem, scores, norm, p, q)
     refusal = certificate_refusal(problem, problem.n_factors(at))
@@ -146,20 +146,20 @@ def certificate_at(problem: Problem, at: Vector, *, seed: int = 0) -> Certificat
         bound = floor(problem)
     else:
         bound = lower_bound(
-            problem, loss_gradient, spectral_norm=top.bound if problem.l2 > 0 else None, seed=seed
+            problem, loss_gradient, spectral_norm=top.bound if problem.l2 > 0 else None, rng=rng
         )
     untrained = problem.value(problem.zeros(0))
     n_factors = problem.n_factors(at)
     return Certificate(loss, bound, untrained, problem.l2, norm, gain, refusal, n_factors, p, q, step)
 
 
-def certificate_of(objective: Objective, parameters: Parameters, *, seed: int = 0) -> Certificate:
+def certificate_of(objective: Objective, parameters: Parameters, *, rng: int = 0) -> Certificate:
     """The certificate of a model's parameters, with their global mean fixed.
 
     Args:
         objective: The training objective.
         parameters: Of the model.
-        seed: Of the start vector of the spectral norm.
+        rng: Seed of the start vector of the spectral norm.
 
     Returns:
         See `certificate_at`.
@@ -171,7 +171,7 @@ def certificate_of(objective: Objective, parameters: Parameters, *, seed: int = 
         True
     """
     problem = Problem.of(objective, parameters.global_mean)
-    return certificate_at(problem, problem.pack(parameters), seed=seed)
+    return certificate_at(problem, problem.pack(parameters), rng=rng)
 
 
 def certificate_refusal(problem: Problem, n_factors: int) -> str | None:
@@ -203,7 +203,7 @@ def certificate_refusal(problem: Problem, n_factors: int) -> str | None:
 
 
 def lower_bound(
-    problem: Problem, loss_gradient: Vector, *, spectral_norm: float | None, seed: int = 0
+    problem: Problem, loss_gradient: Vector, *, spectral_norm: float | None, rng: int = 0
 ) -> float:
     """The best dual value on the ray of a loss gradient: a lower bound for every number of factors.
 
@@ -212,7 +212,7 @@ def lower_bound(
         loss_gradient: (n_ratings,) w_n d loss / d score at any scores.
         spectral_norm: Of the loss gradient in natural coordinates, or larger; None for models without
             factors.
-        seed: Of the start vector of further spectral norms.
+        rng: Seed of the start vector of further spectral norms.
 
     Returns:
         No parameters have a lower objective.
@@ -224,7 +224,7 @@ def lower_bound(
     most = np.inf
     if spectral_norm is not None:
         if ray is not loss_gradient:
-            spectral_norm = top_singular(problem.matrix(ray), seed=seed).bound
+            spectral_norm = top_singular(problem.matrix(ray), rng=rng).bound
         if spectral_norm > 0:
             most = problem.l2 / spectral_norm
     return max(_best_on_ray(problem, ray, most), floor(problem))

@@ -154,7 +154,7 @@ def certify(
     tolerance: float = CERTIFIED_GAP,
     max_factors: int | None = None,
     max_products: int = 20_000,
-    seed: int = 0,
+    rng: int = 0,
     on_round: Callable[[Round], None] | None = None,
 ) -> Certified:
     """The global minimum of the training objective over all numbers of factors, with its proof.
@@ -174,7 +174,7 @@ def certify(
         max_factors: Limit of the growth; the result may then not be optimal, which its
             certificate states.
         max_products: Hessian products, at most.
-        seed: Of the singular vectors' random starts.
+        rng: Seed of the singular vectors' random starts.
         on_round: Called after every round.
 
     Returns:
@@ -210,8 +210,8 @@ def certify(
         k = problem.n_factors(at)
         wanted = min(max(_FIRST_FACTORS, k), most - k)
         loss_gradient = problem.loss_gradient(problem.scores(at))
-        top = top_singular(problem.matrix(loss_gradient), max(wanted, 1), seed=seed + len(rounds))
-        bound = lower_bound(problem, loss_gradient, spectral_norm=top.bound, seed=seed)
+        top = top_singular(problem.matrix(loss_gradient), max(wanted, 1), rng=rng + len(rounds))
+        bound = lower_bound(problem, loss_gradient, spectral_norm=top.bound, rng=rng)
         value = problem.value(at)
         gap = (value - bound) / abs(value) if value else 0.0
         rounds.append(
@@ -231,8 +231,8 @@ def certify(
         if n_add < max(_FEW, k // 8):  # only precision is left to gain
             target *= 0.05
     at = balanced(problem, at)
-    found = certificate_at(problem, at, seed=seed)
-    return Certified(problem.unpack(at), objective, found, problem.n_factors(at), tuple(rounds), seed)
+    found = certificate_at(problem, at, rng=rng)
+    return Certified(problem.unpack(at), objective, found, problem.n_factors(at), tuple(rounds), rng)
 
 
 def _grown(problem: Problem, at: Vector, values: Vector, left: Vector, right: Vector) -> Vector:

@@ -200,7 +200,7 @@ def load_proof(path: str | Path) -> Proof:
         ) from error
 
 
-def verify(proof: Proof | str | Path, interactions: Interactions, *, seed: int = 1) -> Verification:
+def verify(proof: Proof | str | Path, interactions: Interactions, *, rng: int = 1) -> Verification:
     """Recomputes objective, loss gradient, its spectral norm and the lower bound from the ratings.
 
     The norm comes from all eigenvalues of a Gram matrix where the smaller side has at most 3,000
@@ -210,7 +210,7 @@ def verify(proof: Proof | str | Path, interactions: Interactions, *, seed: int =
     Args:
         proof: A proof, or the path of its folder.
         interactions: The ratings it was made for.
-        seed: Of the start vector of Lanczos.
+        rng: Seed of the start vector of Lanczos.
 
     Returns:
         Recomputed numbers and every statement that does not hold.
@@ -261,8 +261,8 @@ def verify(proof: Proof | str | Path, interactions: Interactions, *, seed: int =
     matrix = problem.matrix(loss_gradient)
     norm, norm_by = spectral_norm_by_gram(matrix), "all eigenvalues of the Gram matrix"
     if norm is None:
-        norm, norm_by = top_singular(matrix, seed=seed).bound, "Lanczos"
-    bound = lower_bound(problem, loss_gradient, spectral_norm=norm, seed=seed) if not reason else float("nan")
+        norm, norm_by = top_singular(matrix, rng=rng).bound, "Lanczos"
+    bound = lower_bound(problem, loss_gradient, spectral_norm=norm, rng=rng) if not reason else float("nan")
     gap = max(value - bound, 0.0) / abs(value) if value else 0.0
     if abs(value - stated[0]) > _CLOSE * abs(value):
         faults.append(f"the objective is {value:.10g}, not {stated[0]:.10g} as stated")

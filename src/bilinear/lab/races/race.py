@@ -210,7 +210,7 @@ def race(
     n_seeds: int = 10,
     tune: Tune = "objective",
     bound_products: int = 600,
-    seed: int = 0,
+    rng: int = 0,
     on_progress: Callable[[str], None] | None = None,
 ) -> Race:
     """Runs every method from the same starts, on the same objective, for the same number of epochs.
@@ -235,7 +235,7 @@ def race(
         tune: What learning rates are chosen by: the training objective, or the RMSE on a tenth of
             the training ratings that is held out during tuning.
         bound_products: Hessian products for the certified lower bound; any number gives a valid one.
-        seed: Of split, starts and tuning.
+        rng: Seed of split, starts and tuning.
         on_progress: Called with a line about each step.
 
     Returns:
@@ -256,18 +256,18 @@ def race(
     """
     _check(methods, n_factors, n_epochs, n_seeds, tune)
     on_progress = on_progress or _silent
-    parts = split_random(interactions, 0.1, seed) if test is None else split_file(interactions, test)
+    parts = split_random(interactions, 0.1, rng) if test is None else split_file(interactions, test)
     train, test = parts.train, parts.test
     everything = np.concatenate([train.ratings, test.ratings])  # only for the range of predictions
     link = (link or Identity()).resolved(float(everything.min()), float(everything.max()))
     loss, penalty = loss or SquaredError(), penalty or L2(1.0, 1.0)
     setting = _Setting(Objective(loss, link, penalty, train), test, n_factors, n_epochs)
-    bound, certified = setting.lower_bound(bound_products, seed, on_progress)
+    bound, certified = setting.lower_bound(bound_products, rng, on_progress)
     untrained = setting.problem.value(setting.problem.zeros(0))
     results = []
     for name, solver in methods.items():
         on_progress(f"{name}: tuning its rate")
-        trials = _tuned(setting, solver, tune, seed)
+        trials = _tuned(setting, solver, tune, rng)
         done = [trial for trial in trials if trial.value is not None]
         if not done:
             results.append(MethodResult(name, _rate(solver), trials, (), (), n_seeds))
@@ -275,7 +275,7 @@ def race(
         rate = min(done, key=lambda trial: trial.value or 0.0).learning_rate
         for _ in range(_HALVINGS):
             on_progress(f"{name}: {n_seeds} seeds at rate {rate:.3g}")
-            runs = setting.runs(_at_rate(solver, rate), n_seeds, seed)
+            runs = setting.runs(_at_rate(solver, rate), n_seeds, rng)
             if len(runs) == n_seeds:
                 break
             rate /= _FACTOR
@@ -329,7 +329,7 @@ class _Setting:
         return Problem.of(self.objective, self.mean)
 
     def lower_bound(
-        self, products: int, seed: int, on_progress: Callable[[str], None]
+        self, products: int, rng: int, on_progress: Callable[[str], None]
     ) -> tuple[float, float | None]:
         """(lower bound, relative gap of the certified point or None)."""
         from bilinear.lab.proofs.certificate import certificate_refusal, floor
@@ -344,30 +344,30 @@ class _Setting:
             objective.link,
             objective.penalty,
             max_products=products,
-            seed=seed,
+            rng=rng,
         ).certificate
         return found.lower_bound, found.relative_gap
 
     def run(
-        self, solver: Solver, seed: Sequence[int], objective: Objective | None = None
+        self, solver: Solver, rng: Sequence[int], objective: Objective | None = None
     ) -> Parameters | None:
         """The weights after the budget, or None where it diverged."""
         objective = objective or self.objective
         table = objective.interactions
-        rng = np.random.default_rng(seed)
+        generator = np.random.default_rng(rng)
         start = random_start(
-            table, self.n_factors, Scale.of(table, objective.link, objective.loss), _START_SIZE, rng
+            table, self.n_factors, Scale.of(table, objective.link, objective.loss), _START_SIZE, generator
         )
         try:
             with np.errstate(all="ignore"):
-                found, _ = solver.minimise(objective, start, rng)
+                found, _ = solver.minimise(objective, start, generator)
         except DivergenceError:
             return None
         return found if np.isfinite(objective.value(found.astype(np.float64))) else None
 
-    def runs(self, solver: Solver, n_seeds: int, seed: int) -> list[RunResult]:
+    def runs(self, solver: Solver, n_seeds: int, rng: int) -> list[RunResult]:
         """One result for each seed that did not diverge."""
-        found = ((number, self.run(solver, [seed, number])) for number in range(1, n_seeds + 1))
+        found = ((number, self.run(solver, [rng, number])) for number in range(1, n_seeds + 1))
         return [RunResult(number, self.value(at), self.error(at)) for number, at in found if at is not None]
 
     def value(self, parameters: Parameters) -> float:
@@ -377,11 +377,11 @@ class _Setting:
         return rmse(parameters, self.objective.link, self.test)
 
 
-def _tuned(setting: _Setting, solver: Solver, tune: Tune, seed: int) -> tuple[RateTrial, ...]:
+def _tuned(setting: _Setting, solver: Solver, tune: Tune, rng: int) -> tuple[RateTrial, ...]:
     """Rates by factors of two from the solver's own, downhill until both neighbours are worse."""
     inner = None
     if tune == "validation":
-        inner = split_random(setting.objective.interactions, 0.1, seed)
+        inner = split_random(setting.objective.interactions, 0.1, rng)
     tried: dict[int, float] = {}
 
     def value(power: int) -> float:
@@ -389,7 +389,7 @@ def _tuned(setting: _Setting, solver: Solver, tune: Tune, seed: int) -> tuple[Ra
             objective = (
                 setting.objective if inner is None else replace(setting.objective, interactions=inner.train)
             )
-            found = setting.run(_at_rate(solver, rate(power)), [seed, 0], objective)
+            found = setting.run(_at_rate(solver, rate(power)), [rng, 0], objective)
             if found is None:
                 tried[power] = np.inf
             elif inner is None:

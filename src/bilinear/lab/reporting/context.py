@@ -34,7 +34,7 @@ class Context:
         control: Whether to train once more on shuffled ratings.
         study: Whether to train again on a part of the ratings.
         max_products: Hessian products for one search, at most.
-        seed: Of everything that is drawn at random.
+        rng: Seed of everything that is drawn at random.
         on_progress: Called with a line about each long step.
 
     Examples:
@@ -48,7 +48,7 @@ class Context:
     control: bool
     study: bool
     max_products: int
-    seed: int
+    rng: int
     on_progress: Callable[[str], None]
     _measured: dict[str, Any] = field(default_factory=dict, repr=False)
 

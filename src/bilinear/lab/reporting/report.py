@@ -91,7 +91,7 @@ def report(
     control: bool = False,
     study: bool = False,
     max_products: int | None = None,
-    seed: int = 0,
+    rng: int = 0,
     on_progress: Callable[[str], None] | None = None,
 ) -> LabReport:
     """Measures a fitted model on the ratings it was trained on. The model is not changed.
@@ -111,7 +111,7 @@ def report(
         study: Whether to train again on a part: errors over epochs, penalty and number of factors.
         max_products: Hessian products for polishing and for the curvature, each. None is what some
             15 s of one core allow, from 40 to 3,000.
-        seed: Of everything that is drawn at random.
+        rng: Seed of everything that is drawn at random.
         on_progress: Called with a line about each part of the work as it begins.
 
     Returns:
@@ -164,7 +164,7 @@ def report(
         control,
         study,
         max_products,
-        seed,
+        rng,
         on_progress or _silent,
     )
     sections = []

@@ -85,7 +85,7 @@ class HeldOutStudy:
         }
 
 
-def held_out_study(model: RatingModel, table: Interactions, *, seed: int = 0) -> HeldOutStudy:
+def held_out_study(model: RatingModel, table: Interactions, *, rng: int = 0) -> HeldOutStudy:
     """Trains again on a part of the ratings, with the model's settings and with others around them.
 
     A tenth of the ratings is held out at random; where there are times, the latest tenth before
@@ -95,7 +95,7 @@ def held_out_study(model: RatingModel, table: Interactions, *, seed: int = 0) ->
     Args:
         model: The fitted model.
         table: The ratings it was trained on, in the rows of its vocabularies.
-        seed: Of the split and of the descents.
+        rng: Seed of the split and of the descents.
 
     Returns:
         Errors over epochs, number of factors and penalty.
@@ -113,7 +113,7 @@ def held_out_study(model: RatingModel, table: Interactions, *, seed: int = 0) ->
     if table.times is not None and len(np.unique(table.times)) > 1:
         parts = split_temporal(table, _SHARE)
         rest, later = parts.train, parts.test
-    inner = split_validation(rest, _SHARE, np.random.default_rng([seed, 1]))
+    inner = split_validation(rest, _SHARE, np.random.default_rng([rng, 1]))
     train, test = inner.train, inner.test
     how = f"{test.n_ratings:,} ratings drawn at random"
     if later is not None:
@@ -135,7 +135,7 @@ def held_out_study(model: RatingModel, table: Interactions, *, seed: int = 0) ->
             later=later,
             tolerance=1e-4,
             max_products=150,
-            seed=seed,
+            rng=rng,
         )
     return HeldOutStudy(how, epochs, sizes, penalties, penalty.factors)
 
@@ -182,6 +182,6 @@ def _run(
     """One training run with the model's settings and without early stopping."""
     solver = model.solver_
     endless: Any = replace(solver, patience=solver.n_epochs)  # type: ignore[type-var]
-    seed, size = model.seed_ or 0, model.start_size
-    settings = endless, model.link_, model.penalty_, n_factors, size, seed
+    rng, size = model.seed_ or 0, model.start_size
+    settings = endless, model.link_, model.penalty_, n_factors, size, rng
     return model._descend(*settings, NullProgress(), train, measured_on)

@@ -104,7 +104,7 @@ def l2_curve(
     tolerance: float = 1e-5,
     max_products: int = 2000,
     has_biases: bool = True,
-    seed: int = 0,
+    rng: int = 0,
 ) -> PenaltyCurve:
     """Trains until convergence at each L2 of factors, from large to small, each from the one before.
 
@@ -120,7 +120,7 @@ def l2_curve(
         tolerance: Relative gradient at which a descent ends.
         max_products: Hessian products of one descent, at most.
         has_biases: Whether the models have biases.
-        seed: Of the noise that each descent starts with.
+        rng: Seed of the noise that each descent starts with.
 
     Returns:
         One point for each L2, from large to small.
@@ -144,7 +144,7 @@ def l2_curve(
     table, link = objective.interactions, objective.link
     mean = link.score(float(table.ratings.mean(dtype=np.float64)))
     deviation = float(table.ratings.std(dtype=np.float64)) if isinstance(link, Identity) else 1.0
-    rng = np.random.default_rng(seed)
+    generator = np.random.default_rng(rng)
     at: Vector | None = None
     points = []
     for l2 in sorted(l2s, reverse=True):
@@ -153,7 +153,7 @@ def l2_curve(
         if at is None:
             at = problem.zeros(n_factors)
         # Noise: columns that a larger L2 has shrunk to zero would otherwise stay zero.
-        start = at + 1e-3 * rng.standard_normal(len(at))
+        start = at + 1e-3 * generator.standard_normal(len(at))
         at = trust_region_newton(problem, start, tolerance=tolerance, max_products=max_products).at
         found, parameters = certificate_at(problem, at), problem.unpack(at)
         added = singular_values(parameters) / np.sqrt(table.n_users * table.n_items)  # RMS over all pairs

@@ -54,7 +54,7 @@ class PermutedControl:
 
 
 def permuted_control(
-    model: RatingModel, train: Interactions, test: Interactions | None = None, *, seed: int = 0
+    model: RatingModel, train: Interactions, test: Interactions | None = None, *, rng: int = 0
 ) -> PermutedControl:
     """Trains a copy of the model, with its settings, on shuffled ratings; the model is not changed.
 
@@ -65,7 +65,7 @@ def permuted_control(
         model: The fitted model.
         train: Its training ratings, in the rows of its vocabularies.
         test: Held-out ratings; ids that the model does not know count as unknown.
-        seed: Of the shuffle.
+        rng: Seed of the shuffle.
 
     Returns:
         Errors of both models.
@@ -80,7 +80,7 @@ def permuted_control(
         >>> found.train_rmse < found.permuted_train_rmse < found.mean_train_rmse
         True
     """
-    ratings = np.random.default_rng(seed).permutation(train.ratings)
+    ratings = np.random.default_rng(rng).permutation(train.ratings)
     shuffled = replace(train, ratings=ratings)
     other = copy(model).retrain(shuffled)
     if other.history_.ended == "interrupted" and model.history_.ended != "interrupted":
