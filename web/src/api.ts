@@ -95,7 +95,7 @@ export const api = {
   users: (prefix: string, signal?: AbortSignal) => ask<Users>("GET", "v1/users", { prefix, limit: 12 }, undefined, signal),
   item: (item: string) => ask<ItemRecord>("GET", "v1/item", { item }),
   similar: (item: string, n = 10) => ask<Similar>("GET", "v1/similar", { item, n }),
-  /** Null for a user of whom nothing is known, which is asked first: a refusal would stand in the browser's log. */
+  /** Null for an unknown user; asks for the lists first, as a 404 would be logged by the browser. */
   user: async (user: string, limit = 100, offset = 0): Promise<UserRecord | null> => {
     const { basis, n_ratings } = await ask<Recommended>("GET", "v1/recommendations", { user, n: 1 });
     return basis === "non-personal" && !n_ratings ? null : await ask<UserRecord>("GET", "v1/user", { user, limit, offset });

@@ -142,7 +142,7 @@ function MapOf({ data, served, wanted }: { data: ItemMap; served: Served; wanted
           </aside>
         )}
       </div>
-      <p class="map-help" id="map-help">What is near is liked by the same people. Drag to move, wheel or pinch to zoom, click a point for the items like it. <span class="keys">Keys on the map: arrows move, + and − zoom, 0 shows all, Enter chooses the item at the centre, Escape lets go.</span></p>
+      <p class="map-help" id="map-help">Nearby items are liked by the same users. Drag to move, wheel or pinch to zoom, click a point for the items like it. <span class="keys">Keys on the map: arrows move, + and − zoom, 0 shows all, Enter chooses the item at the centre, Escape lets go.</span></p>
       <details class="sight" open={listed} onToggle={(event) => setListed(event.currentTarget.open)}>
         <summary>The most rated items in sight, as a list</summary>
         {listed && <ol class="plain-list">{sight.map((row) => (
@@ -190,7 +190,7 @@ function Legend({ data, byBias, shown, onShown, mine }: {
       <div class="map-legend" role="group" aria-label="Colours">
         <span class="number">liked less</span>
         {palette.bias.map((colour) => <span key={colour} class="swatch patch" style={{ background: colour }} />)}
-        <span class="number">liked more, by everybody</span>{marks}
+        <span class="number">liked more by all users</span>{marks}
       </div>
     );
   }

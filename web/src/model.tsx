@@ -146,7 +146,7 @@ function NewModels({ served, onChange }: { served: Served; onChange: () => Promi
   };
   return (
     <Part head="New models">
-      <p>Training again takes in all feedback, in a process of its own; the new model goes live only if it scores no worse on held-out ratings.</p>
+      <p>Training again uses all feedback, in a separate process; the new model goes live only if it scores no worse on held-out ratings.</p>
       <p class="buttons">
         <button type="button" class="main" disabled={now?.state === "running"} onClick={() => void start()}>{now?.state === "running" ? "Training…" : "Train with all feedback"}</button>
         <button type="button" disabled={!served.info.n_earlier} onClick={() => void act(api.rollback, "The model before is live again.")}>Roll back{served.info.n_earlier ? ` (${plural(served.info.n_earlier, "earlier model")})` : ""}</button>

@@ -5,7 +5,7 @@ import { DARK, LIGHT, type Palette } from "./palette";
 import { layerOf, type Layer, type Look, type Points } from "./points";
 
 export interface Marks { rated: Set<number>; recommended: Set<number> }
-export interface Wishes { byBias: boolean; shown: number; least: number }
+export interface MapOptions { byBias: boolean; shown: number; least: number }
 export interface Heard { onHover: (item: number, x: number, y: number) => void; onChoose: (item: number) => void; onView: () => void }
 
 export class Plane {
@@ -20,7 +20,7 @@ export class Plane {
   private ready = false; private drawing = 0; private flight = 0;
   private hovered = -1; private chosen = -1; private near: number[] = [];
   private marks: Marks = { rated: new Set(), recommended: new Set() };
-  private wishes: Wishes = { byBias: false, shown: -1, least: 0 };
+  private options: MapOptions = { byBias: false, shown: -1, least: 0 };
   private readonly cells: { lists: number[][]; side: number; column: (x: number) => number; row: (y: number) => number };
   private readonly sortedX: Float32Array; private readonly sortedY: Float32Array;
   private readonly dark = matchMedia("(prefers-color-scheme: dark)");
@@ -61,12 +61,12 @@ export class Plane {
     this.layer.free();
   }
 
-  show(wishes: Wishes): void { this.wishes = wishes; this.redraw(); }
+  show(options: MapOptions): void { this.options = options; this.redraw(); }
   mark(marks: Marks): void { this.marks = marks; this.redraw(); }
   choose(item: number, near: number[]): void { this.chosen = item; this.near = near; this.redraw(); }
 
   isShown(item: number): boolean {
-    return this.points.n_ratings[item] >= this.wishes.least && (this.wishes.byBias || (this.wishes.shown >> this.points.group[item] & 1) === 1);
+    return this.points.n_ratings[item] >= this.options.least && (this.options.byBias || (this.options.shown >> this.points.group[item] & 1) === 1);
   }
 
   /** The most rated items in sight. */
@@ -178,16 +178,16 @@ export class Plane {
     const { palette, pen, width, height, density } = this;
     const ink = this.style("--ink"), faint = this.style("--faint"), paper = this.style("--paper"), accent = this.style("--accent");
     const look: Look = {
-      ...this.view, width, height, density, unit: this.unit, byBias: this.wishes.byBias,
+      ...this.view, width, height, density, unit: this.unit, byBias: this.options.byBias,
       colours: [...palette.genres.slice(0, this.nColours), palette.other], bias: palette.bias,
-      shown: this.wishes.shown, least: this.wishes.least, alpha: this.chosen >= 0 ? 0.3 : 0.8, paper,
+      shown: this.options.shown, least: this.options.least, alpha: this.chosen >= 0 ? 0.3 : 0.8, paper,
     };
     this.layer.draw(look);
     pen.setTransform(density, 0, 0, density, 0, 0);
     pen.clearRect(0, 0, width, height);
     const fill = (item: number) => {
       const { points } = this;
-      pen.fillStyle = this.wishes.byBias ? palette.bias[points.bias[item] < -0.2 ? 0 : points.bias[item] > 0.2 ? 2 : 1] : look.colours[points.group[item]];
+      pen.fillStyle = this.options.byBias ? palette.bias[points.bias[item] < -0.2 ? 0 : points.bias[item] > 0.2 ? 2 : 1] : look.colours[points.group[item]];
       pen.beginPath();
       pen.arc(this.screenX(item), this.screenY(item), Math.max(3, this.radius(item)), 0, 7);
       pen.fill();

@@ -47,7 +47,7 @@ function Who({ likes }: { likes: boolean }) {
   const isUser = session.user !== null;
   return (
     <div class="who">
-      <div class="switch" role="group" aria-label="Who is asking">
+      <div class="switch" role="group" aria-label="User or session">
         <button type="button" aria-pressed={!isUser && !asking} onClick={() => { setAsking(false); if (isUser) void become(null); }}>Just trying</button>
         <button type="button" aria-pressed={isUser || asking} onClick={() => setAsking(true)}>
           {isUser ? <>User <bdi>{session.user}</bdi></> : "As a user"}

@@ -54,7 +54,7 @@ function One({ user, served }: { user: string; served: Served }) {
         <h2>User <bdi>{user}</bdi></h2>
         <button type="button" class="main" onClick={() => { void become(user); go("", {}); }}>Rate as this user</button>
       </div>
-      {unknown ? <p class="hint">Nobody knows this user yet; a first rating makes them known. Until then they get the best list for everyone.</p> : <Failed problem={problem} />}
+      {unknown ? <p class="hint">This user is unknown so far. Until the first rating they get the list for all users.</p> : <Failed problem={problem} />}
       {record && (
         <dl class="tiles">
           <div><dd>{count(record.n_ratings)}</dd><dt>ratings now</dt></div>
@@ -107,7 +107,7 @@ function One({ user, served }: { user: string; served: Served }) {
   );
 }
 
-/** Somebody else's reasons, to look at and not to rate. */
+/** Reasons of another user, to look at and not to rate. */
 function WhyOther({ user, item, served, onClose }: { user: string; item: string; served: Served; onClose: () => void }) {
   const { value } = useAnswer(() => api.item(item), item);
   return (

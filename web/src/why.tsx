@@ -29,7 +29,7 @@ export function WhyOf({ user, ratings, item, scale, stamp }: {
   const start = value.global_mean && value.basis !== "non-personal" || value.prediction !== null;
   return (
     <div class="why">
-      <p>{start ? <>The mean of all ratings is <b>{value.global_mean.toFixed(2)}</b>; what moves it to the <b>{total}</b>:</> : <>What adds up to the <b>{total}</b>:</>}</p>
+      <p>{start ? <>The mean of all ratings is <b>{value.global_mean.toFixed(2)}</b>; these parts move it to the <b>{total}</b>:</> : <>The parts of the <b>{total}</b>:</>}</p>
       {lines.length > 0 ? (
         <ul>
           {lines.map((line) => (
@@ -43,7 +43,7 @@ export function WhyOf({ user, ratings, item, scale, stamp }: {
             </li>
           ))}
         </ul>
-      ) : <p class="faint">Nothing personal is known yet, so this is what everybody gets.</p>}
+      ) : <p class="faint">Nothing personal is known yet, so this is the list for all users.</p>}
     </div>
   );
 }
@@ -53,7 +53,7 @@ const short3 = (value: number) => Math.abs(value) >= 0.01 ? value.toFixed(3) : v
 function linesOf(found: Explained, n: number | null, scale: Scale, whose: string): Line[] {
   const lines: Line[] = [];
   if (Math.abs(found.item_bias) > 1e-9) {
-    lines.push({ what: found.item_bias > 0 ? "everybody rates it above the mean" : "everybody rates it below the mean", value: found.item_bias, kind: "all" });
+    lines.push({ what: found.item_bias > 0 ? "rated above the mean by all users" : "rated below the mean by all users", value: found.item_bias, kind: "all" });
   }
   for (const one of found.contributions) {
     const given = scale.kind === "like" ? `${whose} like of` : `${whose} ${short(one.rating)} for`;
@@ -61,6 +61,6 @@ function linesOf(found: Explained, n: number | null, scale: Scale, whose: string
   }
   const others = n === null ? 0 : n - found.contributions.length, noun = scale.kind === "like" ? "like" : "rating";
   if (Math.abs(found.others) > 5e-4) lines.push({ what: others > 0 ? `${whose} ${plural(others, `other ${noun}`)}` : `${whose} other ${noun}s`, value: found.others, kind: "own" });
-  if (found.basis !== "non-personal" && Math.abs(found.rest) > 5e-3) lines.push({ what: found.basis === "training" ? "what training found beyond these" : "what these do together, beyond one by one", value: found.rest, kind: "rest" });
+  if (found.basis !== "non-personal" && Math.abs(found.rest) > 5e-3) lines.push({ what: found.basis === "training" ? "found in training beyond these" : "joint effect of these", value: found.rest, kind: "rest" });
   return lines;
 }
