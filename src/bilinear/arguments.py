@@ -20,9 +20,9 @@ def is_whole(value: Any) -> TypeGuard[int]:
 
 
 def check_known(*parts: Any) -> None:
-    """Refuses parts of classes that are not bilinear's own, subclasses of these included.
+    """Refuses losses, links and optimisers of classes outside bilinear, also subclasses of its own.
 
-    Kernels take a part as its numbers alone: methods of another class would be without effect.
+    Kernels get the numbers of such an object alone, so that methods of another class would have no effect.
 
     Raises:
         ParameterValueError: with the name of the class.

@@ -57,7 +57,7 @@ class DataError(BilinearError, ValueError):
 
 
 class MissingColumnError(DataError):
-    """A needed column is not there."""
+    """A column that is needed is missing."""
 
 
 class AmbiguousColumnError(DataError):

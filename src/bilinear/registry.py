@@ -155,10 +155,10 @@ def import_plugin(name: str) -> None:
 
 
 def register(cls: type[Added]) -> type[Added]:
-    """Makes a model, or an object that a model is made of, known by the name of its class.
+    """Registers a model class, or the class of an object inside models, under its name.
 
-    What is registered can be saved and loaded, named on the command line (`--model`, `--set`), and is met
-    by the conformance tests. A module of your own must be imported before `load` meets its classes.
+    Objects of registered classes can be saved and loaded, named on the command line (`--model`, `--set`), and
+    are covered by the conformance tests. Import the module of your classes before `load`.
 
     Args:
         cls: A dataclass.

@@ -283,7 +283,7 @@ def race(
     n_factors: Annotated[int, typer.Option(help="Number of factors.", min=1)] = 16,
     batch_size: Annotated[int, typer.Option(help="Ratings a step.", min=1)] = 64,
     tune: Annotated[
-        str, typer.Option(help="What learning rates are chosen by: objective, or validation.")
+        str, typer.Option(help="Criterion for the choice of learning rates: objective, or validation.")
     ] = "objective",
     l2: Penalty = "auto",
     l2_biases: BiasPenalty = "auto",

@@ -128,7 +128,7 @@ def setting_names(kinds: Iterable[type[Any]]) -> dict[str, Any]:
 
 
 def completed_setting(context: typer.Context, incomplete: str) -> list[str]:
-    """What `--set` may be completed to: names, then classes that can stand for the default of a name."""
+    """Completions of `--set`: names, then classes that can stand for the default of a name."""
     from bilinear.registry import CLASSES
 
     known = known_models()

@@ -125,7 +125,7 @@ Ids = Annotated[
 MemoryLimit = Annotated[
     str | None,
     typer.Option(
-        help="What reading may use before it spills to disk, such as 2GB; else half of what is free."
+        help="Memory for reading, such as 2GB; more spills to disk. Default: half of the free memory."
     ),
 ]
 Query = Annotated[
@@ -147,7 +147,7 @@ _READING = (
 
 
 def reading(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a command's arguments (its `locals()`) says how to read a table; --query is apart."""
+    """The arguments of a command (its `locals()`) that say how to read a table, except --query."""
     return {name: given[name] for name in _READING if name in given}
 
 
@@ -258,7 +258,7 @@ def _told(table: Any, skip_bad_rows: Path | None) -> Any:
 
 
 def tell_table(table: Any) -> None:
-    """What was read, in a line, and what was decided in reading, in others."""
+    """Prints a line about the table, and further lines about decisions made in reading it."""
     print_note(repr(table) + (f"; {table.n_duplicates:,} repeated rows merged" if table.n_duplicates else ""))
     for line in table.notes.lines():
         print_note(f"  {line}")

@@ -57,7 +57,7 @@ def doubt(measured: Any, name: str) -> str:
 
 
 def without_factors(model: Any) -> str:
-    """What a model of ratings is made of, where its search chose no factors; or nothing."""
+    """The terms of a rating model whose search chose zero factors; empty for other models."""
     if getattr(getattr(model, "parameters_", None), "n_factors", 1) or not getattr(model, "search_", None):
         return ""
     from bilinear.training.search import NO_BIASES

@@ -267,7 +267,7 @@ def _say_trained(
 
 
 def _identity(plan: Any, parts: Any, table: Any, refit: bool, refits: int) -> dict[str, Any]:
-    """What a checkpoint knows this command by: models and the data of both trainings."""
+    """Identity of this command for checkpoints: models, and the data of both trainings."""
     from bilinear.persistence.codec import encode, without_threads
     from bilinear.training.training_identity import table_identity
 

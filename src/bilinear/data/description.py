@@ -18,7 +18,7 @@ _MAX_NAMES = 12
 
 @dataclass(frozen=True)
 class ReadingNotes:
-    """What was decided when a source was read, for its user to know.
+    """Decisions made when a source was read.
 
     Attributes:
         ignored: (column, kind of its values) of every column without a part in the table; kinds are

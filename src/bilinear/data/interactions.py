@@ -370,7 +370,7 @@ class Interactions:
 
     @property
     def noun(self) -> str:
-        """What a row is called in messages: "rating" or "interaction"."""
+        """The word for a row in messages: "rating" or "interaction"."""
         return "rating" if self.has_ratings else "interaction"
 
     def signs(self) -> tuple[float, float] | None:

@@ -146,7 +146,7 @@ def check_markers(
 
 
 def left_out(columns: list[Any], values: tuple[float, ...]) -> NDArray[np.bool_] | None:
-    """Which rows of [users, items, ratings, times] stay; None where all do."""
+    """Mask of the rows of [users, items, ratings, times] that stay; None where all do."""
     marked = np.isin(columns[2], np.array(values, np.float32))
     return ~marked if marked.any() else None
 

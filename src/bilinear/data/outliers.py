@@ -24,7 +24,7 @@ class OutlierWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Fence:
-    """Where the ratings of a table lie, and how far an outlier may pull.
+    """Range of the ratings of a table, and the bounds beyond which a rating is an outlier.
 
     Attributes:
         low, high: training takes ratings beyond them as these: five times the usual range away.
@@ -64,7 +64,7 @@ class Fence:
         return replace(interactions, ratings=kept)
 
     def describe(self, interactions: Interactions) -> str:
-        """What is far out, with its rows' users and items, and what to do; empty without outliers."""
+        """The outliers with their users and items, and what to do; empty without outliers."""
         if not self.n_outside:
             return ""
         ratings = interactions.ratings
@@ -113,7 +113,7 @@ def look_like_counts(ratings: NDArray[np.float32]) -> bool:
 
 
 def cause_of_divergence(interactions: Interactions) -> str:
-    """What is odd about the ratings of a table on which training diverged, or what else to look at."""
+    """A likely cause in the ratings of a table on which training diverged, or other causes to check."""
     found = Fence.of(interactions.ratings).describe(interactions)
     if look_like_counts(interactions.ratings):
         found += (". " if found else "") + COUNTS_ADVICE

@@ -42,7 +42,7 @@ class PackedText(Sequence[str]):
         return self.blob[self.offsets[row] : self.offsets[row + 1]].tobytes()
 
     def fault(self) -> str | None:
-        """What is wrong with arrays from a file, or None. Cost: O(bytes)."""
+        """The fault of arrays from a file, or None. Cost: O(bytes)."""
         offsets = self.offsets
         if (
             not len(offsets)

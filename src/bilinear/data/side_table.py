@@ -62,7 +62,7 @@ class SideTable:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Users(SideTable):
-    """What is known of users beside their ratings: age, occupation, country, ..., see `SideTable`.
+    """Properties of users beside their ratings, such as age or country; see `SideTable`.
 
     Examples:
         >>> from bilinear import Users, Vocabulary

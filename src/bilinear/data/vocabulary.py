@@ -231,7 +231,7 @@ class Vocabulary:
         return cls(texts=PackedText(tensors["blob"], tensors["offsets"]), rules=rules)
 
     def fault(self) -> str | None:
-        """What is wrong with a vocabulary that came from a file, or None. Cost: O(n)."""
+        """The fault of a vocabulary from a file, or None. Cost: O(n)."""
         if self._integers is not None:
             return None if (np.diff(self._integers) > 0).all() else "its ids are not in ascending order"
         fault = self._packed.fault()

@@ -23,7 +23,7 @@ Values = NDArray[np.float32]
 
 
 class UserWeights(NamedTuple):
-    """What ranks items for a user: score(i) = offset + item_biases[i] + <vector, item_factors[i]>."""
+    """Weights that rank items for a user: score(i) = offset + item_biases[i] + <vector, item_factors[i]>."""
 
     vector: Array
     offset: float
@@ -66,7 +66,7 @@ class Capabilities(ParamsMixin):
 
     @property
     def how_trained(self) -> HowTrained:
-        """What training minimises, see `HowTrained`."""
+        """The kind of objective that training minimises, see `HowTrained`."""
         return "counts" if self.dot_product() is None else "rankings"
 
     def needs_ratings(self) -> bool:
@@ -122,7 +122,7 @@ class Capabilities(ParamsMixin):
         return None
 
     def contributions(self, items: Rows, ratings: Values, item: int) -> Contributions:
-        """What each rating of a user adds to the score of the row `item`.
+        """Contribution of each rating of a user to the score of the row `item`.
 
         Here: what a user with this one rating would get. It adds up to the score where the model is linear
         in histories.

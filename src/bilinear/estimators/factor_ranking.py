@@ -77,7 +77,7 @@ class FactorRanking(HistoryModel):
         return self._folded(self._weighted(histories, None, self.item_vocabulary_, "histories"))
 
     def contributions(self, items: Rows, ratings: Values, item: int) -> Contributions:
-        """What a user with this one rating would get beyond the mean user."""
+        """Scores of a user with this one rating, less those of the mean user."""
         bias = float(self.parameters_.item_biases[item])
         return Contributions(super().contributions(items, ratings, item).ratings - bias, bias)
 

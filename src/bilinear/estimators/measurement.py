@@ -42,7 +42,7 @@ class Measurement:
 
     @property
     def task(self) -> Task:
-        """What was measured: errors of predicted ratings, or rankings."""
+        """ "ratings" (errors of predictions) or "ranking"."""
         return "ratings" if isinstance(self.comparison, RatingComparison) else "ranking"
 
     @property

@@ -33,7 +33,7 @@ def fitted_whole(model: Any, interactions: Interactions) -> Any:
 
 
 def nested_state(model: Recommender, name: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """What a fitted model is and learned: JSON values, and tensors under `name`.
+    """State of a fitted model: JSON values, and tensors under `name`.
 
     Vocabularies and `seen_` are the holder's and are not written again.
     """

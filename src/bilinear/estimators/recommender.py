@@ -261,7 +261,7 @@ class Recommender(Capabilities):
         save(self, Path(path))
 
     def count_trained_pairs(self, interactions: Interactions) -> int:
-        """How many of these pairs were trained on: zero for an honest test. O(n log n).
+        """Number of these pairs that were trained on; zero for a valid test. Cost: O(n log n).
 
         Examples:
             >>> from bilinear import Popularity, split_random, synthetic_ratings

@@ -16,7 +16,7 @@ from bilinear.model.parameters import Array
 
 
 class Model(Protocol):
-    """What is needed of a fitted model; every `RatingModel` has it."""
+    """Protocol of the models that can be compared; every `RatingModel` follows it."""
 
     @property
     def user_vocabulary_(self) -> Vocabulary: ...

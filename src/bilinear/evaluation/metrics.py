@@ -127,7 +127,7 @@ class Metric:
 
     @property
     def worst(self) -> float:
-        """What every value is better than."""
+        """The worst possible value."""
         return -np.inf if self.larger_is_better else np.inf
 
     def better(self, value: float, than: float) -> bool:
@@ -189,7 +189,7 @@ def register_metric(
 def hits_in(
     items: NDArray[np.int32], starts: NDArray[np.int64], relevant: NDArray[np.int32]
 ) -> NDArray[np.bool_]:
-    """Which listed items are relevant.
+    """Mask of the listed items that are relevant.
 
     Args:
         items: (n, k) rows of items, -1 past the end of a list.

@@ -131,7 +131,7 @@ class TopLists:
 
 
 class ListStatistics:
-    """What a set of lists looks like, whatever is relevant: popularity, novelty, diversity, spread.
+    """Statistics of a set of lists, apart from relevance: popularity, novelty, diversity, spread.
 
     Args:
         item_counts: (n_items,) training interactions of each item.

@@ -19,7 +19,7 @@ from bilinear.model.parameters import Array
 
 
 class Model(Protocol):
-    """What evaluation needs of a fitted model; every `Recommender` has it."""
+    """Protocol of the models that can be evaluated; every `Recommender` follows it."""
 
     user_vocabulary_: Vocabulary
     item_vocabulary_: Vocabulary
@@ -31,7 +31,7 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class RankingProtocol:
-    """What is ranked, what counts as a hit, and how long lists are.
+    """Protocol of a ranking evaluation: candidates, relevant items, and lengths of lists.
 
     Args:
         cutoffs: lengths of lists.

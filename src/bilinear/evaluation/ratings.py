@@ -30,8 +30,8 @@ class RatingScores:
     """Errors on held-out ratings, in rating units.
 
     `unknown_users` and `unknown_items` are shares of the held-out rows whose user or item had
-    no training rating; they are answered by what is known (item bias, user bias, global mean)
-    and count like the others.
+    no training rating; their predictions use the known terms alone (item bias, user bias, global
+    mean), and they count like all others.
     """
 
     rmse: Interval

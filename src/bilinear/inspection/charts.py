@@ -55,7 +55,7 @@ def bars(labels: Sequence[str], values: Sequence[float], what: str, label: str, 
 
 
 def across(distance: float, whole: float) -> float:
-    """Where a place lies that is so far along a scale of that length."""
+    """Position on a scale of that length."""
     return LEFT + (WIDTH - LEFT - RIGHT) * distance / whole
 
 

@@ -32,7 +32,7 @@ def rating_counts(model: RatingModel) -> NDArray[np.int64]:
 
 
 def enough_ratings(counts: NDArray[np.int64], min_ratings: int | None, n_wanted: int) -> int:
-    """How many ratings an item needs to be shown.
+    """The number of ratings that an item needs to be shown.
 
     None: ten, or the median of the rated items where that is more, so that a list of extremes
     is not a list of items that one person rated. A table with fewer than `n_wanted` such items
@@ -60,7 +60,7 @@ def at_least(n_ratings: int) -> str:
 
 
 def no_factors(model: RatingModel) -> str | None:
-    """Why this model says nothing about tastes, or None if it does."""
+    """The reason why this model has no factors to show, or None."""
     if not model.parameters_.n_factors:
         return f"a {type(model).__name__} without factors knows how liked an item is, not what it is like"
     if not (model.parameters_.item_factors.any() and model.parameters_.user_factors.any()):
@@ -69,7 +69,7 @@ def no_factors(model: RatingModel) -> str | None:
 
 
 def unit_of(model: RatingModel) -> str:
-    """What biases and coordinates are measured in."""
+    """Unit of biases and coordinates."""
     return "rating units" if isinstance(model.link_, Identity) else "score units (before the link)"
 
 

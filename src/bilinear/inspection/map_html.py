@@ -27,7 +27,7 @@ def write_map(items: PlacedItems, path: Path) -> None:
 
 
 def explanation(items: PlacedItems) -> str:
-    """What the map shows, as HTML."""
+    """Explanation of the map, as HTML."""
     share = items.explained[:2].sum()
     left_out = f"; left out with fewer: {items.n_left_out:,}" if items.n_left_out else ""
     return (
@@ -37,7 +37,7 @@ def explanation(items: PlacedItems) -> str:
 
 
 def map_data(items: PlacedItems) -> dict[str, Any]:
-    """What the script needs: columns, because they are a third of the size of rows.
+    """Data for the script, as columns: they take a third of the size of rows.
 
     Genres are numbered; a genre's place in `genres` is its colour. Nearest items are
     positions, N_NEAREST an item, with cosines in per cent; -1 fills a short list.

@@ -22,7 +22,7 @@ _MOST_PAIRS = 100_000
 
 @dataclass(frozen=True, eq=False)
 class ModelDescription:
-    """What a fitted model learned; `str()` is for a terminal, `to_dict()` for JSON.
+    """Description of a fitted model; `str()` is for a terminal, `to_dict()` for JSON.
 
     Attributes:
         facts: model, source, sizes, penalties, how training ended, and `spreads`: by how much

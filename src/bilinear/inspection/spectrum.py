@@ -45,7 +45,7 @@ class Spectrum:
         return float(np.exp(-(share * np.log(share)).sum()))
 
     def directions_for(self, share: float) -> int:
-        """How many directions hold `share` of the sum of squares."""
+        """Number of directions that hold `share` of the sum of squares."""
         return int(np.searchsorted(np.cumsum(self.shares), share - 1e-12) + 1)
 
     def to_dict(self) -> dict[str, Any]:

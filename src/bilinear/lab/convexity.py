@@ -20,7 +20,7 @@ _ROUNDING = 1e-12  # of the objective: differences below it are none
 
 @dataclass(frozen=True, eq=False)
 class Convexity:
-    """What chords of the objective show about its convexity.
+    """Convexity of the objective along chords.
 
     Attributes:
         loss: The objective at the model.

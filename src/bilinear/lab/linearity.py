@@ -25,7 +25,7 @@ _SAMPLE = 512  # rows and columns of the table that is looked at after the link
 
 @dataclass(frozen=True)
 class Linearity:
-    """How linear the scores of one model are. Differences are relative to the largest score involved.
+    """Deviations of the scores of one model from linearity, relative to the largest score involved.
 
     Attributes:
         n_rows: Ratings on which the embedding look-up was compared with one-hot times weights.
@@ -94,7 +94,7 @@ class Linearity:
 def measure_linearity(
     parameters: Parameters, link: Link, interactions: Interactions, *, n_rows: int = 10_000, rng: int = 0
 ) -> Linearity:
-    """Measures every sense in which a model is, and is not, linear.
+    """Measures in which senses a model is linear: in each side, in both, in pairs of indicators.
 
     Cost:
         O(n_rows * n_factors + (n_users + n_items) * n_factors^2); never an n_users x n_items array.

@@ -58,9 +58,9 @@ def in_tiles(values: NDArray[Any], width: int, fill: float = 0) -> NDArray[Any]:
 def map_blocks(
     work: Callable[[Block], Made], rows: NDArray[Any], block_size: int, n_threads: int
 ) -> Iterator[Made]:
-    """`work(block)` for consecutive blocks of `rows`, on several threads, in order.
+    """Applies `work` to consecutive blocks of `rows` on several threads; yields the results in order.
 
-    At most two blocks a thread are under way or waiting to be taken. An error in one ends all.
+    At most two blocks per thread are in work or waiting for the reader. An error in one block ends all.
     """
     blocks = (rows[start : start + block_size] for start in range(0, len(rows), block_size))
     if n_threads == 1 or len(rows) <= block_size:

@@ -43,11 +43,11 @@ def fold_in(
     items: NDArray[Any],
     ratings: NDArray[Any],
 ) -> FoldedIn:
-    """Minimises the training objective over one user's bias and factors, the rest fixed.
+    """Bias and factors of one user that minimise the training objective, all other parameters fixed.
 
     With the identity and squared error this is ridge regression on the item factors, solved
-    in closed form; otherwise damped Newton steps until the gradient is 1e-9 of its start. Where the loss
-    is not convex they are Gauss-Newton steps at first, and Newton's from a hundredth of it on.
+    in closed form; otherwise by damped Newton steps, until the norm of the gradient is 1e-9 of that at the
+    start. Without convexity they are Gauss-Newton steps until it is a hundredth, then Newton.
 
     Args:
         items: (n,) rows of known items.

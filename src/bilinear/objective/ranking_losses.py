@@ -26,7 +26,7 @@ class RankingLoss:
 
     @property
     def numbers(self) -> tuple[float, float]:
-        """What the kernel needs to know of it."""
+        """Parameters for the kernel."""
         return 0.0, 0.0
 
     def value_and_gradients(

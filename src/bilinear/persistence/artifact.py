@@ -157,7 +157,7 @@ def check_artifact(folder: Path, *, verify: bool = True) -> str:
 
 
 def artifact_stamp(folder: Path) -> tuple[tuple[str, int, int, int, int], ...]:
-    """What the system notes of a model's files: name, inode, size and times.
+    """File system facts of a model's files: name, inode, size and times.
 
     Equal stamps mean equal files; unequal ones may (a hard link or a `touch` changes times).
     """

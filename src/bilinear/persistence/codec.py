@@ -76,7 +76,7 @@ def check_loadable(cls: type[Any]) -> None:
 
 
 def without_threads(value: Any) -> Any:
-    """What `encode` gave, without numbers of threads: they change no bit of a result."""
+    """The result of `encode` without numbers of threads, which do not change results."""
     if isinstance(value, dict):
         kept = {name: part for name, part in value.items() if name != "n_threads"}
         return {name: without_threads(part) for name, part in kept.items()}

@@ -22,7 +22,7 @@ Maker = Callable[[Rows], "Lists"]
 
 
 class Model(Protocol):
-    """What lists need of a fitted model; every `Recommender` has it."""
+    """Protocol of the models that lists are made from; every `Recommender` follows it."""
 
     user_vocabulary_: Vocabulary
     item_vocabulary_: Vocabulary

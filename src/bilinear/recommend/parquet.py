@@ -28,7 +28,7 @@ _TEXT = {".csv": ",", ".tsv": "\t"}
 
 @dataclass(frozen=True)
 class Written:
-    """What is in the file.
+    """Contents of the written file.
 
     Attributes:
         n_lists, n_places: lists and rows.

@@ -35,7 +35,7 @@ Categories = Annotated[list[Words], Meta(max_length=100, description="Only items
 Basis = Annotated[
     Literal["training", "feedback", "session", "non-personal"],
     Meta(
-        description="What a list was made from: the user as trained; the user folded in from feedback and "
+        description="Basis of the list: the user as trained; the user folded in from feedback and "
         "training ratings; the ratings in the request; or nothing personal, the best list for all."
     ),
 ]
@@ -117,7 +117,7 @@ class UserQuery(Strict, frozen=True):
 
 
 class UsersQuery(Strict, frozen=True):
-    prefix: Annotated[str, Meta(max_length=LONGEST_ID, description="What the id begins with.")] = ""
+    prefix: Annotated[str, Meta(max_length=LONGEST_ID, description="Beginning of the id.")] = ""
     limit: Limit = 100
     offset: Offset = 0
 
@@ -231,7 +231,7 @@ class Contribution(Struct, frozen=True):
     item: str
     title: str
     rating: float
-    contribution: Annotated[float, Meta(description="What this rating adds to the score.")]
+    contribution: Annotated[float, Meta(description="Contribution of this rating to the score.")]
 
 
 class Explained(Struct, frozen=True):
@@ -252,7 +252,8 @@ class Explained(Struct, frozen=True):
     contributions: Annotated[list[Contribution], Meta(description="The largest, by size.")]
     others: Annotated[float, Meta(description="Sum of the contributions that are not listed.")]
     rest: Annotated[
-        float, Meta(description="What the user's ratings do not account for (training is not a fold-in).")
+        float,
+        Meta(description="Part that the user's ratings do not explain (training is not a fold-in)."),
     ]
 
 
@@ -399,7 +400,7 @@ class ItemMap(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True):
-    """What was measured when the model was made; empty objects where nothing was."""
+    """Measurements made when the model was trained; empty objects without any."""
 
     model: str
     report: dict[str, Any]

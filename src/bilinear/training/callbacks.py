@@ -14,7 +14,7 @@ from bilinear.training.history import Epoch, History
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Where training stands after an epoch, for `on_epoch`.
+    """State of training after an epoch, the argument of `on_epoch`.
 
     Attributes:
         model: Name of the model's class.

@@ -32,7 +32,7 @@ from bilinear.training.training_identity import libraries
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where and how often the state of training is kept.
+    """Place and interval of the checkpoints of a training.
 
     Args:
         path: a folder; made if it is not there. It holds one file, which is gone when training is done.

@@ -80,7 +80,7 @@ class History:
 
     @property
     def label(self) -> str:
-        """What figures and tables call the metric."""
+        """Name of the metric in figures and tables."""
         return f"validation {'RMSE' if self.metric == 'rmse' else self.metric}"
 
     @property
@@ -102,7 +102,7 @@ class History:
         return np.array(rows, np.float64).reshape(len(rows), len(COLUMNS))
 
     def summary(self) -> dict[str, Any]:
-        """What `from_table` needs beside the table, as JSON values."""
+        """Arguments of `from_table` beside the table, as JSON values."""
         return {"best_epoch": self.best_epoch, "ended": self.ended, "metric": self.metric}
 
     @classmethod

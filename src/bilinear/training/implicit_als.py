@@ -105,7 +105,7 @@ class ImplicitObjective:
 
 
 class ALSSolver(Protocol):
-    """How the rows of one side descend with the other side fixed."""
+    """Method that updates the rows of one side with the other side fixed."""
 
     def descend(self, side: Side, a: int, b: int) -> None:
         """Fills side.out[a:b]."""

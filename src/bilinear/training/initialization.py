@@ -21,7 +21,7 @@ _PART = 1 << 20  # ratings in float64 at once
 
 @dataclass(frozen=True)
 class Scale:
-    """How steep and how wide the problem is at the mean rating, in score units.
+    """Scale of the problem at the mean rating, in score units: derivative, spread and curvature.
 
     With ratings multiplied by c (identity, squared error), scores grow by c and factors by
     sqrt(c): steps and penalties given for ratings of standard deviation one are converted
@@ -51,22 +51,22 @@ class Scale:
 
     @property
     def l2_factors(self) -> float:
-        """What an L2 of factors of one means here."""
+        """The L2 of factors that `l2=1` stands for."""
         return self.curvature * self.spread
 
     @property
     def l2_biases(self) -> float:
-        """What an L2 of biases of one means here."""
+        """The L2 of biases that `l2_biases=1` stands for."""
         return self.curvature
 
     @property
     def factor_rate(self) -> float:
-        """What a learning rate of one means for factors."""
+        """The learning rate of factors that a rate of one stands for."""
         return 1 / (self.curvature * self.spread)
 
     @property
     def bias_rate(self) -> float:
-        """What a learning rate of one means for biases."""
+        """The learning rate of biases that a rate of one stands for."""
         return 1 / self.curvature
 
 

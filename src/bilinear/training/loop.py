@@ -60,10 +60,10 @@ class Run:
         """Takes note of a validation, smaller being better, or of the loss where there is none."""
 
     def finish(self) -> None:
-        """What remains to be done after the last epoch."""
+        """Work after the last epoch."""
 
     def diverged(self, number: int) -> DivergenceError:
-        """What to raise when epoch `number` led to infinity; the message says what to lower."""
+        """The error to raise when training diverged in epoch `number`; its message says what to lower."""
         raise NotImplementedError
 
     def state(self) -> dict[str, NDArray[Any]] | None:
@@ -184,7 +184,7 @@ def train(
 def train_again(
     descend: Callable[..., tuple[Parameters, History]], parameters: Parameters, history: History
 ) -> tuple[Parameters, History]:
-    """What `descend(n_epochs=...)` finds in the best number of epochs; the weights given if it is cut short.
+    """Trains again for the best number of epochs; returns the given weights if that is interrupted.
 
     The history stays that of the choice, but for `ended`.
     """

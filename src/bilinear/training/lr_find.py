@@ -28,7 +28,7 @@ _MARGIN = 4.0  # the run ends at a loss so many times the best
 
 @dataclass(frozen=True, eq=False)
 class RangeTest:
-    """What `lr_find` measured.
+    """Result of `lr_find`.
 
     Attributes:
         learning_rates, losses: (n,) rate of each step, and the smoothed mean loss of the batches until

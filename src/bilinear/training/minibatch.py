@@ -169,7 +169,7 @@ class MiniBatch(Solver):
 
 
 class Stepping(Run):
-    """What an optimiser keeps of a descent under way: weights, states, averages, the number of the step.
+    """State of an optimiser during a descent: weights, moments, averages, number of the step.
 
     Args:
         penalty: of an objective that sums over n_ratings.

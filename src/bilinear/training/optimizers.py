@@ -35,7 +35,7 @@ class Optimizer:
 
     @property
     def momentum_or_beta1(self) -> float | None:
-        """What `momentum_schedule` multiplies; None for a rule without momentum."""
+        """The argument that `momentum_schedule` multiplies; None for a rule without momentum."""
         found: float | None = getattr(self, "momentum", getattr(self, "beta1", None))
         return found
 

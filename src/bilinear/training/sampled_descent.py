@@ -52,7 +52,7 @@ class SampledObjective:
     popularity_exponent: float
 
     def sampler(self, seed: int, epoch: int) -> Any:
-        """Where the negatives of an epoch come from, as the kernels take it."""
+        """The sampler of negatives of an epoch, in the form that the kernels take."""
         counts = self.positives.by_item.counts
         catalogue = np.flatnonzero(counts).astype(np.int32)
         chances = counts[catalogue].astype(np.float64) ** self.popularity_exponent

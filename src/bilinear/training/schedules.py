@@ -301,7 +301,7 @@ class ReduceOnPlateau:
         return self.base(progress)
 
     def after(self, measured: Sequence[float]) -> float:
-        """What the epochs so far have left of the rate, for their values in order."""
+        """The factor on the rate after these validation values, in their order."""
         best, bad, left = inf, 0, 1.0
         for value in measured:
             if value < best * (1 - self.threshold):

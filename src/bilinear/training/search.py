@@ -57,7 +57,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class SearchTable:
-    """What was tried, in order, and what was chosen."""
+    """Trials of a search in their order, and the choice."""
 
     trials: tuple[Trial, ...]
     n_factors: int
@@ -162,7 +162,7 @@ def search(
 
 
 def first_choice(scale: Scale) -> SearchTable:
-    """What a search begins with, where nothing has been tried."""
+    """The first point of a search."""
     return SearchTable((), _PATH_FACTORS, L2_PATH[4] * scale.l2_factors, BIAS_GRID[4] * scale.l2_biases)
 
 

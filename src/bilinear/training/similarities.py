@@ -17,11 +17,11 @@ from bilinear.training.neighbours import sums_by_row
 
 
 class Similarity(Protocol):
-    """How alike two items are: the product of their weighted columns, and what it is divided by."""
+    """Similarity of two items: the product of their weighted columns over a normalisation."""
 
     @property
     def shrinkage(self) -> float:
-        """What is added to the product of the lengths."""
+        """Constant added to the product of the lengths."""
 
     def weigh(self, by_item: Grouped, n_users: int) -> Array:
         """The weight of each interaction, in the order of `by_item`."""

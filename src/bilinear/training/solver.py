@@ -23,7 +23,7 @@ from bilinear.training.validation import RatingValidation
 
 
 class Solver:
-    """What descends from a start: the base of `SGD` and `MiniBatch`, frozen dataclasses."""
+    """Base class of solvers: a frozen dataclass that minimises an objective from a start."""
 
     n_epochs: int | Literal["auto"]
     patience: int | Literal["auto"]

@@ -18,7 +18,7 @@ _LIBRARIES = ("bilinear", "numpy", "numba")
 
 
 def table_identity(table: Interactions) -> dict[str, Any]:
-    """What a checkpoint knows its table by. Cost: hashes 12 bytes a rating, 20 with times, and the ids."""
+    """Identity of a table for checkpoints. Cost: hashes 12 bytes a rating, 20 with times, and the ids."""
     digest = hashlib.sha256()
     columns: list[Any] = [table.users, table.items, table.ratings]
     columns += [] if table.times is None else [table.times]
@@ -31,7 +31,7 @@ def table_identity(table: Interactions) -> dict[str, Any]:
 
 
 def training_identity(model: Any, table: Interactions) -> dict[str, Any]:
-    """What a checkpoint knows the training of a model by; numbers of threads may differ."""
+    """Identity of a training for checkpoints; numbers of threads may differ."""
     arguments = without_threads(encoded_fields(model))
     return {"estimator": type(model).__name__, "arguments": arguments, "data": table_identity(table)}
 

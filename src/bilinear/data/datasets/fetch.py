@@ -48,12 +48,12 @@ class Dataset:
 
     @property
     def url(self) -> str:
-        """Where GroupLens publishes it."""
+        """Address of the archive at GroupLens."""
         return BASE_URL + self.archive
 
     @property
     def folder(self) -> str:
-        """What it unpacks to."""
+        """Name of the folder in the archive."""
         return self.archive.removesuffix(".zip")
 
 

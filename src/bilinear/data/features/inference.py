@@ -82,7 +82,7 @@ class FeatureDescription:
 
 
 def describe_features(table: SideTable, features: Iterable[FeatureLike] | None = None) -> FeatureDescription:
-    """What each column of a table of users or items becomes as a feature, and why others are none.
+    """Describes the feature that each column becomes, and why other columns are left out.
 
     Args:
         table: From `read_items` or `read_users`.

@@ -28,7 +28,7 @@ _MONTHS = (
 
 
 class Learned(NamedTuple):
-    """What a kind needs to encode further tables alike."""
+    """State that a kind learned from a table, to encode other tables in the same way."""
 
     names: tuple[str, ...]
     """Of the columns of the block."""

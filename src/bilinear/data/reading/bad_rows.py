@@ -19,7 +19,7 @@ NAMES = ("row", "line", "reason", "content")
 
 
 class BadRows:
-    """Where rows go that are left out: lines of a CSV file with row, line, reason and content."""
+    """Writer of the rows that are left out: a CSV file with row, line, reason and content."""
 
     def __init__(self, write: Callable[[Sequence[Any]], object]) -> None:
         self._write = write

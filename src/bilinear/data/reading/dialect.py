@@ -87,14 +87,14 @@ def layout(
 
 
 def list_separator(path: Path) -> str | None:
-    """What separates the fields where each line is a user and its items; None for other files."""
+    """The separator of a file whose lines are a user and its items; None for other files."""
     text, is_whole = _head(path)
     lists = _item_lists({separator: _rows(text, is_whole, separator, '"') for separator in _IN_LISTS})
     return None if lists is None else lists[0]
 
 
 def forced_separator(path: Path, label: str) -> str:
-    """What separates the fields of a file that is said to list items per line, by its first lines.
+    """The separator of a file that is declared to list items per line, from its first lines.
 
     Raises:
         FileFormatError: nothing does.

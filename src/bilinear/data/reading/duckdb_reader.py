@@ -38,7 +38,7 @@ _ISO = r"\d{4}-[01]\d-[0-3]\d([ T]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?Z?)
 
 
 class Encoded(NamedTuple):
-    """What `Interactions.from_encoded` takes first."""
+    """Encoded columns, the first argument of `Interactions.from_encoded`."""
 
     columns: list[Any]
     """Users, items, ratings and times or None, in the order of the source; emptied by who takes them."""

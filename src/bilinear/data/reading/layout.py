@@ -22,7 +22,7 @@ _MOSTLY = 10  # well-formed quoted rows a broken one, from which the quotes are 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a text file is to be cut: found by `dialect.layout`, never by chance again."""
+    """Layout of a text file as `dialect.layout` found it."""
 
     delimiter: str
     quote: str | None
@@ -136,7 +136,7 @@ def text_lines(path: Path, skip: int) -> Iterator[str]:
 
 
 def n_filled_lines(path: Path, delimiter: str) -> int:
-    """How many lines are not blank. Cost: 0.1 s a million."""
+    """The number of lines that are not blank. Cost: 0.1 s a million."""
     return sum(1 for line in text_lines(path, 0) if line.strip() or delimiter in line)
 
 

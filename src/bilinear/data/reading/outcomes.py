@@ -66,7 +66,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Meaning:
-    """What the caller says of values and ids: ratings that mark the absence of one, and rules for ids."""
+    """The caller's rules: values that mark a missing rating, and rules for ids."""
 
     missing: tuple[float, ...] | None
     rules: tuple[IdRule, ...]

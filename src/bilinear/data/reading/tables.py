@@ -33,7 +33,7 @@ Refuse = Callable[[int, int | None, DataError, str], None]
 
 
 def raise_error(row: int, line: int | None, error: DataError, text: str) -> None:
-    """What happens to a row that cannot be read, unless such rows are left out."""
+    """Raises the error for a row that cannot be read; used unless such rows are left out."""
     raise error
 
 
@@ -78,7 +78,7 @@ class Table(Protocol):
 
     @property
     def label(self) -> str:
-        """What it is called in messages."""
+        """Name of the table in messages."""
 
     @property
     def is_text(self) -> bool:
@@ -90,7 +90,7 @@ class Table(Protocol):
 
     @property
     def n_columns(self) -> int:
-        """How many columns there are."""
+        """Number of columns."""
 
     def batches(self, columns: Sequence[int], refuse: Refuse = raise_error) -> Iterator[Batch]:
         """The rows in order, with the columns at these positions; `refuse` is called with broken rows."""

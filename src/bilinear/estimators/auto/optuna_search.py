@@ -30,7 +30,7 @@ _STUDY = "bilinear"
 
 @dataclass(frozen=True, eq=False)
 class OptunaResult:
-    """What a search found.
+    """Result of `search_with_optuna`.
 
     Attributes:
         model: the best model, not fitted: `result.model.fit(interactions)`.

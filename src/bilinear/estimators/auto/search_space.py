@@ -35,7 +35,7 @@ _SCORE_RATE = 2.5e8  # multiply-adds a second and thread, before one was measure
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the cost of a trial depends on.
+    """Sizes of a table, on which the cost of a trial depends.
 
     Attributes:
         pairs: interactions.
@@ -265,7 +265,7 @@ KINDS: tuple[ModelFamily, ...] = (
 
 
 class CostModel:
-    """How long fitting and scoring take: guessed at first, then as measured.
+    """Seconds of fitting and scoring: estimated at first, then as measured.
 
     A guess is on the slow side, so that a budget holds from the first trial on.
     """

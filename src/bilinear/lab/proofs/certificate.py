@@ -175,7 +175,7 @@ def certificate_of(objective: Objective, parameters: Parameters, *, rng: int = 0
 
 
 def certificate_refusal(problem: Problem, n_factors: int) -> str | None:
-    """Why no certificate exists for an objective, or None.
+    """The reason why no certificate exists for an objective, or None.
 
     Args:
         problem: The objective.

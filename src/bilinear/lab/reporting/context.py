@@ -64,7 +64,7 @@ class Context:
 
     @cached_property
     def training(self) -> HowTrained:
-        """What training minimises, or how the model is computed where it minimises nothing."""
+        """The objective of training, or how the model is computed if it has none."""
         return self.model.how_trained
 
     @cached_property
@@ -82,7 +82,7 @@ class Context:
 
     @cached_property
     def mismatch(self) -> str | None:
-        """Why training did not minimise the objective of `problem`, or None; see `objective_mismatch`."""
+        """The reason why training did not minimise `problem`, or None; see `objective_mismatch`."""
         return None if self.rating_model is None else objective_mismatch(self.rating_model)
 
     @property
@@ -100,7 +100,7 @@ class Context:
 
 
 def objective_mismatch(model: RatingModel) -> str | None:
-    """Why training did not minimise the objective of the model's loss and penalty, or None.
+    """The reason why training did not minimise the model's loss and penalty, or None.
 
     Args:
         model: The fitted model.

@@ -22,7 +22,7 @@ _FEWEST, _MOST = 40, 3000  # Hessian products
 
 @dataclass(frozen=True, eq=False)
 class LabReport:
-    """What the instruments found, the verdict first.
+    """Findings of all instruments, the verdict first.
 
     Attributes:
         source: The ratings that were measured on.

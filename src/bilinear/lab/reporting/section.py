@@ -10,7 +10,7 @@ Fact = tuple[str, str]
 
 @dataclass(frozen=True)
 class Section:
-    """What one instrument found.
+    """Findings of one instrument.
 
     Attributes:
         name: Of the instrument.

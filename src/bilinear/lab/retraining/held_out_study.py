@@ -48,15 +48,15 @@ class ErrorPoint:
 
 @dataclass(frozen=True)
 class HeldOutStudy:
-    """How the error on new ratings depends on the settings of training.
+    """Error on held-out ratings as a function of epochs, number of factors and penalty.
 
     Attributes:
-        how: Which ratings were held out, in words.
+        how: Description of the held-out ratings.
         epochs: Errors over the epochs of the model's own training; empty for models without epochs.
         sizes: Errors over the number of factors, each model trained as this one was.
         penalties: Errors over the L2 of factors, each trained until convergence with at most 64
             factors; None without factors.
-        l2: Of the model itself.
+        l2: The penalty of the model itself.
 
     Examples:
         See `held_out_study`.

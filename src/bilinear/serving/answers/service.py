@@ -90,7 +90,7 @@ class Service:
         return self.recommended(plan, serving_model.rank([plan.query])[0])
 
     def plan(self, query: m.RecommendBody, changes: Sequence[Change]) -> Plan:
-        """What to rank for a user with this feedback; `recommended` makes the answer of it."""
+        """The ranking to make for a user with this feedback; `recommended` answers with its result."""
         serving_model = self.serving_model
         if query.categories or query.candidates:
             only, unknown = serving_model.only(query.categories, query.candidates or None)
@@ -266,7 +266,7 @@ class Service:
         return m.PredictedPairs(serving_model.version, predicted)
 
     def explain(self, query: m.ExplainQuery) -> m.Explained:
-        """Why this item for this user: the score taken apart."""
+        """Explanation of an item for a user: contributions to the score."""
         serving_model = self.serving_model
         user_state = self.user_state(serving_model, query.user, self.store.of_user(query.user))
         return explained(serving_model, user_state, query.user, query.item, query.n)

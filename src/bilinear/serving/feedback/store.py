@@ -26,7 +26,7 @@ COLUMNS = ("user_id", "item_id", "rating", "time")
 
 
 class Feedback(NamedTuple):
-    """What one user said of one item: `rating` None is a deletion; `time` in seconds since 1970."""
+    """Feedback of one user on one item: `rating` None is a deletion; `time` in seconds since 1970."""
 
     user: str
     item: str
@@ -35,7 +35,7 @@ class Feedback(NamedTuple):
 
 
 class Stamped(Feedback):
-    """Feedback with the server's own time, which is raised above that of the row it replaces."""
+    """Feedback without a time: the store sets the server's, later than that of the row it replaces."""
 
     __slots__ = ()
 
@@ -49,7 +49,7 @@ class Counts(NamedTuple):
 
 
 class FeedbackStore(Protocol):
-    """What a store of feedback does; `register_store` makes a class of it known by its schemes.
+    """Interface of feedback stores; `register_store` registers a class under its schemes.
 
     Every method may be called by any thread.
 
@@ -79,7 +79,7 @@ class FeedbackStore(Protocol):
         ...
 
     def get(self, user: str, item: str) -> Feedback | None:
-        """What is stored of one pair, a deletion as well."""
+        """The stored row of one pair, also a deletion."""
         ...
 
     def write(self, rows: Sequence[Feedback]) -> list[float | None]:
@@ -125,7 +125,7 @@ def register_store(cls: type[Store]) -> type[Store]:
 
 
 def addresses() -> str:
-    """How the addresses of all known stores are written: "postgresql://... or sqlite:///FILE"."""
+    """Forms of the addresses of all known stores: "postgresql://... or sqlite:///FILE"."""
     return " or ".join(sorted({STORES.get(scheme).address_form for scheme in STORES}))
 
 

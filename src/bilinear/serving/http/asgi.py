@@ -47,7 +47,7 @@ class Pieces(Protocol):
 
 @dataclass(slots=True)
 class Answer:
-    """What goes back. `body` is bytes, or pieces that are sent as they come."""
+    """Response to a request. `body` is bytes, or pieces that are sent as they come."""
 
     status: int
     body: bytes | Pieces
@@ -56,7 +56,7 @@ class Answer:
 
 
 class ClientGone(Exception):
-    """The client closed the connection before the answer."""
+    """Raised when the client closed the connection before the response."""
 
 
 def json_answer(value: Any, status: int = 200) -> Answer:

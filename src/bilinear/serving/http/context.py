@@ -55,7 +55,7 @@ class Context:
         return await asyncio.get_running_loop().run_in_executor(self._bulk_threads, call, *arguments)
 
     def log_store(self, error: StoreUnavailable) -> None:
-        """What the store says, with all its details; the same again not before ten seconds have passed."""
+        """Logs an error of the store with all its details; the same one at most every ten seconds."""
         before, moment = self._store_fault
         if str(error) != before or monotonic() - moment > _SAY_AGAIN:
             self._store_fault = str(error), monotonic()

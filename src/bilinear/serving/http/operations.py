@@ -143,7 +143,7 @@ OPERATIONS = (
     _get(
         "/v1/item",
         "item",
-        "What is known of an item.",
+        "An item: title, categories, counts, bias.",
         h.in_thread("item"),
         m.ItemRecord,
         query=m.ItemQuery,
@@ -161,7 +161,7 @@ OPERATIONS = (
     _get(
         "/v1/user",
         "user",
-        "What is known of a user, with their ratings from training and feedback, latest first.",
+        "A user, with their ratings from training and feedback, latest first.",
         h.in_thread("user"),
         m.UserRecord,
         query=m.UserQuery,
@@ -254,11 +254,11 @@ OPERATIONS = (
         can_fail=(503,),
         tag=_FEEDBACK,
     ),
-    _get("/v1/model", "model", "What is served.", h.in_thread("info"), m.ModelInfo, tag=_MODEL),
+    _get("/v1/model", "model", "The served model.", h.in_thread("info"), m.ModelInfo, tag=_MODEL),
     _get(
         "/v1/model/report",
         "report",
-        "How the model was measured and trained: held-out scores, training curves, search, verdicts.",
+        "Measurement and training of the model: held-out scores, training curves, search, verdicts.",
         h.in_thread("report"),
         m.Report,
         tag=_MODEL,
@@ -300,7 +300,7 @@ OPERATIONS = (
     _get(
         "/v1/model/retrain",
         "retrain_state",
-        "How the last training went.",
+        "State of the last training.",
         h.retrain_state,
         m.RetrainState,
         tag=_MODEL,

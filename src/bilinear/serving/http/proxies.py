@@ -65,7 +65,7 @@ class Proxies:
 
 @dataclass(frozen=True)
 class PublicURL:
-    """What a browser has in its address bar: `origin` as it sends it, `name` without port."""
+    """Address of the server as browsers see it: `origin` as it sends it, `name` without port."""
 
     origin: str
     name: str

@@ -31,11 +31,13 @@ _VERSION_DIGITS = 12
 
 
 class ModelFolder:
-    """The folder `path` holds what is live; `<path>.history` holds that too, and what was before.
+    """The served model in the folder `path`, and the history of models in `<path>.history`.
 
-    A model goes live only when the one before it is in the history, which takes neither time nor space
-    where the file system has hard links. So a folder rewritten by `bilinear train` can be rolled back
-    as well, and whenever a process is killed or a disk is full, there is a way back.
+    The history holds the live model and the models before it.
+
+    A model goes live only after the model before it is in the history; with hard links that takes neither
+    time nor space. So a folder rewritten by `bilinear train` can be rolled back too, also after a process
+    was killed or the disk was full.
 
     Args:
         items: a table with titles and categories, in place of those that a model has.
