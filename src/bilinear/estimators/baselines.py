@@ -12,6 +12,7 @@ from bilinear.data.interactions import Interactions
 from bilinear.data.outliers import warn_of_outliers
 from bilinear.data.splits import split_validation
 from bilinear.errors import ParameterValueError
+from bilinear.estimators.capabilities import HowTrained
 from bilinear.estimators.rating_model import RatingModel, check_table, resolve_link
 from bilinear.memory import require
 from bilinear.model.link import Identity, Link
@@ -56,6 +57,10 @@ class GlobalMean(RatingModel):
         self.search_, self.seed_ = None, None
         self._learn(interactions, Parameters.zeros(interactions.shape, 0, mean), CLOSED_FORM)
         return self
+
+    @property
+    def how_trained(self) -> HowTrained:
+        return "counts"
 
     def retrain(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
         """The mean of another table; the same as `fit`."""

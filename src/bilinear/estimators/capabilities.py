@@ -42,10 +42,12 @@ class Capabilities(ParamsMixin):
     Attributes:
         predicts_ratings: Whether scores become ratings: `predict`, RMSE, `rating_bounds`.
         can_checkpoint: Whether an interrupted `fit` can be resumed from a checkpoint.
+        can_descend: Whether `descend` trains with other settings, for the lab's curves.
     """
 
     predicts_ratings: ClassVar[bool] = False
     can_checkpoint: ClassVar[bool] = False
+    can_descend: ClassVar[bool] = False
     item_vocabulary_: Vocabulary
     has_ratings_: bool
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -21,8 +20,9 @@ from bilinear.estimators.factor_ranking import MOST_FACTORS, FactorRanking
 from bilinear.estimators.fold_in import one_history
 from bilinear.estimators.recommender import TensorReader
 from bilinear.registry import register
-from bilinear.training.callbacks import Listeners, OnEpoch, calling, checked_functions
-from bilinear.training.checkpoint import Checkpoint, checkpointing, mark_interrupted, record_once
+from bilinear.training.callbacks import OnEpoch
+from bilinear.training.checkpoint import Checkpoint, mark_interrupted, record_once
+from bilinear.training.fitting import fitting
 from bilinear.training.history import History
 from bilinear.training.implicit_als import (
     ALSSolver,
@@ -33,9 +33,8 @@ from bilinear.training.implicit_als import (
     ImplicitObjective,
     minimise,
 )
-from bilinear.training.progress import Bar, NullProgress, Progress
+from bilinear.training.progress import Progress
 from bilinear.training.thread_pool import workers
-from bilinear.training.training_identity import training_identity
 
 
 class _Learned(FactorRanking):
@@ -130,17 +129,12 @@ class ImplicitALS(_Learned):
             CheckpointError: the checkpoint is damaged, or of another table, arguments or version.
             DivergenceError: the objective is not finite any more.
         """
-        if progress is True:
-            with Bar() as bar:
-                return self.fit(interactions, progress=bar, checkpoint=checkpoint, on_epoch=on_epoch)
         self._check()
         table = self._positives(interactions)
         objective = self._objective(table.by_user, table.by_item)
-        reporter = progress or NullProgress()
         with (
             workers(self.n_threads) as pool,
-            checkpointing(checkpoint, partial(training_identity, self, interactions), reporter),
-            calling(Listeners(type(self).__name__, checked_functions(on_epoch))),
+            fitting(self, interactions, progress, checkpoint, on_epoch) as reporter,
         ):
             seed = record_once(lambda: draw_seed(self.rng))
             rng = np.random.default_rng([seed, 3])

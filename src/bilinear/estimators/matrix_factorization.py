@@ -29,18 +29,18 @@ from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.persistence.codec import decode, encode
 from bilinear.registry import register
-from bilinear.training.callbacks import Listeners, OnEpoch, calling, checked_functions
-from bilinear.training.checkpoint import Checkpoint, checkpointing, mark_interrupted, record_once
+from bilinear.training.callbacks import OnEpoch
+from bilinear.training.checkpoint import Checkpoint, mark_interrupted, record_once
+from bilinear.training.fitting import fitting
 from bilinear.training.history import History
 from bilinear.training.initialization import NormalStart, Scale, random_start
 from bilinear.training.loop import Validation, train_again
 from bilinear.training.lr_find import RangeTest, lr_find
-from bilinear.training.progress import Bar, NullProgress, Progress
+from bilinear.training.progress import NullProgress, Progress
 from bilinear.training.rating_units import Units
 from bilinear.training.search import SearchTable, first_choice, search, solve_without_factors
 from bilinear.training.sgd import SGD
 from bilinear.training.solver import Solver
-from bilinear.training.training_identity import training_identity
 from bilinear.training.validation import RankingValidation, RatingValidation
 
 _MOST_FACTORS = 4096
@@ -102,6 +102,7 @@ class MatrixFactorization(RatingModel):
     """
 
     can_checkpoint = True
+    can_descend = True
 
     n_factors: int | Literal["auto"] = "auto"
     l2: float | Literal["auto"] = "auto"
@@ -157,19 +158,15 @@ class MatrixFactorization(RatingModel):
             >>> len(model.history_.epochs)
             5
         """
-        if progress is True:
-            with Bar() as bar:
-                return self.fit(interactions, progress=bar, checkpoint=checkpoint, on_epoch=on_epoch)
-        progress, functions = progress or NullProgress(), checked_functions(on_epoch)
         self._check(interactions)
         require(self._memory(interactions), f"training on {interactions.n_ratings:,} ratings")
         units, own_link, table, link = self._in_units(interactions)
-        shown = partial(units.history, link=link, loss=self.loss), partial(units.parameters, link=link)
-        with (
-            checkpointing(checkpoint, partial(training_identity, self, interactions), progress),
-            calling(Listeners(type(self).__name__, functions, *shown)),
-        ):
-            penalty, searched, parameters, history = self._trained(units, table, link, progress)
+        shown: dict[str, Any] = {
+            "history": partial(units.history, link=link, loss=self.loss),
+            "parameters": partial(units.parameters, link=link),
+        }
+        with fitting(self, interactions, progress, checkpoint, on_epoch, **shown) as reporter:
+            penalty, searched, parameters, history = self._trained(units, table, link, reporter)
         self.loss_, self.link_ = self.loss, own_link
         self.penalty_ = units.penalty(penalty, link, self.loss, back=True)
         self.search_ = None if searched is None else units.search_table(searched, link, self.loss)
@@ -328,6 +325,13 @@ class MatrixFactorization(RatingModel):
         objective = Objective(self.loss, link, penalty, interactions)
         rates = {"lowest": lowest, "highest": highest}
         return lr_find(self.solver, objective, start, rng, **rates, n_steps=n_steps)  # type: ignore[arg-type]
+
+    def descend(
+        self, interactions: Interactions, n_factors: int, validation: Interactions | None = None
+    ) -> tuple[Parameters, History]:
+        endless: Any = replace(self.solver_, patience=self.solver_.n_epochs)  # type: ignore[type-var]
+        settings = endless, self.link_, self.penalty_, n_factors, self.start_size, self.seed_ or 0
+        return self._descend(*settings, NullProgress(), interactions, validation)
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         manifest, tensors = super()._state()

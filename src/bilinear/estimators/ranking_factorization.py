@@ -25,17 +25,17 @@ from bilinear.objective.penalties import L2
 from bilinear.objective.ranking_losses import CosineContrastive, RankingLoss, SampledSoftmax
 from bilinear.persistence.codec import checked_number
 from bilinear.registry import register
-from bilinear.training.callbacks import Listeners, OnEpoch, calling, checked_functions
-from bilinear.training.checkpoint import Checkpoint, checkpointing, mark_interrupted, record_once
+from bilinear.training.callbacks import OnEpoch
+from bilinear.training.checkpoint import Checkpoint, mark_interrupted, record_once
+from bilinear.training.fitting import fitting
 from bilinear.training.history import History
 from bilinear.training.loop import train, train_again
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import Adam
-from bilinear.training.progress import Bar, NullProgress, Progress
+from bilinear.training.progress import Progress
 from bilinear.training.sampled_descent import SampledObjective, SampledRun
 from bilinear.training.schedules import Cosine
 from bilinear.training.thread_pool import Workers, workers
-from bilinear.training.training_identity import training_identity
 from bilinear.training.validation import USERS_AT_ONCE, RankingValidation
 
 _MOST_VALIDATION_USERS = 6000
@@ -170,9 +170,6 @@ class RankingFactorization(_Learned):
             CheckpointError: the checkpoint is damaged, or of another table, arguments or version.
             DivergenceError: the loss is not finite any more; the message says what to lower.
         """
-        if progress is True:
-            with Bar() as bar:
-                return self.fit(interactions, progress=bar, checkpoint=checkpoint, on_epoch=on_epoch)
         self._check()
         table = self._positives(interactions)
         if self.validation_fraction and table.n_ratings < 20:
@@ -180,12 +177,9 @@ class RankingFactorization(_Learned):
                 f"{table.source}: {table.n_ratings} interactions are too few for an inner validation part; "
                 "use Popularity, or validation_fraction=0"
             )
-        reporter = progress or NullProgress()
-        listening = Listeners(type(self).__name__, checked_functions(on_epoch), parameters=self._ranking)
         with (
             workers(self.n_threads) as pool,
-            checkpointing(checkpoint, partial(training_identity, self, interactions), reporter),
-            calling(listening),
+            fitting(self, interactions, progress, checkpoint, on_epoch, parameters=self._ranking) as reporter,
         ):
             seed = record_once(lambda: draw_seed(self.rng))
             descend = partial(self._descend, seed, pool, reporter)

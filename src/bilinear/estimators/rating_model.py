@@ -150,6 +150,21 @@ class RatingModel(Recommender):
             rng=rng,
         )
 
+    def descend(
+        self, interactions: Interactions, n_factors: int, validation: Interactions | None = None
+    ) -> tuple[Parameters, History]:
+        """One training run with the fitted settings, but for the factors; the model stays as it is.
+
+        Args:
+            interactions: A table in the rows of the model's vocabularies.
+            n_factors: Of this run.
+            validation: Measured after each epoch; training does not stop early.
+
+        Raises:
+            ParameterValueError: This model is not trained in epochs (`can_descend`).
+        """
+        raise ParameterValueError(f"a {type(self).__name__} is not trained in epochs; see can_descend")
+
     def needs_ratings(self) -> bool:
         return True
 

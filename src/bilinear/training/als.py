@@ -11,7 +11,7 @@ gradients: Takacs, Pilaszy, Tikk, RecSys 2011.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -80,10 +80,8 @@ class ALS(Solver):
         if isinstance(self.l2_schedule, ReduceOnPlateau):
             self.refuse("l2_schedule", "ReduceOnPlateau is for learning rates")
 
-    def resolved(self, n_ratings: int) -> ALS:
-        """This solver with numbers for what is "auto"; they are the same for any table."""
-        n_epochs = 15 if self.n_epochs == "auto" else self.n_epochs
-        return replace(self, n_epochs=n_epochs, patience=self.patience_in(n_epochs))
+    def epochs_for(self, n_ratings: int) -> int:
+        return 15
 
     def minimise(
         self,

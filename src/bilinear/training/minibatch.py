@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -134,10 +134,6 @@ class MiniBatch(Solver):
     def n_states(self) -> int:
         slow = isinstance(self.optimizer, Lookahead)
         return self.rule.n_states + slow + (self.average is not None) + self.dense
-
-    def resolved(self, n_ratings: int) -> MiniBatch:
-        """This solver with a number for a patience of "auto"."""
-        return replace(self, patience=self.patience_in(self.n_epochs))
 
     def minimise(
         self,

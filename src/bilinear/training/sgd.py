@@ -88,16 +88,10 @@ class SGD(Solver):
             if not callable(getattr(self, name)):
                 self.refuse(name, "Constant() or another schedule")
 
-    def resolved(self, n_ratings: int) -> SGD:
-        """This solver with numbers for what is "auto", for a table of so many ratings."""
-        n_epochs = self.n_epochs
-        if n_epochs == "auto":
-            n_ratings = max(n_ratings, 1)
-            n_epochs = round(
-                np.clip(max(17 * (80_000 / n_ratings) ** 0.25, _FEWEST_STEPS / n_ratings), 8, 170)
-            )
-        assert n_epochs != "auto"
-        return replace(self, n_epochs=n_epochs, patience=self.patience_in(n_epochs))
+    def epochs_for(self, n_ratings: int) -> int:
+        n_ratings = max(n_ratings, 1)
+        wanted: float = max(17 * (80_000 / n_ratings) ** 0.25, _FEWEST_STEPS / n_ratings)
+        return round(min(max(wanted, 8), 170))
 
     copies_ratings: ClassVar[bool] = True
 

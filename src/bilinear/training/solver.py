@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, NoReturn, Self
 
 import numpy as np
@@ -37,12 +38,18 @@ class Solver:
         return 0
 
     def resolved(self, n_ratings: int) -> Self:
-        """This solver with numbers for what is "auto", for a table of so many ratings."""
-        raise NotImplementedError
+        """This solver with numbers for what is "auto", for a table of so many ratings.
 
-    def patience_in(self, n_epochs: int) -> int:
-        """The patience of so many epochs: "auto" is a fifth of them, at least 5."""
-        return max(5, n_epochs // 5) if self.patience == "auto" else self.patience
+        A patience of "auto" is a fifth of the epochs, at least 5.
+        """
+        n_epochs = self.epochs_for(n_ratings) if self.n_epochs == "auto" else self.n_epochs
+        patience = max(5, n_epochs // 5) if self.patience == "auto" else self.patience
+        found: Self = replace(self, n_epochs=n_epochs, patience=patience)  # type: ignore[type-var]
+        return found
+
+    def epochs_for(self, n_ratings: int) -> int:
+        """Epochs that "auto" stands for."""
+        raise NotImplementedError
 
     def refuse(self, name: str, wanted: str) -> NoReturn:
         """Raises ParameterValueError for the argument of that name."""

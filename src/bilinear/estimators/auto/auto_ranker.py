@@ -13,7 +13,7 @@ from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.auto.search import Search
-from bilinear.estimators.auto.search_space import KINDS, ModelFamily
+from bilinear.estimators.auto.search_space import ModelFamily, check_learnable, families
 from bilinear.estimators.auto.trials import AutoTable
 from bilinear.estimators.baselines import draw_seed
 from bilinear.estimators.blend import Blend
@@ -189,10 +189,7 @@ class AutoRanker(_Learned):
 
     def _check(self, interactions: Interactions) -> tuple[ModelFamily, ...]:
         """The kinds to try."""
-        known = {kind.name: kind for kind in KINDS}
-        wanted = tuple(known) if self.kinds is None else self.kinds
-        if not isinstance(wanted, tuple) or not wanted or not all(name in known for name in wanted):
-            raise ParameterValueError(f"kinds={self.kinds!r}; a tuple of names among {', '.join(known)}")
+        wanted = families(self.kinds)
         if self.n_trials is None and not (is_real(self.time_budget) and self.time_budget > 0):
             raise ParameterValueError(f"time_budget={self.time_budget!r}; seconds")
         if self.n_trials is not None and not (is_whole(self.n_trials) and self.n_trials >= 1):
@@ -206,11 +203,8 @@ class AutoRanker(_Learned):
         interactions.check_trainable()
         needed = self.bytes_to_fit(interactions.n_ratings, *interactions.shape)
         require(needed, f"AutoRanker of {interactions.n_ratings:,} interactions")
-        # Refuses a threshold or a rating that no model could use.
-        known["Popularity"].make({}, {"threshold": self.threshold, "confidence": self.confidence}).fit(
-            interactions
-        )
-        return tuple(known[name] for name in wanted)
+        check_learnable(interactions, self.threshold, self.confidence)
+        return wanted
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         described, tensors = nested_state(self.model_, "chosen")

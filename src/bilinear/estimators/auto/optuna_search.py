@@ -14,7 +14,7 @@ import numpy as np
 from bilinear.arguments import is_whole
 from bilinear.data.interactions import Interactions
 from bilinear.errors import DivergenceError, ParameterValueError
-from bilinear.estimators.auto.search_space import KINDS, ModelFamily, Sizes
+from bilinear.estimators.auto.search_space import ModelFamily, Sizes, check_learnable, families
 from bilinear.estimators.auto.trials import AutoTable, AutoTrial
 from bilinear.estimators.blend_weights import ValidationUsers, inner_split
 from bilinear.estimators.history_model import Confidence
@@ -95,22 +95,19 @@ def search_with_optuna(
             return search_with_optuna(interactions, **arguments | {"progress": bar})
     with extra("optuna"):
         optuna = import_module("optuna")
-    by_name = {kind.name: kind for kind in KINDS}
-    wanted = tuple(by_name) if kinds is None else kinds
-    if not isinstance(wanted, tuple) or not wanted or not all(name in by_name for name in wanted):
-        raise ParameterValueError(f"kinds={kinds!r}; a tuple of names among {', '.join(by_name)}")
+    by_name = {kind.name: kind for kind in families(kinds)}
     if not (is_whole(n_trials) and n_trials >= 1):
         raise ParameterValueError(f"n_trials={n_trials!r}; a whole number, one or more")
     if not (is_whole(rng) and rng >= 0):
         raise ParameterValueError(f"rng={rng!r}; a whole number, zero or more")
     shared = {"threshold": threshold, "confidence": confidence, "n_threads": n_threads, "rng": rng}
     interactions.check_trainable()
-    by_name["Popularity"].make({}, shared).fit(interactions)  # refuses what no model could use
+    check_learnable(interactions, threshold, confidence)
     reporter, wanted_metric = progress or NullProgress(), Metric.of_rankings(metric, maximised=True)
     split = inner_split(interactions, validation, rng)
     validation_users = ValidationUsers.of(split, threshold, rng)
     sizes = Sizes.of(interactions)
-    usable = tuple(name for name in wanted if by_name[name].bearable(sizes))
+    usable = tuple(name for name, kind in by_name.items() if kind.bearable(sizes))
     if not usable:
         raise ParameterValueError(f"kinds={kinds!r}: none of them fits in memory and ten minutes a trial")
     rules = _rules(interactions, wanted_metric, validation, threshold, confidence, rng, usable)

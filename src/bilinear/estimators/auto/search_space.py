@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from bilinear.data.interactions import Interactions
+from bilinear.errors import ParameterValueError
 from bilinear.estimators.ease import EASE, SparseEASE
 from bilinear.estimators.graph_filter import GraphFilter
+from bilinear.estimators.history_model import Confidence
 from bilinear.estimators.implicit_als import ImplicitALS
 from bilinear.estimators.item_knn import ItemKNN
 from bilinear.estimators.popularity import Popularity
@@ -297,3 +299,17 @@ class CostModel:
     def _seconds(self, what: str, kind: ModelFamily, work: float) -> float:
         guess = self._threads * (kind.rate if what == "fit" else _SCORE_RATE)
         return work / self._known.get((what, kind.name), guess)
+
+
+def families(kinds: tuple[str, ...] | None) -> tuple[ModelFamily, ...]:
+    """Those of these names, or all."""
+    known = {kind.name: kind for kind in KINDS}
+    wanted = tuple(known) if kinds is None else kinds
+    if not isinstance(wanted, tuple) or not wanted or not all(name in known for name in wanted):
+        raise ParameterValueError(f"kinds={kinds!r}; a tuple of names among {', '.join(known)}")
+    return tuple(known[name] for name in wanted)
+
+
+def check_learnable(interactions: Interactions, threshold: float | None, confidence: Confidence) -> None:
+    """Refuses a table, a threshold or a rating that no model could use, as every `fit` would."""
+    Popularity(threshold=threshold, confidence=confidence)._positives(interactions)

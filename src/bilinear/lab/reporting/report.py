@@ -9,7 +9,6 @@ from typing import Any
 
 from bilinear.data.interactions import Interactions
 from bilinear.errors import ParameterValueError
-from bilinear.estimators.baselines import GlobalMean
 from bilinear.estimators.recommender import Recommender
 from bilinear.lab.reporting.context import Context
 from bilinear.lab.reporting.instrument import REGISTRY, instruments
@@ -142,7 +141,7 @@ def report(
         raise ParameterValueError(
             f"only: expected at least one instrument, such as {instruments()[0]!r}, got none"
         )
-    if not isinstance(model, Recommender) or isinstance(model, GlobalMean):
+    if not isinstance(model, Recommender) or (model.predicts_ratings and model.how_trained == "counts"):
         raise ParameterValueError(
             "model: expected a fitted model (MatrixFactorization, BiasModel, ImplicitALS), got "
             f"{type(model).__name__}"

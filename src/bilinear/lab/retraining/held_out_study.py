@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from bilinear.data.interactions import Interactions
 from bilinear.data.splits import split_temporal, split_validation
-from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.estimators.rating_model import RatingModel
 from bilinear.lab.numerics.summaries import effective_rank, rmse
 from bilinear.lab.retraining.penalty_curve import PenaltyCurve, l2_curve
-from bilinear.model.parameters import Parameters
 from bilinear.objective.objective import Objective
-from bilinear.training.history import History
 from bilinear.training.initialization import Scale
-from bilinear.training.progress import NullProgress
 
 _SHARE = 0.1  # of the ratings, for each part that is held out
 _PENALTIES = (8.0, 4.0, 2.0, 1.0, 0.5, 0.25)  # times the model's own
@@ -120,7 +116,7 @@ def held_out_study(model: RatingModel, table: Interactions, *, rng: int = 0) -> 
         how += f", and {later.n_ratings:,} that were given later than all others"
     epochs: tuple[ErrorPoint, ...] = ()
     sizes: tuple[ErrorPoint, ...] = ()
-    if isinstance(model, MatrixFactorization):
+    if model.can_descend:
         epochs = _over_epochs(model, train, test, later)
         sizes = _over_sizes(model, train, test, later)
     penalty, k = model.penalty_, model.parameters_.n_factors
@@ -141,12 +137,12 @@ def held_out_study(model: RatingModel, table: Interactions, *, rng: int = 0) -> 
 
 
 def _over_epochs(
-    model: MatrixFactorization, train: Interactions, test: Interactions, later: Interactions | None
+    model: RatingModel, train: Interactions, test: Interactions, later: Interactions | None
 ) -> tuple[ErrorPoint, ...]:
     """The same training once for each part: a training run measures one table after every epoch."""
     measured = []
     for part in (train, test, *([] if later is None else [later])):
-        _, history = _run(model, model.parameters_.n_factors, train, part)
+        _, history = model.descend(train, model.parameters_.n_factors, part)
         measured.append([epoch.validation or float("nan") for epoch in history.epochs])
     last = measured[2] if later is not None else [None] * len(measured[0])
     n = min(map(len, measured))  # a schedule that follows the error may stop at another epoch
@@ -157,12 +153,12 @@ def _over_epochs(
 
 
 def _over_sizes(
-    model: MatrixFactorization, train: Interactions, test: Interactions, later: Interactions | None
+    model: RatingModel, train: Interactions, test: Interactions, later: Interactions | None
 ) -> tuple[ErrorPoint, ...]:
     k = model.parameters_.n_factors
     found = []
     for size in sorted({0, 1, max(k // 8, 2), max(k // 2, 4), k, 2 * k}):
-        parameters, _ = _run(model, size, train, None)
+        parameters, _ = model.descend(train, size)
         link = model.link_
         found.append(
             ErrorPoint(
@@ -174,14 +170,3 @@ def _over_sizes(
             )
         )
     return tuple(found)
-
-
-def _run(
-    model: MatrixFactorization, n_factors: int, train: Interactions, measured_on: Interactions | None
-) -> tuple[Parameters, History]:
-    """One training run with the model's settings and without early stopping."""
-    solver = model.solver_
-    endless: Any = replace(solver, patience=solver.n_epochs)  # type: ignore[type-var]
-    rng, size = model.seed_ or 0, model.start_size
-    settings = endless, model.link_, model.penalty_, n_factors, size, rng
-    return model._descend(*settings, NullProgress(), train, measured_on)
