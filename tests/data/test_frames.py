@@ -114,7 +114,7 @@ def test_ids_come_back_as_they_are(users: Any, ids: list[object]) -> None:
         ({"user": [Decimal("Infinity"), Decimal(1)]}, IdValueError, ["row 1"]),
         ({"user": [True, False]}, IdValueError, ["row 1", "bool"]),
         ({"user": [b"x", b"y"]}, IdValueError, ["row 1", "bytes"]),
-        ({"user": pd.Series(["x", "\ud800"], dtype=object)}, IdValueError, ["row 2", "no valid Unicode"]),
+        ({"user": pd.Series(["x", "\ud800"], dtype=object)}, IdValueError, ["row 2", "not valid Unicode"]),
         ({"user": pd.to_datetime(["2020-01-01", "2020-01-02"])}, IdValueError, ["row 1", "datetime64"]),
         ({"user": pd.to_timedelta([1, 2])}, IdValueError, ["row 1", "Timedelta"]),
         ({"user": [2**63, 1]}, IdValueError, ["row 1", "64 bits"]),

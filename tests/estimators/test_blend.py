@@ -207,7 +207,7 @@ def test_relevant_from_leaves_out_what_is_rated_lower():
     [
         ({"models": ()}, "a tuple of ranking models"),
         ({"models": [Popularity()]}, "a tuple of ranking models"),
-        ({"models": (MatrixFactorization(),)}, "no ranking model"),
+        ({"models": (MatrixFactorization(),)}, "not a ranking model"),
         ({"models": PARTS, "weights": (1, 2)}, "2 weights and 3 models"),
         ({"models": PARTS, "weights": (1, 2, -1)}, "zero or more each"),
         ({"models": PARTS, "weights": (0, 0, 0)}, "not all zero"),

@@ -273,7 +273,7 @@ def test_the_table_is_aligned():
 def test_a_score_that_is_no_number_is_refused():
     table = SCORES.copy()
     table[3, 5] = np.nan
-    with pytest.raises(ParameterValueError, match="no number"):
+    with pytest.raises(ParameterValueError, match="not a number"):
         evaluate_ranking(Scorer(TRAIN, table), TEST, PROTOCOL)
 
 
