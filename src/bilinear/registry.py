@@ -171,6 +171,8 @@ def register(cls: type[Added]) -> type[Added]:
 
     Examples:
         >>> from dataclasses import dataclass
+        >>> from bilinear import register
+        >>> from bilinear.registry import CLASSES
         >>> @register
         ... @dataclass(frozen=True)
         ... class HalfRate:

@@ -65,6 +65,19 @@ class Interactions:
 
     Cost:
         12 bytes a rating, 20 with times; a grouped view adds 8 a rating for items, 0 for users.
+
+    Examples:
+        >>> from bilinear import Interactions
+        >>> ratings = Interactions.from_columns(["ann", "ann", "bob"], ["Alien", "Heat", "Heat"], [5, 3, 4])
+        >>> ratings
+        Interactions(3 ratings, 3 to 5; 2 users x 2 items, 75.000% filled; no times; arrays)
+        >>> ratings.shape, ratings.ratings
+        ((2, 2), array([5., 3., 4.], dtype=float32))
+        >>> ratings.take(ratings.ratings > 3).n_ratings
+        2
+        >>> ratings.to_csr().toarray()
+        array([[5., 3.],
+               [0., 4.]], dtype=float32)
     """
 
     users: NDArray[np.int32]
@@ -108,6 +121,17 @@ class Interactions:
         Raises:
             IdValueError, RatingValueError, DuplicatePairError: with the row, counted from 1.
             ParameterValueError: the columns differ in length, or both ratings and counts are given.
+
+        Examples:
+            >>> from bilinear import Interactions
+            >>> users, items = ["ann", "bob", "bob"], ["tea", "tea", "tea"]
+            >>> Interactions.from_columns(users, items, [5, 2, 4]).ratings
+            array([5., 4.], dtype=float32)
+            >>> Interactions.from_columns(users, items, [5, 2, 4], duplicates="mean").ratings
+            array([5., 3.], dtype=float32)
+            >>> plays = Interactions.from_columns(users, items, counts=[1, 3, 2])
+            >>> plays.ratings, plays.has_ratings
+            (array([1., 5.], dtype=float32), False)
         """
         if ratings is not None and counts is not None:
             raise ParameterValueError("give ratings or counts: a table has one of them")
@@ -175,9 +199,11 @@ class Interactions:
         Cost:
             O(entries), for an array O(cells).
 
-        >>> table = Interactions.from_matrix([[5, 0, 3], [0, 4, 0]], ["ann", "bob"], missing=0)
-        >>> table.n_ratings, table.shape
-        (3, (2, 3))
+        Examples:
+            >>> from bilinear import Interactions
+            >>> table = Interactions.from_matrix([[5, 0, 3], [0, 4, 0]], ["ann", "bob"], missing=0)
+            >>> table.n_ratings, table.shape
+            (3, (2, 3))
         """
         found = entries_of(matrix, users, items, missing, has_ratings, source)
         return cls.from_rows(
@@ -213,6 +239,16 @@ class Interactions:
             missing, rules: as `checked_missing` and `checked_rules` give them; () for none.
             is_text: ids
                 are words of a text file.
+
+        Examples:
+            >>> import numpy as np
+            >>> from bilinear import Interactions, Vocabulary
+            >>> people, films = Vocabulary.from_ids(["ann", "bob"]), Vocabulary.from_ids(["Alien", "Heat"])
+            >>> rows, columns = np.array([1, 0], np.int32), np.array([1, 1], np.int32)
+            >>> how = dict(rules=(), is_text=True, duplicates="last", source="arrays", has_ratings=True)
+            >>> table = [rows, columns, np.array([4.0, 99.0], np.float32), None]
+            >>> Interactions.refined(table, people, films, missing=(99.0,), **how).n_ratings
+            1
         """
         both, n_left_out, told = without_missing(
             columns, (user_vocabulary, item_vocabulary), missing, source, "rating" if has_ratings else "value"
@@ -245,6 +281,14 @@ class Interactions:
             ratings: without ratings, counts.
         Cost:
             O(n_ratings + n_users + n_items) time; memory: the table, and 8 bytes a row while it sorts.
+
+        Examples:
+            >>> import numpy as np
+            >>> from bilinear import Interactions, Vocabulary
+            >>> people, films = Vocabulary.from_ids(["ann", "bob"]), Vocabulary.from_ids(["Alien", "Heat"])
+            >>> rows, columns = np.array([1, 0], np.int32), np.array([1, 1], np.int32)
+            >>> Interactions.from_rows(rows, columns, np.array([4.0, 3.0]), None, people, films).ratings
+            array([3., 4.], dtype=float32)
         """
         columns = [users, items, ratings, times]
         return cls.from_encoded(

@@ -19,6 +19,14 @@ class Items(SideTable):
 
     Attributes:
         title_column, genre_column: Which of the columns are these, or None.
+
+    Examples:
+        >>> from bilinear import Items, Vocabulary
+        >>> films = Items(Vocabulary.from_ids([7, 8]), {"title": ["Alien", "Heat"]}, title_column="title")
+        >>> films.title(8), films.title(9)
+        ('Heat', '9')
+        >>> films.search("AL")
+        [(7, 'Alien')]
     """
 
     title_column: str | None = None

@@ -38,7 +38,14 @@ class Split:
 
 
 def split_random(interactions: Interactions, test: float = 0.2, rng: int = 0) -> Split:
-    """A share `test` of all ratings, drawn without replacement."""
+    """A share `test` of all ratings, drawn without replacement.
+
+    Examples:
+        >>> from bilinear import split_random, synthetic_ratings
+        >>> split = split_random(synthetic_ratings(50, 30, 600, rng=0), test=0.2, rng=0)
+        >>> split.train.n_ratings, split.test.n_ratings
+        (480, 120)
+    """
     n_test = _n_test(interactions, test)
     mask = np.zeros(interactions.n_ratings, bool)
     mask[np.random.default_rng(rng).permutation(interactions.n_ratings)[:n_test]] = True
@@ -46,7 +53,15 @@ def split_random(interactions: Interactions, test: float = 0.2, rng: int = 0) ->
 
 
 def split_per_user(interactions: Interactions, test: float = 0.2, rng: int = 0) -> Split:
-    """A share `test` of each user's ratings, drawn at random, rounded down; users of one stay whole."""
+    """A share `test` of each user's ratings, drawn at random, rounded down; users of one stay whole.
+
+    Examples:
+        >>> from bilinear import Interactions, split_per_user
+        >>> ratings = Interactions.from_columns([1] * 5 + [2], [1, 2, 3, 4, 5, 1], [3, 4, 5, 4, 3, 5])
+        >>> split = split_per_user(ratings, test=0.4)
+        >>> split.test.users, split.train.n_ratings
+        (array([0, 0], dtype=int32), 4)
+    """
     _n_test(interactions, test)
     keys = np.random.default_rng(rng).random(interactions.n_ratings)
     mask = _last_of_each(interactions, keys, test)
@@ -62,6 +77,13 @@ def split_temporal(interactions: Interactions, test: float = 0.2) -> Split:
     """The latest share `test` of all ratings: train on the past, test on the future.
 
     Ratings with the time of the border all go to the test part.
+
+    Examples:
+        >>> from bilinear import Interactions, split_temporal
+        >>> clicks = Interactions.from_columns([1, 1, 2, 2], [1, 2, 1, 3], times=[10, 40, 20, 30])
+        >>> split = split_temporal(clicks, test=0.5)
+        >>> split.train.times, split.test.times
+        (array([10., 20.]), array([40., 30.]))
     """
     n_test = _n_test(interactions, test)
     times = _times(interactions, "a temporal split")
@@ -79,6 +101,13 @@ def split_leave_last_out(interactions: Interactions, n: int = 1, rng: int = 0) -
     """Each user's `n` latest ratings; users with `n` or fewer stay in training whole.
 
     Among ratings of one moment chance decides, by the seed; the description says for how many users.
+
+    Examples:
+        >>> from bilinear import Interactions, split_leave_last_out
+        >>> clicks = Interactions.from_columns([1, 1, 2, 2], [1, 2, 1, 3], times=[10, 40, 20, 30])
+        >>> split = split_leave_last_out(clicks)
+        >>> split.train.times, split.test.times
+        (array([10., 20.]), array([40., 30.]))
     """
     if not (is_whole(n) and n >= 1):
         raise ParameterValueError(f"n={n!r}: how many ratings of each user to hold out, one or more")
@@ -115,6 +144,14 @@ def split_users(interactions: Interactions, test: float = 0.1, history: float = 
     Args:
         test: share of users to hold out.
         history: share of a held-out user's ratings to show.
+
+    Examples:
+        >>> from bilinear import split_users, synthetic_ratings
+        >>> split = split_users(synthetic_ratings(50, 30, 600, rng=0), test=0.1, history=0.8, rng=0)
+        >>> len(set(split.test.users.tolist()))
+        5
+        >>> split.history.n_ratings > split.test.n_ratings
+        True
     """
     for name, share in (("test", test), ("history", history)):
         if not (is_real(share) and 0 < share < 1):
@@ -150,6 +187,18 @@ def split_file(train: Interactions, test: Interactions) -> Split:
     Raises:
         DataError: some pairs are in both, so they are not held out; or one table has ratings and the
             other has not.
+
+    Examples:
+        >>> from bilinear import Interactions, split_file
+        >>> train = Interactions.from_columns(["ann", "bob"], ["Alien", "Heat"], [5, 3])
+        >>> test = Interactions.from_columns(["ann", "cat"], ["Heat", "Alien"], [4, 2])
+        >>> split = split_file(train, test)
+        >>> split.train.shape == split.test.shape == (3, 2)
+        True
+        >>> split_file(train, train)
+        Traceback (most recent call last):
+            ...
+        bilinear.errors.DataError: arrays: 2 of its pairs are in arrays as well, such as user ...
     """
     if train.has_ratings != test.has_ratings:
         without = {True: "ratings", False: "no ratings"}

@@ -93,6 +93,17 @@ class Vocabulary:
     Cost:
         8 bytes an integer id; the bytes of the text plus 8 a text id. One look-up is O(log n); more
         than a few at once build a dictionary, once.
+
+    Examples:
+        >>> import numpy as np
+        >>> from bilinear import Vocabulary
+        >>> films = Vocabulary.from_ids(["Heat", "Alien", "Heat"])
+        >>> len(films), films[0], films.row("Heat")
+        (2, 'Alien', 1)
+        >>> films.encode(["Alien", "Up"])
+        array([ 0, -1], dtype=int32)
+        >>> films.decode(np.array([1, 0]))
+        array(['Heat', 'Alien'], dtype=object)
     """
 
     __slots__ = ("_index", "_integers", "_texts", "rules")

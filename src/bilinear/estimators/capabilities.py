@@ -105,6 +105,14 @@ class Capabilities(ParamsMixin):
             as `score_block`.
         Raises:
             ParameterValueError: this kind of model cannot fold in.
+
+        Examples:
+            >>> from bilinear import EASE, Interactions
+            >>> users, items = "ann ann bob bob cat".split(), "tea jam tea salt jam".split()
+            >>> clicks = Interactions.from_columns(users, items)
+            >>> model = EASE(l2=1.0).fit(clicks)
+            >>> model.score_histories(clicks.by_user).shape
+            (3, 3)
         """
         raise ParameterValueError(
             f"a {type(self).__name__} cannot fold in users that it was not trained on; "
@@ -120,6 +128,14 @@ class Capabilities(ParamsMixin):
 
         Returns:
             The weights; None where the model scores histories without any (`score_histories`).
+
+        Examples:
+            >>> import numpy as np
+            >>> from bilinear import ImplicitALS, synthetic_catalogue
+            >>> clicks = synthetic_catalogue(1000, 40, 60, rng=0).interactions
+            >>> model = ImplicitALS(n_factors=8, rng=0).fit(clicks)
+            >>> model.fold_in_weights(np.array([0, 3], np.int32), np.array([1.0, 1.0])).vector.shape
+            (8,)
         """
         return None
 

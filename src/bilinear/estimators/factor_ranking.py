@@ -73,6 +73,13 @@ class FactorRanking(HistoryModel):
             histories: one row a user; `indices` are rows of items, `ratings` as in training.
         Returns:
             (n, n_factors); the mean user's where a history is empty.
+
+        Examples:
+            >>> from bilinear import ImplicitALS, synthetic_catalogue
+            >>> clicks = synthetic_catalogue(1000, 40, 60, rng=0).interactions
+            >>> model = ImplicitALS(n_factors=8, rng=0).fit(clicks)
+            >>> model.fold_in_factors(clicks.by_user).shape
+            (40, 8)
         """
         return self._folded(self._weighted(histories, None, self.item_vocabulary_, "histories"))
 

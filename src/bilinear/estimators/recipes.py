@@ -42,8 +42,8 @@ def fastai_recipe(
     Examples:
         >>> from bilinear import fastai_recipe, synthetic_ratings
         >>> model = fastai_recipe(n_factors=4, rng=0)
-        >>> model.solver.optimizer, model.solver.batch_size
-        (Adam(beta1=0.95, beta2=0.99, epsilon=5e-06), 64)
+        >>> model.solver.batch_size, model.start.deviation
+        (64, 0.01)
         >>> model.fit(synthetic_ratings(50, 30, 600, rng=0)).history_.metric
         'rmse'
     """

@@ -118,6 +118,15 @@ def compare(
         EmptyDataError: no user has a relevant test item.
     Cost:
         `evaluate_ranking` for each model.
+
+    Examples:
+        >>> from bilinear import EASE, Popularity, compare, split_random, synthetic_catalogue
+        >>> split = split_random(synthetic_catalogue(1000, 40, 60, rng=0).interactions, rng=0)
+        >>> models = {"popular": Popularity().fit(split.train), "ease": EASE(l2=20.0).fit(split.train)}
+        >>> found = compare(models, split, baseline="popular")
+        >>> difference = found.differences["ease"]["ndcg@10"]
+        >>> difference.low <= difference.value <= difference.high
+        True
     """
     if not isinstance(models, Mapping) or not models:
         raise ParameterValueError("compare takes models by name, such as {'ease': ease, 'popular': popular}")

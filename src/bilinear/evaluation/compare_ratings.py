@@ -72,6 +72,15 @@ def compare_ratings(
         ParameterValueError: a model that predicts no ratings, or `baseline` is none of the models.
     Cost:
         `evaluate` for each model.
+
+    Examples:
+        >>> from bilinear import BiasModel, GlobalMean, compare_ratings, split_random, synthetic_ratings
+        >>> split = split_random(synthetic_ratings(50, 30, 600, rng=0), test=0.2, rng=0)
+        >>> models = {"mean": GlobalMean().fit(split.train)}
+        >>> models["biases"] = BiasModel(l2_biases=1.0).fit(split.train)
+        >>> found = compare_ratings(models, split.test, baseline="mean")
+        >>> found.differences["biases"].value < 0
+        True
     """
     if baseline is not None and baseline not in models:
         raise ParameterValueError(f"baseline={baseline!r} is none of the models {', '.join(models)}")

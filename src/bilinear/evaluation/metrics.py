@@ -40,6 +40,7 @@ class Metric:
 
     Examples:
         >>> import numpy as np
+        >>> from bilinear import Metric
         >>> first = Metric("first@5", lambda items, hits, n_relevant: hits[:, 0], k=5)
         >>> hits = np.array([[True, False], [False, True]])
         >>> first.of_lists(np.array([[7, 3], [3, 9]]), hits, np.array([1, 2]))
@@ -94,6 +95,15 @@ class Metric:
 
         Args:
             maximised: Refuse a metric whose smaller values are better, as searches compare shares of values.
+
+        Examples:
+            >>> from bilinear import Metric
+            >>> Metric.of_rankings("ndcg@20").k
+            20
+            >>> Metric.of_rankings("rmse")
+            Traceback (most recent call last):
+                ...
+            bilinear.errors.ParameterValueError: metric='rmse'; expected a metric of lists, such as ...
         """
         found = cls.of(metric)
         if found.k is None or (maximised and not found.larger_is_better):
@@ -171,6 +181,8 @@ def register_metric(
         ParameterValueError: Another function has this name.
 
     Examples:
+        >>> from bilinear import Metric, register_metric
+        >>> from bilinear.evaluation.metrics import METRICS
         >>> @register_metric
         ... def first_place(items, hits, n_relevant):
         ...     return hits[:, 0]

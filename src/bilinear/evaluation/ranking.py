@@ -148,6 +148,16 @@ def evaluate_ranking(
     Cost:
         the model's `score_block` for each user, then O(n_items) a user and relevant item; 32 MB of
         scores a thread, never n_users x n_items.
+
+    Examples:
+        >>> from bilinear import EASE, RankingProtocol, evaluate_ranking, split_random, synthetic_catalogue
+        >>> split = split_random(synthetic_catalogue(1000, 40, 60, rng=0).interactions, rng=0)
+        >>> model = EASE(l2=20.0).fit(split.train)
+        >>> scores = evaluate_ranking(model, split, RankingProtocol(cutoffs=(5,)), metrics=["ndcg@7"])
+        >>> scores.means["recall@5"].value < scores.means["recall@5"].high
+        True
+        >>> "ndcg@7" in scores.means
+        True
     """
     protocol = protocol or RankingProtocol()
     protocol = replace(protocol, metrics=(*protocol.metrics, *metrics))

@@ -45,6 +45,13 @@ class RankingProtocol:
         rng: seed of the resamples and of the negatives.
         metrics: more of them: functions or `Metric` objects of your own, of the lists as they are (ties by
             row), and names such as "ndcg@7", whose length becomes a cut-off.
+
+    Examples:
+        >>> from bilinear import RankingProtocol
+        >>> RankingProtocol(cutoffs=(10, 20), relevant_from=4).describe(n_items=1000)
+        'full ranking of 1,000 items (not seen in training); relevant from a rating of 4'
+        >>> RankingProtocol(n_negatives=100, rng=1).describe(n_items=1000)[:45]
+        'SAMPLED, not comparable with full ranking: 10'
     """
 
     cutoffs: tuple[int, ...] = (5, 10, 20, 50)

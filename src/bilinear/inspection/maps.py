@@ -34,7 +34,16 @@ _WANTED = 200  # a map of fewer items is not a map: a small table shows what it 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ItemMap(PlacedItems):
-    """The result of `item_map`: items and their places, to draw, to explore and to print."""
+    """The result of `item_map`: items and their places, to draw, to explore and to print.
+
+    Examples:
+        >>> from bilinear import MatrixFactorization, item_map, synthetic_ratings
+        >>> model = MatrixFactorization(n_factors=4, l2=0.1, l2_biases=1.0, rng=0)
+        >>> found = item_map(model.fit(synthetic_ratings(50, 30, 600, rng=0)), min_ratings=5)
+        >>> low, high = found.extremes(0, n=2)
+        >>> bool(found.coordinates[low[0], 0] < found.coordinates[high[0], 0])
+        True
+    """
 
     def figure(self, *, n_labels: int = 25) -> Figure:
         """The map as a matplotlib figure with the `n_labels` most rated items named.
@@ -127,6 +136,14 @@ def item_map(model: RatingModel, *, n_components: int = 2, min_ratings: int | No
         ParameterValueError: the model has fewer than two factors, or too few items are left.
     Cost:
         O((n_users + n_items) * n_factors^2).
+
+    Examples:
+        >>> from bilinear import MatrixFactorization, item_map, synthetic_ratings
+        >>> model = MatrixFactorization(n_factors=4, l2=0.1, l2_biases=1.0, rng=0)
+        >>> found = item_map(model.fit(synthetic_ratings(50, 30, 600, rng=0)), min_ratings=5)
+        >>> found.coordinates.shape[1], found.explained.shape
+        (2, (2,))
+        >>> found.to_html("map.html")
     """
     check_model(model)
     n_components = whole_number("n_components", n_components)

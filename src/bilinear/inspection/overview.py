@@ -31,6 +31,13 @@ class ModelDescription:
         neighbours: the most rated items, each with the items most like it.
         spectrum, item_map: None where the model has no factors for them.
         notes: why something is missing.
+
+    Examples:
+        >>> from bilinear import MatrixFactorization, describe_model, synthetic_ratings
+        >>> model = MatrixFactorization(n_factors=4, l2=0.1, l2_biases=1.0, rng=0)
+        >>> found = describe_model(model.fit(synthetic_ratings(50, 30, 600, rng=0)), n=3, min_ratings=5)
+        >>> found.facts["model"], found.notes
+        ('MatrixFactorization', ())
     """
 
     facts: Mapping[str, Any]
@@ -85,6 +92,13 @@ def describe_model(
         ParameterValueError: an argument is out of range.
     Cost:
         O(n_ratings + (n_users + n_items) * n_factors^2 + n * n_items * n_factors).
+
+    Examples:
+        >>> from bilinear import MatrixFactorization, describe_model, synthetic_ratings
+        >>> model = MatrixFactorization(n_factors=4, l2=0.1, l2_biases=1.0, rng=0)
+        >>> found = describe_model(model.fit(synthetic_ratings(50, 30, 600, rng=0)), n=3, min_ratings=5)
+        >>> sorted(found.to_dict())
+        ['facts', 'item_map', 'items_by_bias', 'neighbours', 'notes', 'spectrum']
     """
     check_model(model)
     if not is_whole(rng) or rng < 0:

@@ -27,6 +27,15 @@ def report_html(
 
     Cost:
         that of `inspect` and of `ItemMap.to_html`.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from bilinear import MatrixFactorization, synthetic_ratings
+        >>> from bilinear.inspection import report_html
+        >>> model = MatrixFactorization(n_factors=4, l2=0.1, l2_biases=1.0, rng=0)
+        >>> report_html(model.fit(synthetic_ratings(50, 30, 600, rng=0)), "report.html")
+        >>> Path("report.html").read_text(encoding="utf-8")[:15]
+        '<!DOCTYPE html>'
     """
     found = describe_model(model, n=n, min_ratings=min_ratings, rng=rng)
     body = "".join(

@@ -36,7 +36,12 @@ class Convexity:
         slice: The objective over (a U, b V), see `factor_slice`.
 
     Examples:
-        See `measure_convexity`.
+        >>> from bilinear import lab, synthetic_ratings
+        >>> found = lab.certify(synthetic_ratings(20, 15, 150, rng=0), penalty=lab.L2(1.0, 1.0))
+        >>> problem = lab.Problem.of(found.objective, found.parameters.global_mean)
+        >>> shown = lab.measure_convexity(problem, problem.pack(found.parameters))
+        >>> shown.convex_in_score, shown.n_half_above
+        (True, 0)
     """
 
     loss: float
@@ -89,7 +94,14 @@ class PlaneSlice:
         values: (len(a), len(b)) values of the objective.
 
     Examples:
-        See `factor_slice`.
+        >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
+        >>> from bilinear.objective.objective import Objective
+        >>> ratings = synthetic_ratings(10, 8, 50, rng=0)
+        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(0.5, 5), lab.L2(1, 1), ratings), 3.5)
+        >>> import numpy as np
+        >>> at = np.random.default_rng(0).standard_normal(problem.size(2))
+        >>> lab.factor_slice(problem, at).values.shape
+        (21, 21)
     """
 
     a: Vector
@@ -110,7 +122,10 @@ class ConvexBand:
         high: Largest share.
 
     Examples:
-        See `convex_band`.
+        >>> from bilinear import lab
+        >>> band = lab.convex_band(0.5)
+        >>> 0 <= band.low < 0.5 < band.high <= 1
+        True
     """
 
     low: float
@@ -341,7 +356,11 @@ class LossConvexity(Instrument):
     """Whether the training loss is convex, with the model's own weights as witness.
 
     Examples:
-        See `report`.
+        >>> from bilinear import BiasModel, lab, synthetic_ratings
+        >>> ratings = synthetic_ratings(20, 15, 150, rng=0)
+        >>> model = BiasModel(l2_biases=1.0).fit(ratings)
+        >>> lab.report(model, ratings, only=["convexity"])["convexity"].answer
+        'Yes, for this model: without factors nothing is multiplied with anything.'
     """
 
     name = "convexity"

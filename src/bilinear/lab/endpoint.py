@@ -49,7 +49,15 @@ class Escape:
         parameters: The point at that distance, float64.
 
     Examples:
-        See `diagnose_endpoint`.
+        >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
+        >>> from bilinear.model.parameters import Parameters
+        >>> from bilinear.objective.objective import Objective
+        >>> ratings = synthetic_ratings(10, 8, 50, rng=0)
+        >>> objective = Objective(SquaredError(), Identity(0.5, 5), lab.L2(0.1, 1.0), ratings)
+        >>> origin = Parameters.zeros(ratings.shape, 1, 3.5)
+        >>> escape = lab.diagnose_endpoint(origin, objective).escape
+        >>> escape.curvature < 0, escape.loss_after_descent < escape.loss
+        (True, True)
     """
 
     curvature: float
@@ -84,7 +92,11 @@ class Endpoint:
         n_factors: Of the point.
 
     Examples:
-        See `diagnose_endpoint`.
+        >>> from bilinear import lab, synthetic_ratings
+        >>> found = lab.certify(synthetic_ratings(20, 15, 150, rng=0), penalty=lab.L2(1.0, 1.0))
+        >>> end = lab.diagnose_endpoint(found.parameters, found.objective)
+        >>> end.polished.stationary, end.certificate.certified
+        (True, True)
     """
 
     polished: Polished
@@ -299,7 +311,11 @@ class TrainingEndpoint(Instrument):
     """The point that training ended at: a minimum, a saddle point, on the way, or none exists.
 
     Examples:
-        See `report`.
+        >>> from bilinear import BiasModel, lab, synthetic_ratings
+        >>> ratings = synthetic_ratings(20, 15, 150, rng=0)
+        >>> model = BiasModel(l2_biases=1.0).fit(ratings)
+        >>> lab.report(model, ratings, only=["endpoint"])["endpoint"].answer
+        'Training ended at the global minimum: no model with any number of factors has a lower loss.'
     """
 
     name = "endpoint"

@@ -20,7 +20,11 @@ class Generalisation(Instrument):
     """Errors on training and other ratings; with `control` and `study` also of models trained again.
 
     Examples:
-        See `report`.
+        >>> from bilinear import BiasModel, lab, synthetic_ratings
+        >>> ratings = synthetic_ratings(20, 15, 150, rng=0)
+        >>> model = BiasModel(l2_biases=1.0).fit(ratings)
+        >>> lab.report(model, ratings, only=["generalisation"])["generalisation"].question
+        'Does it generalise?'
     """
 
     name = "generalisation"

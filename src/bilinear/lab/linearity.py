@@ -44,7 +44,12 @@ class Linearity:
         n_items_sampled: Items of that part.
 
     Examples:
-        See `measure_linearity`.
+        >>> from bilinear import BiasModel, lab, synthetic_ratings
+        >>> ratings = synthetic_ratings(20, 15, 150, rng=0)
+        >>> model = BiasModel(l2_biases=1.0).fit(ratings)
+        >>> found = lab.measure_linearity(model.parameters_, model.link_, ratings)
+        >>> found.n_different_bits, found.linear
+        (0, True)
     """
 
     n_rows: int
@@ -299,7 +304,11 @@ class ScoreLinearity(Instrument):
     """In which sense the scores are linear, and how much of them is interaction.
 
     Examples:
-        See `report`.
+        >>> from bilinear import BiasModel, lab, synthetic_ratings
+        >>> ratings = synthetic_ratings(20, 15, 150, rng=0)
+        >>> model = BiasModel(l2_biases=1.0).fit(ratings)
+        >>> lab.report(model, ratings, only=["linearity"])["linearity"].answer
+        "Yes: the score is the sum of a user's and an item's number."
     """
 
     name = "linearity"

@@ -15,7 +15,11 @@ class OptimalityGap(Instrument):
     """The largest possible distance of the training loss from its global optimum, by the certificate.
 
     Examples:
-        See `report`.
+        >>> from bilinear import BiasModel, lab, synthetic_ratings
+        >>> ratings = synthetic_ratings(20, 15, 150, rng=0)
+        >>> model = BiasModel(l2_biases=1.0).fit(ratings)
+        >>> lab.report(model, ratings, only=["optimality"])["optimality"].answer
+        'It is the global optimum of its training loss, and that is proved.'
     """
 
     name = "optimality"

@@ -35,7 +35,13 @@ class RunPair:
         same_top_10: Mean share of a user's ten best items that both runs list.
 
     Examples:
-        See `compare_seeds`.
+        >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
+        >>> from bilinear.objective.objective import Objective
+        >>> ratings = synthetic_ratings(10, 8, 50, rng=0)
+        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(0.5, 5), lab.L2(1, 1), ratings), 3.5)
+        >>> found = lab.compare_seeds(problem, lab.run_seeds(problem, 2, n_starts=2))
+        >>> found.pairs[0].barrier_aligned <= found.pairs[0].barrier
+        True
     """
 
     barrier: float
@@ -57,7 +63,13 @@ class SeedComparison:
         n_users: Users whose lists were compared.
 
     Examples:
-        See `compare_seeds`.
+        >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
+        >>> from bilinear.objective.objective import Objective
+        >>> ratings = synthetic_ratings(10, 8, 50, rng=0)
+        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(0.5, 5), lab.L2(1, 1), ratings), 3.5)
+        >>> found = lab.compare_seeds(problem, lab.run_seeds(problem, 2, n_starts=3))
+        >>> len(found.losses), len(found.pairs)
+        (3, 3)
     """
 
     losses: tuple[float, ...]
@@ -129,7 +141,13 @@ def run_seeds(
         One flat vector a run.
 
     Examples:
-        See `compare_seeds`.
+        >>> from bilinear import Identity, SquaredError, lab, synthetic_ratings
+        >>> from bilinear.objective.objective import Objective
+        >>> ratings = synthetic_ratings(10, 8, 50, rng=0)
+        >>> problem = lab.Problem.of(Objective(SquaredError(), Identity(0.5, 5), lab.L2(1, 1), ratings), 3.5)
+        >>> runs = lab.run_seeds(problem, 2, n_starts=3)
+        >>> len(runs), max(lab.relative_gradient(problem, run) for run in runs) < 1e-3
+        (3, True)
     """
     starts = []
     for n in range(n_starts):
@@ -296,7 +314,11 @@ class SeedAgreement(Instrument):
     """Whether further random starts lead to the same model; measured where `n_seeds` asks for them.
 
     Examples:
-        See `report`.
+        >>> from bilinear import BiasModel, lab, synthetic_ratings
+        >>> ratings = synthetic_ratings(20, 15, 150, rng=0)
+        >>> model = BiasModel(l2_biases=1.0).fit(ratings)
+        >>> lab.report(model, ratings, only=["seeds"], n_seeds=2)["seeds"].question
+        'Do other starts find the same model?'
     """
 
     name = "seeds"

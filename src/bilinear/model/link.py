@@ -68,7 +68,14 @@ class Link:
 @register
 @dataclass(frozen=True)
 class Identity(Link):
-    """The score is the rating. Predictions are cut to [low, high]; training sees the bare score."""
+    """The score is the rating. Predictions are cut to [low, high]; training sees the bare score.
+
+    Examples:
+        >>> import numpy as np
+        >>> from bilinear import Identity
+        >>> Identity(0.5, 5).prediction(np.array([-1.0, 3.2, 7.0]))
+        array([0.5, 3.2, 5. ])
+    """
 
     code: ClassVar[int] = 0
 
@@ -89,6 +96,15 @@ class Sigmoid(Link):
 
     A sigmoid never reaches its ends, so a range found from the data is widened by `margin`
     times its length on either side (0.5..5 becomes 0.05..5.45); a given range is used as it is.
+
+    Examples:
+        >>> import numpy as np
+        >>> from bilinear import CrossEntropy, MatrixFactorization, Sigmoid
+        >>> Sigmoid(1, 5).prediction(np.array([-50.0, 0.0, 50.0]))
+        array([1., 3., 5.])
+        >>> model = MatrixFactorization(loss=CrossEntropy(), link=Sigmoid())
+        >>> model.link
+        Sigmoid(low=None, high=None, margin=0.1)
     """
 
     margin: float = 0.1

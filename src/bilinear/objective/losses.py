@@ -46,6 +46,13 @@ class SquaredError(Loss):
     """(prediction - rating)^2 / 2, in squared rating units.
 
     Convex in the score with `Identity`; after a `Sigmoid` it is not.
+
+    Examples:
+        >>> import numpy as np
+        >>> from bilinear import Identity, SquaredError
+        >>> score, rating, link = np.array([3.0, 4.0]), np.array([4.0, 4.0]), Identity(1, 5)
+        >>> SquaredError().value(score, rating, link), SquaredError().gradient(score, rating, link)
+        (array([0.5, 0. ]), array([-1.,  0.]))
     """
 
     code: ClassVar[int] = 0
@@ -72,6 +79,15 @@ class CrossEntropy(Loss):
 
     The loss that matches the sigmoid: convex in the score, its gradient is the bare
     difference of fractions (Auer, Herbster and Warmuth 1995).
+
+    Examples:
+        >>> import numpy as np
+        >>> from bilinear import CrossEntropy, Sigmoid
+        >>> score, rating, link = np.array([0.0, 0.0]), np.array([3.0, 5.0]), Sigmoid(1, 5)
+        >>> CrossEntropy().value(score, rating, link).round(2)
+        array([0.69, 0.69])
+        >>> CrossEntropy().gradient(score, rating, link)
+        array([ 0. , -0.5])
     """
 
     code: ClassVar[int] = 1

@@ -21,6 +21,16 @@ class L2:
     n_r is the number of training ratings of user or item r. Exponent 0 is plain ridge, 1
     counts the penalty once a rating (ALS-WR, Funk SGD); between them it holds frequent rows a
     little more than rare ones (frequency-scaled regularisation, Rendle et al. 2022).
+
+    Examples:
+        >>> import numpy as np
+        >>> from bilinear.lab import L2
+        >>> L2(factors=0.1, biases=0.5, exponent=0.5)
+        L2(factors=0.1, biases=0.5, exponent=0.5)
+        >>> L2(0.1, 0.5, exponent=0.0).row_weights(np.array([1, 4, 9]))
+        array([1., 1., 1.])
+        >>> L2(0.1, 0.5, exponent=1.0).row_weights(np.array([1, 4, 9]))
+        array([1., 4., 9.])
     """
 
     factors: float = 0.0

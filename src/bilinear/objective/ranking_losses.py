@@ -46,6 +46,14 @@ class RankingLoss:
             log_weights: (K,) logarithm of how many items each negative stands for, else zero.
         Cost:
             O(P * K), or O(P + K) for `SampledSoftmax` and `CosineContrastive`.
+
+        Examples:
+            >>> import numpy as np
+            >>> from bilinear import BPR
+            >>> positive, negative = np.array([0.0], np.float32), np.array([0.0, 0.0], np.float32)
+            >>> value, by_positive, by_negative = BPR().value_and_gradients(positive, negative)
+            >>> round(value, 2), by_positive, by_negative
+            (0.69, array([-0.5], dtype=float32), array([0.25, 0.25], dtype=float32))
         """
         ones = np.ones(len(positive), np.float32) if weights is None else weights
         zeros = np.zeros(len(negative), np.float32) if log_weights is None else log_weights
@@ -69,6 +77,13 @@ class BPR(RankingLoss):
     Source:
         Rendle, Freudenthaler, Gantner, Schmidt-Thieme, "BPR: Bayesian personalized ranking from
         implicit feedback", UAI 2009.
+
+    Examples:
+        >>> import numpy as np
+        >>> from bilinear import BPR
+        >>> negative = np.array([0.0, -1.0], np.float32)
+        >>> [round(BPR().value_and_gradients(np.array([x], np.float32), negative)[0], 2) for x in (0, 1, 5)]
+        [0.5, 0.22, 0.0]
     """
 
     code: ClassVar[int] = kernels.BPR
@@ -86,6 +101,13 @@ class WARP(RankingLoss):
     Source:
         Weston, Bengio, Usunier, "WSABIE: scaling up to large vocabulary image annotation", IJCAI
         2011.
+
+    Examples:
+        >>> import numpy as np
+        >>> from bilinear import WARP
+        >>> negative, loss = np.array([0.0, -1.0], np.float32), WARP(margin=2.0)
+        >>> [round(loss.value_and_gradients(np.array([x], np.float32), negative)[0], 2) for x in (0, 1, 5)]
+        [1.65, 0.69, 0.0]
     """
 
     margin: float = 1.0
@@ -113,6 +135,13 @@ class SampledSoftmax(RankingLoss):
         Bengio, Senecal, "Adaptive importance sampling to accelerate training of a neural
         probabilistic language model", 2008; Yi et al., "Sampling-bias-corrected neural modeling for
         large corpus item recommendations", RecSys 2019.
+
+    Examples:
+        >>> import numpy as np
+        >>> from bilinear import SampledSoftmax
+        >>> negative, loss = np.array([0.0, -1.0], np.float32), SampledSoftmax(temperature=0.5)
+        >>> [round(loss.value_and_gradients(np.array([x], np.float32), negative)[0], 2) for x in (0, 1, 5)]
+        [0.76, 0.14, 0.0]
     """
 
     temperature: float = 1.0
@@ -136,6 +165,13 @@ class CosineContrastive(RankingLoss):
 
     Source:
         Mao et al., "SimpleX: a simple and strong baseline for collaborative filtering", CIKM 2021.
+
+    Examples:
+        >>> import numpy as np
+        >>> from bilinear import CosineContrastive
+        >>> negative, loss = np.array([0.5, -0.2], np.float32), CosineContrastive(margin=0.4, weight=10)
+        >>> [round(loss.value_and_gradients(np.array([x], np.float32), negative)[0], 2) for x in (0, 0.5, 1)]
+        [1.5, 1.0, 0.5]
     """
 
     margin: float = 0.4

@@ -64,6 +64,18 @@ def load(path: str | Path, *, verify: bool = True, in_memory: bool = False) -> A
         ModelFileError: no model there, or damaged, hostile, or of a newer format.
     Cost:
         O(n_ratings + n_items) checks; memory is mapped, not read, unless `in_memory`.
+
+    Examples:
+        >>> import bilinear
+        >>> model = bilinear.EASE(l2=20.0).fit(bilinear.synthetic_catalogue(1000, 40, 60, rng=0).interactions)
+        >>> model.save("model")
+        >>> again = bilinear.load("model")
+        >>> again.recommend(7).items.tolist() == model.recommend(7).items.tolist()
+        True
+        >>> bilinear.load("nothing")
+        Traceback (most recent call last):
+            ...
+        bilinear.errors.ModelFileError: nothing: no such folder; give the folder that `bilinear ...
     """
     artifact = read_artifact(Path(path), verify=verify, in_memory=in_memory)
     try:

@@ -50,6 +50,14 @@ def recommend_everyone(
         8 bytes a place of memory. Of a dot product O(users * n_items * n_factors) time at most; items
         whose vectors are too short to reach a list are not multiplied. Of other models what
         `score_block` costs, 32 MB of scores a thread.
+
+    Examples:
+        >>> from bilinear import Interactions, Popularity, recommend_everyone
+        >>> users, items = "ann ann bob bob cat".split(), "tea jam tea salt tea".split()
+        >>> model = Popularity().fit(Interactions.from_columns(users, items))
+        >>> lists = recommend_everyone(model, n=2)
+        >>> lists.counts, model.item_vocabulary_.decode(lists.items[2])
+        (array([1, 1, 2]), array(['jam', 'salt'], dtype=object))
     """
     blocks = lists_of_users(
         model,
@@ -76,6 +84,12 @@ def similar_everyone(
 
     An item without training ratings has an empty list. Arguments, errors and cost as
     `recommend_everyone`, with `items` for `users`.
+
+    Examples:
+        >>> from bilinear import EASE, similar_everyone, synthetic_catalogue
+        >>> model = EASE(l2=20.0).fit(synthetic_catalogue(1000, 40, 60, rng=0).interactions)
+        >>> similar_everyone(model, n=5).items.shape
+        (60, 5)
     """
     blocks = lists_of_items(
         model, n, items=items, candidates=candidates, n_threads=n_threads, block_size=block_size

@@ -65,6 +65,15 @@ def write_everyone(
     have no column `prediction`, models without titles no `title`; `known_user` is false where the user
     had no training ratings. A file named .csv or .tsv is text, any other is Parquet. The file appears
     whole or not at all; memory stays bounded however many users there are.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from bilinear import Interactions, Popularity, write_everyone
+        >>> users, items = "ann ann bob bob cat".split(), "tea jam tea salt tea".split()
+        >>> model = Popularity().fit(Interactions.from_columns(users, items))
+        >>> written = write_everyone(model, "lists.csv", n=1)
+        >>> Path("lists.csv").read_text().splitlines()[:2]
+        ['user,rank,item,score,known_user', 'ann,1,salt,1.0,true']
     """
     blocks = lists_of_users(
         model,
@@ -107,7 +116,15 @@ def write_similar(
     n_threads: int | None = None,
     block_size: int | None = None,
 ) -> Written:
-    """`similar_everyone` into a file: item, rank, similar_item, score, title; see `write_everyone`."""
+    """`similar_everyone` into a file: item, rank, similar_item, score, title; see `write_everyone`.
+
+    Examples:
+        >>> from bilinear import EASE, synthetic_catalogue, write_similar
+        >>> model = EASE(l2=20.0).fit(synthetic_catalogue(1000, 40, 60, rng=0).interactions)
+        >>> written = write_similar(model, "similar.parquet", n=5)
+        >>> written.n_lists, written.n_places
+        (60, 300)
+    """
     blocks = lists_of_items(
         model, n, items=items, candidates=candidates, n_threads=n_threads, block_size=block_size
     )

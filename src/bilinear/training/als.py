@@ -63,6 +63,14 @@ class ALS(Solver):
     Cost:
         O(n_ratings * n_factors^2 + (n_users + n_items) * n_factors^3) an epoch, conjugate gradients
         O(n_steps * n_ratings * n_factors); memory: two copies of the parameters, 8 bytes a rating.
+
+    Examples:
+        >>> from bilinear import ALS, MatrixFactorization, synthetic_ratings
+        >>> solver = ALS(n_epochs=5)
+        >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, solver=solver, rng=0)
+        >>> history = model.fit(synthetic_ratings(50, 30, 600, rng=0)).history_
+        >>> history.epochs[-1].loss < history.epochs[0].loss
+        True
     """
 
     n_epochs: int | Literal["auto"] = "auto"
@@ -105,6 +113,19 @@ class ALS(Solver):
             ParameterValueError: another loss or link, or an L2 of the factors that is not positive.
             DivergenceError: the loss is not finite any more.
             KeyboardInterrupt: only before the first epoch is done; later the best epoch is kept.
+
+        Examples:
+            >>> import numpy as np
+            >>> from bilinear import ALS, Identity, NormalStart, SquaredError, lab, synthetic_ratings
+            >>> from bilinear.objective.objective import Objective
+            >>> from bilinear.training.start import Scale
+            >>> ratings, rng = synthetic_ratings(50, 30, 600, rng=0), np.random.default_rng(0)
+            >>> link, loss = Identity(0.5, 5), SquaredError()
+            >>> objective = Objective(loss, link, lab.L2(1.0, 1.0), ratings)
+            >>> start = NormalStart(0.1).draw(ratings, 2, Scale.of(ratings, link, loss), rng)
+            >>> parameters, history = ALS(n_epochs=5).minimise(objective, start, rng)
+            >>> parameters.user_factors.shape, history.epochs[-1].loss < history.epochs[0].loss
+            ((50, 2), True)
         """
         solver = self.resolved(objective.interactions.n_ratings)
         solver.check(objective.loss, objective.link)

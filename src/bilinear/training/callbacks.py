@@ -22,6 +22,17 @@ class TrainingState:
             ratings, 32 factors".
         epoch: The record of the epoch that ended.
         history: All epochs of this stage so far; `history.best_epoch` is the best of them.
+
+    Examples:
+        >>> from bilinear import MatrixFactorization, synthetic_ratings
+        >>> def on_epoch(state):
+        ...     if state.epoch.number == 3:
+        ...         print(state.model, state.stage, state.parameters().n_factors)
+        ...         state.stop()
+        >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, rng=0)
+        >>> model.fit(synthetic_ratings(50, 30, 600, rng=0), on_epoch=on_epoch).history_.ended
+        MatrixFactorization training, 2 factors 2
+        'stopped by on_epoch'
     """
 
     model: str

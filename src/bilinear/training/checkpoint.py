@@ -38,6 +38,20 @@ class Checkpoint:
         path: a folder; made if it is not there. It holds one file, which is gone when training is done.
         minutes: between two writings. The file is as large as two to four copies of the parameters.
         resume: go on with an unfinished training that is there; False refuses to touch it.
+
+    Examples:
+        >>> from bilinear import Checkpoint, MatrixFactorization, synthetic_ratings
+        >>> def interrupt(state):
+        ...     if state.epoch.number == 3:
+        ...         raise RuntimeError("the power went off")
+        >>> ratings = synthetic_ratings(50, 30, 600, rng=0)
+        >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, rng=0)
+        >>> checkpoint = Checkpoint("state", minutes=0.0001)
+        >>> model.fit(ratings, checkpoint=checkpoint, on_epoch=interrupt)
+        Traceback (most recent call last):
+            ...
+        RuntimeError: the power went off
+        >>> model = model.fit(ratings, checkpoint=checkpoint)
     """
 
     path: str | Path

@@ -37,6 +37,13 @@ class Epoch:
         user_norm, item_norm: at its end, the root of the summed squares of all user (item) factors.
         update_norm: likewise of how far the epoch moved all factors; estimated from about 1,000 rows
             of either side where there are more. None where the factors are turned.
+
+    Examples:
+        >>> from bilinear import MatrixFactorization, synthetic_ratings
+        >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, refit=False, rng=0)
+        >>> epoch = model.fit(synthetic_ratings(50, 30, 600, rng=0)).history_.epochs[0]
+        >>> epoch.number, 0 < epoch.validation < 2
+        (1, True)
     """
 
     number: int
@@ -56,7 +63,17 @@ COLUMNS = tuple(field.name for field in fields(Epoch))
 
 @dataclass(frozen=True)
 class History:
-    """The epochs, which of them was kept, why training ended, and the name of the validation metric."""
+    """The epochs, which of them was kept, why training ended, and the name of the validation metric.
+
+    Examples:
+        >>> from bilinear import MatrixFactorization, synthetic_ratings
+        >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, refit=False, rng=0)
+        >>> history = model.fit(synthetic_ratings(50, 30, 600, rng=0)).history_
+        >>> best = history.epochs[history.best_epoch - 1]
+        >>> history.metric, best.validation == history.best_validation
+        ('rmse', True)
+        >>> figure = history.plot("training.png")
+    """
 
     epochs: tuple[Epoch, ...]
     best_epoch: int

@@ -134,6 +134,11 @@ class Cholesky:
 
     Cost:
         O(n * k * min(n, k)) a row of n interactions: for most rows less than conjugate gradients.
+
+    Examples:
+        >>> from bilinear import ALS, Cholesky, ImplicitALS
+        >>> ImplicitALS(solver=Cholesky()).solver, ALS(row_solver=Cholesky()).row_solver
+        (Cholesky(), Cholesky())
     """
 
     def descend(self, side: Side, a: int, b: int) -> None:
@@ -158,6 +163,15 @@ class ConjugateGradient:
         collaborative filtering", RecSys 2011.
     Cost:
         O(n_steps * n * k) a row.
+
+    Examples:
+        >>> from bilinear import ALS, ConjugateGradient, ImplicitALS, synthetic_catalogue
+        >>> clicks = synthetic_catalogue(1000, 40, 60, rng=0).interactions
+        >>> model = ImplicitALS(n_factors=8, solver=ConjugateGradient(n_steps=2), rng=0).fit(clicks)
+        >>> model.item_factors_.shape
+        (60, 8)
+        >>> ALS(row_solver=ConjugateGradient()).row_solver
+        ConjugateGradient(n_steps=3)
     """
 
     n_steps: int = 3
@@ -190,6 +204,13 @@ class BlockCoordinateDescent:
 
     Cost:
         O(n * k * size) a row.
+
+    Examples:
+        >>> from bilinear import BlockCoordinateDescent, ImplicitALS, synthetic_catalogue
+        >>> clicks = synthetic_catalogue(1000, 40, 60, rng=0).interactions
+        >>> model = ImplicitALS(n_factors=8, solver=BlockCoordinateDescent(size=4), rng=0).fit(clicks)
+        >>> model.item_factors_.shape
+        (60, 8)
     """
 
     size: int = 32

@@ -95,6 +95,13 @@ class NormalStart:
     Args:
         global_mean: the score that every pair starts from, and keeps; None takes that of the mean
             rating.
+
+    Examples:
+        >>> from bilinear import MatrixFactorization, NormalStart, synthetic_ratings
+        >>> start = NormalStart(0.01, global_mean=3.0)
+        >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, start=start, rng=0)
+        >>> model.fit(synthetic_ratings(50, 30, 600, rng=0)).parameters_.global_mean
+        3.0
     """
 
     deviation: float = 0.01

@@ -101,6 +101,20 @@ def lr_find(
         ParameterValueError: rates out of order, or fewer than ten steps; a solver without a rate.
     Cost:
         n_steps batches at most.
+
+    Examples:
+        >>> import numpy as np
+        >>> from bilinear import Identity, MiniBatch, NormalStart, SquaredError, lab, lr_find
+        >>> from bilinear import synthetic_ratings
+        >>> from bilinear.objective.objective import Objective
+        >>> from bilinear.training.start import Scale
+        >>> ratings, rng = synthetic_ratings(50, 30, 600, rng=0), np.random.default_rng(0)
+        >>> link, loss = Identity(0.5, 5), SquaredError()
+        >>> objective = Objective(loss, link, lab.L2(1.0, 1.0), ratings)
+        >>> start = NormalStart(0.1).draw(ratings, 2, Scale.of(ratings, link, loss), rng)
+        >>> found = lr_find(MiniBatch(batch_size=16), objective, start, rng, highest=100, n_steps=50)
+        >>> sorted(found.suggestions)
+        ['minimum', 'steepest', 'valley']
     """
     if not isinstance(solver, (SGD, MiniBatch)):
         raise ParameterValueError(

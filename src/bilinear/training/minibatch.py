@@ -75,6 +75,14 @@ class MiniBatch(Solver):
     Cost:
         O(n_ratings * n_factors) an epoch, dense: + O(n_batches * n_rows * n_factors); memory: two
         copies of the parameters, the optimiser's one or two, and 4 bytes a rating.
+
+    Examples:
+        >>> from bilinear import Adam, MatrixFactorization, MiniBatch, OneCycle, synthetic_ratings
+        >>> solver = MiniBatch(Adam(), batch_size=32, n_epochs=5, learning_rate=0.05, schedule=OneCycle())
+        >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, solver=solver, rng=0)
+        >>> history = model.fit(synthetic_ratings(50, 30, 600, rng=0)).history_
+        >>> history.epochs[-1].loss < history.epochs[0].loss
+        True
     """
 
     optimizer: Optimizer | Lookahead = field(default_factory=Adam)
@@ -158,6 +166,19 @@ class MiniBatch(Solver):
         Raises:
             DivergenceError: a score or the loss is not finite any more.
             KeyboardInterrupt: only before the first epoch is done; later the best epoch is kept.
+
+        Examples:
+            >>> import numpy as np
+            >>> from bilinear import Identity, MiniBatch, NormalStart, SquaredError, lab, synthetic_ratings
+            >>> from bilinear.objective.objective import Objective
+            >>> from bilinear.training.start import Scale
+            >>> ratings, rng = synthetic_ratings(50, 30, 600, rng=0), np.random.default_rng(0)
+            >>> link, loss = Identity(0.5, 5), SquaredError()
+            >>> objective = Objective(loss, link, lab.L2(1.0, 1.0), ratings)
+            >>> start = NormalStart(0.1).draw(ratings, 2, Scale.of(ratings, link, loss), rng)
+            >>> parameters, history = MiniBatch(n_epochs=5).minimise(objective, start, rng)
+            >>> parameters.user_factors.shape, history.epochs[-1].loss < history.epochs[0].loss
+            ((50, 2), True)
         """
         solver = self.resolved(objective.interactions.n_ratings)
         run = MiniBatchRun(solver, objective, start, weights)

@@ -48,7 +48,16 @@ class Optimizer:
 @register
 @dataclass(frozen=True)
 class GradientDescent(Optimizer):
-    """row -= rate * gradient."""
+    """row -= rate * gradient.
+
+    Examples:
+        >>> from bilinear import GradientDescent, MatrixFactorization, MiniBatch, synthetic_ratings
+        >>> solver = MiniBatch(GradientDescent(), n_epochs=5, learning_rate=0.1)
+        >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, solver=solver, rng=0)
+        >>> history = model.fit(synthetic_ratings(50, 30, 600, rng=0)).history_
+        >>> history.epochs[-1].loss < history.epochs[0].loss
+        True
+    """
 
     code: ClassVar[int] = rules.PLAIN
 
@@ -56,7 +65,16 @@ class GradientDescent(Optimizer):
 @register
 @dataclass(frozen=True)
 class Momentum(Optimizer):
-    """Heavy ball: velocity = momentum * velocity + gradient; row -= rate * velocity (Polyak 1964)."""
+    """Heavy ball: velocity = momentum * velocity + gradient; row -= rate * velocity (Polyak 1964).
+
+    Examples:
+        >>> from bilinear import MatrixFactorization, MiniBatch, Momentum, synthetic_ratings
+        >>> solver = MiniBatch(Momentum(0.9), n_epochs=5, learning_rate=0.02)
+        >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, solver=solver, rng=0)
+        >>> history = model.fit(synthetic_ratings(50, 30, 600, rng=0)).history_
+        >>> history.epochs[-1].loss < history.epochs[0].loss
+        True
+    """
 
     momentum: float = 0.9
     code: ClassVar[int] = rules.MOMENTUM
@@ -66,7 +84,16 @@ class Momentum(Optimizer):
 @register
 @dataclass(frozen=True)
 class Nesterov(Optimizer):
-    """As `Momentum`, but row -= rate * (gradient + momentum * velocity) (Sutskever et al. 2013)."""
+    """As `Momentum`, but row -= rate * (gradient + momentum * velocity) (Sutskever et al. 2013).
+
+    Examples:
+        >>> from bilinear import MatrixFactorization, MiniBatch, Nesterov, synthetic_ratings
+        >>> solver = MiniBatch(Nesterov(0.9), n_epochs=5, learning_rate=0.02)
+        >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, solver=solver, rng=0)
+        >>> history = model.fit(synthetic_ratings(50, 30, 600, rng=0)).history_
+        >>> history.epochs[-1].loss < history.epochs[0].loss
+        True
+    """
 
     momentum: float = 0.9
     code: ClassVar[int] = rules.NESTEROV
@@ -76,7 +103,16 @@ class Nesterov(Optimizer):
 @register
 @dataclass(frozen=True)
 class AdaGrad(Optimizer):
-    """Each number's gradient over the root of the sum of its squares so far (Duchi et al. 2011)."""
+    """Each number's gradient over the root of the sum of its squares so far (Duchi et al. 2011).
+
+    Examples:
+        >>> from bilinear import AdaGrad, MatrixFactorization, MiniBatch, synthetic_ratings
+        >>> solver = MiniBatch(AdaGrad(), n_epochs=5, learning_rate=0.1)
+        >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, solver=solver, rng=0)
+        >>> history = model.fit(synthetic_ratings(50, 30, 600, rng=0)).history_
+        >>> history.epochs[-1].loss < history.epochs[0].loss
+        True
+    """
 
     epsilon: float = 1e-10
     code: ClassVar[int] = rules.ADAGRAD
@@ -86,7 +122,16 @@ class AdaGrad(Optimizer):
 @register
 @dataclass(frozen=True)
 class RowAdaGrad(Optimizer):
-    """AdaGrad with one sum for a row: of the mean of its squared gradients."""
+    """AdaGrad with one sum for a row: of the mean of its squared gradients.
+
+    Examples:
+        >>> from bilinear import MatrixFactorization, MiniBatch, RowAdaGrad, synthetic_ratings
+        >>> solver = MiniBatch(RowAdaGrad(), n_epochs=5, learning_rate=0.1)
+        >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, solver=solver, rng=0)
+        >>> history = model.fit(synthetic_ratings(50, 30, 600, rng=0)).history_
+        >>> history.epochs[-1].loss < history.epochs[0].loss
+        True
+    """
 
     epsilon: float = 1e-10
     code: ClassVar[int] = rules.ROW_ADAGRAD
@@ -96,7 +141,16 @@ class RowAdaGrad(Optimizer):
 @register
 @dataclass(frozen=True)
 class RMSProp(Optimizer):
-    """Each number's gradient over the root of the running mean of its squares (Tieleman, Hinton 2012)."""
+    """Each number's gradient over the root of the running mean of its squares (Tieleman, Hinton 2012).
+
+    Examples:
+        >>> from bilinear import MatrixFactorization, MiniBatch, RMSProp, synthetic_ratings
+        >>> solver = MiniBatch(RMSProp(), n_epochs=5, learning_rate=0.02)
+        >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, solver=solver, rng=0)
+        >>> history = model.fit(synthetic_ratings(50, 30, 600, rng=0)).history_
+        >>> history.epochs[-1].loss < history.epochs[0].loss
+        True
+    """
 
     decay: float = 0.99
     epsilon: float = 1e-8
@@ -113,6 +167,14 @@ class Adam(Optimizer):
         beta1, beta2: decay rates of the two running means, as `betas` of PyTorch.
         epsilon: added to the root. Our squared error is half of PyTorch's and fastai's `MSELoss`;
             halving epsilon as well makes the steps the same.
+
+    Examples:
+        >>> from bilinear import Adam, MatrixFactorization, MiniBatch, synthetic_ratings
+        >>> solver = MiniBatch(Adam(epsilon=1e-6), n_epochs=5, learning_rate=0.02)
+        >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, solver=solver, rng=0)
+        >>> history = model.fit(synthetic_ratings(50, 30, 600, rng=0)).history_
+        >>> history.epochs[-1].loss < history.epochs[0].loss
+        True
     """
 
     beta1: float = 0.9
@@ -125,7 +187,16 @@ class Adam(Optimizer):
 @register
 @dataclass(frozen=True)
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov, Hutter 2019): `Adam` and a `WeightDecay` in one."""
+    """Adam with decoupled weight decay (Loshchilov, Hutter 2019): `Adam` and a `WeightDecay` in one.
+
+    Examples:
+        >>> from bilinear import AdamW, MatrixFactorization, MiniBatch, synthetic_ratings
+        >>> solver = MiniBatch(AdamW(weight_decay=0.1), n_epochs=5, learning_rate=0.02)
+        >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, solver=solver, rng=0)
+        >>> history = model.fit(synthetic_ratings(50, 30, 600, rng=0)).history_
+        >>> history.epochs[-1].loss < history.epochs[0].loss
+        True
+    """
 
     weight_decay: float = 0.01
 
@@ -138,7 +209,16 @@ class AdamW(Adam):
 @register
 @dataclass(frozen=True)
 class RAdam(Adam):
-    """Adam whose first steps leave out the squares, until enough are known (Liu et al. 2020)."""
+    """Adam whose first steps leave out the squares, until enough are known (Liu et al. 2020).
+
+    Examples:
+        >>> from bilinear import MatrixFactorization, MiniBatch, RAdam, synthetic_ratings
+        >>> solver = MiniBatch(RAdam(), n_epochs=5, learning_rate=0.05)
+        >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, solver=solver, rng=0)
+        >>> history = model.fit(synthetic_ratings(50, 30, 600, rng=0)).history_
+        >>> history.epochs[-1].loss < history.epochs[0].loss
+        True
+    """
 
     code: ClassVar[int] = rules.RADAM
 
@@ -146,7 +226,16 @@ class RAdam(Adam):
 @register
 @dataclass(frozen=True)
 class LAMB(Adam):
-    """Adam with each factor row's step made as long as `rate * |row|` (You et al. 2020); biases as Adam."""
+    """Adam with each factor row's step made as long as `rate * |row|` (You et al. 2020); biases as Adam.
+
+    Examples:
+        >>> from bilinear import LAMB, MatrixFactorization, MiniBatch, synthetic_ratings
+        >>> solver = MiniBatch(LAMB(), batch_size=200, n_epochs=5, learning_rate=0.05)
+        >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, solver=solver, rng=0)
+        >>> history = model.fit(synthetic_ratings(50, 30, 600, rng=0)).history_
+        >>> history.epochs[-1].loss < history.epochs[0].loss
+        True
+    """
 
     epsilon: float = 1e-6
     code: ClassVar[int] = rules.LAMB
@@ -158,6 +247,14 @@ class LARS(Optimizer):
     """Momentum on gradients made as long as the factor row that they move (You et al. 2017).
 
     `velocity = momentum * velocity + rate * |row| / |gradient| * gradient`; biases are not scaled.
+
+    Examples:
+        >>> from bilinear import LARS, MatrixFactorization, MiniBatch, synthetic_ratings
+        >>> solver = MiniBatch(LARS(), batch_size=200, n_epochs=5, learning_rate=0.05)
+        >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, solver=solver, rng=0)
+        >>> history = model.fit(synthetic_ratings(50, 30, 600, rng=0)).history_
+        >>> history.epochs[-1].loss < history.epochs[0].loss
+        True
     """
 
     momentum: float = 0.9
@@ -172,6 +269,14 @@ class Lookahead:
 
     Counted row by row, so that it costs nothing for rows that stand still; with dense updates all
     rows count alike. Source: Zhang et al. 2019.
+
+    Examples:
+        >>> from bilinear import Adam, Lookahead, MatrixFactorization, MiniBatch, synthetic_ratings
+        >>> solver = MiniBatch(Lookahead(Adam(), every=6), n_epochs=5, learning_rate=0.05)
+        >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, solver=solver, rng=0)
+        >>> history = model.fit(synthetic_ratings(50, 30, 600, rng=0)).history_
+        >>> history.epochs[-1].loss < history.epochs[0].loss
+        True
     """
 
     optimizer: Optimizer = field(default_factory=Adam)
@@ -197,6 +302,14 @@ class WeightDecay:
 
     Args:
         biases: None decays biases like factors.
+
+    Examples:
+        >>> from bilinear import MatrixFactorization, MiniBatch, WeightDecay, synthetic_ratings
+        >>> solver = MiniBatch(n_epochs=5, learning_rate=0.02, weight_decay=WeightDecay(0.1, biases=0))
+        >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, solver=solver, rng=0)
+        >>> history = model.fit(synthetic_ratings(50, 30, 600, rng=0)).history_
+        >>> history.epochs[-1].loss < history.epochs[0].loss
+        True
     """
 
     factors: float = 0.01
@@ -223,6 +336,14 @@ class StochasticWeightAverage:
         start: share of training after which epochs count.
     Source:
         Izmailov et al. 2018.
+
+    Examples:
+        >>> from bilinear import MatrixFactorization, MiniBatch, StochasticWeightAverage, synthetic_ratings
+        >>> solver = MiniBatch(n_epochs=10, learning_rate=0.02, average=StochasticWeightAverage(start=0.5))
+        >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, solver=solver, rng=0)
+        >>> history = model.fit(synthetic_ratings(50, 30, 600, rng=0)).history_
+        >>> history.epochs[-1].loss < history.epochs[0].loss
+        True
     """
 
     start: float = 0.75
@@ -239,6 +360,14 @@ class ExponentialMovingAverage:
 
     Exact also with row-sparse updates, at their cost: a row that stood still is caught up at its next
     step in closed form.
+
+    Examples:
+        >>> from bilinear import ExponentialMovingAverage, MatrixFactorization, MiniBatch, synthetic_ratings
+        >>> solver = MiniBatch(n_epochs=5, learning_rate=0.02, average=ExponentialMovingAverage(0.99))
+        >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, solver=solver, rng=0)
+        >>> history = model.fit(synthetic_ratings(50, 30, 600, rng=0)).history_
+        >>> history.epochs[-1].loss < history.epochs[0].loss
+        True
     """
 
     memory: float = 0.999

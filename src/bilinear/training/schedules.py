@@ -18,7 +18,14 @@ Schedule = Callable[[float], float]
 @register
 @dataclass(frozen=True)
 class Constant:
-    """Always one."""
+    """Always one.
+
+    Examples:
+        >>> from bilinear import Constant
+        >>> schedule = Constant()
+        >>> schedule(0.0), schedule(1.0)
+        (1.0, 1.0)
+    """
 
     def __call__(self, progress: float) -> float:
         return 1.0
@@ -27,7 +34,13 @@ class Constant:
 @register
 @dataclass(frozen=True)
 class OneCycle:
-    """Cosine from `start` up to 1 during `warm_up`, then cosine down to `end` (Smith & Topin 2018)."""
+    """Cosine from `start` up to 1 during `warm_up`, then cosine down to `end` (Smith & Topin 2018).
+
+    Examples:
+        >>> from bilinear import OneCycle
+        >>> [round(OneCycle()(progress), 2) for progress in (0.0, 0.25, 0.5, 0.75, 1.0)]
+        [0.04, 1.0, 0.75, 0.25, 0.0]
+    """
 
     warm_up: float = 0.25
     start: float = 0.04
@@ -55,6 +68,13 @@ class Falling:
     For penalties: with a large one only the strongest directions leave zero, and the weaker ones
     follow as it falls (a homotopy; docs/decisions/0008). Descending at once with the small one
     lets noise grow beside them.
+
+    Examples:
+        >>> from bilinear import SGD, Falling
+        >>> [round(Falling(4.0, until=0.5)(progress), 2) for progress in (0.0, 0.25, 0.5, 0.75, 1.0)]
+        [4.0, 2.0, 1.0, 1.0, 1.0]
+        >>> SGD(l2_schedule=Falling(2.0)).l2_schedule
+        Falling(start=2.0, until=0.5)
     """
 
     start: float = 4.0
@@ -75,7 +95,13 @@ def _cosine(start: float, end: float, share: float) -> float:
 @register
 @dataclass(frozen=True)
 class WarmUp:
-    """Linear from `start` up to 1 during the first `until` of training, then 1."""
+    """Linear from `start` up to 1 during the first `until` of training, then 1.
+
+    Examples:
+        >>> from bilinear import WarmUp
+        >>> [round(WarmUp(until=0.5)(progress), 2) for progress in (0.0, 0.25, 0.5, 0.75, 1.0)]
+        [0.0, 0.5, 1.0, 1.0, 1.0]
+    """
 
     until: float = 0.1
     start: float = 0.0
@@ -91,7 +117,13 @@ class WarmUp:
 @register
 @dataclass(frozen=True)
 class Linear:
-    """Linear from `start` to `end`."""
+    """Linear from `start` to `end`.
+
+    Examples:
+        >>> from bilinear import Linear
+        >>> [round(Linear(1.0, 0.2)(progress), 2) for progress in (0.0, 0.25, 0.5, 0.75, 1.0)]
+        [1.0, 0.8, 0.6, 0.4, 0.2]
+    """
 
     start: float = 1.0
     end: float = 0.0
@@ -106,7 +138,13 @@ class Linear:
 @register
 @dataclass(frozen=True)
 class Step:
-    """Times `factor` at each of the shares of training listed in `at`."""
+    """Times `factor` at each of the shares of training listed in `at`.
+
+    Examples:
+        >>> from bilinear import Step
+        >>> [round(Step(at=(0.5, 0.75))(progress), 2) for progress in (0.0, 0.25, 0.5, 0.75, 1.0)]
+        [1.0, 1.0, 0.1, 0.01, 0.01]
+    """
 
     at: tuple[float, ...] = (0.5, 0.75)
     factor: float = 0.1
@@ -123,7 +161,13 @@ class Step:
 @register
 @dataclass(frozen=True)
 class Exponential:
-    """Geometrically from 1 down to `end`."""
+    """Geometrically from 1 down to `end`.
+
+    Examples:
+        >>> from bilinear import Exponential
+        >>> [round(Exponential(0.01)(progress), 2) for progress in (0.0, 0.25, 0.5, 0.75, 1.0)]
+        [1.0, 0.32, 0.1, 0.03, 0.01]
+    """
 
     end: float = 0.01
 
@@ -138,7 +182,13 @@ class Exponential:
 @register
 @dataclass(frozen=True)
 class Polynomial:
-    """From 1 to `end` as (1 - progress)^power."""
+    """From 1 to `end` as (1 - progress)^power.
+
+    Examples:
+        >>> from bilinear import Polynomial
+        >>> [round(Polynomial(2.0)(progress), 2) for progress in (0.0, 0.25, 0.5, 0.75, 1.0)]
+        [1.0, 0.56, 0.25, 0.06, 0.0]
+    """
 
     power: float = 2.0
     end: float = 0.0
@@ -155,7 +205,13 @@ class Polynomial:
 @register
 @dataclass(frozen=True)
 class Cosine:
-    """Half a cosine from `start` to `end`, either of which may be the larger."""
+    """Half a cosine from `start` to `end`, either of which may be the larger.
+
+    Examples:
+        >>> from bilinear import Cosine
+        >>> [round(Cosine(1.0, 0.1)(progress), 2) for progress in (0.0, 0.25, 0.5, 0.75, 1.0)]
+        [1.0, 0.87, 0.55, 0.23, 0.1]
+    """
 
     start: float = 1.0
     end: float = 0.0
@@ -170,7 +226,13 @@ class Cosine:
 @register
 @dataclass(frozen=True)
 class FlatCosine:
-    """1 for the first `flat` of training, then half a cosine down to `end`."""
+    """1 for the first `flat` of training, then half a cosine down to `end`.
+
+    Examples:
+        >>> from bilinear import FlatCosine
+        >>> [round(FlatCosine(0.5)(progress), 2) for progress in (0.0, 0.25, 0.5, 0.75, 1.0)]
+        [1.0, 1.0, 1.0, 0.5, 0.0]
+    """
 
     flat: float = 0.75
     end: float = 0.0
@@ -191,6 +253,12 @@ class WarmRestarts:
 
     Source:
         Loshchilov and Hutter 2017.
+
+    Examples:
+        >>> from bilinear import WarmRestarts
+        >>> schedule = WarmRestarts(n_cycles=2, longer=1.0)
+        >>> [round(schedule(progress), 2) for progress in (0.0, 0.25, 0.5, 0.75, 1.0)]
+        [1.0, 0.5, 1.0, 0.5, 0.0]
     """
 
     n_cycles: int = 3
@@ -224,6 +292,12 @@ class Sequential:
     Args:
         parts: (share of training, schedule) in order, shares adding up to one; each schedule sees its
             own progress from 0 to 1.
+
+    Examples:
+        >>> from bilinear import Cosine, Linear, Sequential
+        >>> schedule = Sequential(((0.25, Linear(0.0, 1.0)), (0.75, Cosine())))
+        >>> [round(schedule(progress), 2) for progress in (0.0, 0.25, 0.5, 0.75, 1.0)]
+        [0.0, 1.0, 0.75, 0.25, 0.0]
     """
 
     parts: tuple[tuple[float, Schedule], ...]
@@ -258,7 +332,14 @@ class Sequential:
 @register
 @dataclass(frozen=True)
 class Product:
-    """The product of schedules: `Product((WarmUp(), Step()))`."""
+    """The product of schedules: `Product((WarmUp(), Step()))`.
+
+    Examples:
+        >>> from bilinear import Product, Step, WarmUp
+        >>> schedule = Product((WarmUp(0.5), Step(at=(0.75,))))
+        >>> [round(schedule(progress), 2) for progress in (0.0, 0.25, 0.5, 0.75, 1.0)]
+        [0.0, 0.5, 1.0, 0.1, 0.1]
+    """
 
     parts: tuple[Schedule, ...]
 
@@ -279,6 +360,13 @@ class ReduceOnPlateau:
 
     The one schedule that looks at training: at each epoch's validation RMSE, or at its training loss
     without a validation part. Better is: below the best so far by the share `threshold` of it.
+
+    Examples:
+        >>> from bilinear import Adam, MiniBatch, ReduceOnPlateau
+        >>> MiniBatch(Adam(), schedule=ReduceOnPlateau(factor=0.5, patience=2)).schedule.patience
+        2
+        >>> ReduceOnPlateau(factor=0.5, patience=1).after([1.0, 0.9, 0.95, 0.95, 0.95])
+        0.5
     """
 
     factor: float = 0.1

@@ -68,6 +68,14 @@ class SGD(Solver):
     Cost:
         O(n_ratings * n_factors) an epoch; memory: two copies of the parameters (three with momentum),
         rows of the factors filled up to 64 bytes, and 12 bytes a rating.
+
+    Examples:
+        >>> from bilinear import SGD, Constant, MatrixFactorization, synthetic_ratings
+        >>> solver = SGD(n_epochs=5, learning_rate=0.02, schedule=Constant())
+        >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, solver=solver, rng=0)
+        >>> history = model.fit(synthetic_ratings(50, 30, 600, rng=0)).history_
+        >>> history.epochs[-1].loss < history.epochs[0].loss
+        True
     """
 
     n_epochs: int | Literal["auto"] = "auto"
@@ -124,6 +132,19 @@ class SGD(Solver):
         Raises:
             DivergenceError: the loss is not finite any more, with a learning rate that was given.
             KeyboardInterrupt: only before the first epoch is done; later the best epoch is kept.
+
+        Examples:
+            >>> import numpy as np
+            >>> from bilinear import SGD, Identity, NormalStart, SquaredError, lab, synthetic_ratings
+            >>> from bilinear.objective.objective import Objective
+            >>> from bilinear.training.start import Scale
+            >>> ratings, rng = synthetic_ratings(50, 30, 600, rng=0), np.random.default_rng(0)
+            >>> link, loss = Identity(0.5, 5), SquaredError()
+            >>> objective = Objective(loss, link, lab.L2(1.0, 1.0), ratings)
+            >>> start = NormalStart(0.1).draw(ratings, 2, Scale.of(ratings, link, loss), rng)
+            >>> parameters, history = SGD(n_epochs=5).minimise(objective, start, rng)
+            >>> parameters.user_factors.shape, history.epochs[-1].loss < history.epochs[0].loss
+            ((50, 2), True)
         """
         n_ratings = objective.interactions.n_ratings
         solver = self.resolved(n_ratings)

@@ -33,7 +33,16 @@ class Similarity(Protocol):
 @register
 @dataclass(frozen=True)
 class CosineSimilarity:
-    """`<i, j> / (|i| |j| + shrinkage)`; shrinkage lowers what few shared users support."""
+    """`<i, j> / (|i| |j| + shrinkage)`; shrinkage lowers what few shared users support.
+
+    Examples:
+        >>> from bilinear import CosineSimilarity, Interactions, ItemKNN
+        >>> users, items = "ann ann bob bob cat".split(), "tea jam tea jam tea".split()
+        >>> clicks = Interactions.from_columns(users, items)
+        >>> model = ItemKNN(similarity=CosineSimilarity()).fit(clicks)
+        >>> model.similar("jam", n=1).scores.round(2)
+        array([0.82], dtype=float32)
+    """
 
     shrinkage: float = 0.0
 
@@ -56,6 +65,14 @@ class TFIDF(CosineSimilarity):
     """The cosine of interactions weighted by log((1 + n_items) / (1 + items of the user)) + 1.
 
     Items are the documents, users the terms: a user with very many items tells little about each of them.
+
+    Examples:
+        >>> from bilinear import TFIDF, Interactions, ItemKNN
+        >>> users, items = "ann ann bob bob cat".split(), "tea jam tea jam tea".split()
+        >>> clicks = Interactions.from_columns(users, items)
+        >>> model = ItemKNN(similarity=TFIDF(shrinkage=1.0)).fit(clicks)
+        >>> model.similar("jam", n=1).scores.round(2)
+        array([0.52], dtype=float32)
     """
 
     def weigh(self, by_item: Grouped, n_users: int) -> Array:
@@ -72,6 +89,14 @@ class BM25:
     `weight = idf_u c (k1 + 1) / (c + k1 (1 - b + b |i| / mean |i|))`, idf_u = log((1 + n_items) /
     (1 + items of the user)) + 1. Source: Robertson, Zaragoza, "The probabilistic relevance framework:
     BM25 and beyond", 2009.
+
+    Examples:
+        >>> from bilinear import BM25, Interactions, ItemKNN
+        >>> users, items = "ann ann bob bob cat".split(), "tea jam tea jam tea".split()
+        >>> clicks = Interactions.from_columns(users, items)
+        >>> model = ItemKNN(similarity=BM25(b=0.5)).fit(clicks)
+        >>> model.similar("jam", n=1).items
+        array(['tea'], dtype=object)
     """
 
     k1: float = 1.2

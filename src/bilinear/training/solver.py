@@ -89,6 +89,19 @@ class Solver:
 
         Args:
             validation: decides the best epoch and early stopping; of a table the RMSE.
+
+        Examples:
+            >>> import numpy as np
+            >>> from bilinear import SGD, Identity, NormalStart, SquaredError, lab, synthetic_ratings
+            >>> from bilinear.objective.objective import Objective
+            >>> from bilinear.training.start import Scale
+            >>> ratings, rng = synthetic_ratings(50, 30, 600, rng=0), np.random.default_rng(0)
+            >>> link, loss = Identity(0.5, 5), SquaredError()
+            >>> objective = Objective(loss, link, lab.L2(1.0, 1.0), ratings)
+            >>> start = NormalStart(0.1).draw(ratings, 2, Scale.of(ratings, link, loss), rng)
+            >>> parameters, history = SGD(n_epochs=5).minimise(objective, start, rng)
+            >>> parameters.user_factors.shape, history.epochs[-1].loss < history.epochs[0].loss
+            ((50, 2), True)
         """
         raise NotImplementedError
 

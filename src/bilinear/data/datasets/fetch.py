@@ -148,6 +148,13 @@ def fetch(
         ParameterValueError: an unknown name, or a base_url that is not http.
     Cost:
         the archive, and about four times its size unpacked; the archive is deleted afterwards.
+
+    Examples:
+        >>> import bilinear
+        >>> bilinear.fetch("movielens-tiny")
+        Traceback (most recent call last):
+            ...
+        bilinear.errors.ParameterValueError: no data set 'movielens-tiny'; choose ...
     """
     from bilinear.data.datasets.unpack import check_unpacked, unpack
 

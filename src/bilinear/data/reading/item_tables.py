@@ -84,6 +84,16 @@ def read_items(
 
     Cost:
         Some seconds a million items; all columns stay in memory.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from bilinear import read_items
+        >>> _ = Path("movies.csv").write_text("id,title,genres\\n7,Alien,Horror|SciFi\\n8,Heat,Crime\\n")
+        >>> films = read_items("movies.csv")
+        >>> films.title(7), films.genres(7)
+        ('Alien', ('Horror', 'SciFi'))
+        >>> films.row(8)
+        {'id': '8', 'title': 'Heat', 'genres': 'Crime'}
     """
     given: Given = {"item": item, "title": title}
     read = _read(source, connection, ITEMS, given, match, encoding, quote)
@@ -130,6 +140,14 @@ def read_users(
 
     Cost:
         Some seconds a million users; all columns stay in memory.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from bilinear import read_users
+        >>> _ = Path("users.csv").write_text("user,age,country\\nann,31,NL\\nbob,54,IN\\n")
+        >>> people = read_users("users.csv")
+        >>> people.row("bob")
+        {'user': 'bob', 'age': '54', 'country': 'IN'}
     """
     read = _read(source, connection, USERS, {"user": user}, match, encoding, quote)
     columns = _named_people(read.columns) if read.headless else read.columns

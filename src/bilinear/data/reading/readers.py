@@ -51,6 +51,14 @@ class Pairs:
         users, items: (n_pairs,) int64, or objects of type str; from text files always str,
             exactly as written.
         source: where they were read from, for messages.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from bilinear import read_pairs
+        >>> _ = Path("pairs.csv").write_text("user,item\\nann,Heat\\nbob,Alien\\n")
+        >>> pairs = read_pairs("pairs.csv")
+        >>> len(pairs.users), pairs.items[0]
+        (2, 'Heat')
     """
 
     users: NDArray[Any]
@@ -126,6 +134,21 @@ def read_ratings(
     Cost:
         O(n_ratings); 20 million rows of CSV take about eleven seconds on two cores. A file in which
         something is not plainly right is read again row by row, in three seconds a million.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from bilinear import read_ratings
+        >>> _ = Path("ratings.csv").write_text("user,item,rating,year\\nann,7,5,2024\\nbob,8,3.5,2025\\n")
+        >>> read_ratings("ratings.csv")
+        Interactions(2 ratings, 3.5 to 5; 2 users x 2 items, 50.000% filled; no times; ratings.csv)
+        >>> _ = Path("reviews.csv").write_text("who;what;stars\\nann;7;4,5\\nbob;8;99\\n")
+        >>> read_ratings("reviews.csv", user="who", item="what", rating="stars", missing=99).ratings
+        array([4.5], dtype=float32)
+        >>> _ = Path("wrong.csv").write_text("user,item,rating\\nann,7,5\\nbob,8,five\\n")
+        >>> read_ratings("wrong.csv")
+        Traceback (most recent call last):
+            ...
+        bilinear.errors.RatingValueError: wrong.csv, row 2 (line 3): rating 'five' is not a ...
     """
     check_duplicates(duplicates, True)
     if layout not in ("rows", "wide"):
@@ -183,6 +206,16 @@ def read_interactions(
 
     Cost:
         as `read_ratings`; lists 0.8 s a million items.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from bilinear import read_interactions
+        >>> _ = Path("plays.csv").write_text("user,item,plays\\nann,7,3\\nann,7,2\\nbob,8,1\\n")
+        >>> plays = read_interactions("plays.csv")
+        >>> plays.ratings, plays.has_ratings, plays.n_duplicates
+        (array([5., 1.], dtype=float32), False, 1)
+        >>> read_interactions("plays.csv", count=False).ratings
+        array([2., 1.], dtype=float32)
     """
     check_duplicates(duplicates, False)
     meaning = Meaning.of(None, ids)
@@ -352,6 +385,16 @@ def read_pairs(
 
     Cost:
         about a second a million rows; memory for two Python objects a row of text.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from bilinear import BiasModel, read_pairs, read_ratings
+        >>> _ = Path("ratings.csv").write_text("user,item,rating\\nann,Alien,5\\nann,Heat,3\\nbob,Alien,4\\n")
+        >>> _ = Path("pairs.csv").write_text("user,item\\nbob,Heat\\n")
+        >>> pairs = read_pairs("pairs.csv")
+        >>> model = BiasModel(l2_biases=0.1).fit(read_ratings("ratings.csv"))
+        >>> model.predict(pairs.users, pairs.items).values.round(1)
+        array([3.], dtype=float32)
     """
     given: dict[Role, Column | Literal[False]] = {"user": user, "item": item}
     with open_table(source, PAIRS, given, encoding, quote=quote) as (table, _):
@@ -384,6 +427,13 @@ def read_item_ratings(
     Raises:
         DataError: one of its kinds, naming file, row and the way out.
         ParameterValueError: an argument that cannot be used.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from bilinear import read_item_ratings
+        >>> _ = Path("mine.csv").write_text("item,rating\\nAlien,5\\nHeat,2.5\\n")
+        >>> read_item_ratings("mine.csv")
+        [('Alien', 5.0), ('Heat', 2.5)]
     """
     items, found = _one_users(source, ITEM_RATINGS, {"item": item, "rating": rating}, encoding, quote)
     return list(zip(items, found, strict=True))

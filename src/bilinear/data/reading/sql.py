@@ -56,6 +56,16 @@ def read_sql(
 
     Cost:
         about three seconds a million rows; memory for 20 bytes a row and one entry an id.
+
+    Examples:
+        >>> import sqlite3
+        >>> from bilinear import read_sql
+        >>> connection = sqlite3.connect(":memory:")
+        >>> _ = connection.execute("CREATE TABLE reviews (user_id, item_id, stars)")
+        >>> _ = connection.execute("INSERT INTO reviews VALUES (1, 7, 5), (2, 7, 3)")
+        >>> read_sql("SELECT * FROM reviews", connection, rating="stars").ratings
+        array([5., 3.], dtype=float32)
+        >>> connection.close()
     """
     given: dict[Role, Column | Literal[False]] = {"user": user, "item": item, "rating": rating, "time": time}
     meaning = Meaning.of(missing, ids)

@@ -97,6 +97,14 @@ def synthetic_catalogue(
         ParameterValueError: sizes that do not go together.
     Cost:
         O(n_users * n_items * n_factors) time; about 0.3 s for the defaults.
+
+    Examples:
+        >>> from bilinear import synthetic_catalogue
+        >>> catalogue = synthetic_catalogue(n_ratings=1000, n_users=40, n_items=60, rng=0)
+        >>> catalogue.interactions.n_ratings, catalogue.interactions.shape
+        (1000, (40, 60))
+        >>> sorted(catalogue.items), catalogue.truth.item_factors.shape
+        (['genres', 'item', 'title', 'year'], (60, 8))
     """
     _check_positive(n_users=n_users, n_items=n_items, n_factors=n_factors, n_ratings=n_ratings)
     if n_users < 2:
@@ -205,6 +213,12 @@ def synthetic_ratings(
     Cost:
         O(n_ratings * (log n_items + n_factors)) time; 12 bytes a rating and little more. The defaults
         take about four seconds on one core.
+
+    Examples:
+        >>> from bilinear import synthetic_ratings
+        >>> ratings = synthetic_ratings(n_users=50, n_items=30, n_ratings=600, rng=0)
+        >>> ratings.n_ratings, ratings.shape
+        (600, (50, 30))
     """
     _check_positive(n_users=n_users, n_items=n_items, n_factors=n_factors, n_ratings=n_ratings)
     if not n_users <= n_ratings <= n_users * n_items:

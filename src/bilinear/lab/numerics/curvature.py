@@ -36,7 +36,14 @@ class Curvature:
         converged: Whether `smallest` is accurate to 1e-6 of the largest.
 
     Examples:
-        See `smallest_curvature`.
+        >>> from bilinear import Identity, Interactions, SquaredError, lab
+        >>> from bilinear.objective.objective import Objective
+        >>> one = Interactions.from_columns([0], [0], [1.0])
+        >>> objective = Objective(SquaredError(), Identity(-9, 9), lab.L2(0.25, 0.0, 0.0), one)
+        >>> problem = lab.Problem.of(objective, 0.0, has_biases=False)
+        >>> found = lab.smallest_curvature(problem, problem.zeros(1))
+        >>> found.negative, found.n_symmetries
+        (True, 0)
     """
 
     smallest: float

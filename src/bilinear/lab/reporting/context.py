@@ -38,7 +38,20 @@ class Context:
         on_progress: Called with a line about each long step.
 
     Examples:
-        See `Instrument`.
+        >>> from bilinear import BiasModel, lab, synthetic_ratings
+        >>> ratings = synthetic_ratings(20, 15, 150, rng=0)
+        >>> model = BiasModel(l2_biases=1.0).fit(ratings)
+        >>> @lab.register
+        ... class TrainingSize(lab.Instrument):
+        ...     name = "training-size"
+        ...     question = "How many ratings were trained on?"
+        ...     def measure(self, context: lab.Context) -> lab.Section:
+        ...         n = len(context.model.seen_.ratings)
+        ...         return self.section(f"{n} ratings.", "nothing", {"n": n})
+        >>> lab.report(model, ratings, only=["training-size"])["training-size"].answer
+        '150 ratings.'
+        >>> from bilinear.lab.reporting.instrument import REGISTRY
+        >>> REGISTRY.discard("training-size")
     """
 
     model: Recommender

@@ -50,6 +50,13 @@ class Instrument(ABC):
 
         Returns:
             The answer with its evidence, made by `section`.
+
+        Examples:
+            >>> from bilinear import BiasModel, lab, synthetic_ratings
+            >>> ratings = synthetic_ratings(20, 15, 150, rng=0)
+            >>> model = BiasModel(l2_biases=1.0).fit(ratings)
+            >>> lab.report(model, ratings, only=["linearity"])["linearity"].question
+            'Is it a linear model?'
         """
 
     def section(
@@ -80,7 +87,18 @@ def register(cls: type[Instrument]) -> type[Instrument]:
         ParameterValueError: Name or question is missing, or another instrument has the name.
 
     Examples:
-        See `Instrument`.
+        >>> from bilinear import lab
+        >>> @lab.register
+        ... class HowMany(lab.Instrument):
+        ...     name = "how-many"
+        ...     question = "How many users are there?"
+        ...     def measure(self, context):
+        ...         n = len(context.model.user_vocabulary_)
+        ...         return self.section(f"{n} users.", "nothing", {"n": n})
+        >>> "how-many" in lab.instruments()
+        True
+        >>> from bilinear.lab.reporting.instrument import REGISTRY
+        >>> REGISTRY.discard("how-many")
     """
     for attribute in ("name", "question"):
         if not isinstance(getattr(cls, attribute, None), str):

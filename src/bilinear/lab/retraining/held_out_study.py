@@ -32,7 +32,12 @@ class ErrorPoint:
         effective_rank: Of the factors; None for epochs.
 
     Examples:
-        See `held_out_study`.
+        >>> from bilinear import MatrixFactorization, lab, synthetic_ratings
+        >>> ratings = synthetic_ratings(20, 15, 150, rng=0)
+        >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, rng=0).fit(ratings)
+        >>> found = lab.held_out_study(model, ratings)
+        >>> [point.at for point in found.sizes if point.train > 0]
+        [0, 1, 2, 4]
     """
 
     at: float
@@ -55,7 +60,12 @@ class HeldOutStudy:
         l2: The penalty of the model itself.
 
     Examples:
-        See `held_out_study`.
+        >>> from bilinear import MatrixFactorization, lab, synthetic_ratings
+        >>> ratings = synthetic_ratings(20, 15, 150, rng=0)
+        >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, rng=0).fit(ratings)
+        >>> found = lab.held_out_study(model, ratings)
+        >>> len(found.epochs) > 0, found.sizes[0].at
+        (True, 0)
     """
 
     how: str

@@ -37,7 +37,13 @@ class PenaltyPoint:
         later_rmse: On later ratings; None without any.
 
     Examples:
-        See `l2_curve`.
+        >>> from bilinear import Identity, SquaredError, lab, split_random, synthetic_ratings
+        >>> from bilinear.objective.objective import Objective
+        >>> parts = split_random(synthetic_ratings(20, 15, 150, rng=0), 0.2, 0)
+        >>> objective = Objective(SquaredError(), Identity(0.5, 5), lab.L2(1.0, 1.0), parts.train)
+        >>> curve = lab.l2_curve(objective, parts.test, (3.0, 1.0), n_factors=2)
+        >>> curve.points[0].l2, curve.points[0].n_factors
+        (3.0, 2)
     """
 
     l2: float
@@ -59,7 +65,13 @@ class PenaltyCurve:
         points: One for each L2.
 
     Examples:
-        See `l2_curve`.
+        >>> from bilinear import Identity, SquaredError, lab, split_random, synthetic_ratings
+        >>> from bilinear.objective.objective import Objective
+        >>> parts = split_random(synthetic_ratings(20, 15, 150, rng=0), 0.2, 0)
+        >>> objective = Objective(SquaredError(), Identity(0.5, 5), lab.L2(1.0, 1.0), parts.train)
+        >>> curve = lab.l2_curve(objective, parts.test, (3.0, 1.0), n_factors=2)
+        >>> curve.best in curve.points
+        True
     """
 
     points: tuple[PenaltyPoint, ...]

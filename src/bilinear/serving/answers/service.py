@@ -49,6 +49,19 @@ class Service:
     A request takes `serving_model` once and answers from it alone, so that no answer mixes two models.
 
     Raises (all methods): Refused and its kinds, see `problems`.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from bilinear import Interactions, Popularity
+        >>> from bilinear.serving import ModelFolder, Service, messages, open_store
+        >>> users, items = "ann ann bob bob cat".split(), "tea jam tea salt tea".split()
+        >>> Popularity().fit(Interactions.from_columns(users, items)).save("model")
+        >>> folder, store = ModelFolder(Path("model")), open_store("sqlite:///feedback.db")
+        >>> service = Service(folder, store)
+        >>> [place.item for place in service.recommend(messages.RecommendBody("cat", n=2)).items]
+        ['jam', 'salt']
+        >>> folder.close()
+        >>> store.close()
     """
 
     def __init__(self, models: ModelFolder, store: FeedbackStore) -> None:
@@ -388,6 +401,21 @@ class Service:
 
         Args:
             content: the beginning of the content hash that the model has to have.
+
+        Examples:
+            >>> from pathlib import Path
+            >>> from bilinear import Interactions, Popularity
+            >>> from bilinear.serving import ModelFolder, Service, open_store
+            >>> clicks = Interactions.from_columns(["ann", "bob"], ["tea", "jam"])
+            >>> Popularity().fit(clicks).save("model")
+            >>> Popularity(confidence="log").fit(clicks).save("other")
+            >>> folder, store = ModelFolder(Path("model")), open_store("sqlite:///feedback.db")
+            >>> service = Service(folder, store)
+            >>> swapped = service.adopt(Path("other"))
+            >>> folder.load()[0]
+            Popularity(confidence='log')
+            >>> folder.close()
+            >>> store.close()
         """
         with self._swap(), self.models.changing():
             serving_model, old = ServingModel(*self.models.load_from(folder, content)), self.serving_model

@@ -118,6 +118,20 @@ def register_store(cls: type[Store]) -> type[Store]:
 
     Raises:
         ParameterValueError: Another class has one of the schemes.
+
+    Examples:
+        >>> from bilinear.serving import open_store, register_store
+        >>> @register_store
+        ... class ExampleStore:
+        ...     # its other methods: see FeedbackStore
+        ...     schemes, address_form = ("example",), "example://NAME"
+        ...     @classmethod
+        ...     def open(cls, url, *, create):
+        ...         return cls()
+        >>> type(open_store("example://films")).__name__
+        'ExampleStore'
+        >>> from bilinear.serving.feedback.store import STORES
+        >>> STORES.discard("example")
     """
     for scheme in cls.schemes:
         STORES.add(cls, scheme)
@@ -141,6 +155,15 @@ def open_store(url: str, *, create: bool = True) -> FeedbackStore:
         ParameterValueError: the address is of another kind.
         MissingDependencyError: PostgreSQL needs the psycopg package.
         StoreUnavailable: it cannot be opened now.
+
+    Examples:
+        >>> from bilinear.serving import open_store
+        >>> store = open_store("sqlite:///feedback.db")
+        >>> store.close()
+        >>> open_store("redis://localhost")
+        Traceback (most recent call last):
+            ...
+        bilinear.errors.ParameterValueError: --store redis://...: give ...
     """
     scheme, separator, _ = url.partition("://")
     if _WORDS.match(url):

@@ -67,6 +67,14 @@ def create_app(
         Conflict: no model in the folder, it is damaged, or another server has it.
         StoreUnavailable: the store cannot be opened.
         ParameterValueError: an argument that cannot be used.
+
+    Examples:
+        >>> from bilinear import Interactions, Popularity
+        >>> from bilinear.serving import create_app
+        >>> Popularity().fit(Interactions.from_columns(["ann", "bob"], ["tea", "jam"])).save("model")
+        >>> app = create_app("model", store="sqlite:///feedback.db", read_only_model=True)
+        >>> callable(app)
+        True
     """
     with extra("serve"):
         import msgspec  # noqa: F401

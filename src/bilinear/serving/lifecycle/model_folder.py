@@ -44,6 +44,18 @@ class ModelFolder:
         items_id, items_title, items_quote: how to read it, see `bilinear.read_items`.
         kept: how many earlier models.
         read_only: change neither folder; reload only.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from bilinear import Interactions, Popularity
+        >>> from bilinear.serving import ModelFolder
+        >>> clicks = Interactions.from_columns(["ann", "bob"], ["tea", "jam"])
+        >>> Popularity().fit(clicks).save("model")
+        >>> folder = ModelFolder(Path("model"))
+        >>> model, version = folder.load()
+        >>> model, len(version)
+        (Popularity(), 12)
+        >>> folder.close()
     """
 
     def __init__(
@@ -133,6 +145,18 @@ class ModelFolder:
 
         Args:
             content: the beginning of its content hash. Raises Conflict: it is another.
+
+        Examples:
+            >>> from pathlib import Path
+            >>> from bilinear import Interactions, Popularity
+            >>> from bilinear.serving import ModelFolder
+            >>> clicks = Interactions.from_columns(["ann", "bob"], ["tea", "jam"])
+            >>> Popularity().fit(clicks).save("model")
+            >>> Popularity(confidence="log").fit(clicks).save("other")
+            >>> folder = ModelFolder(Path("model"))
+            >>> folder.load_from(Path("other"))[0]
+            Popularity(confidence='log')
+            >>> folder.close()
         """
         model, found = _loaded(folder)
         if not found.startswith(content):
