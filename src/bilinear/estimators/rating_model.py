@@ -162,6 +162,14 @@ class RatingModel(Recommender):
 
         Raises:
             ParameterValueError: This model is not trained in epochs (`can_descend`).
+
+        Examples:
+            >>> from bilinear import MatrixFactorization, synthetic_ratings
+            >>> ratings = synthetic_ratings(50, 30, 600, rng=0)
+            >>> model = MatrixFactorization(n_factors=4, l2=1.0, l2_biases=1.0, rng=0).fit(ratings)
+            >>> parameters, history = model.descend(ratings, n_factors=2)
+            >>> parameters.n_factors, model.parameters_.n_factors
+            (2, 4)
         """
         raise ParameterValueError(f"a {type(self).__name__} is not trained in epochs; see can_descend")
 
