@@ -172,7 +172,7 @@ def test_missing_is_for_ratings(tmp_path: Path) -> None:
     (tmp_path / "clicks.csv").write_text("user,item\n1,2\n2,3\n")
     with pytest.raises(ParameterValueError, match="is for ratings"):
         read_any(tmp_path / "clicks.csv", missing=0)
-    with pytest.raises(ParameterValueError, match="is for ratings"):
+    with pytest.raises(ParameterValueError, match="needs ratings, and this table has none"):
         Interactions.from_columns([1], [2], missing=0)
     assert read_interactions(tmp_path / "clicks.csv").n_ratings == 2
     with pytest.raises(EmptyDataError, match="every rating is one of those left out"):
