@@ -105,7 +105,7 @@ def test_for_whom_must_be_said_once(run: Run, model: Path) -> None:
     for arguments in ((), ("--user", "007", "--all")):
         ran = run("recommend", model, *arguments)
         assert ran.code == 2
-        assert "for whom" in ran.err
+        assert "name the users" in ran.err
 
 
 def test_similar_by_id_and_by_title(run: Run, model: Path) -> None:
