@@ -193,6 +193,13 @@ def factor(system, inverses):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def solve(upper, inverses, x):  # type: ignore[no-untyped-def]
     """x = (U^T U)^-1 x with what `factor` left. Cost: O(width^2)."""
+    solve_lower(upper, inverses, x)
+    solve_upper(upper, inverses, x)
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+def solve_lower(upper, inverses, x):  # type: ignore[no-untyped-def]
+    """x = U^-T x with what `factor` left. Cost: O(width^2 / 2)."""
     width = len(upper)
     zero = x.dtype.type(0)
     for i in range(0, width, TILE):
@@ -206,6 +213,13 @@ def solve(upper, inverses, x):  # type: ignore[no-untyped-def]
             u0, u1, u2, u3 = upper[r], upper[r + 1], upper[r + 2], upper[r + 3]
             for c in range(i + TILE, width):
                 x[c] -= x0 * u0[c] + x1 * u1[c] + x2 * u2[c] + x3 * u3[c]
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+def solve_upper(upper, inverses, x):  # type: ignore[no-untyped-def]
+    """x = U^-1 x with what `factor` left. Cost: O(width^2 / 2)."""
+    width = len(upper)
+    zero = x.dtype.type(0)
     for i in range(width - TILE, -1, -TILE):
         for r in range(i, i + TILE, 4):
             u0, u1, u2, u3 = upper[r], upper[r + 1], upper[r + 2], upper[r + 3]
