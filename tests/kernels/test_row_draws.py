@@ -1,5 +1,7 @@
 """Draws of rows and maps against NumPy twins, their distribution, and their independence of the cuts."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -38,7 +40,8 @@ def rows_twin(case, key, draw):
         one = case["ones"][others].astype(float)
         design = np.column_stack([case["fixed"][others, :k].astype(float), one])
         prior = np.append(case["means"][r, :k], case["mean_biases"][r]).astype(float)
-        targets = one * (case["ratings"][a:b].astype(float) - case["mean"] - case["fixed_biases"][others].astype(float))
+        offsets = case["mean"] + case["fixed_biases"][others].astype(float)
+        targets = one * (case["ratings"][a:b].astype(float) - offsets)
         if a < b:
             weight = float(case["weights"][r])
             system = np.diag(np.append(np.ones(k), case["bias_precision"])) + weight * design.T @ design
@@ -87,7 +90,7 @@ def drawn(case, key, draw=True, cuts=None):
     )  # fmt: skip
     inputs = [case[name] for name in names]
     cuts = [0, n] if cuts is None else cuts
-    for a, b in zip(cuts[:-1], cuts[1:], strict=True):
+    for a, b in pairwise(cuts):
         draw_rows(a, b, *inputs, np.uint64(key), draw, case["n_factors"], factors, biases, squares)
     return factors, biases, squares
 
@@ -166,9 +169,7 @@ def test_maps_equal_their_twin_for_any_cuts():
     map_twin(block, precisions, penalties, residuals, wanted, 31)
     for cuts in ([0, d], [0, 4, 6, d]):
         found, kept = weights.copy(), left.copy()
-        for a, b in zip(cuts[:-1], cuts[1:], strict=True):
-            draw_map_rows(
-                a, b, starts, rows, values, precisions, penalties, np.uint64(31), True, kept, found
-            )
+        for a, b in pairwise(cuts):
+            draw_map_rows(a, b, starts, rows, values, precisions, penalties, np.uint64(31), True, kept, found)
         assert np.allclose(found, wanted, rtol=1e-12, atol=1e-12)
         assert np.allclose(kept, residuals, rtol=1e-12, atol=1e-12)

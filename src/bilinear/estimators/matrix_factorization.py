@@ -31,7 +31,9 @@ from bilinear.persistence.codec import decode, encode
 from bilinear.registry import register
 from bilinear.training.callbacks import OnEpoch
 from bilinear.training.checkpoint import Checkpoint, mark_interrupted, record_once
+from bilinear.training.compiling import Posterior
 from bilinear.training.fitting import fitting
+from bilinear.training.gibbs import Gibbs
 from bilinear.training.history import History
 from bilinear.training.initialization import NormalStart, Scale, random_start
 from bilinear.training.loop import Validation, train_again
@@ -68,7 +70,8 @@ class MatrixFactorization(RatingModel):
         link: `Identity()` or `Sigmoid()`.
         rating_range: (low, high) of the predictions. None takes the data's own range, which a
             sigmoid widens by a tenth on either side.
-        solver: how it descends: `SGD()`, `ALS()` or `MiniBatch(optimizer=Adam(), ...)`.
+        solver: how it descends: `SGD()`, `ALS()` or `MiniBatch(optimizer=Adam(), ...)`; or `Gibbs()`, which
+            averages over the posterior, searches nothing and sets nothing aside.
         start_size: standard deviation of the starting factors times sqrt(n_factors), for
             ratings of standard deviation one.
         validation_fraction: share of the training ratings set aside inside `fit` for the search,
@@ -161,16 +164,25 @@ class MatrixFactorization(RatingModel):
         self._check(interactions)
         require(self._memory(interactions), f"training on {interactions.n_ratings:,} ratings")
         units, own_link, table, link = self._in_units(interactions)
+        posterior: Posterior | None = None
         shown: dict[str, Any] = {
             "history": partial(units.history, link=link, loss=self.loss),
             "parameters": partial(units.parameters, link=link),
         }
         with fitting(self, interactions, progress, checkpoint, on_epoch, **shown) as reporter:
-            penalty, searched, parameters, history = self._trained(units, table, link, reporter)
+            if isinstance(self.solver, Gibbs):
+                seed = record_once(lambda: draw_seed(self.rng))
+                penalty, searched = L2(exponent=0), None
+                posterior, history = self._sampled(self.solver, table, seed, reporter)
+                parameters = posterior.parameters
+                self.seed_, self.solver_ = seed, self.solver.resolved(table.n_ratings)
+            else:
+                penalty, searched, parameters, history = self._trained(units, table, link, reporter)
         self.loss_, self.link_ = self.loss, own_link
         self.penalty_ = units.penalty(penalty, link, self.loss, back=True)
         self.search_ = None if searched is None else units.search_table(searched, link, self.loss)
-        self._learn(interactions, units.parameters(parameters, link), units.history(history, link, self.loss))
+        parameters, history = units.parameters(parameters, link), units.history(history, link, self.loss)
+        self._learn(interactions, parameters, history, posterior)
         warn_of_outliers(units.fence, interactions)
         return self
 
@@ -234,6 +246,18 @@ class MatrixFactorization(RatingModel):
         self.seed_, self.solver_ = seed, solver
         return penalty, table, parameters, history
 
+    def _sampled(
+        self, solver: Gibbs, table: Interactions, seed: int, progress: Progress
+    ) -> tuple[Posterior, History]:
+        """A chain on all ratings: nothing is searched, so nothing is set aside for that."""
+        n_factors = solver.factors_for(table.n_ratings) if self.n_factors == "auto" else self.n_factors
+        rng = np.random.default_rng([seed, 2])
+        stage = f"sampling, {n_factors} factors"
+        posterior, history = solver.sample(table, n_factors, rng, progress=progress, stage=stage)
+        if history.ended == "interrupted":
+            mark_interrupted()
+        return posterior, history
+
     @property
     def _by_ratings(self) -> bool:
         """Whether validation goes by predicted ratings, not by lists."""
@@ -265,6 +289,12 @@ class MatrixFactorization(RatingModel):
         self._check(interactions)
         units, own_link, table, link = self._in_units(interactions)
         assert self.seed_ is not None
+        if isinstance(self.solver_, Gibbs):
+            posterior, history = self._sampled(self.solver_, table, self.seed_, progress or NullProgress())
+            self.link_ = own_link
+            self._learn(interactions, posterior.parameters, history, posterior)
+            warn_of_outliers(units.fence, interactions)
+            return self
         penalty = units.penalty(self.penalty_, link, self.loss)
         if self.history_.ended == "closed form":
             parameters, history = solve_without_factors(table, penalty, link, self.loss), self.history_
@@ -343,7 +373,9 @@ class MatrixFactorization(RatingModel):
 
     def _in_units(self, interactions: Interactions) -> tuple[Units, Link, Interactions, Link]:
         """(units, link, table in these units, link in these units); see `Units`."""
-        units = Units.of(interactions, self.rating_range, keep_scale=self.start is not None)
+        # a chain has units of its own
+        keep = self.start is not None or isinstance(self.solver, Gibbs)
+        units = Units.of(interactions, self.rating_range, keep_scale=keep)
         link = resolve_link(self.link, self.rating_range, units.fence.bounded(interactions))
         return units, link, units.table(interactions), units.link(link)
 
@@ -407,6 +439,13 @@ class MatrixFactorization(RatingModel):
                 raise ParameterValueError(f"{name}={value!r}; an object such as {_SUCH_AS[name]}")
         self.loss.check(self.link)
         self.solver.check(self.loss, self.link)
+        if isinstance(self.solver, Gibbs):
+            for name, free in (("l2", "auto"), ("l2_biases", "auto"), ("start", None)):
+                if getattr(self, name) != free:
+                    raise ParameterValueError(
+                        f"{name}={getattr(self, name)!r} with solver=Gibbs(): expected {free!r}: Gibbs draws "
+                        "the penalties and starts by itself; leave it out, or take solver=SGD() or ALS()"
+                    )
         n_factors = self.n_factors
         if n_factors != "auto" and not (is_whole(n_factors) and 0 <= n_factors <= _MOST_FACTORS):
             raise ParameterValueError(

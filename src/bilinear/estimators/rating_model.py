@@ -16,6 +16,7 @@ from bilinear.data.vocabulary import Id
 from bilinear.errors import EmptyDataError, ParameterValueError, RatingValueError
 from bilinear.estimators.capabilities import Contributions, HowTrained, Rows, UserWeights, Values
 from bilinear.estimators.fold_in import FoldedUser, ids_of
+from bilinear.estimators.posterior_state import posterior_state, restored_posterior
 from bilinear.estimators.recommender import Recommender, TensorReader
 from bilinear.evaluation.ratings import RatingScores, rating_scores
 from bilinear.model.blocks import score_block
@@ -25,8 +26,10 @@ from bilinear.model.scoring import score_rows
 from bilinear.objective.fold_in import FoldedIn, fold_in
 from bilinear.objective.losses import Loss
 from bilinear.objective.penalties import L2
+from bilinear.objective.row_prior import RowPrior
 from bilinear.persistence.codec import checked_number, checked_size, decode, encode
 from bilinear.recommend.lists import RankedItems, recommend_users, recommend_vector, similar_rows
+from bilinear.training.compiling import Posterior
 from bilinear.training.history import COLUMNS, History
 from bilinear.training.search import SearchTable
 from bilinear.training.solver import Solver
@@ -72,6 +75,7 @@ class RatingModel(Recommender):
         history_: History.
         search_: SearchTable or None, the trials of what was "auto".
         solver_: of MatrixFactorization, the solver with numbers for what was "auto".
+        posterior_: Posterior or None, what `Gibbs` found beside the parameters.
     """
 
     predicts_ratings = True
@@ -83,6 +87,7 @@ class RatingModel(Recommender):
     history_: History
     search_: SearchTable | None
     solver_: Solver
+    posterior_: Posterior | None = None
 
     def predict_rows(self, users: NDArray[Any], items: NDArray[Any]) -> Array:
         """Predicted ratings for rows of the vocabularies, -1 for unknown. (n,) float32.
@@ -212,6 +217,8 @@ class RatingModel(Recommender):
         is ridge regression's own decomposition, <a, H^-1 a_j> (r_j - o_j).
         """
         parameters, penalty = self.parameters_, self.penalty_
+        if self.posterior_ is not None:
+            return self._contributions_with_prior(self.posterior_.user_prior, items, ratings, item)
         folded = self._folded_in(items, ratings)
         x = np.append(folded.factors, folded.bias)
         design = np.hstack([parameters.item_factors[items].astype(np.float64), np.ones((len(items), 1))])
@@ -227,6 +234,19 @@ class RatingModel(Recommender):
         asked = np.append(parameters.item_factors[item].astype(np.float64), 1.0)
         reach: NDArray[np.float64] = design @ np.linalg.lstsq(system, asked, rcond=None)[0]
         return Contributions(reach * (curvature * own - gradient), float(parameters.item_biases[item]))
+
+    def _contributions_with_prior(
+        self, prior: RowPrior, items: Rows, ratings: Values, item: int
+    ) -> Contributions:
+        """As above; each item rated also moves the prior's mean, by its row of the history's map."""
+        design, offsets, system = prior.equations(self.parameters_, items)
+        asked = np.append(self.parameters_.item_factors[item].astype(np.float64), 1.0)
+        reach = np.linalg.solve(system, asked)
+        found = (design @ reach) * (ratings.astype(np.float64) - offsets)
+        if prior.history is not None and len(items):
+            own = prior.history[items].astype(np.float64) / np.sqrt(len(items))
+            found += own @ (prior.precision @ reach)
+        return Contributions(found, float(self.parameters_.item_biases[item]))
 
     def score_block(self, user_rows: NDArray[Any]) -> Array:
         """(n, n_items) scores before the link, see `Recommender.score_block`."""
@@ -254,6 +274,8 @@ class RatingModel(Recommender):
         return self.parameters_.item_factors if self.parameters_.n_factors else None
 
     def _folded_in(self, items: NDArray[np.int32], ratings: NDArray[Any]) -> FoldedIn:
+        if self.posterior_ is not None:
+            return self.posterior_.user_prior.fold_in(self.parameters_, items, ratings)
         return fold_in(self.parameters_, self.link_, self.loss_, self.penalty_, items, ratings)
 
     def _scores_of_folded(self, folded: Sequence[FoldedIn]) -> Array:
@@ -276,8 +298,14 @@ class RatingModel(Recommender):
             parameters, self.link_, self.item_vocabulary_, vector, weights.bias, n, allowed
         )
 
-    def _learn(self, interactions: Interactions, parameters: Parameters, history: History) -> None:
-        self.parameters_, self.history_ = parameters, history
+    def _learn(
+        self,
+        interactions: Interactions,
+        parameters: Parameters,
+        history: History,
+        posterior: Posterior | None = None,
+    ) -> None:
+        self.parameters_, self.history_, self.posterior_ = parameters, history, posterior
         self._learn_table(interactions)
 
     def _rank(
@@ -313,7 +341,11 @@ class RatingModel(Recommender):
             "history": self.history_.summary() | {"n_epochs": len(self.history_.epochs)},
             "search": None if self.search_ is None else self.search_.to_dict(),
         }
-        return manifest, self.parameters_.arrays() | {"epochs": self.history_.table()}
+        tensors = self.parameters_.arrays() | {"epochs": self.history_.table()}
+        if self.posterior_ is not None:
+            own, more = posterior_state(self.posterior_)
+            return manifest | {"posterior": own}, tensors | more
+        return manifest, tensors
 
     def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
         n_users, n_items = len(self.user_vocabulary_), len(self.item_vocabulary_)
@@ -336,8 +368,12 @@ class RatingModel(Recommender):
         history = dict(manifest["history"])
         epochs = tensor("epochs", np.float64, checked_size(history, "n_epochs"), len(COLUMNS))
         metric = str(history.get("metric", "rmse"))  # models saved before there were others have none
-        self.history_ = History.from_table(epochs, history["best_epoch"], history["ended"], metric)
+        self.history_ = History.from_table(
+            epochs, history["best_epoch"], history["ended"], metric, history.get("diagnostics")
+        )
         self.search_ = None if manifest["search"] is None else SearchTable.from_dict(manifest["search"])
+        stored = manifest.get("posterior")
+        self.posterior_ = None if stored is None else restored_posterior(stored, self.parameters_, tensor)
 
     def _checked_ratings(self, items: Iterable[Id], ratings: Iterable[float]) -> NDArray[np.float64]:
         low, high = self.link_.bounds

@@ -39,7 +39,7 @@ def mix(key, counter):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, forceinline=True)
 def normal_pair(key, pair):  # type: ignore[no-untyped-def]
-    """The independent standard normal numbers 2 * pair and 2 * pair + 1 of a key. Source: Box, Muller 1958."""
+    """Standard normal numbers 2 * pair and 2 * pair + 1 of a key. Source: Box, Muller 1958."""
     counter = np.uint64(2) * np.uint64(pair)
     first = (np.float64(mix(key, counter) >> _S11) + 1.0) * _UNIT  # in (0, 1]
     second = np.float64(mix(key, counter + np.uint64(1)) >> _S11) * _UNIT
@@ -145,8 +145,9 @@ def draw_rows(  # type: ignore[no-untyped-def]
         for start in range(a, b, _CHUNK):
             size = min(_CHUNK, b - start)
             _gather(
-                others, ratings, start, size, mean, fixed, ones, fixed_biases, x, prior_bias, rows, errors, own
-            )
+                others, ratings, start, size, mean, fixed, ones, fixed_biases, x, prior_bias,
+                rows, errors, own,
+            )  # fmt: skip
             _add_slopes(rows, errors, own, size, part, part_sums)
             for t in range(size):
                 bias_slope += own[t] * errors[t]
@@ -204,8 +205,8 @@ def draw_map_rows(  # type: ignore[no-untyped-def]
 ):
     """Columns first..last - 1 of a block's map drawn from their posterior, one feature after another.
 
-    starts (n_features + 1,), rows, values (n_entries,): the block by its features; residuals (n_rows, d): what
-    the prior's mean leaves of the rows, kept up to date; weights (n_features, d): the map; precisions,
+    starts (n_features + 1,), rows, values (n_entries,): the block by its features; residuals (n_rows, d):
+    what the prior's mean leaves of the rows, kept up to date; weights (n_features, d): the map; precisions,
     penalties (d,): of the rows about their mean and of the map. `first` is even. The columns of the map are
     independent given the rows, so any cuts give the same draws.
 

@@ -25,7 +25,9 @@ from bilinear.training.workers import Workers, aligned
 
 _MASK = 2**64 - 1
 _START = 0.3  # standard deviation of the starting factors times the fourth root of their number
+_PRECISIONS = 0.5, 0.5  # shape and rate of the Gamma prior of rows' and maps' precisions
 _SHAPES = np.geomspace(0.5, 500.0, 80)  # of the population's noise precisions: a prior flat in the logarithm
+_RATE = 1.0, 1.0  # shape and rate of the Gamma prior of its rate, and of one noise for all
 _AT_ONCE = 16  # columns of a map drawn by one task
 
 
@@ -71,7 +73,7 @@ class SideState:
         weights[:, -1] = 0
         weights[~rated] = 0
         maps = [BlockMap.of(block, rated, d) for block in blocks]
-        costs = counts * (d * d / 2 + 8.0 * d) + np.where(rated, d**3 / 6 + 30.0 * d, 1.0) + 50
+        costs = np.asarray(counts * (d * d / 2 + 8.0 * d) + np.where(rated, d**3 / 6 + 30.0 * d, 1.0), float)
         return cls(rows, weights, weights.copy(), np.zeros(d), np.ones(d), maps, rated, costs)
 
     def prior_means(self) -> Array:
@@ -92,7 +94,8 @@ class SideState:
         n = len(about_mean)
         mean = about_mean.sum(axis=0) / max(n, 1)
         spread = ((about_mean - mean) ** 2).sum(axis=0) + n / (n + 1) * mean**2
-        self.precisions = chance.gamma((1 + n) / 2, 2 / (1 + spread))
+        shape, rate = _PRECISIONS
+        self.precisions = chance.gamma(shape + n / 2, 1 / (rate + spread / 2))
         old = self.mean
         self.mean = n * mean / (n + 1) + chance.standard_normal(len(mean)) / np.sqrt(
             self.precisions * (n + 1)
@@ -106,7 +109,8 @@ class SideState:
         cuts = np.append(np.arange(0, d, _AT_ONCE), d)
         for n, found in enumerate(self.maps):
             squares = (found.weights.astype(np.float64) ** 2).sum(axis=0)
-            found.precisions = chance.gamma((1 + len(found.weights)) / 2, 2 / (1 + squares))
+            shape, rate = _PRECISIONS
+            found.precisions = chance.gamma(shape + len(found.weights) / 2, 1 / (rate + squares / 2))
             own = np.uint64(derived(key, n + 1))
             precisions, penalties = self.precisions.astype(np.float32), found.precisions.astype(np.float32)
 
@@ -136,7 +140,7 @@ class Draw:
     Attributes:
         users (n_users, d), items (n_items, d): factors, and the bias last.
         noise (n_users,): precisions of the users' ratings.
-        user_mean (d,), user_precisions (d,), user_maps: the users' prior; likewise the items'.
+        user_mean (d,), user_precisions (d,), user_maps: the users' prior; item_mean (d,): the items'.
     """
 
     users: Array
@@ -145,8 +149,27 @@ class Draw:
     user_mean: Array
     user_precisions: Array
     user_maps: tuple[Array, ...]
+    item_mean: Array
     new_noise: float
-    """Mean variance of a user's ratings that nothing is known of."""
+    """Mean variance of the ratings of a user without any."""
+    new_precision: float
+    """Mean precision of them."""
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything by name."""
+        names = ("users", "items", "noise", "user_mean", "user_precisions", "item_mean")
+        own = {name: getattr(self, name) for name in names}
+        own |= {f"user_map{n}": weights for n, weights in enumerate(self.user_maps)}
+        return own | {"new": np.array([self.new_noise, self.new_precision])}
+
+    @classmethod
+    def from_arrays(cls, own: Mapping[str, NDArray[Any]], n_maps: int) -> Draw:
+        """The inverse of `arrays`."""
+        maps = tuple(own[f"user_map{n}"] for n in range(n_maps))
+        return cls(
+            own["users"], own["items"], own["noise"], own["user_mean"], own["user_precisions"], maps,
+            own["item_mean"], *map(float, own["new"]),
+        )  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -191,7 +214,8 @@ class Chain:
         items = SideState.of(_standardised(table.by_item, center, deviation), d, item_blocks, rng)
         users = SideState.of(_standardised(table.by_user, center, deviation), d, user_blocks, rng)
         n_users = len(users.weights)
-        return cls(users, items, center, deviation, key, noise_per_user, np.ones(n_users), squares=np.zeros(n_users))
+        noise, squares = np.ones(n_users), np.zeros(n_users)
+        return cls(users, items, center, deviation, key, noise_per_user, noise, squares=squares)
 
     @property
     def n_factors(self) -> int:
@@ -256,20 +280,21 @@ class Chain:
     def _draw_noise(self, chance: np.random.Generator) -> None:
         """The users' noise precisions and their population; or one for all."""
         rated, counts = self.users.rated, self.users.rows.counts
+        shape, rate = _RATE
         if not self.noise_per_user:
             n = int(counts.sum())
-            self.noise[:] = chance.gamma((1 + n) / 2, 2 / (1 + self.squares.sum()))
+            self.noise[:] = chance.gamma(shape + n / 2, 1 / (rate + self.squares.sum() / 2))
             return
         known = self.noise[rated]
         n, logs, total = len(known), float(np.log(known).sum()), float(known.sum())
         density = (
             (_SHAPES - 1) * logs - n * _log_gamma(_SHAPES)
-            + _log_gamma(_SHAPES * n + 1) - (_SHAPES * n + 1) * np.log1p(total)
+            + _log_gamma(_SHAPES * n + shape) - (_SHAPES * n + shape) * np.log(rate + total)
         )  # fmt: skip
         weights = np.exp(density - density.max()).cumsum()
         at = int(np.searchsorted(weights, chance.random() * weights[-1]))
         self.shape = float(_SHAPES[min(at, len(_SHAPES) - 1)])
-        self.rate = float(chance.gamma(self.shape * n + 1, 1 / (1 + total)))
+        self.rate = float(chance.gamma(self.shape * n + shape, 1 / (rate + total)))
         drawn = chance.gamma(self.shape + counts / 2, 1 / (self.rate + self.squares / 2))
         # a user whose ratings are all fitted exactly must not take the noise to zero
         self.noise = np.clip(drawn, 1e-6, 1e6)
@@ -277,7 +302,8 @@ class Chain:
     def log_likelihood(self) -> float:
         """Of the training ratings, standardised, given everything."""
         counts = self.users.rows.counts
-        return float((0.5 * counts * np.log(self.noise / (2 * np.pi)) - 0.5 * self.noise * self.squares).sum())
+        logs = counts * np.log(self.noise / (2 * np.pi))
+        return float((logs - self.noise * self.squares).sum() / 2)
 
     def draw(self) -> Draw:
         """A copy of the state as a draw."""
@@ -286,13 +312,16 @@ class Chain:
             if not side.rated.all():
                 weights[~side.rated] = side.all_means()[~side.rated]
         if self.noise_per_user:
+            precision = self.shape / self.rate
             new = self.rate / (self.shape - 1) if self.shape > 1 else float((1 / self.noise).mean())
         else:
-            new = float(1 / self.noise[0])
+            precision = float(self.noise[0])
+            new = 1 / precision
         return Draw(
             users, items, self.noise.astype(np.float32),
             self.users.mean.astype(np.float32), self.users.precisions.astype(np.float32),
-            tuple(found.weights.copy() for found in self.users.maps), new,
+            tuple(found.weights.copy() for found in self.users.maps),
+            self.items.mean.astype(np.float32), new, precision,
         )  # fmt: skip
 
     def state(self) -> dict[str, NDArray[Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,8 @@ Ended = Literal[
     "closed form",
 ]
 _MOST_LINES = 60  # of a printed history
+CONVERGED = 1.2
+"""Largest split R-hat of a chain that counts as converged."""
 _LOSS, _MEASURED, _SECOND = "#7a8699", "#c2410c", "#1d4ed8"
 
 
@@ -58,12 +60,15 @@ class Epoch:
     update_norm: float | None = None
 
 
-COLUMNS = tuple(field.name for field in fields(Epoch))
+COLUMNS = tuple(column.name for column in fields(Epoch))
 
 
 @dataclass(frozen=True)
 class History:
     """The epochs, which of them was kept, why training ended, and the name of the validation metric.
+
+    Attributes:
+        diagnostics: of a chain of `Gibbs`, the split R-hats by name; else empty.
 
     Examples:
         >>> from bilinear import MatrixFactorization, synthetic_ratings
@@ -79,6 +84,7 @@ class History:
     best_epoch: int
     ended: Ended
     metric: str = "rmse"
+    diagnostics: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def best_validation(self) -> float | None:
@@ -111,7 +117,8 @@ class History:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> History:
         epochs, best_epoch = tuple(Epoch(**epoch) for epoch in stored["epochs"]), int(stored["best_epoch"])
-        return cls._checked(epochs, best_epoch, stored["ended"], str(stored["metric"]))
+        diagnostics = {str(name): float(value) for name, value in stored.get("diagnostics", {}).items()}
+        return cls._checked(epochs, best_epoch, stored["ended"], str(stored["metric"]), diagnostics)
 
     def table(self) -> NDArray[np.float64]:
         """(n_epochs, len(COLUMNS)) the epochs as numbers, NaN for None."""
@@ -120,11 +127,17 @@ class History:
 
     def summary(self) -> dict[str, Any]:
         """Arguments of `from_table` beside the table, as JSON values."""
-        return {"best_epoch": self.best_epoch, "ended": self.ended, "metric": self.metric}
+        own = {"best_epoch": self.best_epoch, "ended": self.ended, "metric": self.metric}
+        return own | ({"diagnostics": dict(self.diagnostics)} if self.diagnostics else {})
 
     @classmethod
     def from_table(
-        cls, table: NDArray[np.float64], best_epoch: int, ended: Ended, metric: str = "rmse"
+        cls,
+        table: NDArray[np.float64],
+        best_epoch: int,
+        ended: Ended,
+        metric: str = "rmse",
+        diagnostics: Mapping[str, float] | None = None,
     ) -> History:
         """The inverse of `table` and `summary`; ValueError for what they could not have made."""
         if table.shape[1:] != (len(COLUMNS),):
@@ -135,13 +148,21 @@ class History:
                 raise ValueError(f"epoch {row[0]:g} in place {n}")
             values: list[Any] = [None if value != value else value for value in row[1:]]
             epochs.append(Epoch(n, *values))
-        return cls._checked(tuple(epochs), best_epoch, ended, metric)
+        found = {str(name): float(value) for name, value in (diagnostics or {}).items()}
+        return cls._checked(tuple(epochs), best_epoch, ended, metric, found)
 
     @classmethod
-    def _checked(cls, epochs: tuple[Epoch, ...], best_epoch: int, ended: Ended, metric: str) -> History:
+    def _checked(
+        cls,
+        epochs: tuple[Epoch, ...],
+        best_epoch: int,
+        ended: Ended,
+        metric: str,
+        diagnostics: Mapping[str, float],
+    ) -> History:
         if not min(1, len(epochs)) <= best_epoch <= len(epochs):
             raise ValueError(f"epoch {best_epoch} was kept, of {len(epochs)}")
-        return cls(epochs, best_epoch, ended, metric)
+        return cls(epochs, best_epoch, ended, metric, diagnostics)
 
     def __str__(self) -> str:
         if not self.epochs:
@@ -158,6 +179,11 @@ class History:
                 f"{epoch.number:5d} {epoch.loss:8.4f} {found:>16} {epoch.learning_rate:8.2g} "
                 f"{epoch.ratings_per_second / 1e6:12.1f}{kept}"
             )
+        if self.diagnostics:
+            found = ", ".join(f"{name} {value:.2f}" for name, value in self.diagnostics.items())
+            lines.append(f"split R-hat: {found}")
+            if max(self.diagnostics.values()) > CONVERGED:
+                lines.append(f"not converged: R-hat above {CONVERGED:g}; give more sweeps (solver__n_epochs)")
         return "\n".join([*lines, self.ended])
 
     def plot(self, path: str | Path | None = None) -> Any:

@@ -35,6 +35,8 @@ class Run:
     """Whether the weights are kept in an order of the run's own, of which `current` makes a copy."""
     rotates: ClassVar[bool] = False
     """Whether an epoch turns the factors, so that how far they move says nothing."""
+    reopened: ClassVar[bool] = False
+    """Whether a restart after the last epoch restores the run, of which more is asked than its weights."""
 
     def epoch(self, number: int, rng: np.random.Generator, progress: Progress) -> float:
         """One pass over the interactions in an order that `rng` draws; returns the mean loss."""
@@ -65,6 +67,10 @@ class Run:
     def diverged(self, number: int) -> DivergenceError:
         """The error to raise when training diverged in epoch `number`; its message says what to lower."""
         raise NotImplementedError
+
+    def diagnostics(self) -> dict[str, float]:
+        """What else the history says of the run, by name."""
+        return {}
 
     def state(self) -> dict[str, NDArray[Any]] | None:
         """The arrays that change during training and decide all later steps; not copied.
@@ -176,7 +182,7 @@ def train(
         loop.best_epoch = len(loop.epochs)
     best = loop.run.current() if loop.best is None else loop.best
     history = loop.history(ended)
-    if kept is not None and ended != "interrupted":
+    if kept is not None and ended != "interrupted" and not loop.run.reopened:
         kept.finish(stage, rng, best, history)
     return best, history
 
@@ -225,7 +231,7 @@ class _Loop:
 
     def history(self, ended: Ended) -> History:
         metric = "" if self.validation is None else self.validation.metric.name
-        return History(tuple(self.epochs), self.best_epoch, ended, metric)
+        return History(tuple(self.epochs), self.best_epoch, ended, metric, self.run.diagnostics())
 
     def norms(self) -> tuple[float, float, float | None]:
         """Norms of user factors, item factors and of how far the epoch under way has moved both."""

@@ -1,0 +1,361 @@
+"""The sampler against its prior (Geweke's joint test), and what is compiled from its draws."""
+
+import numpy as np
+import pytest
+
+from bilinear import MatrixFactorization, Sigmoid, load, split_random, split_users, synthetic_ratings
+from bilinear.data.interactions import Grouped, Interactions
+from bilinear.data.sparse_block import SparseBlock
+from bilinear.errors import ParameterValueError
+from bilinear.training import gibbs_chain
+from bilinear.training.compiling import compile_draws
+from bilinear.training.gibbs import Gibbs, SamplingRun, split_r_hat
+from bilinear.training.gibbs_chain import Chain, history_blocks
+from bilinear.training.progress import NullProgress
+from bilinear.training.workers import workers
+
+N_FACTORS, N_PRIOR = 2, 20_000
+_NO_PROGRESS = NullProgress()
+
+
+@pytest.fixture(scope="module")
+def table():
+    return synthetic_ratings(120, 80, 3000, rng=0)
+
+
+def tiny_table():
+    rng = np.random.default_rng(5)
+    users, items = np.nonzero((rng.random((6, 5)) < 0.2) | (np.arange(5) == np.arange(6)[:, None] % 5))
+    return Interactions.from_columns(users, items, rng.standard_normal(len(users)))
+
+
+class TestJointDistribution:
+    """Sweeps that alternate with new data must leave prior x likelihood as it is: Geweke, JASA 2004.
+
+    An error in any conditional, of rows, maps, priors or noise, moves the means or squares compared here.
+    The priors are made narrower than those in use, so that all moments exist.
+    """
+
+    @pytest.fixture(autouse=True)
+    def _narrow(self, monkeypatch):
+        monkeypatch.setattr(gibbs_chain, "_PRECISIONS", (8.0, 8.0))
+        monkeypatch.setattr(gibbs_chain, "_SHAPES", np.array([4.0, 6.0, 9.0]))
+        monkeypatch.setattr(gibbs_chain, "_RATE", (8.0, 2.0))
+
+    def prior(self, rng, table, n):
+        """n draws of everything, by the definition of the model."""
+        blocks = [block.matrix().toarray() for block in history_blocks(table)]
+        d, drawn = N_FACTORS + 1, {}
+        for name, block in zip(("users", "items"), blocks, strict=True):
+            precisions = rng.gamma(8, 1 / 8, (n, d))
+            mean = rng.standard_normal((n, d)) / np.sqrt(precisions)
+            penalties = rng.gamma(8, 1 / 8, (n, d))
+            weights = rng.standard_normal((n, block.shape[1], d)) / np.sqrt(penalties)[:, None]
+            rows = mean[:, None] + np.einsum("rc,ncd->nrd", block, weights)
+            rows += rng.standard_normal(rows.shape) / np.sqrt(precisions)[:, None]
+            drawn |= {
+                f"{name} precisions": precisions, f"{name} mean": mean, f"{name} penalties": penalties,
+                f"{name} map": weights[:, 0], f"{name} row": rows[:, 0],
+            }  # fmt: skip
+        shape = rng.choice([4.0, 6.0, 9.0], n)
+        rate = rng.gamma(8, 1 / 2, n)
+        drawn["shape"], drawn["rate"] = shape[:, None], rate[:, None]
+        drawn["noise"] = rng.gamma(shape, 1 / rate)[:, None]
+        return drawn
+
+    def observed(self, chain):
+        found = {"shape": [chain.shape], "rate": [chain.rate], "noise": chain.noise[:1]}
+        for name, side in (("users", chain.users), ("items", chain.items)):
+            found |= {
+                f"{name} precisions": side.precisions, f"{name} mean": side.mean,
+                f"{name} penalties": side.maps[0].precisions, f"{name} map": side.maps[0].weights[0],
+                f"{name} row": side.weights[0],
+            }  # fmt: skip
+        return found
+
+    def new_data(self, chain, rng):
+        users = np.repeat(np.arange(chain.users.rows.counts.size), chain.users.rows.counts)
+        items, k = chain.users.rows.others, N_FACTORS
+        p, q = chain.users.weights[users].astype(float), chain.items.weights[items].astype(float)
+        y = (p[:, :k] * q[:, :k]).sum(1) + p[:, k] + q[:, k]
+        y += rng.standard_normal(len(y)) / np.sqrt(chain.noise[users])
+        chain.users.rows = Grouped(*chain.users.rows[:2], y.astype(np.float32))
+        chain.items.rows = Grouped(*chain.items.rows[:2], y[np.lexsort((users, items))].astype(np.float32))
+
+    def test_sweeps_and_new_data_keep_the_prior(self):
+        table, rng, n = tiny_table(), np.random.default_rng(0), 3000
+        of_users, of_items = history_blocks(table)
+        chain = Chain.start(table, N_FACTORS, 17, user_blocks=[of_users], item_blocks=[of_items])
+        chain.sweeps = 2
+        seen = {}
+        with workers(1) as pool:
+            for _ in range(n):
+                self.new_data(chain, rng)
+                chain.sweep(pool)
+                for name, value in self.observed(chain).items():
+                    seen.setdefault(name, []).append(np.array(value, float))
+        prior = self.prior(rng, table, N_PRIOR)
+        assert seen.keys() == prior.keys()
+        scores = []
+        for name, drawn in prior.items():
+            chain_values = np.array(seen[name])[500:]
+            for power in (1, 2):
+                wanted, found = drawn**power, chain_values**power
+                batches = found[: len(found) // 50 * 50].reshape(50, -1, found.shape[1]).mean(axis=1)
+                error = np.sqrt(batches.var(axis=0, ddof=1) / 50 + wanted.var(axis=0) / len(wanted))
+                scores += [((found.mean(axis=0) - wanted.mean(axis=0)) / error)]
+        scores = np.concatenate(scores)
+        assert np.abs(scores).max() < 4.2, scores.round(1)
+        assert np.abs(scores).mean() < 1.3  # 0.8 if they were independent and normal
+
+
+def rmse(predicted, table):
+    return float(np.sqrt(np.mean((predicted - table.ratings) ** 2)))
+
+
+@pytest.fixture(scope="module")
+def fitted(table):
+    solver = Gibbs(n_epochs=40, history="both", keep_draws=True, threads=1)
+    return MatrixFactorization(n_factors=4, solver=solver, rng=0).fit(table)
+
+
+def test_one_user_and_no_factors_have_the_closed_form_posterior():
+    """y = b + noise for one user whose items are fixed: N(t sum y / (t n + lambda), 1 / (t n + lambda))."""
+    table = Interactions.from_columns([0, 0, 0, 1], [0, 1, 2, 0], [1.0, 2.0, 4.0, 2.0])
+    chain = Chain.start(table, 0, 3)
+    draws = []
+    with workers(1) as pool:
+        for n in range(4_000):
+            none = np.ones(3, np.float32)
+            noise = np.array([2.0, 1.0], np.float32)
+            chain._draw_rows(chain.users, chain.items, none, noise, gibbs_chain.derived(9, n), pool)
+            draws.append(float(chain.users.weights[0, 0]))
+            chain.users.residuals[:] = chain.users.weights  # the prior's mean stays zero
+    y = (np.array([1.0, 2.0, 4.0]) - chain.center) / chain.deviation
+    mean, variance = 2 * y.sum() / 7, 1 / 7
+    assert abs(np.mean(draws) - mean) < 4 * np.sqrt(variance / len(draws))
+    assert abs(np.var(draws) - variance) < 4 * variance * np.sqrt(2 / len(draws))
+
+
+def test_compiled_scores_are_the_mean_of_the_draws_when_no_factor_is_cut(table):
+    with workers(1) as pool:
+        solver = Gibbs(n_epochs=12, n_draws=3, history="both").resolved(table.n_ratings)
+        run = SamplingRun(solver, table, 4, 5, pool, *([block] for block in history_blocks(table)))
+        for number in range(1, 13):
+            run.epoch(number, None, _NO_PROGRESS)
+    chain = run.chain
+    found = compile_draws(run.draws, chain.center, chain.deviation, 12, table.by_user, keep=True)
+    users, items = np.repeat(np.arange(120), 80), np.tile(np.arange(80), 120)
+    parameters, k = found.parameters, 4
+    compiled = (
+        parameters.global_mean
+        + parameters.user_biases[users]
+        + parameters.item_biases[items]
+        + (parameters.user_factors[users] * parameters.item_factors[items]).sum(axis=1)
+    )
+    by_hand = np.mean(
+        [
+            (draw.users[users, :k] * draw.items[items, :k]).sum(axis=1)
+            + draw.users[users, k]
+            + draw.items[items, k]
+            for draw in run.draws
+        ],
+        axis=0,
+    )
+    assert np.allclose(compiled, chain.center + chain.deviation * by_hand, atol=2e-5)
+    kept = np.mean([found.draws.scores(draw, users, items) for draw in range(3)], axis=0)
+    assert np.allclose(kept, compiled, atol=2e-5)
+
+
+def test_compiled_to_twice_the_factors_within_a_thousandth_of_the_draws():
+    split = split_random(synthetic_ratings(300, 200, 12_000, rng=3), 0.2, rng=0)
+    solver = Gibbs(n_epochs=60, keep_draws=True)
+    model = MatrixFactorization(n_factors=6, solver=solver, rng=0).fit(split.train)
+    test, draws = split.test, model.posterior_.draws
+    of_draws = np.mean([draws.scores(n, test.users, test.items) for n in range(len(draws))], axis=0)
+    assert model.parameters_.n_factors <= 12
+    compiled = rmse(model.predict_rows(test.users, test.items), test)
+    assert abs(compiled - rmse(np.clip(of_draws, *model.link_.bounds), test)) < 0.001
+
+
+@pytest.mark.parametrize("history", ["none", "both"])
+def test_the_same_bits_for_any_number_of_threads(table, history):
+    bits = []
+    for threads in (1, 2, 4):
+        solver = Gibbs(n_epochs=6, history=history, threads=threads)
+        model = MatrixFactorization(n_factors=5, solver=solver, rng=4).fit(table)
+        bits.append(model.parameters_.arrays() | {"prior": model.posterior_.user_prior.precision})
+    for other in bits[1:]:
+        assert all(np.array_equal(bits[0][name], other[name]) for name in other)
+
+
+def test_saved_and_loaded_with_prior_noise_and_draws(fitted, table, tmp_path):
+    fitted.save(tmp_path / "model")
+    loaded = load(tmp_path / "model")
+    items, ratings = [3, 5, 8], [4.0, 2.0, 5.0]
+    assert loaded.fold_in(items, ratings).scores.tolist() == fitted.fold_in(items, ratings).scores.tolist()
+    assert np.array_equal(loaded.posterior_.noise, fitted.posterior_.noise)
+    assert np.array_equal(loaded.posterior_.draws.users, fitted.posterior_.draws.users)
+    assert loaded.history_.diagnostics == fitted.history_.diagnostics != {}
+    assert loaded.solver_ == fitted.solver_
+    again = loaded.retrain(table)
+    assert np.array_equal(again.parameters_.user_factors, fitted.parameters_.user_factors)
+
+
+def test_rows_without_ratings_are_the_mean_of_the_prior():
+    rng = np.random.default_rng(0)
+    whole = synthetic_ratings(60, 40, 900, rng=1)
+    part = whole.take(np.flatnonzero((whole.users > 4) & (whole.items > 3)))
+    model = MatrixFactorization(n_factors=3, solver=Gibbs(n_epochs=10), rng=int(rng.integers(9))).fit(part)
+    parameters = model.parameters_
+    for array, n in ((parameters.user_factors, 5), (parameters.item_factors, 4)):
+        assert not array[:n].any()
+        assert array[n:].any()
+
+
+def test_history_is_of_the_training_part_alone(table):
+    """Another test part changes nothing: the blocks hold the training ratings and no others."""
+    split = split_random(table, 0.3, rng=0)
+    users, items = (block.matrix().toarray() for block in history_blocks(split.train))
+    for matrix, rows, columns in ((users, split.train.users, split.train.items),
+                                  (items, split.train.items, split.train.users)):  # fmt: skip
+        assert (matrix > 0).sum() == split.train.n_ratings
+        assert (matrix[rows, columns] > 0).all()
+        norms = (matrix**2).sum(axis=1)
+        assert np.allclose(norms[norms > 0], 1)
+
+
+def test_contributions_add_up_to_the_folded_score(fitted):
+    items, ratings = np.array([3, 5, 8], np.int32), np.array([4.0, 2.0, 5.0], np.float32)
+    ids = fitted.item_vocabulary_.decode(items)
+    for item in (0, 3, 17):
+        parts = fitted.contributions(items, ratings, item)
+        score = fitted.parameters_.global_mean + parts.ratings.sum() + parts.item_bias
+        assert np.isclose(fitted.fold_in(ids, ratings.tolist()).scores[item], score, atol=1e-4)
+
+
+@pytest.mark.parametrize("history", ["none", "users"])
+def test_fold_in_comes_close_to_that_of_the_draws(history):
+    """New users: each draw's own posterior mean, averaged, against one fold-in with the compiled prior."""
+    split = split_users(synthetic_ratings(400, 150, 16_000, rng=2), 0.15, 0.8, rng=0)
+    kept = {}
+    with workers(1) as pool:
+        solver = Gibbs(n_epochs=60, history=history).resolved(split.train.n_ratings)
+        blocks = [history_blocks(split.train)[0]] if history == "users" else []
+        run = SamplingRun(solver, split.train, 5, 5, pool, blocks)
+        for number in range(1, 61):
+            run.epoch(number, None, _NO_PROGRESS)
+    posterior, chain, k = run.posterior(), run.chain, 5
+    shown, asked = split.history.by_user, split.test.by_user
+    for user in np.flatnonzero(asked.counts):
+        a, b = shown.starts[user], shown.starts[user + 1]
+        items, ratings = shown.others[a:b], shown.ratings[a:b]
+        wanted = asked.others[asked.starts[user] : asked.starts[user + 1]]
+        total = np.zeros(len(wanted))
+        for draw in run.draws:
+            design = np.column_stack([draw.items[items, :k], np.ones(len(items))]).astype(float)
+            y = (ratings - chain.center) / chain.deviation - draw.items[items, k]
+            prior, mean = np.diag(draw.user_precisions.astype(float)), draw.user_mean.astype(float)
+            if draw.user_maps:
+                mean = mean + draw.user_maps[0][items].astype(float).sum(axis=0) / np.sqrt(len(items))
+            system = prior + draw.new_precision * design.T @ design
+            own = np.linalg.solve(system, prior @ mean + draw.new_precision * design.T @ y)
+            total += draw.items[wanted, k] + own[k] + draw.items[wanted, :k] @ own[:k]
+        folded = posterior.user_prior.fold_in(posterior.parameters, items, ratings)
+        p = posterior.parameters
+        compiled = (
+            p.global_mean + p.item_biases[wanted] + folded.bias + p.item_factors[wanted] @ folded.factors
+        )
+        held = asked.ratings[asked.starts[user] : asked.starts[user + 1]]
+        kept[user] = np.column_stack(
+            [chain.center + chain.deviation * total / len(run.draws), compiled, held]
+        )
+    found = np.vstack(list(kept.values()))
+    spread = found[:, 0].std()
+    assert np.sqrt(np.mean((found[:, 0] - found[:, 1]) ** 2)) < 0.2 * spread
+    errors = [np.sqrt(np.mean((found[:, n] - found[:, 2]) ** 2)) for n in (0, 1)]
+    assert errors[1] < 1.01 * errors[0]
+
+
+def test_resumed_from_its_state_to_the_same_bits(table):
+    solver = Gibbs(n_epochs=12, n_draws=4, history="both").resolved(table.n_ratings)
+    with workers(1) as pool:
+        runs = [SamplingRun(solver, table, 4, 5, pool, *([b] for b in history_blocks(table))) for _ in "ab"]
+        for number in range(1, 13):
+            if number == 9:
+                state = {name: np.array(array) for name, array in runs[0].state().items()}
+                runs[1].restore(state)
+                before = runs[0]
+                for later in range(9, 13):
+                    before.epoch(later, None, _NO_PROGRESS)
+                for later in range(9, 13):
+                    runs[1].epoch(later, None, _NO_PROGRESS)
+                break
+            runs[0].epoch(number, None, _NO_PROGRESS)
+    first, second = (run.posterior() for run in runs)
+    for name, array in first.parameters.arrays().items():
+        assert np.array_equal(array, second.parameters.arrays()[name])
+    assert np.array_equal(first.noise, second.noise)
+
+
+def test_ctrl_c_keeps_the_draws_so_far(table):
+    def interrupt(state):
+        if state.epoch.number == 7:
+            raise KeyboardInterrupt
+
+    model = MatrixFactorization(n_factors=3, solver=Gibbs(n_epochs=40, burn_in=4), rng=0)
+    model.fit(table, on_epoch=interrupt)
+    assert model.history_.ended == "interrupted"
+    assert len(model.history_.epochs) == 7
+    assert np.isfinite(model.predict_rows(table.users, table.items)).all()
+
+
+def test_a_chain_that_stands_still_is_reported(table):
+    model = MatrixFactorization(n_factors=3, solver=Gibbs(n_epochs=8, burn_in=0), rng=0).fit(table)
+    assert max(model.history_.diagnostics.values()) > 1.2
+    assert "not converged" in str(model.history_)
+
+
+def test_split_r_hat_of_a_step_and_of_noise():
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal(400)
+    assert split_r_hat(noise) < 1.02
+    # two halves a apart, of variance one: sqrt(1 + a^2 / 2) for long chains
+    assert np.isclose(split_r_hat(noise + 3 * (np.arange(400) >= 200)), np.sqrt(1 + 9 / 2), rtol=0.05)
+    assert split_r_hat(np.ones(10)) == 1
+
+
+def test_features_move_the_mean_of_rows_that_have_few_ratings():
+    """Items of two kinds that one feature tells apart: the map finds how much better one is liked."""
+    rng = np.random.default_rng(0)
+    kind = np.arange(200) % 2
+    users, items = np.repeat(np.arange(100), 8), rng.integers(200, size=800)
+    ratings = 3 + 2 * kind[items] + 0.3 * rng.standard_normal(800)
+    table = Interactions.from_columns(users, items, ratings)
+    order = np.array(table.item_vocabulary.decode(np.arange(table.n_items)), int)
+    block = SparseBlock.of("kind", np.eye(2, dtype=np.float32)[kind[order]])
+    posterior, _ = Gibbs(n_epochs=40).sample(table, 2, np.random.default_rng(0), item_blocks=[block])
+    biases = posterior.parameters.item_biases
+    gap = biases[kind[order] == 1].mean() - biases[kind[order] == 0].mean()
+    assert abs(gap - 2) < 0.15
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"solver": Gibbs(), "l2": 0.1}, "l2=0.1 with solver=Gibbs"),
+        ({"solver": Gibbs(), "link": Sigmoid()}, "Gaussian conditionals"),
+    ],
+)
+def test_what_has_no_closed_form_is_refused(table, arguments, message):
+    with pytest.raises(ParameterValueError, match=message):
+        MatrixFactorization(**arguments).fit(table)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"history": "all"}, {"n_draws": 0}, {"burn_in": 10, "n_epochs": 10}, {"keep_draws": 1}, {"n_epochs": 0}],
+)
+def test_arguments_are_checked(arguments):
+    with pytest.raises(ParameterValueError, match=next(iter(arguments))):
+        Gibbs(**arguments)
