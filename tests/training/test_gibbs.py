@@ -12,7 +12,7 @@ from bilinear.training.compiling import compile_draws
 from bilinear.training.gibbs import Gibbs, SamplingRun, split_r_hat
 from bilinear.training.gibbs_chain import Chain, history_blocks
 from bilinear.training.progress import NullProgress
-from bilinear.training.workers import workers
+from bilinear.training.thread_pool import workers
 
 N_FACTORS, N_PRIOR = 2, 20_000
 _NO_PROGRESS = NullProgress()
@@ -75,7 +75,7 @@ class TestJointDistribution:
 
     def new_data(self, chain, rng):
         users = np.repeat(np.arange(chain.users.rows.counts.size), chain.users.rows.counts)
-        items, k = chain.users.rows.others, N_FACTORS
+        items, k = chain.users.rows.indices, N_FACTORS
         p, q = chain.users.weights[users].astype(float), chain.items.weights[items].astype(float)
         y = (p[:, :k] * q[:, :k]).sum(1) + p[:, k] + q[:, k]
         y += rng.standard_normal(len(y)) / np.sqrt(chain.noise[users])
@@ -248,9 +248,9 @@ def test_fold_in_comes_close_to_that_of_the_draws(history):
     posterior, chain, k = run.posterior(), run.chain, 5
     shown, asked = split.history.by_user, split.test.by_user
     for user in np.flatnonzero(asked.counts):
-        a, b = shown.starts[user], shown.starts[user + 1]
-        items, ratings = shown.others[a:b], shown.ratings[a:b]
-        wanted = asked.others[asked.starts[user] : asked.starts[user + 1]]
+        a, b = shown.indptr[user], shown.indptr[user + 1]
+        items, ratings = shown.indices[a:b], shown.ratings[a:b]
+        wanted = asked.indices[asked.indptr[user] : asked.indptr[user + 1]]
         total = np.zeros(len(wanted))
         for draw in run.draws:
             design = np.column_stack([draw.items[items, :k], np.ones(len(items))]).astype(float)
@@ -266,7 +266,7 @@ def test_fold_in_comes_close_to_that_of_the_draws(history):
         compiled = (
             p.global_mean + p.item_biases[wanted] + folded.bias + p.item_factors[wanted] @ folded.factors
         )
-        held = asked.ratings[asked.starts[user] : asked.starts[user + 1]]
+        held = asked.ratings[asked.indptr[user] : asked.indptr[user + 1]]
         kept[user] = np.column_stack(
             [chain.center + chain.deviation * total / len(run.draws), compiled, held]
         )

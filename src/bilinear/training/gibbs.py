@@ -31,7 +31,7 @@ from bilinear.training.loop import Run, train
 from bilinear.training.progress import Progress
 from bilinear.training.schedules import Constant, Schedule
 from bilinear.training.solver import Solver
-from bilinear.training.workers import Workers, workers
+from bilinear.training.thread_pool import Workers, workers
 
 Histories = Literal["none", "users", "items", "both"]
 HISTORIES: tuple[Histories, ...] = ("none", "users", "items", "both")

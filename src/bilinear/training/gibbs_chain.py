@@ -19,9 +19,9 @@ from bilinear.data.sparse_block import Entries, SparseBlock
 from bilinear.kernels.normal_equations import LINE
 from bilinear.kernels.row_draws import draw_map_rows, draw_rows
 from bilinear.model.parameters import Array
+from bilinear.training.initialization import deviation_of, mean_of
 from bilinear.training.progress import NullProgress, Progress
-from bilinear.training.start import deviation_of, mean_of
-from bilinear.training.workers import Workers, aligned
+from bilinear.training.thread_pool import Workers, aligned
 
 _MASK = 2**64 - 1
 _START = 0.3  # standard deviation of the starting factors times the fourth root of their number
@@ -66,7 +66,7 @@ class SideState:
 
     @classmethod
     def of(cls, rows: Grouped, d: int, blocks: Sequence[SparseBlock], rng: np.random.Generator) -> SideState:
-        n, counts = len(rows.starts) - 1, rows.counts
+        n, counts = len(rows.indptr) - 1, rows.counts
         rated = counts > 0
         weights = rng.standard_normal((n, d), dtype=np.float32)
         weights *= np.float32(_START / max(d - 1, 1) ** 0.25)
@@ -226,7 +226,7 @@ class Chain:
         progress = progress or NullProgress()
         self.sweeps += 1
         ones = np.ones(len(self.items.weights), np.float32)
-        n = int(self.users.rows.starts[-1])
+        n = int(self.users.rows.indptr[-1])
         for side, tag in ((self.items, 1), (self.users, 2)):
             chance = np.random.default_rng([self.key, self.sweeps, tag])
             key = derived(self.key, self.sweeps * 4 + tag)
@@ -245,7 +245,7 @@ class Chain:
         return self._loss()
 
     def _loss(self) -> float:
-        return float(self.squares.sum() / max(int(self.users.rows.starts[-1]), 1)) * self.deviation**2
+        return float(self.squares.sum() / max(int(self.users.rows.indptr[-1]), 1)) * self.deviation**2
 
     def _draw_rows(
         self, side: SideState, fixed: SideState, roots: Array, own: Array, key: int, pool: Workers
@@ -357,12 +357,12 @@ def derived(key: int, n: int) -> int:
 def _history(name: str, rows: Grouped, n_columns: int) -> SparseBlock:
     counts = np.maximum(rows.counts, 1)
     values = np.repeat(1 / np.sqrt(counts), rows.counts).astype(np.float32)
-    return SparseBlock(name, Entries(rows.starts, rows.others, values), n_columns)
+    return SparseBlock(name, Entries(rows.indptr, rows.indices, values), n_columns)
 
 
 def _standardised(rows: Grouped, center: float, deviation: float) -> Grouped:
     values = (rows.ratings.astype(np.float64) - center) / deviation
-    return Grouped(rows.starts, rows.others, values.astype(np.float32))
+    return Grouped(rows.indptr, rows.indices, values.astype(np.float32))
 
 
 def _log_gamma(x: NDArray[np.float64]) -> NDArray[np.float64]:

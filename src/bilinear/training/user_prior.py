@@ -47,7 +47,7 @@ def estimate_user_prior(
 
         values = np.repeat(1 / np.sqrt(np.maximum(by_user.counts, 1)), by_user.counts).astype(np.float32)
         shape = len(rows), parameters.n_items
-        rows -= csr_array((values, by_user.others, by_user.starts), shape) @ history
+        rows -= csr_array((values, by_user.indices, by_user.indptr), shape) @ history
     known = rows[rated].astype(np.float64)
     covariance = known.T @ known / max(len(known), 1)
     covariance += np.eye(d) * (_LEAST * max(float(np.trace(covariance)) / d, 1e-12))
@@ -60,9 +60,9 @@ def estimate_user_prior(
     def distance(scale: float) -> float:
         total = 0.0
         for user in some.tolist():
-            begin, end = by_user.starts[user], by_user.starts[user + 1]
+            begin, end = by_user.indptr[user], by_user.indptr[user + 1]
             prior = RowPrior(precision * (scale * float(noise[user])), weights, history)
-            found = prior.fold_in(parameters, by_user.others[begin:end], by_user.ratings[begin:end])
+            found = prior.fold_in(parameters, by_user.indices[begin:end], by_user.ratings[begin:end])
             off = np.append(found.factors - parameters.user_factors[user], found.bias)
             off[-1] -= parameters.user_biases[user]
             total += float(off @ of_scores @ off)
@@ -75,6 +75,6 @@ def estimate_user_prior(
 def _score_metric(parameters: Parameters, by_user: Grouped) -> NDArray[np.float64]:
     """(d, d) of the mean squared score of a difference of user weights, over the rated items."""
     design = np.column_stack([parameters.item_factors, np.ones(parameters.n_items)]).astype(np.float64)
-    counts = np.bincount(by_user.others, minlength=parameters.n_items).astype(np.float64)
+    counts = np.bincount(by_user.indices, minlength=parameters.n_items).astype(np.float64)
     found: NDArray[np.float64] = design.T @ (design * counts[:, None]) / max(counts.sum(), 1)
     return found
