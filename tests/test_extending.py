@@ -18,9 +18,11 @@ import pytest
 import bilinear
 from bilinear.cli import main
 from bilinear.errors import ModelFileError, ParameterValueError
+from bilinear.evaluation.metrics import METRICS
 from bilinear.persistence.codec import decode, encode
 from bilinear.registry import CLASSES, PLUGINS
 from bilinear.serving import create_app
+from bilinear.serving.feedback.store import STORES, open_store
 
 PAGE = Path(__file__).parents[1] / "docs" / "develop" / "add-a-model.md"
 DAY = 86_400.0
@@ -30,7 +32,7 @@ DAY = 86_400.0
 def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The page's module, in a folder that Python imports from."""
     source = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert len(source) == 1
+    assert len(source) == 2
     (tmp_path / "recent_popularity.py").write_text(source[0])
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -38,6 +40,17 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     yield import_module("recent_popularity")
     del sys.modules["recent_popularity"]
     CLASSES.discard("RecentPopularity")
+
+
+@pytest.fixture
+def own_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The page's metric, in a module of its own."""
+    source = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (tmp_path / "own_metric.py").write_text(source[1])
+    monkeypatch.syspath_prepend(tmp_path)
+    yield import_module("own_metric").reciprocal_rank
+    del sys.modules["own_metric"]
+    METRICS.discard("reciprocal_rank")
 
 
 @pytest.fixture
@@ -64,11 +77,13 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return call
 
 
-def served(model: Path, requests: list[tuple[str, str, Any]]) -> list[httpx.Response]:
+def served(
+    model: Path, requests: list[tuple[str, str, Any]], store: str | None = None
+) -> list[httpx.Response]:
     """The answers of a server of the model, asked without a network."""
 
     async def ask() -> list[httpx.Response]:
-        app: Any = create_app(model, store=f"sqlite:///{model.parent / 'feedback.db'}")
+        app: Any = create_app(model, store=store or f"sqlite:///{model.parent / 'feedback.db'}")
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             answers = [await client.request(how, path, json=body) for how, path, body in requests]
@@ -134,6 +149,45 @@ def test_a_model_in_one_file_is_served(added: Any, clicks: bilinear.Interactions
     assert {one["contribution"] for one in why.json()["contributions"]} == {0}  # one list for all
     assert (similar.status_code, similar.json()["error"]["code"]) == (409, "not_supported")
     assert (info.json()["estimator"], info.json()["can_similar"]) == ("RecentPopularity", False)
+
+
+def test_a_metric_in_one_function_chooses_is_saved_and_is_reported(
+    own_metric: Any, clicks: bilinear.Interactions, tmp_path: Path
+) -> None:
+    hits = np.array([[False, True, False], [True, True, False], [False, False, False]])
+    np.testing.assert_array_equal(own_metric(None, hits, np.ones(3)), [0.5, 1.0, 0.0])
+    split = bilinear.split_per_user(clicks, test=0.3, rng=0)
+    members = (bilinear.Popularity(), bilinear.RandomWalk())
+    model = bilinear.Blend(members, metric="reciprocal_rank@3", rng=0).fit(split.train)
+    model.save(tmp_path / "model")
+    assert bilinear.load(tmp_path / "model").metric == "reciprocal_rank@3"
+    protocol = bilinear.RankingProtocol((3,), metrics=(own_metric,))
+    assert 0 < model.evaluate(split, protocol)["reciprocal_rank@20"] <= 1
+    METRICS.discard("reciprocal_rank")
+    with pytest.raises(ParameterValueError, match="reciprocal_rank@3"):
+        bilinear.RankingFactorization(metric="reciprocal_rank@3").fit(split.train)
+
+
+def test_a_store_in_one_class_keeps_the_feedback_of_a_server(
+    clicks: bilinear.Interactions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = (Path(__file__).parent / "serving" / "memory_store.py").read_text(encoding="utf-8")
+    (tmp_path / "own_store.py").write_text(toy.replace('("memory",), "memory:', '("toy",), "toy:'))
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ParameterValueError, match="--store toy"):
+        open_store("toy://shelf")
+    import_module("own_store")
+    try:
+        bilinear.Popularity().fit(clicks).save(tmp_path / "model")
+        rate: Any = ("PUT", "/v1/feedback?user=new&item=9", {"rating": 1})
+        ask: Any = ("GET", "/v1/recommendations?user=new&n=9", None)
+        assert served(tmp_path / "model", [rate], "toy://shelf")[0].status_code == 200
+        (again,) = served(tmp_path / "model", [ask], "toy://shelf")
+        assert "9" not in [place["item"] for place in again.json()["items"]]
+        assert open_store("toy://shelf").counts() == (1, 1, 0)
+    finally:
+        STORES.discard("toy")
+        del sys.modules["own_store"]
 
 
 def test_a_schedule_of_my_own_is_saved_named_and_loaded(tmp_path: Path) -> None:
