@@ -34,6 +34,7 @@ from bilinear.estimators.auto.optuna_search import search_with_optuna as search_
 from bilinear.estimators.baselines import BiasModel as BiasModel
 from bilinear.estimators.baselines import GlobalMean as GlobalMean
 from bilinear.estimators.blend import Blend as Blend
+from bilinear.estimators.compile_ahead import compile_kernels as compile_kernels
 from bilinear.estimators.ease import EASE as EASE
 from bilinear.estimators.ease import SparseEASE as SparseEASE
 from bilinear.estimators.graph_filter import GraphFilter as GraphFilter

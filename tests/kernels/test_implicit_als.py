@@ -6,14 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 
-from bilinear.kernels.dense import (
-    add_column_products,
-    cholesky_of_one_plus,
-    multiply,
-    row_products,
-    solve_factored,
-)
+from bilinear.kernels import dense
+from bilinear.kernels.dense import add_column_products, multiply
 from bilinear.kernels.implicit_als import (
     descend_rows,
     descend_rows_by_blocks,
@@ -21,6 +17,18 @@ from bilinear.kernels.implicit_als import (
     solve_rows,
 )
 
+
+def called_from_python(kernel):
+    @njit
+    def call(*args):
+        kernel(*args)
+
+    return call
+
+
+row_products = called_from_python(dense.row_products)
+cholesky_of_one_plus = called_from_python(dense.cholesky_of_one_plus)
+solve_factored = called_from_python(dense.solve_factored)
 LENGTHS = [0, 1, 3, 4, 5, 8, 11, 12, 30, 70, 131]  # below, at and above the 8 or 12 factors
 
 

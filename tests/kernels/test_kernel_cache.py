@@ -19,6 +19,7 @@ import pytest
 from numba.core.caching import NullCache
 from numba.core.dispatcher import Dispatcher
 
+import bilinear.compiling as compiling
 import bilinear.kernels
 from bilinear.kernels import cache
 
@@ -87,6 +88,7 @@ def package(tmp_path: Path) -> Path:
     for folder in (kernels, kernels.parent):
         (folder / "__init__.py").touch()
     shutil.copy(cache.__file__, kernels)
+    shutil.copy(compiling.__file__, kernels.parent)
     (kernels / "inner.py").write_text(INNER)
     (kernels / "outer.py").write_text(OUTER)
     return tmp_path / "site"

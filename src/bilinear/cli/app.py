@@ -9,8 +9,10 @@ from typing import Annotated
 
 import typer
 
+from bilinear import compiling
 from bilinear.cli import (
     compare,
+    compile_ahead,
     data,
     demo,
     evaluate,
@@ -70,10 +72,26 @@ def _root(
         ),
     ] = None,
 ) -> None:
+    from bilinear.cli.output import tell
+
+    compiling.announce = tell
     import_plugins(plugin or ())
 
 
-for module in (train, evaluate, compare, predict, recommend, similar, fold_in, inspect, info, serve, demo):
+for module in (
+    train,
+    evaluate,
+    compare,
+    predict,
+    recommend,
+    similar,
+    fold_in,
+    inspect,
+    info,
+    serve,
+    demo,
+    compile_ahead,
+):
     app.command(name=module.NAME, help=module.HELP, epilog=module.EXAMPLES, cls=GroupedCommand)(
         module.command
     )

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from bilinear import compiling
 from bilinear.cli.output import print_note
 from bilinear.errors import DataError, FileFormatError, ParameterValueError, UnknownIdError
 
@@ -22,7 +23,15 @@ Ratings = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
+
+
+def _hush(quiet: bool) -> bool:
+    if quiet:
+        compiling.announce = None
+    return quiet
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_hush, help="No progress on standard error.")]
 Seed = Annotated[int, typer.Option(help="The same seed and file give the same result.", min=0)]
 N = Annotated[int, typer.Option("--n", "-n", help="Length of a list.", min=1)]
 User = Annotated[str | None, typer.Option("--user", help="Name (or position from 1) of the user column.")]

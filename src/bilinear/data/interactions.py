@@ -17,6 +17,7 @@ from bilinear.data.refinement import with_rules, without_missing
 from bilinear.data.vocabulary import IdRule, Vocabulary, checked_rules
 from bilinear.errors import DuplicatePairError, EmptyDataError, ParameterValueError, RatingValueError
 from bilinear.kernels.order import count_keys, counting_order
+from bilinear.kernels.views import read_only
 from bilinear.memory import require
 
 if TYPE_CHECKING:
@@ -25,6 +26,16 @@ if TYPE_CHECKING:
 Duplicates = Literal["error", "last", "mean", "sum"]
 """What to do when a user and an item come together more than once: "last" is by time, then by row; "sum"
 adds up counts."""
+
+
+def stable_order(
+    keys: NDArray[np.int32], n_keys: int, before: NDArray[Any] | None = None
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """`counting_order` of all rows, or of those in `before`; row numbers take as little as they can."""
+    if before is None:
+        before = np.arange(len(keys), dtype=np.int32 if len(keys) < 2**31 else np.int64)
+    order, starts = counting_order(read_only(keys), n_keys, before)
+    return order, starts
 
 
 class Grouped(NamedTuple):
@@ -359,9 +370,8 @@ class Interactions:
                     "correct it, or read without a time column"
                 )
         del ratings
-        place = np.int32 if len(items) < 2**31 else np.int64
-        order, _ = counting_order(items, len(item_vocabulary), np.arange(len(items), dtype=place))
-        order, _ = counting_order(users, len(user_vocabulary), order)
+        order, _ = stable_order(items, len(item_vocabulary))
+        order, _ = stable_order(users, len(user_vocabulary), order)
         users = users[order]
         items = items[order]
         values = values[order]
@@ -451,8 +461,8 @@ class Interactions:
     @cached_property
     def by_item(self) -> Grouped:
         """The ratings of each item (CSC), users ascending. Cost: O(n_ratings)."""
-        order, starts = counting_order(self.items, self.n_items, np.arange(self.n_ratings))
-        return Grouped(starts, self.users[order], self.ratings[order])
+        order, starts = stable_order(self.items, self.n_items)
+        return Grouped(starts, read_only(self.users[order]), read_only(self.ratings[order]))
 
     @property
     def stored(self) -> tuple[Interactions, NDArray[np.bool_]]:

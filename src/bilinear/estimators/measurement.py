@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
-from time import perf_counter
 from typing import Any, Literal
 
+from bilinear.compiling import clock
 from bilinear.data.interactions import Interactions
 from bilinear.data.splits import Split
 from bilinear.errors import ParameterValueError
@@ -151,9 +151,9 @@ def measure(
         _check_ratings(models, split, protocol)
     seconds = {}
     for name, model in models.items():
-        began = perf_counter()
+        began = clock()
         fit(model, split.train, progress or NullProgress())
-        seconds[name] = perf_counter() - began
+        seconds[name] = clock() - began
     if task == "ranking":
         protocol = protocol or RankingProtocol(rng=rng)
         baseline = next(iter(models)) if baseline is None else baseline

@@ -8,6 +8,7 @@ time, so a folder that was copied, moved or upgraded finds its compiled kernels 
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import shutil
 import uuid
@@ -17,18 +18,24 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core import caching, config
+from numba.core import caching, config, event
 from numba.misc.appdirs import AppDirs
+
+from bilinear.compiling import begin, end
 
 _PREFIX = "bilinear-kernels-"
 _KEPT = 4  # folders of other sources: a branch and back, two installations beside each other
 
 
 def njit(*, cache: bool = False, **options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """`numba.njit`, with `cache=True` kept as this module says."""
+    """`numba.njit`, with `cache=True` kept as this module says.
+
+    Without `cache` a function is called by kernels alone: what Python would call is not compiled.
+    """
+    wrappers = {"no_cfunc_wrapper": True, "no_cpython_wrapper": not cache}
 
     def compiled(function: Callable[..., Any]) -> Any:
-        kernel = numba.njit(**options)(function)
+        kernel = numba.njit(**wrappers, **options)(function)
         if cache and SOURCES:
             kernel._cache = KernelCache(function)
         return kernel
@@ -139,6 +146,29 @@ class KernelCache(caching.FunctionCache):  # type: ignore[misc]
             shelf.flush()
 
 
+class _Watch(event.Listener):  # type: ignore[misc]
+    """Tells `bilinear.compiling` when a kernel, with all that it calls, is compiled."""
+
+    def __init__(self) -> None:
+        self._depth = 0  # compiling goes on with Numba's lock held, and within itself
+        self._collecting = False
+
+    def on_start(self, started: Any) -> None:
+        if self._depth or isinstance(started.data["dispatcher"]._cache, KernelCache):
+            self._depth += 1
+        if self._depth == 1:
+            begin()
+            self._collecting = gc.isenabled()
+            gc.disable()  # a tenth of the time, for objects that are in use until the end
+
+    def on_end(self, ended: Any) -> None:
+        if self._depth == 1:
+            end()
+            if self._collecting:
+                gc.enable()
+        self._depth = max(0, self._depth - 1)
+
+
 def _make(folder: Path) -> None:
     """Makes the folder; when it is new, removes those that were used longest ago."""
     try:
@@ -158,3 +188,4 @@ def _last_written(folder: Path) -> float:
 
 
 SOURCES = sources_hash()
+event.register("numba:compile", _Watch())

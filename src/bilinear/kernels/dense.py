@@ -75,7 +75,7 @@ def add_column_products(rows, n, out):  # type: ignore[no-untyped-def]
                 c[j] += a * y[j]
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _dots(a, i, b, j, width):  # type: ignore[no-untyped-def]
     """The sixteen dot products of a[i : i + 4, :width] and b[j : j + 4, :width]."""
     zero = a.dtype.type(0)
@@ -105,7 +105,7 @@ def _dots(a, i, b, j, width):  # type: ignore[no-untyped-def]
     return s00, s01, s02, s03, s10, s11, s12, s13, s20, s21, s22, s23, s30, s31, s32, s33
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def row_products(rows, n, out):  # type: ignore[no-untyped-def]
     """The lower triangle of out[:n, :n] = rows[:n] @ rows[:n].T; n is a multiple of 4.
 
@@ -123,7 +123,7 @@ def row_products(rows, n, out):  # type: ignore[no-untyped-def]
             ) = _dots(rows, i, rows, j, width)  # fmt: skip
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def cholesky_of_one_plus(system, n, inverses):  # type: ignore[no-untyped-def]
     """Factors 1 + system[:n, :n] = L L^T; n is a multiple of 4, the system positive semidefinite.
 
@@ -155,7 +155,7 @@ def cholesky_of_one_plus(system, n, inverses):  # type: ignore[no-untyped-def]
                 row[j + 3] = (row[j + 3] - s[4 * r + 3] - a * l30 - b * l31 - c * l32) * d3
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def solve_factored(lower, inverses, n, x):  # type: ignore[no-untyped-def]
     """x[:n] = (L L^T)^-1 x[:n], with what `cholesky_of_one_plus` left. Cost: O(n^2)."""
     for i in range(n):

@@ -61,7 +61,7 @@ class _Scratch(NamedTuple):
     product: Any
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(nogil=True, forceinline=True)
 def _scratch(k, number):  # type: ignore[no-untyped-def]
     room = max(k, _CHUNK)
     return _Scratch(
@@ -84,7 +84,7 @@ def _scratch(k, number):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(nogil=True, forceinline=True)
 def _clear(scratch):  # type: ignore[no-untyped-def]
     """What is summed over chunks is zero."""
     for f in range(len(scratch.gradient)):
@@ -92,7 +92,7 @@ def _clear(scratch):  # type: ignore[no-untyped-def]
         scratch.part[f] = scratch.part_sums[f] = 0
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(nogil=True, forceinline=True)
 def _zero(matrix):  # type: ignore[no-untyped-def]
     for i in range(len(matrix)):
         row = matrix[i]
@@ -100,7 +100,7 @@ def _zero(matrix):  # type: ignore[no-untyped-def]
             row[j] = 0
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _gather(row, start, size, x, bias, rows, errors):  # type: ignore[no-untyped-def]
     """rows[:size] = the partners from `start`; errors[:size] = ratings less scores; returns their squares."""
     squares = 0.0
@@ -118,7 +118,7 @@ def _gather(row, start, size, x, bias, rows, errors):  # type: ignore[no-untyped
     return squares
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _add_gradient(scratch, n):  # type: ignore[no-untyped-def]
     """gradient += rows[:n].T @ errors[:n], sums += rows[:n].sum(0); returns the sum of the errors."""
     rows, errors, gradient, sums = scratch.rows, scratch.errors, scratch.part, scratch.part_sums
@@ -143,7 +143,7 @@ def _add_gradient(scratch, n):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _move(part, total):  # type: ignore[no-untyped-def]
     """total += part; part = 0."""
     for f in range(len(part)):
@@ -151,7 +151,7 @@ def _move(part, total):  # type: ignore[no-untyped-def]
         part[f] = 0
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _move_upper(part, total):  # type: ignore[no-untyped-def]
     """The same for upper triangles."""
     for i in range(len(part)):
@@ -161,7 +161,7 @@ def _move_upper(part, total):  # type: ignore[no-untyped-def]
             a[j] = 0
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _with_penalty(row, scratch, total, squares, x, bias):  # type: ignore[no-untyped-def]
     """Takes the penalty into `gradient`; returns (gradient by the bias, twice the value of the row)."""
     gradient, length = scratch.gradient, 0.0
@@ -171,7 +171,7 @@ def _with_penalty(row, scratch, total, squares, x, bias):  # type: ignore[no-unt
     return total - row.l2_bias * bias, squares + row.l2 * length + row.l2_bias * bias * bias
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _loss(row, value, x, bias):  # type: ignore[no-untyped-def]
     """Half the sum of squared errors, from twice the value of the row."""
     length = 0.0
@@ -180,7 +180,7 @@ def _loss(row, value, x, bias):  # type: ignore[no-untyped-def]
     return 0.5 * max(value - row.l2 * length - row.l2_bias * bias * bias, 0.0)
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _solve_centred(system, inverses, sums, count, l2, right):  # type: ignore[no-untyped-def]
     """right = (1 + (system - sums sums^T / count) / l2)^-1 right, by the upper triangle of `system`."""
     number = system.dtype.type
@@ -193,7 +193,7 @@ def _solve_centred(system, inverses, sums, count, l2, right):  # type: ignore[no
     solve(system, inverses, right)
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _solve_row(row, scratch, x, bias):  # type: ignore[no-untyped-def]
     """The minimum of one row through the system of its factors, x in place; returns (bias, loss)."""
     system, large, gradient, sums, change = (
@@ -237,7 +237,7 @@ def _solve_row(row, scratch, x, bias):  # type: ignore[no-untyped-def]
     return bias + bias_change, _loss(row, value, x, bias + bias_change)
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _solve_dual(row, scratch, x):  # type: ignore[no-untyped-def]
     """The same through the system of its ratings, n <= k; x is overwritten."""
     rows, system, errors, ones = scratch.rows, scratch.system, scratch.errors, scratch.ones
@@ -278,7 +278,7 @@ def _solve_dual(row, scratch, x):  # type: ignore[no-untyped-def]
     return bias, 0.5 * squares
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _add_start(row, first, last, x, bias, gradient, sums, squares):  # type: ignore[no-untyped-def]
     """Adds what gradients begin with, four ratings at a time; returns (errors summed, squared).
 
@@ -325,7 +325,7 @@ def _add_start(row, first, last, x, bias, gradient, sums, squares):  # type: ign
     return total, squared
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _add_hessian_product(indices, fixed, vector, out):  # type: ignore[no-untyped-def]
     """out += sum_t <y_t, vector> y_t, four ratings at a time."""
     n, k = len(indices), len(vector)
@@ -356,7 +356,7 @@ def _add_hessian_product(indices, fixed, vector, out):  # type: ignore[no-untype
             out[f] += s0 * y[f]
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _descend_row(row, scratch, n_steps, x, bias):  # type: ignore[no-untyped-def]
     """Conjugate gradient steps from x, in place, and the best bias at the end; returns (bias, loss).
 
@@ -414,7 +414,7 @@ def _descend_row(row, scratch, n_steps, x, bias):  # type: ignore[no-untyped-def
     return bias, _loss(row, value, x, bias)
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _best_bias(row):  # type: ignore[no-untyped-def]
     """The minimum of a row without factors; returns (bias, loss)."""
     total = squares = 0.0

@@ -12,7 +12,7 @@ def comes_before(score, row, other_score, other_row):  # type: ignore[no-untyped
     return score > other_score or (score == other_score and row < other_row)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def sift_down(scores, rows, n, score, row):  # type: ignore[no-untyped-def]
     """Puts a pair at the top of the heap of the first n and lets it sink."""
     at = 0
@@ -29,7 +29,7 @@ def sift_down(scores, rows, n, score, row):  # type: ignore[no-untyped-def]
     scores[at], rows[at] = score, row
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def rise(scores, rows, n, score, row):  # type: ignore[no-untyped-def]
     """Puts a pair at the end of a heap of n and lets it rise."""
     at = n
@@ -42,7 +42,7 @@ def rise(scores, rows, n, score, row):  # type: ignore[no-untyped-def]
     scores[at], rows[at] = score, row
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def offer(scores, rows, n, k, score, row):  # type: ignore[no-untyped-def]
     """Offers a pair to a heap of n pairs, at most k; returns how many it holds.
 
@@ -57,7 +57,7 @@ def offer(scores, rows, n, k, score, row):  # type: ignore[no-untyped-def]
     return n
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def sort_heap(scores, rows, n):  # type: ignore[no-untyped-def]
     """Turns a heap of n into a list, best first."""
     for last in range(n - 1, 0, -1):

@@ -28,7 +28,7 @@ _FAST = {"reassoc", "contract", "nsz", "arcp"}
 _CHUNK = 64  # interactions gathered at a time when there are more than factors
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _scaled(fixed, item, root, scale, first, out):  # type: ignore[no-untyped-def]
     """out = root * fixed[item, first : first + len(out)] * scale[first : ...]."""
     y = fixed[item]
@@ -36,7 +36,7 @@ def _scaled(fixed, item, root, scale, first, out):  # type: ignore[no-untyped-de
         out[f] = root * y[first + f] * scale[first + f]
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _solve_row(indices, confidences, fixed, scale, rows, system, inverses, weights, out):  # type: ignore[no-untyped-def]
     """The minimum of one row, exactly. rows, system (>= k, k); inverses, weights (>= k,): scratch."""
     n, k = len(indices), fixed.shape[1]
@@ -96,7 +96,7 @@ def solve_rows(first, last, indptr, indices, confidences, fixed, spectrum, l2, o
         _solve_row(indices[a:b], confidences[a:b], fixed, scale, rows, system, inverses, weights, out[r])
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _add_products(indices, confidences, fixed, vector, target, out):  # type: ignore[no-untyped-def]
     """out += sum_t c_t (target - <y_t, vector>) y_t, four interactions at a time."""
     n, k = len(indices), fixed.shape[1]
@@ -130,7 +130,7 @@ def _add_products(indices, confidences, fixed, vector, target, out):  # type: ig
             out[f] += s0 * y[f]
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _descend_row(indices, confidences, fixed, ridge, inverse, n_steps, residual, direction, product, x):  # type: ignore[no-untyped-def]
     """Conjugate gradient steps from x, in place, with the diagonal as preconditioner."""
     k = fixed.shape[1]
@@ -197,7 +197,7 @@ def descend_rows(  # type: ignore[no-untyped-def]
         )
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _turn(row, rotation, out):  # type: ignore[no-untyped-def]
     """out = row @ rotation."""
     k = len(row)
@@ -209,7 +209,7 @@ def _turn(row, rotation, out):  # type: ignore[no-untyped-def]
             out[j] += x0 * v0[j] + x1 * v1[j] + x2 * v2[j] + x3 * v3[j]
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _descend_row_by_blocks(  # type: ignore[no-untyped-def]
     indices, confidences, fixed, scale, size, rows, system, inverses, step, residual, x
 ):  # fmt: skip

@@ -4,6 +4,7 @@ import numpy as np
 
 from bilinear.kernels.cache import njit
 from bilinear.kernels.heap import comes_before, rise, sift_down
+from bilinear.kernels.order import sort_by_key
 
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
 
@@ -62,9 +63,7 @@ def nearest_items(  # type: ignore[no-untyped-def]
                     sift_down(best_values, best_rows, k, value, j)
             shared[j] = 0
             is_touched[j] = False
-        order = np.argsort(best_rows[:found])
-        best_rows[:found] = best_rows[:found][order]
-        best_values[:found] = best_values[:found][order]
+        sort_by_key(best_rows, best_values, found)
         counts[i] = found
 
 

@@ -119,7 +119,7 @@ def _generator(vectors: int) -> Any:
 _add_tile_1, _add_tile_2 = _tile_of(1), _tile_of(2)
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _add_strip(left, a, b, right, c, n, keep, sign, out, i, first):  # type: ignore[no-untyped-def]
     """As a tile, for all columns of `out` from `first`, a multiple of `LINE`."""
     lanes, last = _VECTOR_BYTES // right.itemsize, out.shape[1]
@@ -146,7 +146,7 @@ def add_products(rows, n, out):  # type: ignore[no-untyped-def]
         _add_strip(rows, 0, i, rows, 0, n, one, one, out, i, i // LINE * LINE)
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _factor_block(system, i, inverses):  # type: ignore[no-untyped-def]
     """inverses[i : i + TILE] = the inverse of U, where the block of `system` at (i, i) is U^T U."""
     zero, one = system.dtype.type(0), system.dtype.type(1)

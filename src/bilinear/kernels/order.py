@@ -20,7 +20,9 @@ def counting_order(keys, n_keys, before):  # type: ignore[no-untyped-def]
         starts[keys[n] + 1] += 1
     for key in range(n_keys):
         starts[key + 1] += starts[key]
-    free = starts[:-1].copy()
+    free = np.empty(n_keys, np.int64)
+    for key in range(n_keys):
+        free[key] = starts[key]
     order = np.empty(len(before), before.dtype)
     for n in range(len(before)):
         row = before[n]
@@ -42,3 +44,23 @@ def count_keys(keys, kept, counts):  # type: ignore[no-untyped-def]
         for n in range(len(keys)):
             if kept[n]:
                 counts[keys[n]] += 1
+
+
+@njit(nogil=True)
+def sort_by_key(keys, values, n):  # type: ignore[no-untyped-def]
+    """Sorts the first n of `keys`, ascending, and `values`, which may be the same array, along with them.
+
+    Shell's sort, with Knuth's steps: `np.sort` inside a kernel takes seconds to compile.
+    """
+    step = 1
+    while step < n // 3:
+        step = 3 * step + 1
+    while step > 0:
+        for start in range(step, n):
+            key, value = keys[start], values[start]
+            at = start
+            while at >= step and keys[at - step] > key:
+                keys[at], values[at] = keys[at - step], values[at - step]
+                at -= step
+            keys[at], values[at] = key, value
+        step //= 3

@@ -3,6 +3,7 @@
 import numpy as np
 
 from bilinear.kernels.cache import njit
+from bilinear.kernels.order import sort_by_key
 
 _FEW = 24
 
@@ -40,20 +41,22 @@ def places_of(scores, starts, items, ahead, tied, n_candidates):  # type: ignore
         found = 0
         for at in range(start, stop):
             if items[at] >= 0 and mine[items[at]] == mine[items[at]]:
-                wanted[found] = mine[items[at]]
+                wanted[found] = -mine[items[at]]
                 found += 1
-        wanted = -np.sort(-wanted[:found])
+        sort_by_key(wanted, wanted, found)
+        for r in range(found):
+            wanted[r] = -wanted[r]
         if found <= _FEW:
             for r in range(found):
                 ahead[start + r], tied[start + r] = _above_and_equal(mine, wanted[r])
         else:
-            _count_by_search(mine, wanted, ahead[start : start + found], tied[start : start + found])
+            _count_by_search(mine, wanted[:found], ahead[start : start + found], tied[start : start + found])
         for at in range(start + found, stop):
             ahead[at], tied[at] = total, 0
     return 0
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _number_of_candidates(values):  # type: ignore[no-untyped-def]
     there = np.int32(0)
     for i in range(len(values)):
@@ -61,7 +64,7 @@ def _number_of_candidates(values):  # type: ignore[no-untyped-def]
     return there
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _above_and_equal(values, wanted):  # type: ignore[no-untyped-def]
     above, same = np.int32(0), np.int32(0)
     for i in range(len(values)):
@@ -70,7 +73,7 @@ def _above_and_equal(values, wanted):  # type: ignore[no-untyped-def]
     return above, same
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _number_equal(values, wanted):  # type: ignore[no-untyped-def]
     same = np.int32(0)
     for i in range(len(values)):
@@ -78,7 +81,7 @@ def _number_equal(values, wanted):  # type: ignore[no-untyped-def]
     return same
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _count_by_search(scores, wanted, ahead, tied):  # type: ignore[no-untyped-def]
     """The same counts for many wanted scores, descending: each candidate looks for its gap."""
     n = len(wanted)
@@ -152,13 +155,13 @@ def expected_metrics(  # type: ignore[no-untyped-def]
     return 0
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _over(sums, g, m):  # type: ignore[no-untyped-def]
     """The sum over places g + 1 .. g + m, or 0 where the model has none."""
     return sums[g + m] - sums[g]
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _precisions(before, g, s, r, m, reciprocals):  # type: ignore[no-untyped-def]
     """Expected sum over the first m places of a group of [relevant] * (relevant so far) / place.
 
@@ -171,7 +174,7 @@ def _precisions(before, g, s, r, m, reciprocals):  # type: ignore[no-untyped-def
     return r / s * total
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _first(g, s, r, m, reciprocals):  # type: ignore[no-untyped-def]
     """Of the first group with relevant items: P(one of r is in m of s places), E(1 / first place)."""
     if r == 1:
@@ -186,7 +189,7 @@ def _first(g, s, r, m, reciprocals):  # type: ignore[no-untyped-def]
     return 1 - none_yet, reciprocal
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _expected_auc(ahead, tied, n_relevant, n_candidates, auc, n):  # type: ignore[no-untyped-def]
     """auc[n]: the share of (relevant, other) pairs in the right order, ties for a half."""
     n_others = n_candidates - len(ahead)

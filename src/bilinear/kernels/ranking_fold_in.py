@@ -13,7 +13,7 @@ from bilinear.kernels.top_k_blocks import block_scores, packed_rows
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
+@njit(nogil=True, fastmath=_FAST, error_model="numpy")
 def _into_ball(row, radius):  # type: ignore[no-untyped-def]
     """Shortens a row that is longer than the radius."""
     square = row.dtype.type(0)

@@ -111,7 +111,7 @@ def _cosine_contrastive(positive, weights, negative, n, log_weights, margin, wei
     return value + gradient * over
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
+@njit(nogil=True, fastmath=_FAST, error_model="numpy")
 def ranking_loss(loss, positive, weights, negative, n, log_weights, a, b, up, down):  # type: ignore[no-untyped-def]
     """Fills `up` and `down` with the derivatives of loss number `loss`; returns its value."""
     n = max(n, 1)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from bilinear.kernels.cache import njit
+from bilinear.kernels.order import sort_by_key
 
 
 @njit(cache=True, nogil=True)
@@ -28,7 +29,8 @@ def draw_distinct_items(starts, cumulative, rng, items):  # type: ignore[no-unty
                 taken_by[item] = user
                 items[place] = item
                 place += 1
-        items[starts[user] : stop].sort()
+        mine = items[starts[user] : stop]
+        sort_by_key(mine, mine, len(mine))
     return n_draws
 
 

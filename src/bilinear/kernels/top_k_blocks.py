@@ -116,7 +116,7 @@ def top_k_block(  # type: ignore[no-untyped-def]
     return n_multiplied
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _out_of_reach(offsets, lengths, floors, reach_length, reach_bias, slack):  # type: ignore[no-untyped-def]
     """Whether all users of a tile are below their floors for every item yet to come."""
     for u in range(TILE_USERS):
@@ -128,7 +128,7 @@ def _out_of_reach(offsets, lengths, floors, reach_length, reach_bias, slack):  #
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _keep(  # type: ignore[no-untyped-def]
     hits, tile_scores, item_rows, floor, user, seen_indptr, seen_items, rows, scores, counts, n
 ):  # fmt: skip
@@ -148,7 +148,7 @@ def _keep(  # type: ignore[no-untyped-def]
     return floor
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _contains(ascending, low, high, value):  # type: ignore[no-untyped-def]
     """Whether `value` is in ascending[low:high]."""
     while low < high:
@@ -162,7 +162,7 @@ def _contains(ascending, low, high, value):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _number_above(values, floor):  # type: ignore[no-untyped-def]
     # 32 bits: counting in 64 takes eight times as long, since LLVM does not make vectors of it
     above = np.int32(0)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.kernels.scores import score_pairs
+from bilinear.kernels.views import read_only
 from bilinear.model.parameters import Array, Parameters
 
 
@@ -51,5 +52,7 @@ def score_one_hot(parameters: Parameters, user_rows: Any, item_rows: Any) -> Arr
 def _scores(parameters: Parameters, users: NDArray[np.int32], items: NDArray[np.int32]) -> Array:
     scores = np.empty(len(users), parameters.user_biases.dtype)
     arrays = (np.ascontiguousarray(array) for array in parameters.arrays().values())
-    score_pairs(parameters.global_mean, *arrays, parameters.n_factors, users, items, scores)
+    score_pairs(
+        parameters.global_mean, *arrays, parameters.n_factors, read_only(users), read_only(items), scores
+    )
     return scores

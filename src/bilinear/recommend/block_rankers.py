@@ -14,6 +14,7 @@ from bilinear.data.vocabulary import Id, Vocabulary
 from bilinear.errors import ParameterValueError
 from bilinear.kernels.tile import TILE_ITEMS, TILE_USERS
 from bilinear.kernels.top_k_blocks import first_nan, hide_seen, packed_rows, top_k_block, top_k_scores
+from bilinear.kernels.views import read_only
 from bilinear.model.blocks import in_tiles, user_offsets
 from bilinear.model.parameters import Array, Parameters
 
@@ -224,10 +225,3 @@ def _most_from_here(panels: NDArray[np.float64]) -> NDArray[np.float64]:
     """(n_panels,) the largest value in each panel and all after it."""
     most: NDArray[np.float64] = np.maximum.accumulate(panels.max(axis=1)[::-1])[::-1].copy()
     return most
-
-
-def read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """A view; kernels are compiled once for all tables, in memory or on disk."""
-    view = np.asarray(array).view()
-    view.setflags(write=False)
-    return view

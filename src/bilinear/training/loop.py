@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from time import perf_counter
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bilinear.compiling import clock
 from bilinear.data.interactions import Interactions
 from bilinear.errors import DivergenceError
 from bilinear.evaluation.metrics import Metric
@@ -148,7 +148,7 @@ def train(
     try:
         while len(loop.epochs) < n_epochs:
             number = len(loop.epochs) + 1
-            loop.began = perf_counter()
+            loop.began = clock()
             loss = loop.run.epoch(number, rng, progress)
             took = loop.seconds()
             found = None
@@ -215,7 +215,7 @@ class _Loop:
     spent: float = 0.0
     """Seconds of it before a restart."""
     began: float = 0.0
-    """When it began or was gone on with, on the clock of `perf_counter`."""
+    """When it began or was gone on with, on the clock of `bilinear.compiling.clock`."""
     best: Parameters | None = None
     """None without validation: the last weights are the best."""
     best_epoch: int = 0
@@ -227,7 +227,7 @@ class _Loop:
 
     def seconds(self) -> float:
         """That the epoch under way has taken."""
-        return self.spent + perf_counter() - self.began
+        return self.spent + clock() - self.began
 
     def history(self, ended: Ended) -> History:
         metric = "" if self.validation is None else self.validation.metric.name

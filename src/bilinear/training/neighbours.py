@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.data.interactions import Grouped
+from bilinear.data.interactions import Grouped, stable_order
 from bilinear.kernels.neighbours import nearest_items
-from bilinear.kernels.order import counting_order
 from bilinear.model.parameters import Array
 from bilinear.training.thread_pool import Workers
 
@@ -75,7 +74,7 @@ def walks(
 def grouped_the_other_way(grouped: Grouped, n_others: int) -> Grouped:
     """A table grouped by its other side, rows ascending within a group. Cost: O(n_ratings)."""
     rows = np.repeat(np.arange(len(grouped.indptr) - 1, dtype=np.int32), grouped.counts)
-    order, starts = counting_order(grouped.indices, n_others, np.arange(len(rows)))
+    order, starts = stable_order(grouped.indices, n_others)
     return Grouped(starts, rows[order], grouped.ratings[order])
 
 

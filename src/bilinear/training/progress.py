@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from time import perf_counter
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from bilinear.compiling import clock
 from bilinear.training.history import Epoch
 
 
@@ -69,13 +69,13 @@ class Bar:
         self._finish()
         self._passing = name.startswith("search")
         self._task = self._bar.add_task(name, total=max(n_ratings, 1), loss="", found="", speed="")
-        self._since, self._done = perf_counter(), 0
+        self._since, self._done = clock(), 0
 
     def advance(self, n_ratings: int, loss: float) -> None:
         if self._task is None:
             return
         self._done += n_ratings
-        speed = self._done / max(perf_counter() - self._since, 1e-9)
+        speed = self._done / max(clock() - self._since, 1e-9)
         self._bar.update(
             self._task, advance=n_ratings, loss=f"loss {loss:.4f}", speed=f"{speed / 1e6:.1f} M/s"
         )

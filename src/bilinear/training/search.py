@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from bilinear.compiling import clock
 from bilinear.data.interactions import Interactions
 from bilinear.model.link import Identity, Link
 from bilinear.model.parameters import Parameters
@@ -176,10 +176,10 @@ def choose_bias_penalty(
     """
     trials = []
     for l2_biases in (NO_BIASES, *BIAS_GRID):
-        began = perf_counter()
+        began = clock()
         found = rmse(solve_biases(train, L2(0, l2_biases, exponent)), link, validation)
         stage = "mean" if l2_biases == NO_BIASES else "biases"
-        trials.append(Trial(stage, 0, 0.0, l2_biases, found, perf_counter() - began))
+        trials.append(Trial(stage, 0, 0.0, l2_biases, found, clock() - began))
     allowed = [n for n, l2_biases in enumerate(BIAS_GRID, 1) if l2_biases <= largest] or [1]
     best = min(allowed, key=lambda n: trials[n].validation_rmse)
     if largest >= NO_BIASES and not _better(trials[best].validation_rmse, trials[0].validation_rmse):
@@ -364,16 +364,16 @@ class _Search:
                 self.n_factors = before
         tried = [trial for trial in self.trials if trial.stage == "biases"]
         best = min(tried, key=lambda trial: trial.validation_rmse).l2_biases if tried else self.l2_biases
-        began = perf_counter()
+        began = clock()
         parameters = solve_biases(self.train, L2(0.0, best, self.exponent))
         found = rmse(parameters, self.link, self.validation)
-        trial = Trial("no factors", 0, 0.0, best, found, perf_counter() - began)
+        trial = Trial("no factors", 0, 0.0, best, found, clock() - began)
         return parameters, CLOSED_FORM, trial
 
     def _descend(
         self, stage: str, solver: Solver, start: Parameters, rng: np.random.Generator
     ) -> tuple[Parameters, History, Trial]:
-        began = perf_counter()
+        began = clock()
         penalty = L2(self.l2, self.l2_biases, self.exponent)
         parameters, history = solver.minimise(
             Objective(self.loss, self.link, penalty, self.train),
@@ -387,7 +387,7 @@ class _Search:
             self.ended = history.ended
         found = history.best_validation_rmse
         assert found is not None
-        took = max(perf_counter() - began, history.seconds)  # after a restart it may be from a checkpoint
+        took = max(clock() - began, history.seconds)  # after a restart it may be from a checkpoint
         return parameters, history, Trial(stage, self.n_factors, self.l2, self.l2_biases, found, took)
 
     def _best_rmse(self) -> float:

@@ -17,6 +17,7 @@ from bilinear.data.outliers import cause_of_divergence
 from bilinear.errors import DivergenceError
 from bilinear.kernels.scores import score_pairs
 from bilinear.kernels.sgd import IDENTITY, SGD_CELLS
+from bilinear.kernels.views import read_only
 from bilinear.model.parameters import Array, Parameters
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
@@ -311,12 +312,13 @@ class SGDRun(Run):
         if self.asked is None or self.asked[0] is not table:
             self.asked = table, self.grid.relabelled(table)
         asked, users, items = self.asked[1], self.users, self.items
+        pairs = read_only(asked.users), read_only(asked.items)
         biases = np.ascontiguousarray(users.biases), np.ascontiguousarray(items.biases)
         weights = (self.global_mean, *biases, users.factors, items.factors, users.n_factors)
         scores = np.empty(asked.n_ratings, users.bias_columns.dtype)
 
         def score(first: int, end: int) -> None:
-            score_pairs(*weights, asked.users[first:end], asked.items[first:end], scores[first:end])
+            score_pairs(*weights, *(rows[first:end] for rows in pairs), scores[first:end])
 
         self.workers.run(score, self.workers.evenly(asked.n_ratings))
         return scores

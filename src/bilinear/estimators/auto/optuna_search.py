@@ -6,12 +6,12 @@ import zlib
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from bilinear.arguments import is_whole
+from bilinear.compiling import clock
 from bilinear.data.interactions import Interactions
 from bilinear.errors import DivergenceError, ParameterValueError
 from bilinear.estimators.auto.search_space import ModelFamily, Sizes, check_learnable, families
@@ -132,16 +132,16 @@ def search_with_optuna(
     finished = optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL
     n_done = len(study.get_trials(deepcopy=False, states=finished))
     study.sampler = optuna.samplers.TPESampler(seed=rng + n_done)
-    began = perf_counter()
+    began = clock()
     interruptions: list[int] = []
 
     def value_of(trial: Any) -> float:
         kind = by_name[trial.suggest_categorical("kind", usable)]
         model = kind.make(_choice(kind, trial), shared)
-        start = perf_counter()
+        start = clock()
         try:
             fitted_whole(model, split.train)
-            fitted = perf_counter()
+            fitted = clock()
             protocol = RankingProtocol((), metrics=(wanted_metric,))
             value = evaluate_ranking(model, validation_users.test, protocol, n_threads=n_threads)[
                 str(wanted_metric)
@@ -151,7 +151,7 @@ def search_with_optuna(
             study.stop()
             raise optuna.TrialPruned from None
         trial.set_user_attr("model", repr(model))
-        trial.set_user_attr("seconds", [fitted - start, perf_counter() - fitted])
+        trial.set_user_attr("seconds", [fitted - start, clock() - fitted])
         reporter.note(f"{trial.number + 1:3d} of {n_trials}  {wanted_metric} {value:.4f}  {model!r}")
         return value
 
@@ -173,7 +173,7 @@ def search_with_optuna(
         trials,
         repr(model),
         best.value,
-        perf_counter() - began,
+        clock() - began,
         "interrupted" if interruptions else "all trials done",
     )
     return OptunaResult(model, best.value, table, study)

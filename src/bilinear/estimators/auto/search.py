@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from bilinear.compiling import clock
 from bilinear.data.interactions import Interactions
 from bilinear.errors import DivergenceError, ParameterValueError
 from bilinear.estimators.auto.search_space import CostModel, GridPoint, ModelFamily, Sizes
@@ -74,7 +74,7 @@ class Search:
     n_made: int = 0
 
     def __post_init__(self) -> None:
-        self._began = perf_counter()
+        self._began = clock()
         self._split = inner_split(self.interactions, self.validation, self.seed)
         self._relevant_from = self.shared.get("threshold")
         self._validation_users = ValidationUsers.of(self._split, self._relevant_from, self.seed)
@@ -126,7 +126,7 @@ class Search:
         return table, models
 
     def elapsed(self) -> float:
-        return perf_counter() - self._began
+        return clock() - self._began
 
     def _climb(self) -> str:
         shares = [1.0]
@@ -191,10 +191,10 @@ class Search:
                 note = f"not tried: about {cost:.0f} s, and {refit:.0f} s on everything"
                 self.trials.append(AutoTrial(kind.describe(choice), kind.name, share, None, note=note))
             return None
-        began = perf_counter()
+        began = clock()
         try:
             fitted_whole(model, table)
-            fitted = perf_counter()
+            fitted = clock()
             protocol = RankingProtocol((), metrics=(self.metric,))
             value = evaluate_ranking(model, validation_users.test, protocol, n_threads=self.n_threads)[
                 str(self.metric)
@@ -205,7 +205,7 @@ class Search:
                 AutoTrial(kind.describe(choice), kind.name, share, None, note=f"failed: {error}")
             )
             return None
-        took = fitted - began, perf_counter() - fitted
+        took = fitted - began, clock() - fitted
         self.n_made += 1
         self._pace.measured(kind, sizes, model, len(validation_users.rows), *took)
         self.trials.append(AutoTrial(kind.describe(choice), kind.name, share, value, *took))

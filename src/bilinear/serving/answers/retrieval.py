@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from bilinear.kernels.tile import TILE_USERS
 from bilinear.kernels.top_k import top_k_rows
 from bilinear.kernels.top_k_blocks import packed_rows, top_k_block
+from bilinear.kernels.views import read_only
 from bilinear.model.blocks import in_tiles
 from bilinear.model.parameters import Array, Parameters
-from bilinear.recommend.block_rankers import ItemPanels, read_only, vector_lengths
+from bilinear.kernels.views import read_only
+from bilinear.recommend.block_rankers import ItemPanels, vector_lengths
 
 Rows = NDArray[np.int32]
 Ranked = tuple[Rows, NDArray[np.float32]]
