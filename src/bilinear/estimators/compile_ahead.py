@@ -86,7 +86,7 @@ def _ratings() -> None:
         solver = SGD(n_epochs=1)
         models[str(k)] = MatrixFactorization(n_factors=k, l2=0.1, l2_biases=0.1, solver=solver, rng=0)
     measure(models, split, task="ratings", reference="biases")
-    _lists(models["search"], split.train)
+    _lists(models[str(_FACTORS[0])], split.train)
 
 
 def _clicks() -> None:
@@ -101,7 +101,7 @@ def _lists(model: Recommender, table: Interactions) -> None:
     item = table.item_vocabulary[0]
     model.recommend(table.user_vocabulary[0])
     model.similar(item)
-    model.fold_in([item])
+    model.fold_in([item], [4.0] if table.has_ratings else None)
     recommend_everyone(model)
     similar_everyone(model)
 

@@ -22,7 +22,7 @@ def add_residuals(first, last, starts, items, ratings, kept, mean, user_sums, it
             item_sums[items[n]] += residual
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def give_user_biases(  # type: ignore[no-untyped-def]
     first, last, starts, items, kept, sums, diagonal, item_biases, user_biases, item_sums
 ):  # fmt: skip

@@ -7,7 +7,7 @@ from bilinear.kernels.cache import njit
 INTERLEAVED = 16  # users; enough that the processor has work while it waits for one's row
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def cut_into_blocks(order, counts, n_blocks, labels, starts):  # type: ignore[no-untyped-def]
     """Cuts rows, taken in `order`, into `n_blocks` runs of nearly equal numbers of ratings.
 
@@ -85,7 +85,7 @@ def _next(state):  # type: ignore[no-untyped-def]
     return state
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def interleave_cells(users, items, ratings, starts, cells, seed):  # type: ignore[no-untyped-def]
     """Orders each listed cell, which comes user by user, so that INTERLEAVED users take turns.
 

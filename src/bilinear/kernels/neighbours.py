@@ -50,7 +50,7 @@ def nearest_items(  # type: ignore[no-untyped-def]
             i, item_indptr, item_users, item_weights, user_indptr, user_items, user_weights,
             shared, touched, is_touched,
         )  # fmt: skip
-        found = 0
+        found = np.int64(0)
         best_values, best_rows = values[i], rows[i]
         for t in range(n):
             j = touched[t]
@@ -101,7 +101,7 @@ def add_two_steps(  # type: ignore[no-untyped-def]
         found = _gather(
             n, indptr, items, weights, item_indptr, item_users, item_weights, reached, touched, is_touched
         )
-        kept = 0
+        kept = np.int64(0)
         for t in range(found):
             u = touched[t]
             value = reached[u] * user_scales[u]

@@ -112,7 +112,7 @@ def _count_by_search(scores, wanted, ahead, tied):  # type: ignore[no-untyped-de
             seen += same[r]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def expected_metrics(  # type: ignore[no-untyped-def]
     ahead, tied, starts, n_relevant, n_candidates, cutoffs, discounts, reciprocals, out, auc
 ):  # fmt: skip
@@ -150,7 +150,7 @@ def expected_metrics(  # type: ignore[no-untyped-def]
             out[0, c, n] = hits / relevant
             out[1, c, n] = hits / min(k, relevant)
             out[2, c, n] = hits / k
-            out[4, c, n] = gain / _over(discounts, 0, min(k, relevant))
+            out[4, c, n] = gain / _over(discounts, np.int64(0), min(k, relevant))
             out[5, c, n] = precisions / relevant
     return 0
 
@@ -161,7 +161,7 @@ def _over(sums, g, m):  # type: ignore[no-untyped-def]
     return sums[g + m] - sums[g]
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _precisions(before, g, s, r, m, reciprocals):  # type: ignore[no-untyped-def]
     """Expected sum over the first m places of a group of [relevant] * (relevant so far) / place.
 
@@ -174,7 +174,7 @@ def _precisions(before, g, s, r, m, reciprocals):  # type: ignore[no-untyped-def
     return r / s * total
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _first(g, s, r, m, reciprocals):  # type: ignore[no-untyped-def]
     """Of the first group with relevant items: P(one of r is in m of s places), E(1 / first place)."""
     if r == 1:
@@ -189,7 +189,7 @@ def _first(g, s, r, m, reciprocals):  # type: ignore[no-untyped-def]
     return 1 - none_yet, reciprocal
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _expected_auc(ahead, tied, n_relevant, n_candidates, auc, n):  # type: ignore[no-untyped-def]
     """auc[n]: the share of (relevant, other) pairs in the right order, ties for a half."""
     n_others = n_candidates - len(ahead)
@@ -234,7 +234,7 @@ def tied_with_last(all_scores, rows, scores, counts, k, starts, tied_rows):  # t
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def expected_lists(  # type: ignore[no-untyped-def]
     rows, scores, counts, tied_starts, tied_rows, cutoffs, popularity, information, unit_vectors,
     exposure, missed, out,

@@ -20,7 +20,7 @@ def top_k_rows(  # type: ignore[no-untyped-def]
     """
     n_items, n_factors = item_factors.shape
     start = item_factors.dtype.type(offset)  # scores of one type only, or ties would not be ties
-    n = 0
+    n = np.int64(0)  # a literal would be a type of its own: what takes it would be compiled twice
     for i in range(n_items):
         if not allowed[i] or hidden[i] == mark:
             continue
@@ -29,10 +29,10 @@ def top_k_rows(  # type: ignore[no-untyped-def]
         for f in range(n_factors):
             score += vector[f] * q[f]
         if n < k:
-            rise(scores, rows, n, score, i)
+            rise(scores, rows, n, score, np.int32(i))
             n += 1
         elif comes_before(score, i, scores[0], rows[0]):
-            sift_down(scores, rows, n, score, i)
+            sift_down(scores, rows, n, score, np.int32(i))
     sort_heap(scores, rows, n)
     return n
 

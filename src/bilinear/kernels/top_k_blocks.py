@@ -199,7 +199,7 @@ def top_k_scores(all_scores, allowed, k, rows, scores, counts):  # type: ignore[
     n_items = all_scores.shape[1]
     for n in range(len(all_scores)):
         mine = all_scores[n]
-        found = 0
+        found = np.int64(0)
         for start in range(0, n_items, _CHUNK):
             chunk = mine[start : min(start + _CHUNK, n_items)]
             full = found == k
@@ -208,7 +208,7 @@ def top_k_scores(all_scores, allowed, k, rows, scores, counts):  # type: ignore[
             for i in range(len(chunk)):
                 # once the list is full only a higher score can enter: rows ascend, and ties go by row
                 if (chunk[i] > scores[n, 0] if full else chunk[i] == chunk[i]) and allowed[start + i]:
-                    found = offer(scores[n], rows[n], found, k, chunk[i], start + i)
+                    found = offer(scores[n], rows[n], found, k, chunk[i], np.int32(start + i))
                     full = found == k
         sort_heap(scores[n], rows[n], found)
         counts[n] = found

@@ -13,6 +13,7 @@ from bilinear.data.interactions import Grouped
 from bilinear.data.vocabulary import Id, Vocabulary
 from bilinear.errors import ParameterValueError
 from bilinear.kernels.top_k import top_k_rows, top_k_users
+from bilinear.kernels.views import read_only
 from bilinear.model.link import Link
 from bilinear.model.parameters import Array, Parameters
 
@@ -142,14 +143,14 @@ def recommend_users(
     biases = np.where(user_rows >= 0, parameters.user_biases[user_rows], 0) if parameters.n_users else 0.0
     offsets = np.asarray(parameters.global_mean + biases, parameters.item_biases.dtype)
     top_k_users(
-        user_rows,
-        parameters.user_factors,
+        read_only(user_rows),
+        read_only(parameters.user_factors),
         np.broadcast_to(offsets, len(user_rows)).copy(),
-        parameters.item_factors,
-        parameters.item_biases,
+        read_only(parameters.item_factors),
+        read_only(parameters.item_biases),
         allowed,
-        seen.indptr,
-        seen.indices,
+        read_only(seen.indptr),
+        read_only(seen.indices),
         exclude_seen,
         k,
         rows,
@@ -209,7 +210,8 @@ def _top(
     rows, scores = np.empty(k, np.int32), np.empty(k, biases.dtype)
     vector = np.ascontiguousarray(vector, biases.dtype)
     hidden = np.zeros(len(biases), np.int64)
-    found = top_k_rows(vector, offset, factors, biases, allowed, hidden, -1, k, rows, scores)
+    table = read_only(factors), read_only(biases)
+    found = top_k_rows(vector, biases.dtype.type(offset), *table, allowed, hidden, -1, k, rows, scores)
     return rows[:found], scores[:found]
 
 
