@@ -72,9 +72,9 @@ def _root(
         ),
     ] = None,
 ) -> None:
-    from bilinear.cli.output import tell
+    from bilinear.cli.output import print_note
 
-    compiling.announce = tell
+    compiling.announce = print_note
     import_plugins(plugin or ())
 
 

@@ -49,7 +49,7 @@ class CompiledKernels:
         return f"{self.n_compiled} kernels compiled in {self.seconds:.1f} s, kept in {self.folder}"
 
 
-def compile_kernels(tell: Callable[[str], object] = lambda line: None) -> CompiledKernels:
+def compile_kernels(report: Callable[[str], object] = lambda line: None) -> CompiledKernels:
     """Compiles ahead what models with their default arguments use, to train, measure and recommend.
 
     Kernels compile when they are first used, once per installation. In an image or after an
@@ -57,7 +57,7 @@ def compile_kernels(tell: Callable[[str], object] = lambda line: None) -> Compil
     compiled already is not compiled again. Other solvers and optimisers compile at their first use.
 
     Args:
-        tell: called with a line for each step.
+        report: called with a line for each step.
     Returns:
         CompiledKernels: how many, how long, and where they are kept.
 
@@ -73,7 +73,7 @@ def compile_kernels(tell: Callable[[str], object] = lambda line: None) -> Compil
     for name, step in {"ratings": _ratings, "clicks": _clicks}.items():
         n, spent = count(), seconds()
         step()
-        tell(f"{name}: {count() - n} kernels compiled in {seconds() - spent:.1f} s")
+        report(f"{name}: {count() - n} kernels compiled in {seconds() - spent:.1f} s")
     return CompiledKernels(count() - n_before, seconds() - before, places()[0])
 
 
@@ -85,7 +85,7 @@ def _ratings() -> None:
     for k in _FACTORS:
         solver = SGD(n_epochs=1)
         models[str(k)] = MatrixFactorization(n_factors=k, l2=0.1, l2_biases=0.1, solver=solver, rng=0)
-    measure(models, split, task="ratings", reference="biases")
+    measure(models, split, task="ratings", baseline="biases")
     _lists(models[str(_FACTORS[0])], split.train)
 
 
