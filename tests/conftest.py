@@ -7,6 +7,27 @@ from pathlib import Path
 
 import pytest
 
+# Files that take longest: begun first, so that no worker is left alone with one of them at the end.
+LONGEST = (
+    "training/test_checkpoint.py",
+    "serving/test_swap_faults.py",
+    "kernels/test_kernels_on_disk.py",
+    "cli/test_ctrl_c.py",
+    "docs/test_thread_page.py",
+    "docs/test_code_blocks.py",
+    "lab/test_certify.py",
+    "docs/test_examples.py",
+    "training/test_sampled_torch.py",
+    "serving/test_page.py",
+    "data/test_readers_hypothesis.py",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

