@@ -12,13 +12,17 @@ WORKERS ?= 2
 DATA ?=
 ITEMS ?=
 
-.PHONY: demo test lint docs site wheel lock hooks bench clean
+.PHONY: demo test test-narrow lint docs site wheel lock hooks bench clean
 
 demo: .venv/.installed
 	@$(BIN)/bilinear demo --out demo $(if $(DATA),--data "$(DATA)") $(if $(ITEMS),--items "$(ITEMS)")
 
 test: .venv/.tested  # COVERAGE=1 measures Python lines; not kernels, which are compiled, nor child processes
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
+
+test-narrow: .venv/.tested  # kernels as a processor without wide vectors runs them
+	NUMBA_CPU_NAME=generic NUMBA_CPU_FEATURES= OPENBLAS_CORETYPE=Haswell $(BIN)/python -m pytest -q tests/test_eigen.py \
+	    $(addprefix tests/kernels/test_,sgd_kernels.py grid_kernels.py order_kernel.py top_k_kernels.py)
 
 lint: .venv/.tested
 	$(BIN)/ruff check .

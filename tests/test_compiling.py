@@ -24,7 +24,7 @@ from bilinear.estimators import compile_ahead
 def signatures():
     kernels = [one for one in gc.get_objects() if isinstance(one, Dispatcher)]
     kernels = [one for one in kernels if one.py_func.__module__.startswith("bilinear.kernels")]
-    return {(one.py_func.__module__, one.py_func.__qualname__, types) for one in kernels for types in one.overloads}
+    return {(one.py_func.__module__, one.py_func.__name__, sig) for one in kernels for sig in one.overloads}
 
 compile_ahead._ratings()
 before = signatures()
@@ -85,10 +85,8 @@ def test_a_compilation_that_fails_ends_too(kernel, monkeypatch) -> None:
 def test_what_was_compiled_ahead_is_all_that_training_on_ratings_uses(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     pairs = rng.choice(80 * 50, 1500, replace=False)
-    lines = [
-        f"{pair // 50},{pair % 50},{rating}"
-        for pair, rating in zip(pairs, rng.integers(1, 6, 1500), strict=True)
-    ]
+    rows = zip(pairs // 50, pairs % 50, rng.integers(1, 6, 1500), strict=True)
+    lines = [",".join(map(str, row)) for row in rows]
     (tmp_path / "ratings.csv").write_text("\n".join(["user,item,rating", *lines]) + "\n")
     done = subprocess.run(
         [sys.executable, "-c", AHEAD, tmp_path / "ratings.csv", tmp_path / "model"],

@@ -14,7 +14,6 @@ from bilinear.kernels.top_k_blocks import packed_rows, top_k_block
 from bilinear.kernels.views import read_only
 from bilinear.model.blocks import in_tiles
 from bilinear.model.parameters import Array, Parameters
-from bilinear.kernels.views import read_only
 from bilinear.recommend.block_rankers import ItemPanels, vector_lengths
 
 Rows = NDArray[np.int32]
