@@ -36,11 +36,10 @@ def touch(rows, table, shape):  # type: ignore[no-untyped-def]
     registers, more = shape
     last = len(rows) - 1
     for n in range(len(rows)):
+        prefetch(table, rows[min(n + AHEAD, last)], shape)
         for piece in range(1 + len(more)):
-            prefetch(table, rows[min(n + AHEAD, last)], piece, registers)
-        for piece in range(1 + len(more)):
-            added = load(table, rows[n], piece, registers) + broadcast(table.dtype.type(1), registers)
-            store(table, rows[n], piece, added)
+            added = load(table, rows[n], piece, shape) + broadcast(table.dtype.type(1), registers)
+            store(table, rows[n], piece, shape, added)
 
 
 @njit(cache=True, nogil=True, fastmath=True)

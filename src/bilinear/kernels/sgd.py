@@ -3,7 +3,8 @@
 import numpy as np
 
 from bilinear.kernels.cache import njit
-from bilinear.kernels.lanes import broadcast, load, prefetch, reduce_add, store
+from bilinear.kernels.lanes import broadcast, entry, load, prefetch, reduce_add, set_entry, store
+from bilinear.kernels.target import WIDE
 
 # Sums may be reordered into vector lanes; NaN and infinity keep their meaning.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
@@ -18,6 +19,7 @@ VELOCITY = 2  # of the bias
 
 _USERS_AHEAD = 48  # ratings: a user's row comes from memory,
 _ITEMS_AHEAD = 24  # an item's from the second-level cache
+_TOGETHER = 1 if WIDE else 4  # ratings whose scores are taken before the rows of any of them move
 
 
 @njit(inline="always")
@@ -35,8 +37,16 @@ def loss_and_gradient(score, rating, link, loss, low, span):  # type: ignore[no-
     return np.log1p(decay) + max(score, 0.0) - fraction * score, share - fraction
 
 
+@njit(inline="always")
+def _distinct(rows, n):  # type: ignore[no-untyped-def]
+    """Whether rows[n : n + 4] are four different rows."""
+    a, b, c, d = entry(rows, n), entry(rows, n + 1), entry(rows, n + 2), entry(rows, n + 3)
+    return (a != b) & (a != c) & (a != d) & (b != c) & (b != d) & (c != d)
+
+
 def _cells(identity: bool, moving: bool):  # type: ignore[no-untyped-def]
     """The kernel without the branches that a descent never takes."""
+    columns = 4 if moving else 2
 
     @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
     def sgd_cells(  # type: ignore[no-untyped-def]
@@ -65,72 +75,97 @@ def _cells(identity: bool, moving: bool):  # type: ignore[no-untyped-def]
         real = user_factors.dtype.type  # all arithmetic of a step in the type of the factors
         one, mean = real(1), real(global_mean)
         pull, bias_pull = real(l2_factors), real(l2_biases)
+        gradients = np.empty(_TOGETHER, user_factors.dtype)
         for c in range(len(cells)):
             begin, end = starts[cells[c]], starts[cells[c] + 1]
-            cell_users, cell_items, cell_ratings = users[begin:end], items[begin:end], ratings[begin:end]
             rate, bias_rate, momentum = real(factor_rates[c]), real(bias_rates[c]), real(momenta[c])
-            last = len(cell_users) - 1
+            furthest = max(end - _TOGETHER, begin)
             summed = 0.0
-            for n in range(len(cell_users)):
-                next_user = cell_users[min(n + _USERS_AHEAD, last)]
-                next_item = cell_items[min(n + _ITEMS_AHEAD, last)]
-                for piece in range(pieces):
-                    prefetch(user_factors, next_user, piece, width)
-                    prefetch(item_factors, next_item, piece, width)
+            n = begin
+            while n < end:
+                # steps on different rows do not depend on each other: scores first, so that no processor
+                # waits for the sum of one product before it begins with the next
+                turn = 1
+                if _TOGETHER > 1 and n + _TOGETHER <= end and _distinct(users, n) and _distinct(items, n):
+                    turn = _TOGETHER
+                users_ahead, items_ahead = min(n + _USERS_AHEAD, furthest), min(n + _ITEMS_AHEAD, furthest)
+                for t in range(turn):
+                    u, i = entry(users, n + t), entry(items, n + t)
+                    next_user, next_item = entry(users, users_ahead + t), entry(items, items_ahead + t)
+                    prefetch(user_factors, next_user, shape)
+                    prefetch(item_factors, next_item, shape)
                     if moving:
-                        prefetch(user_velocities, next_user, piece, width)
-                        prefetch(item_velocities, next_item, piece, width)
-                u, i = cell_users[n], cell_items[n]
-                score = real(0)
-                for piece in range(pieces):
-                    p, q = load(user_factors, u, piece, width), load(item_factors, i, piece, width)
-                    score += reduce_add(p * q)
-                user_bias, item_bias = user_columns[u, BIAS], item_columns[i, BIAS]
-                user_share, item_share = user_columns[u, SHARE], item_columns[i, SHARE]
-                score += mean + user_bias + item_bias
-                rating = cell_ratings[n]
-                value, gradient = loss_and_gradient(
-                    score, rating, IDENTITY if identity else link, loss, low, span
-                )
-                summed += value
-                gradient = real(gradient)
-                user_step = gradient + bias_pull * user_share * user_bias
-                item_step = gradient + bias_pull * item_share * item_bias
-                if moving:
-                    user_step += momentum * user_columns[u, VELOCITY]
-                    item_step += momentum * item_columns[i, VELOCITY]
-                    user_columns[u, VELOCITY], item_columns[i, VELOCITY] = user_step, item_step
-                user_columns[u, BIAS] = user_bias - bias_rate * user_step
-                item_columns[i, BIAS] = item_bias - bias_rate * item_step
-                if moving:
-                    user_pull, item_pull = pull * user_share, pull * item_share
-                    for piece in range(pieces):
-                        p, q = (
-                            load(user_factors, u, piece, width),
-                            load(item_factors, i, piece, width),
+                        prefetch(user_velocities, next_user, shape)
+                        prefetch(item_velocities, next_item, shape)
+                    score = real(0)
+                    if not WIDE:
+                        products = load(user_factors, u, 0, shape) * load(item_factors, i, 0, shape)
+                        for piece in range(1, pieces):
+                            p, q = load(user_factors, u, piece, shape), load(item_factors, i, piece, shape)
+                            products = products + p * q
+                        score = reduce_add(products)
+                    else:
+                        for piece in range(pieces):
+                            p, q = load(user_factors, u, piece, shape), load(item_factors, i, piece, shape)
+                            score += reduce_add(p * q)
+                    user_bias, item_bias = (
+                        entry(user_columns, u * columns + BIAS),
+                        entry(item_columns, i * columns + BIAS),
+                    )
+                    user_share, item_share = (
+                        entry(user_columns, u * columns + SHARE),
+                        entry(item_columns, i * columns + SHARE),
+                    )
+                    score += mean + user_bias + item_bias
+                    rating = entry(ratings, n + t)
+                    value, gradient = loss_and_gradient(
+                        score, rating, IDENTITY if identity else link, loss, low, span
+                    )
+                    summed += value
+                    gradient = real(gradient)
+                    user_step = gradient + bias_pull * user_share * user_bias
+                    item_step = gradient + bias_pull * item_share * item_bias
+                    if moving:
+                        user_step += momentum * entry(user_columns, u * columns + VELOCITY)
+                        item_step += momentum * entry(item_columns, i * columns + VELOCITY)
+                        set_entry(user_columns, u * columns + VELOCITY, user_step)
+                        set_entry(item_columns, i * columns + VELOCITY, item_step)
+                    set_entry(user_columns, u * columns + BIAS, user_bias - bias_rate * user_step)
+                    set_entry(item_columns, i * columns + BIAS, item_bias - bias_rate * item_step)
+                    if _TOGETHER > 1:
+                        set_entry(gradients, t, gradient)
+                for t in range(turn):  # both rows with the old values
+                    if _TOGETHER > 1:
+                        u, i, gradient = entry(users, n + t), entry(items, n + t), entry(gradients, t)
+                        user_share, item_share = (
+                            entry(user_columns, u * columns + SHARE),
+                            entry(item_columns, i * columns + SHARE),
                         )
-                        p_velocity = broadcast(momentum, width) * load(user_velocities, u, piece, width)
-                        q_velocity = broadcast(momentum, width) * load(item_velocities, i, piece, width)
-                        p_velocity = (
-                            p_velocity + broadcast(gradient, width) * q + broadcast(user_pull, width) * p
-                        )
-                        q_velocity = (
-                            q_velocity + broadcast(gradient, width) * p + broadcast(item_pull, width) * q
-                        )
-                        store(user_velocities, u, piece, p_velocity)
-                        store(item_velocities, i, piece, q_velocity)
-                        store(user_factors, u, piece, p - broadcast(rate, width) * p_velocity)
-                        store(item_factors, i, piece, q - broadcast(rate, width) * q_velocity)
-                else:
-                    user_keep, item_keep = one - rate * pull * user_share, one - rate * pull * item_share
-                    step = broadcast(rate * gradient, width)
-                    for piece in range(pieces):  # both with the old values
-                        p, q = (
-                            load(user_factors, u, piece, width),
-                            load(item_factors, i, piece, width),
-                        )
-                        store(user_factors, u, piece, broadcast(user_keep, width) * p - step * q)
-                        store(item_factors, i, piece, broadcast(item_keep, width) * q - step * p)
+                    if moving:
+                        user_pull, item_pull = pull * user_share, pull * item_share
+                        for piece in range(pieces):
+                            p, q = load(user_factors, u, piece, shape), load(item_factors, i, piece, shape)
+                            p_velocity = broadcast(momentum, width) * load(user_velocities, u, piece, shape)
+                            q_velocity = broadcast(momentum, width) * load(item_velocities, i, piece, shape)
+                            p_velocity = (
+                                p_velocity + broadcast(gradient, width) * q + broadcast(user_pull, width) * p
+                            )
+                            q_velocity = (
+                                q_velocity + broadcast(gradient, width) * p + broadcast(item_pull, width) * q
+                            )
+                            store(user_velocities, u, piece, shape, p_velocity)
+                            store(item_velocities, i, piece, shape, q_velocity)
+                            store(user_factors, u, piece, shape, p - broadcast(rate, width) * p_velocity)
+                            store(item_factors, i, piece, shape, q - broadcast(rate, width) * q_velocity)
+                    else:
+                        user_keep = broadcast(one - rate * pull * user_share, width)
+                        item_keep = broadcast(one - rate * pull * item_share, width)
+                        step = broadcast(rate * gradient, width)
+                        for piece in range(pieces):
+                            p, q = load(user_factors, u, piece, shape), load(item_factors, i, piece, shape)
+                            store(user_factors, u, piece, shape, user_keep * p - step * q)
+                            store(item_factors, i, piece, shape, item_keep * q - step * p)
+                n += turn
             losses[cells[c]] = summed
             if not np.isfinite(summed):
                 return False

@@ -9,15 +9,16 @@ tile it falls into: equal vectors get equal scores, and no blocking changes a bi
 
 from typing import Any
 
-from llvmlite import binding, ir  # type: ignore[import-untyped]
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-_WIDE = binding.get_host_cpu_features().get("avx512f", False)
-_LANES = 16 if _WIDE else 8
+from bilinear.kernels.target import WIDE
+
+_LANES = 16 if WIDE else 8
 _VECTORS = 2
-TILE_USERS = 12 if _WIDE else 6
+TILE_USERS = 12 if WIDE else 6
 """24 sums of 32 registers, or 12 of 16."""
 TILE_ITEMS = _LANES * _VECTORS
 
