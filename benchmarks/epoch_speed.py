@@ -16,6 +16,7 @@ from typing import Any
 
 import common
 import numpy as np
+import settings
 from numba import njit
 from peers import _libmf
 
@@ -74,7 +75,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--factors", type=int, nargs="+", default=[32, 64, 128])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    settings.add_option(parser)
     options = parser.parse_args()
+    if settings.ran_both(options, "epoch_speed"):
+        return
 
     table = synthetic_ratings(n_ratings=options.ratings)
     n = table.n_ratings

@@ -34,6 +34,7 @@ _JUDGES = 3000
 
 def main() -> None:
     import common
+    import settings
 
     parser = common.arguments(__doc__)
     parser.add_argument("--peer-python", default=sys.executable, help="an interpreter that has the peers")
@@ -41,7 +42,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--repeats", type=int, default=3)
+    settings.add_option(parser)
     options = parser.parse_args()
+    if settings.ran_both(options, "implicit_als"):
+        return
     default = os.environ.get("BILINEAR_DATA") or common.REPOSITORY.parent / "shared" / "data"
     clicks = (options.data or Path(default)) / "gowalla" / "train.txt"
     if not clicks.is_file():

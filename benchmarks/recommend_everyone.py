@@ -28,13 +28,17 @@ _AT_ONCE = 1000
 
 def main() -> None:
     import common
+    import settings
 
     parser = common.arguments(__doc__)
     parser.add_argument("--peer-python", default=sys.executable, help="an interpreter that has `implicit`")
     parser.add_argument("--factors", type=int, nargs="+", default=[64])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=7)
+    settings.add_option(parser)
     options = parser.parse_args()
+    if settings.ran_both(options, "recommend_everyone"):
+        return
     default = os.environ.get("BILINEAR_DATA") or common.REPOSITORY.parent / "shared" / "data"
     clicks = (options.data or Path(default)) / "gowalla" / "train.txt"
     if not clicks.is_file():

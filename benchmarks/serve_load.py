@@ -15,6 +15,7 @@ from typing import Any
 
 import common
 import numpy as np
+import settings
 from served import ServerProcess, random_model
 from threadpoolctl import threadpool_limits
 
@@ -81,7 +82,10 @@ def main() -> None:
     parser.add_argument("--swaps", type=int, default=50)
     parser.add_argument("--requests", type=int, default=200_000, help="for memory")
     parser.add_argument("--shorten", action="store_true", help="try it in a minute")
+    settings.add_option(parser)
     given = parser.parse_args()
+    if settings.ran_both(given, "serve_load"):
+        return
     if shutil.which("wrk") is None:
         sys.exit("wrk is not installed (apt-get install wrk)")
     if given.shorten:

@@ -34,7 +34,7 @@ def test_registers_are_those_that_llvm_uses_for_that_processor(cpu, features, ex
 
 def test_this_process_has_one_of_the_three_widths():
     assert REGISTER_BYTES in (16, 32, 64)
-    assert WIDE == (REGISTER_BYTES == 64)
+    assert (REGISTER_BYTES == 64) == WIDE
 
 
 @x86
@@ -49,7 +49,8 @@ def test_shapes_follow_the_settings_of_numba(cpu, features, expected):
     code = (
         "import numpy as np; from bilinear.kernels import lanes, sgd, target, tile;"
         "rows = np.zeros((2, lanes.columns_of(64, 4)), np.float32);"
-        "print(target.REGISTER_BYTES, lanes.shape_of(rows), sgd._TOGETHER, (tile.TILE_USERS, tile.TILE_ITEMS))"
+        "tiles = tile.TILE_USERS, tile.TILE_ITEMS;"
+        "print(target.REGISTER_BYTES, lanes.shape_of(rows), sgd._TOGETHER, tiles)"
     )
     environment = {**os.environ, "NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features}
     found = subprocess.run(

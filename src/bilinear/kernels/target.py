@@ -35,4 +35,4 @@ REGISTER_BYTES = register_bytes(
     codegen.get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES,
 )
 WIDE = REGISTER_BYTES == 64
-"""32 registers of 64 bytes (AVX-512). Otherwise they hold a quarter of that, or a little more (AVX2, NEON)."""
+"""32 registers of 64 bytes (AVX-512). Otherwise all of them hold a quarter of that, or an eighth."""
