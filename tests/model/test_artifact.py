@@ -484,7 +484,7 @@ def rename_tensors(name: str) -> Any:
 
 HOSTILE = {
     "another format": (put("format", '"keras"'), "format is not 'bilinear-model'"),
-    "newer": (put("format_version", "2"), r"version 2, written by bilinear .*pip install --upgrade bilinear"),
+    "newer": (put("format_version", "3"), r"version 3, written by bilinear .*pip install --upgrade bilinear"),
     "version is bool": (put("format_version", "true"), "format_version is not a whole number"),
     "version is text": (put("format_version", '"1"'), "format_version is not a whole number"),
     "version 0": (put("format_version", "0"), "format_version is not a whole number"),

@@ -9,11 +9,14 @@ import numpy as np
 
 from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Interactions
+from bilinear.data.items import Items
 from bilinear.data.outliers import warn_of_outliers
+from bilinear.data.side_table import Users
 from bilinear.data.splits import split_validation
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.capabilities import HowTrained
 from bilinear.estimators.rating_model import RatingModel, check_table, resolve_link
+from bilinear.estimators.with_features import WithFeatures
 from bilinear.memory import require
 from bilinear.model.link import Identity, Link
 from bilinear.model.parameters import Parameters
@@ -69,7 +72,7 @@ class GlobalMean(RatingModel):
 
 @register
 @dataclass(repr=False, eq=False)
-class BiasModel(RatingModel):
+class BiasModel(WithFeatures, RatingModel):
     """global_mean + user bias + item bias: how generous the user is, how liked the item.
 
     Convex and solved exactly (one linear system), so there is nothing to tune but the penalty.
@@ -80,6 +83,7 @@ class BiasModel(RatingModel):
         validation_fraction: share of the ratings in the inner validation part.
         rating_range: (low, high) the predictions are cut to; None takes the data's.
         rng: seed of the inner split; None draws one, kept in `seed_`.
+        item_features, user_features: see `WithFeatures`.
     Cost:
         O(n_ratings) times some hundred.
 
@@ -100,9 +104,16 @@ class BiasModel(RatingModel):
     rating_range: tuple[float, float] | None = None
     rng: int | None = None
 
-    def fit(self, interactions: Interactions) -> Self:
-        """Solves for the biases of all `interactions`; returns self."""
+    def fit(
+        self, interactions: Interactions, *, items: Items | None = None, users: Users | None = None
+    ) -> Self:
+        """Solves for the biases of all `interactions`; returns self.
+
+        Args:
+            items, users: Tables with the columns of `item_features` and `user_features`.
+        """
         check_table(interactions)
+        features = self._prepared_features(interactions, items, users)
         a_rating, a_row = _BYTES_SEARCHED if self.l2_biases == "auto" else _BYTES
         needed = a_rating * interactions.n_ratings + a_row * sum(interactions.shape)
         require(needed, f"BiasModel of {interactions.n_ratings:,} ratings")
@@ -119,15 +130,18 @@ class BiasModel(RatingModel):
         self.link_, self.loss_, self.penalty_ = link, SquaredError(), penalty
         self.search_, self.seed_ = table, seed
         self._learn(interactions, parameters, CLOSED_FORM)
+        self._learn_features(features, items)
         warn_of_outliers(units.fence, interactions)
         return self
 
     def retrain(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
         """Solves for the biases of another table with the penalty that `fit` took."""
         check_table(interactions)
+        features = self._prepared_features(interactions, None, None)
         units, self.link_ = self._in_units(interactions)
         parameters = solve_biases(units.table(interactions), self.penalty_)
         self._learn(interactions, units.parameters(parameters, self.link_), CLOSED_FORM)
+        self._learn_features(features)
         warn_of_outliers(units.fence, interactions)
         return self
 

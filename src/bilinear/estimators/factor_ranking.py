@@ -13,6 +13,7 @@ from bilinear.estimators.capabilities import Contributions, Rows, UserWeights, V
 from bilinear.estimators.fold_in import one_history
 from bilinear.estimators.history_model import HistoryModel
 from bilinear.estimators.recommender import TensorReader
+from bilinear.estimators.with_features import WithFeatures
 from bilinear.model.blocks import score_block
 from bilinear.model.parameters import Array, Parameters
 from bilinear.persistence.codec import checked_size
@@ -21,7 +22,7 @@ from bilinear.recommend.lists import similar_rows
 MOST_FACTORS = 4096
 
 
-class FactorRanking(HistoryModel):
+class FactorRanking(WithFeatures, HistoryModel):
     """Keeps, folds in and stores factors; a subclass trains them and folds in (`_folded`).
 
     It has the learned attributes of `HistoryModel` and these.

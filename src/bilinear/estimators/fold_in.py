@@ -20,7 +20,7 @@ from bilinear.objective.fold_in import FoldedIn
 from bilinear.recommend.lists import RankedItems
 
 if TYPE_CHECKING:
-    from bilinear.estimators.recommender import Recommender
+    from bilinear.estimators.recommender import NewItems, Recommender
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,11 +56,16 @@ class FoldedUser:
         return scores
 
     def recommend(
-        self, n: int = 10, *, exclude_seen: bool = True, candidates: Iterable[Id] | None = None
+        self,
+        n: int = 10,
+        *,
+        exclude_seen: bool = True,
+        candidates: Iterable[Id] | None = None,
+        new: NewItems = "mixed",
     ) -> RankedItems:
-        """The `n` best items, without those just given."""
+        """The `n` best items, without those just given; see `Recommender.recommend` for the arguments."""
         model = self.model
-        allowed = model.allowed(candidates)
+        allowed = model.allowed(candidates, new)
         if exclude_seen:
             allowed[self.rated] = False
         return model._rank_folded(self, n, allowed)

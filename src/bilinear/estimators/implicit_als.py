@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Grouped, Interactions
+from bilinear.data.items import Items
+from bilinear.data.side_table import Users
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.baselines import draw_seed
 from bilinear.estimators.capabilities import Contributions, HowTrained, Rows, Values
@@ -66,6 +68,7 @@ class ImplicitALS(_Learned):
         n_threads: None takes all cores; the result is the same for any number.
         rng: seed of the start; None draws one, kept in `seed_`.
         threshold, confidence: see `HistoryModel`.
+        item_features, user_features: see `WithFeatures`.
 
     It has the learned attributes of `FactorRanking` and these; columns of `item_factors_` are
     orthogonal, the longest first.
@@ -110,6 +113,8 @@ class ImplicitALS(_Learned):
         self,
         interactions: Interactions,
         *,
+        items: Items | None = None,
+        users: Users | None = None,
         progress: Progress | bool = False,
         checkpoint: Checkpoint | str | Path | None = None,
         on_epoch: OnEpoch | Sequence[OnEpoch] | None = None,
@@ -117,6 +122,7 @@ class ImplicitALS(_Learned):
         """Learns the factors of both sides; returns self.
 
         Args:
+            items, users: Tables with the columns of `item_features` and `user_features`.
             progress: True shows a bar on standard error.
             checkpoint: a folder, or `Checkpoint(folder, minutes=5)`, from which the same call goes on after a
                 kill, to the same bits; see `MatrixFactorization.fit`.
@@ -131,6 +137,7 @@ class ImplicitALS(_Learned):
         """
         self._check()
         table = self._positives(interactions)
+        features = self._prepared_features(interactions, items, users)
         objective = self._objective(table.by_user, table.by_item)
         with (
             workers(self.n_threads) as pool,
@@ -142,12 +149,16 @@ class ImplicitALS(_Learned):
             found, history = minimise(als, self.solver, self.n_epochs, self.tolerance, reporter)
             if history.ended == "interrupted":
                 mark_interrupted()
-        users, items = map(np.ascontiguousarray, (found.user_factors, found.item_factors))
-        no_biases = np.zeros(len(items), np.float32)
-        self._keep_factors(users, items, no_biases, table.by_user.counts > 0)
+        user_factors, item_factors = map(np.ascontiguousarray, (found.user_factors, found.item_factors))
+        no_biases = np.zeros(len(item_factors), np.float32)
+        self._keep_factors(user_factors, item_factors, no_biases, table.by_user.counts > 0)
         self.history_, self.seed_, self._system = history, seed, None
         self._learn_positives(interactions, table.by_user)
+        self._learn_features(features, items)
         return self
+
+    def _forget(self) -> None:
+        self._system = None
 
     @property
     def how_trained(self) -> HowTrained:
@@ -172,7 +183,7 @@ class ImplicitALS(_Learned):
     def _shared(self) -> NDArray[np.float64]:
         """What the linear systems of all users share."""
         if self._system is None:
-            wide = self.parameters_.item_factors.astype(np.float64)
+            wide = self._trained_item_factors().astype(np.float64)
             self._system = self.unobserved_weight * (wide.T @ wide)
         return self._system
 

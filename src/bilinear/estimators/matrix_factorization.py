@@ -13,13 +13,17 @@ from numpy.typing import NDArray
 
 from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Interactions
+from bilinear.data.items import Items
 from bilinear.data.outliers import warn_of_outliers
 from bilinear.data.row_subset import Part
+from bilinear.data.side_table import Users
 from bilinear.data.splits import Split, split_validation
 from bilinear.errors import EmptyDataError, ParameterValueError
 from bilinear.estimators.baselines import check_fraction, draw_seed
 from bilinear.estimators.rating_model import RatingModel, check_table, resolve_link
 from bilinear.estimators.recommender import TensorReader
+from bilinear.estimators.side_features import Features
+from bilinear.estimators.with_features import WithFeatures
 from bilinear.evaluation.metrics import RMSE, Metric, MetricLike
 from bilinear.memory import require
 from bilinear.model.link import Identity, Link
@@ -54,7 +58,7 @@ _SUCH_AS = {"loss": "SquaredError()", "link": "Identity()", "solver": "SGD()"}
 
 @register
 @dataclass(repr=False, eq=False)
-class MatrixFactorization(RatingModel):
+class MatrixFactorization(WithFeatures, RatingModel):
     """score = global_mean + user bias + item bias + <user factors, item factors>.
 
     An embedding look-up is a one-hot row times a matrix, so the score is linear in the user
@@ -83,6 +87,7 @@ class MatrixFactorization(RatingModel):
         rng: seed; the same seed and table give the same bits. None draws one, kept in `seed_`.
         start: None is the random start of `start_size`; or `NormalStart(0.01, global_mean=0.0)`, which needs
             numbers for n_factors, l2 and l2_biases.
+        item_features, user_features: see `WithFeatures`.
 
     Learned attributes are listed at `RatingModel`.
 
@@ -126,6 +131,8 @@ class MatrixFactorization(RatingModel):
         self,
         interactions: Interactions,
         *,
+        items: Items | None = None,
+        users: Users | None = None,
         progress: Progress | bool = False,
         checkpoint: Checkpoint | str | Path | None = None,
         on_epoch: OnEpoch | Sequence[OnEpoch] | None = None,
@@ -133,6 +140,7 @@ class MatrixFactorization(RatingModel):
         """Searches what is "auto", trains with early stopping, trains again on all ratings.
 
         Args:
+            items, users: Tables with the columns of `item_features` and `user_features`.
             progress: True shows a bar on standard error.
             checkpoint: a folder, or `Checkpoint(folder, minutes=5)`: the state of training is written
                 there as it goes, and on SIGTERM. The same call goes on from it, to the bits that
@@ -162,6 +170,7 @@ class MatrixFactorization(RatingModel):
             5
         """
         self._check(interactions)
+        features = self._prepared_features(interactions, items, users)
         require(self._memory(interactions), f"training on {interactions.n_ratings:,} ratings")
         units, own_link, table, link = self._in_units(interactions)
         posterior: Posterior | None = None
@@ -173,7 +182,7 @@ class MatrixFactorization(RatingModel):
             if isinstance(self.solver, Gibbs):
                 seed = record_once(lambda: draw_seed(self.rng))
                 penalty, searched = L2(exponent=0), None
-                posterior, history = self._sampled(self.solver, table, seed, reporter)
+                posterior, history = self._sampled(self.solver, table, seed, reporter, features)
                 parameters = posterior.parameters
                 self.seed_, self.solver_ = seed, self.solver.resolved(table.n_ratings)
             else:
@@ -183,6 +192,7 @@ class MatrixFactorization(RatingModel):
         self.search_ = None if searched is None else units.search_table(searched, link, self.loss)
         parameters, history = units.parameters(parameters, link), units.history(history, link, self.loss)
         self._learn(interactions, parameters, history, posterior)
+        self._learn_features(features, items)
         warn_of_outliers(units.fence, interactions)
         return self
 
@@ -247,13 +257,22 @@ class MatrixFactorization(RatingModel):
         return penalty, table, parameters, history
 
     def _sampled(
-        self, solver: Gibbs, table: Interactions, seed: int, progress: Progress
+        self, solver: Gibbs, table: Interactions, seed: int, progress: Progress, features: Features
     ) -> tuple[Posterior, History]:
-        """A chain on all ratings: nothing is searched, so nothing is set aside for that."""
+        """A chain on all ratings: nothing is searched, so nothing is set aside for that.
+
+        Features are columns of the rows' prior means.
+        """
+        blocks = {
+            "user_blocks": () if features.users is None else features.users.blocks,
+            "item_blocks": () if features.items is None else features.items.blocks,
+        }
         n_factors = solver.factors_for(table.n_ratings) if self.n_factors == "auto" else self.n_factors
         rng = np.random.default_rng([seed, 2])
         stage = f"sampling, {n_factors} factors"
-        posterior, history = solver.sample(table, n_factors, rng, progress=progress, stage=stage)
+        posterior, history = solver.sample(
+            table, n_factors, rng, **blocks, progress=progress, stage=stage
+        )
         if history.ended == "interrupted":
             mark_interrupted()
         return posterior, history
@@ -287,12 +306,15 @@ class MatrixFactorization(RatingModel):
         """
         before = self.parameters_
         self._check(interactions)
+        features = self._prepared_features(interactions, None, None)
         units, own_link, table, link = self._in_units(interactions)
         assert self.seed_ is not None
         if isinstance(self.solver_, Gibbs):
-            posterior, history = self._sampled(self.solver_, table, self.seed_, progress or NullProgress())
+            reporter = progress or NullProgress()
+            posterior, history = self._sampled(self.solver_, table, self.seed_, reporter, features)
             self.link_ = own_link
             self._learn(interactions, posterior.parameters, history, posterior)
+            self._learn_features(features)
             warn_of_outliers(units.fence, interactions)
             return self
         penalty = units.penalty(self.penalty_, link, self.loss)
@@ -309,6 +331,7 @@ class MatrixFactorization(RatingModel):
         else:
             self.link_ = own_link
             self._learn(interactions, units.parameters(parameters, link), history)
+            self._learn_features(features)
             warn_of_outliers(units.fence, interactions)
         return self
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from bilinear.arguments import is_real, is_whole, kernel_code
 from bilinear.data.interactions import Grouped, Interactions
+from bilinear.data.items import Items
+from bilinear.data.side_table import Users
 from bilinear.errors import EmptyDataError, ParameterValueError
 from bilinear.estimators.baselines import check_fraction, draw_seed
 from bilinear.estimators.blend_weights import inner_split
@@ -84,6 +86,7 @@ class RankingFactorization(_Learned):
         n_threads: None takes all cores; the result is the same for any number.
         rng: seed; the same seed and table give the same bits. None draws one, kept in `seed_`.
         threshold, confidence: see `HistoryModel`.
+        item_features, user_features: see `WithFeatures`.
 
     It has the learned attributes of `HistoryModel` and these.
 
@@ -150,6 +153,8 @@ class RankingFactorization(_Learned):
         self,
         interactions: Interactions,
         *,
+        items: Items | None = None,
+        users: Users | None = None,
         progress: Progress | bool = False,
         checkpoint: Checkpoint | str | Path | None = None,
         on_epoch: OnEpoch | Sequence[OnEpoch] | None = None,
@@ -157,6 +162,7 @@ class RankingFactorization(_Learned):
         """Trains with early stopping on a validation part, then again on everything; returns self.
 
         Args:
+            items, users: Tables with the columns of `item_features` and `user_features`.
             progress: True shows a bar on standard error.
             checkpoint: a folder, or `Checkpoint(folder, minutes=5)`, from which the same call goes on after a
                 kill, to the same bits; see `MatrixFactorization.fit`.
@@ -172,6 +178,7 @@ class RankingFactorization(_Learned):
         """
         self._check()
         table = self._positives(interactions)
+        features = self._prepared_features(interactions, items, users)
         if self.validation_fraction and table.n_ratings < 20:
             raise EmptyDataError(
                 f"{table.source}: {table.n_ratings} interactions are too few for an inner validation part; "
@@ -203,7 +210,11 @@ class RankingFactorization(_Learned):
         self._keep(parameters, table)
         self.history_, self.seed_, self._fold_in = history, seed, None
         self._learn_positives(interactions, table.by_user)
+        self._learn_features(features, items)
         return self
+
+    def _forget(self) -> None:
+        self._fold_in = None
 
     def _folded(self, weighted: Grouped) -> NDArray[np.float32]:
         """New users' factors: the least loss against all items, the items held fixed.
@@ -220,7 +231,7 @@ class RankingFactorization(_Learned):
             self._fold_in = FoldIn(
                 self.loss,
                 L2(self.l2, 0.0, self.l2_exponent),
-                self.parameters_.item_factors,
+                self._trained_item_factors(),
                 self._own_biases(),
                 self.n_negatives,
                 1.0 if self.cosine else self.longest_user_,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from bilinear.recommend.lists import RankedItems, Recommendations
 from bilinear.training.progress import Progress
 
 TensorReader = Callable[..., NDArray[Any]]
+
+NewItems = Literal["mixed", "only", "none"]
+"""Items without training ratings in lists: among the others, alone, or not at all."""
 
 
 class Recommender(Capabilities):
@@ -96,6 +99,7 @@ class Recommender(Capabilities):
         exclude_seen: bool = True,
         candidates: Iterable[Id] | None = None,
         unknown: str = "error",
+        new: NewItems = "mixed",
     ) -> RankedItems | Recommendations:
         """The `n` items with the highest scores for each user.
 
@@ -104,6 +108,9 @@ class Recommender(Capabilities):
             exclude_seen: leave out what the user rated in training.
             candidates: only these items; a list is shorter when they run out.
             unknown: "error", or "non-personal" to answer unknown users with one list for all, marked as such.
+            new: Items without training ratings are "mixed" among the others, the "only" ones, or "none". What
+                is known of them by their features is shrunk to the mean, so that few reach the top of a mixed
+                list.
         Raises:
             UnknownIdError: a user (see `unknown`) or a candidate that the model does not know.
         Cost:
@@ -137,14 +144,15 @@ class Recommender(Capabilities):
         rows = self.user_vocabulary_.encode(asked)
         if unknown == "error" and (rows < 0).any():
             self.user_vocabulary_.row(asked[int(np.argmax(rows < 0))], "user")
-        lists = self._rank(rows, n, exclude_seen, self.allowed(candidates))
+        lists = self._rank(rows, n, exclude_seen, self.allowed(candidates, new))
         if single:
             return lists[0]
         names = (
             self.user_vocabulary_[row] if row >= 0 else user
             for user, row in zip(asked, rows.tolist(), strict=True)
         )
-        return Recommendations(tuple(names), self.has_ratings(rows), tuple(lists))
+        known = self.has_ratings(rows) | self.feature_rows("users", rows)
+        return Recommendations(tuple(names), known, tuple(lists))
 
     def score_block(self, user_rows: NDArray[Any]) -> Array:
         """Scores of all items for some users: what rankings are made from.
@@ -239,7 +247,8 @@ class Recommender(Capabilities):
             array(['nuts'], dtype=object)
         """
         row = self.item_vocabulary_.row(item, "item")
-        if not self.item_has_ratings(np.array([row]))[0]:
+        at = np.array([row])
+        if not (self.item_has_ratings(at) | self.feature_rows("items", at))[0]:
             raise ParameterValueError(
                 f"item {item!r} has no training ratings, so nothing is known to be like it"
             )
@@ -302,9 +311,19 @@ class Recommender(Capabilities):
         """Whether each item row (-1: unknown) had a training rating."""
         return _positive(np.bincount(self.seen_.indices, minlength=len(self.item_vocabulary_)), item_rows)
 
-    def allowed(self, candidates: Iterable[Id] | None) -> NDArray[np.bool_]:
-        """(n_items,) which items may be listed: all, or the candidates."""
+    def allowed(self, candidates: Iterable[Id] | None, new: NewItems = "mixed") -> NDArray[np.bool_]:
+        """(n_items,) which items may be listed: all, or the candidates; with or without new ones.
+
+        Raises:
+            UnknownIdError: a candidate that the model does not know.
+            ParameterValueError: `new` is none of its values.
+        """
         n_items = len(self.item_vocabulary_)
+        if new not in get_args(NewItems):
+            raise ParameterValueError(f"new={new!r}; choose 'mixed', 'only' or 'none'")
+        if new != "mixed":
+            rated = self.item_has_ratings(np.arange(n_items))
+            return self.allowed(candidates) & (rated if new == "none" else ~rated)
         if candidates is None:
             return np.ones(n_items, bool)
         wanted = ids_of(candidates, "candidates")
@@ -353,6 +372,17 @@ class Recommender(Capabilities):
     def _rank_folded(self, user: FoldedUser, n: int, allowed: NDArray[np.bool_]) -> RankedItems:
         rows, scores = best_rows(user.scores[None], n, allowed)
         return RankedItems(self.item_vocabulary_.decode(rows), scores, self.predictions(scores))
+
+    def feature_rows(self, side: Literal["items", "users"], rows: NDArray[Any]) -> NDArray[np.bool_]:
+        """Whether rows (-1: unknown) of a side are known by their features: none, without features."""
+        return np.zeros(len(rows), bool)
+
+    def _feature_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """The section `features` of the manifest and its tensors, where the model has features."""
+        return {}, {}
+
+    def _restore_features(self, manifest: Any, tensor: TensorReader) -> None:
+        """Takes back what `_feature_state` gave."""
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """What this model learned, beyond the vocabularies and `seen_`: JSON values and tensors."""

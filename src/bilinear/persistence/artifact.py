@@ -36,7 +36,8 @@ from bilinear.persistence.tensors import encode_tensors, map_tensors, parse_tens
 from bilinear.version import __version__
 
 FORMAT = "bilinear-model"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest that is read: 2 has features of users and items, 1 has none."""
 MODEL_FILE = "model.json"
 
 _TENSORS_NAME = re.compile(r"tensors-[0-9a-f]{16}\.safetensors")
@@ -58,7 +59,13 @@ class Artifact:
     libraries: dict[str, str]
 
 
-def write_artifact(folder: Path, manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> None:
+def write_artifact(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    tensors: Mapping[str, NDArray[Any]],
+    *,
+    format_version: int = 1,
+) -> None:
     """Saves a model under the name `folder`, whole or not at all, replacing a model that is there.
 
     A process killed at any moment leaves the old model or the new one. Readers that have the old
@@ -69,6 +76,7 @@ def write_artifact(folder: Path, manifest: Mapping[str, Any], tensors: Mapping[s
         manifest: text keys; values of text, numbers, bool, None, lists (tuples become lists) and
             dicts of these; at most 50 levels and 10 MB as JSON.
         tensors: see `write_tensors`.
+        format_version: the oldest that describes them.
     Raises:
         ParameterValueError: the manifest or a tensor cannot be stored; nothing was touched.
         ModelFileError: `folder` is a file, or holds other files and no model.
@@ -79,7 +87,7 @@ def write_artifact(folder: Path, manifest: Mapping[str, Any], tensors: Mapping[s
     folder = Path(folder)
     plain = plain_json(dict(manifest), "manifest")
     chunks = encode_tensors(tensors)
-    document: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION}
+    document: dict[str, Any] = {"format": FORMAT, "format_version": format_version}
     document |= {"libraries": _libraries(), "manifest": plain}
     if len(_encode(document)) > MAX_JSON_BYTES - 1000:  # which leaves room for the checksums
         raise ParameterValueError(f"the manifest exceeds {MAX_JSON_BYTES:,} bytes; store tables as tensors")

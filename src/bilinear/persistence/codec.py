@@ -29,7 +29,7 @@ def encode(value: Any) -> Any:
         return {_TYPE: type(value).__name__} | encoded_fields(value)
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return [encode(part) for part in value]
     if value is not None and not isinstance(value, (bool, int, float, str)):
         raise ParameterValueError(

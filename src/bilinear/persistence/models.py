@@ -31,6 +31,9 @@ def save(model: Any, path: Path) -> None:
     tensors |= {f"seen.{name}": array for name, array in model.seen_._asdict().items()}
     for name, texts in model.item_texts_.items():
         tensors |= {f"item_texts.{name}.blob": texts.blob, f"item_texts.{name}.offsets": texts.offsets}
+    featured, further = model._feature_state()
+    manifest |= featured
+    tensors |= further
     manifest |= {
         "estimator": type(model).__name__,
         "arguments": encoded_fields(model),
@@ -47,7 +50,7 @@ def save(model: Any, path: Path) -> None:
         "source": model.source_,
         "report": model.report_,
     }
-    write_artifact(path, manifest, tensors)
+    write_artifact(path, manifest, tensors, format_version=2 if featured else 1)
 
 
 def load(path: str | Path, *, verify: bool = True, in_memory: bool = False) -> Any:
@@ -128,6 +131,8 @@ def _build(manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> 
     model.has_ratings_ = manifest["has_ratings"]
     model.report_ = dict(manifest["report"])
     model._restore(manifest, tensor)
+    if "features" in manifest:
+        model._restore_features(manifest["features"], tensor)
     return model
 
 
