@@ -54,3 +54,108 @@ def test_a_users_file_of_other_ids_is_refused(run: Run, ratings_file: Path, tmp_
     ran = run("data", "describe", ratings_file, "--users", tmp_path / "other.csv")
     assert ran.code == 2
     assert "has none of the users' ids" in ran.err
+
+
+SETTINGS = (
+    "--set",
+    "n_factors=3",
+    "--set",
+    "l2=0.1",
+    "--set",
+    "l2_biases=0.1",
+    "--set",
+    "solver__n_epochs=20",
+)
+
+
+@pytest.fixture(scope="module")
+def featured(
+    ratings_file: Path, films_file: Path, people_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
+    """A model with features of both sides, and what training printed."""
+    import contextlib
+    import io
+    import sys
+
+    from bilinear.cli import main
+
+    out = tmp_path_factory.mktemp("featured") / "model"
+    printed = io.StringIO()
+    before, sys.argv = (
+        sys.argv,
+        [
+            *("bilinear", "train", str(ratings_file), "--items", str(films_file), "--item-features"),
+            *("genres,year", "--users", str(people_file), "--user-features", "job,age:number", *SETTINGS),
+            *("--out", str(out)),
+        ],
+    )
+    try:
+        with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+            main()
+    finally:
+        sys.argv = before
+    return out, printed.getvalue()
+
+
+def test_training_measures_new_items_and_new_users_beside_shuffled_features(
+    featured: tuple[Path, str],
+) -> None:
+    out, printed = featured
+    assert "New items: 4 that are in no row of training" in printed
+    assert "New users: 6 that are in no row of training" in printed
+    assert printed.count("MatrixFactorization, features shuffled") == 2
+    report = json.loads((out / "model.json").read_text())["manifest"]["report"]
+    assert [one["side"] for one in report["cold"]] == ["items", "users"]
+    assert report["cold"][0]["n_new"] == 4
+
+
+def test_new_items_are_recommended_from_their_file(
+    run: Run, featured: tuple[Path, str], films_file: Path
+) -> None:
+    model = featured[0]
+    lists = ok(run("recommend", model, "--user", "007", "--new-items", films_file, "--new", "only"))
+    lines = [line.split() for line in lists.out.splitlines()[2:]]
+    assert sorted(int(line[2]) for line in lines) == list(range(41, 51))
+    assert all(line[-1] == "new" for line in lines)
+    asked = ("recommend", model, "--user", "007", "--new-items", films_file, "--json", "-n", "50")
+    titles = [place["title"] for place in json.loads(ok(run(*asked)).out)[0]["items"]]
+    assert "Film 45 (2005)" in titles
+    old = json.loads(ok(run(*asked, "--new", "none")).out)[0]["items"]
+    without = json.loads(ok(run("recommend", model, "--user", "007", "--json", "-n", "50")).out)[0]["items"]
+    assert [place["item"] for place in old] == [place["item"] for place in without]
+
+
+def test_new_users_are_known_by_their_file(run: Run, featured: tuple[Path, str], tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text("userId,age,job\nzoe,33,b\n")
+    ran = ok(run("recommend", featured[0], "--user", "zoe", "--new-users", tmp_path / "new.csv"))
+    assert ran.out.startswith("User zoe\n")
+
+
+def test_features_without_their_file_or_model_are_refused(
+    run: Run, ratings_file: Path, films_file: Path, tmp_path: Path
+) -> None:
+    ran = run("train", ratings_file, "--item-features", "genres", "--out", tmp_path / "m")
+    assert ran.code == 2
+    assert "--item-features: name the file with these columns: --items FILE" in ran.err
+    given = ("train", ratings_file, "--items", films_file, "--out", tmp_path / "m")
+    ran = run(*given, "--item-features", "genres", "--model", "ease")
+    assert ran.code == 2
+    assert "--item-features is not for EASE" in ran.err
+    ran = run(*given, "--item-features", "shelf", *SETTINGS)
+    assert ran.code == 2
+    assert "seems to hold numeric ids" in ran.err
+    assert not (tmp_path / "m").exists()
+
+
+def test_rankings_are_measured_in_lists_of_new_items(
+    run: Run, ratings_file: Path, films_file: Path, tmp_path: Path
+) -> None:
+    ran = ok(
+        run(
+            *("train", ratings_file, "--task", "ranking", "--items", films_file, "--item-features", "genres"),
+            *("--set", "n_factors=4", "--set", "n_epochs=2", "--out", tmp_path / "m", "-q"),
+        )
+    )
+    assert "in lists of new items alone" in ran.out
+    assert "ImplicitALS, features shuffled" in ran.out
+    assert "NDCG@10 [95 % interval]" in ran.out

@@ -22,6 +22,25 @@ def say_measurement(measured: Any) -> None:
     print_text(FIXED + (": --refits N measures that" if measured.refits is None else ", as follows"))
     if measured.refits is not None:
         _say_refits(measured)
+    for scores in measured.cold:
+        _say_cold(scores)
+
+
+def _say_cold(scores: Any) -> None:
+    """Scores on what was held out whole, the best first."""
+    down = scores.metric != "RMSE"
+    ordered = sorted(scores.scores.items(), key=lambda pair: pair[1].value, reverse=down)
+    lists = {"items": ", in lists of new items alone", "users": ", in lists of all items"}[scores.side]
+    print_text(
+        f"\nNew {scores.side}: {scores.n_new:,} that are in no row of training, with {scores.n_ratings:,} "
+        f"ratings{lists if down else ''}; what features tell shows against the same features shuffled"
+    )
+    print_table(
+        {
+            "model": [name for name, _ in ordered],
+            f"{scores.metric} [95 % interval]": [str(score) for _, score in ordered],
+        }
+    )
 
 
 def _say_refits(measured: Any) -> None:

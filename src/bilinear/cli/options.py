@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -102,6 +102,20 @@ UsersId = Annotated[
     typer.Option(
         help="Name (or position from 1) of the id column of --users; else that with most known ids."
     ),
+]
+ItemFeatures = Annotated[
+    str | None,
+    typer.Option(
+        help="Columns of --items to know new items by, such as genres,year; with the kind behind a colon "
+        "where it should not be inferred: title:words, studio:categories (also number, dates, vector)."
+    ),
+]
+UserFeatures = Annotated[
+    str | None, typer.Option(help="Columns of --users to know new users by, as --item-features.")
+]
+NewItems = Annotated[
+    str,
+    typer.Option(help="Items without training ratings: mixed with the others, only (these alone), or none."),
 ]
 ItemsQuote = Annotated[str, typer.Option(help="As --quote, of the items file.")]
 TimeFormat = Annotated[
@@ -214,7 +228,7 @@ def read_table(
 
 
 def read_side(
-    side: Literal["items", "users"],
+    side: str,
     path: Path | None,
     vocabulary: Any,
     id_: str | None = None,
@@ -254,6 +268,31 @@ def read_side(
         shown = "; they are shown by their ids" if side == "items" else ""
         print_note(f"{path.name} lacks {missing:,} of {len(vocabulary):,} {rated}{shown}")
     return table
+
+
+def with_new(model: Any, new_items: Path | None, new_users: Path | None) -> Any:
+    """The model, or one that knows the items and users of these files as well, by their features."""
+    for side, path in (("items", new_items), ("users", new_users)):
+        if path is None:
+            continue
+        if not hasattr(model, f"new_{side}"):
+            raise ParameterValueError(
+                f"--new-{side}: a {type(model).__name__} takes no features; train one that does, such as "
+                f"--model mf or --model implicit-als, with --{side[:-1]}-features"
+            )
+        model = getattr(model, f"new_{side}")(read_side(side, path, None, quote="auto"))
+    return model
+
+
+def features(text: str) -> tuple[Any, ...]:
+    """Features from `genres,year,title:words`.
+
+    Raises:
+        ParameterValueError: A kind behind a colon is none.
+    """
+    from bilinear.data.features.inference import feature_list, parsed_feature
+
+    return feature_list([parsed_feature(part) for part in next(csv.reader([text])) if part.strip()])
 
 
 def _told(table: Any, skip_bad_rows: Path | None) -> Any:

@@ -22,6 +22,8 @@ bilinear recommend model --users 1,2,3 -n 5 --json
 bilinear recommend model --all --out lists.parquet
 
 bilinear recommend model --user 42 --candidates @in_stock.txt
+
+bilinear recommend model --user 42 --new-items new.csv --new only
 """
 
 
@@ -41,6 +43,15 @@ def command(
         str,
         typer.Option(help="Users the model does not know: error, or non-personal (one list for all)."),
     ] = "error",
+    new_items: Annotated[
+        Path | None,
+        typer.Option(help="A file of further items with the columns of the model's item features."),
+    ] = None,
+    new_users: Annotated[
+        Path | None,
+        typer.Option(help="A file of further users with the columns of the model's user features."),
+    ] = None,
+    new: options.NewItems = "mixed",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -60,8 +71,10 @@ def command(
         raise ParameterValueError("name the users: one of --user ID, --users ID,ID,... or @FILE, or --all")
     if out is not None:
         check_table_path(out)
-    fitted = load(model)
-    only = options.id_list(candidates, fitted.item_vocabulary_)
+    fitted = options.with_new(load(model), new_items, new_users)
+    only: Any = options.id_list(candidates, fitted.item_vocabulary_)
+    if new != "mixed":
+        only = fitted.item_vocabulary_.decode(fitted.allowed(only, new).nonzero()[0])
     if everyone and out is not None and out.suffix.lower() in (".parquet", ".csv", ".tsv"):
         written = write_everyone(
             fitted, out, n, exclude_seen=not include_seen, candidates=only, n_threads=threads
@@ -116,4 +129,7 @@ def say_list(fitted: Any, ranked: Any, score: str = "score") -> None:
     }
     if "title" in fitted.item_texts_:
         columns["title"] = [fitted.title(place["item"]) for place in places]
+    rated = fitted.item_has_ratings(fitted.item_rows([place["item"] for place in places]))
+    if not rated.all():
+        columns[""] = ["" if known else "new" for known in rated]
     print_table(columns, right=["rank", "prediction", score])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,8 @@ HELP = "Train a model, measure it on a part it has not seen, and save it."
 EXAMPLES = """Examples:
 
 bilinear train ratings.csv --items movies.csv --out model
+
+bilinear train ratings.csv --items movies.csv --item-features genres,year
 
 bilinear train clicks.csv
 
@@ -95,6 +97,11 @@ def command(
     items_quote: options.ItemsQuote = "auto",
     items_id: options.ItemsId = None,
     items_title: options.ItemsTitle = None,
+    item_features: options.ItemFeatures = None,
+    users: options.UsersFile = None,
+    users_quote: options.UsersQuote = "auto",
+    users_id: options.UsersId = None,
+    user_features: options.UserFeatures = None,
     model: ModelName = "auto",
     set_: Settings = None,
     also: Also = None,
@@ -133,6 +140,7 @@ def command(
     quiet: options.Quiet = False,
 ) -> None:
     from bilinear.cli.training_plan import Wanted
+    from bilinear.estimators.with_features import texts_of
     from bilinear.training.checkpoint import checkpointing
 
     reading = options.reading(locals())
@@ -142,22 +150,27 @@ def command(
     }  # fmt: skip
     check_out(out)
     saving = _checkpoint(checkpoint, checkpoint_every, resume)
-    wanted = Wanted.of(task, model, set_, also, ranking, seed, threads)
+    features = {"item_features": item_features, "user_features": user_features}
+    _check_features(features, items, users)
+    wanted = Wanted.of(task, model, set_, also, ranking, seed, threads, features)
     read = partial(_read, ratings, store, query=query, **reading)
     table, chosen, plan = _planned(wanted, read, quiet)
     films = options.read_side("items", items, table.item_vocabulary, items_id, items_title, items_quote)
-    texts = item_texts(films, table.item_vocabulary)
+    people = options.read_side("users", users, table.user_vocabulary, users_id, None, users_quote)
+    texts = {} if films is None else texts_of(films, table.item_vocabulary)
     further = split_options.further(table, split, test, seed, reading, refits)
     parts = split_options.held_out(table, split, test, seed, reading)
     if not quiet:
         options.tell_table(table)
+        _tell_features(plan.models[plan.name], films, people)
     main = plan.models[plan.name]
     _check_checkpoint(saving, main)
     identity = partial(_identity, plan, parts, table, refit, refits)
     with without_outlier_warnings(), checkpointing(saving, identity):
         measured, trained_on = _trained(
-            plan, chosen, parts, table, further, refit and split != "file", checkpoint, seed, threads, quiet
-        )
+            plan, chosen, parts, table, further, refit and split != "file", checkpoint, seed, threads, quiet,
+            films, people,
+        )  # fmt: skip
         main.item_texts_ = texts
         main.report_ = measured.to_dict() | {
             "trained_on": trained_on,
@@ -220,6 +233,8 @@ def _trained(
     seed: int,
     threads: int | None,
     quiet: bool,
+    items: Any,
+    users: Any,
 ) -> tuple[Any, str]:
     """The measurement of all models, and what the one that is kept was trained on in the end."""
     from bilinear.estimators.measurement import measure
@@ -237,6 +252,8 @@ def _trained(
             progress=progress,
             n_threads=threads,
             refits=further,
+            items=items,
+            users=users,
         )
         again = on_everything and not was_stopped(main)
         if again:
@@ -332,16 +349,25 @@ def check_out(out: Path) -> None:
         raise ParameterValueError(f"{out}: you may not write into {folder}; choose another --out")
 
 
-def item_texts(table: Any, vocabulary: Any) -> Any:
-    """Titles and genres in the order of the model's items, as the model keeps them; none without a table."""
-    from bilinear.data.packed_text import PackedText
+def _check_features(features: Mapping[str, str | None], items: Path | None, users: Path | None) -> None:
+    for option, path in (("item_features", items), ("user_features", users)):
+        if features[option] is not None and path is None:
+            side = f"{option.partition('_')[0]}s"
+            raise ParameterValueError(
+                f"--{option.replace('_', '-')}: name the file with these columns: --{side} FILE"
+            )
 
-    if table is None:
-        return {}
-    texts = {"title": PackedText.of(table.titles(vocabulary))}
-    if table.genre_column is not None:
-        texts["genres"] = PackedText.of("|".join(table.genres(item)) for item in vocabulary)
-    return texts
+
+def _tell_features(model: Any, items: Any, users: Any) -> None:
+    """What the columns of the features were taken for."""
+    from bilinear.data.features.inference import describe_features
+
+    for wanted, table in (
+        (getattr(model, "item_features", ()), items),
+        (getattr(model, "user_features", ()), users),
+    ):
+        if wanted:
+            print_note(str(describe_features(table, wanted)))
 
 
 def was_stopped(model: Any) -> bool:

@@ -18,6 +18,7 @@ from bilinear.cli.models import (
 from bilinear.errors import ParameterValueError
 
 _DEFAULT = {"ratings": "mf", "ranking": "auto"}
+_WITH_FEATURES = {"ratings": "mf", "ranking": "implicit-als"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Wanted:
         settings: from `--set`.
         also: models to measure beside, NAME:ARGUMENT=VALUE,...
         ranking: what is for rankings alone, by the name of the option; None where it was not given.
+        features: `item_features` and `user_features`, those that were given.
     """
 
     task: str | None
@@ -48,6 +50,7 @@ class Wanted:
     ranking: Mapping[str, Any]
     seed: int
     threads: int | None
+    features: Mapping[str, Any]
 
     @classmethod
     def of(
@@ -59,10 +62,18 @@ class Wanted:
         ranking: Mapping[str, Any],
         seed: int,
         threads: int | None,
+        features: Mapping[str, str | None] | None = None,
     ) -> Wanted:
         """Raises ParameterValueError: no such task, or a setting is not NAME=VALUE."""
         return cls(
-            options.task_of(task), model, parsed_settings(settings), also or (), ranking, seed, threads
+            options.task_of(task),
+            model,
+            parsed_settings(settings),
+            also or (),
+            ranking,
+            seed,
+            threads,
+            {name: options.features(text) for name, text in (features or {}).items() if text is not None},
         )
 
     def implied_task(self) -> str | None:
@@ -93,7 +104,8 @@ class Wanted:
         given = {name: value for name, value in self.ranking.items() if value is not None}
         if task == "ratings" and given:
             raise ParameterValueError(f"{_options(set(given))}: not for --task ratings")
-        name = _DEFAULT[task] if self.model == "auto" else self.model
+        default = _WITH_FEATURES if self.features else _DEFAULT
+        name = default[task] if self.model == "auto" else self.model
         plan = self._of_ratings(name) if task == "ratings" else self._of_ranking(name, given)
         beside = {spec: self._beside(spec, task, plan) for spec in self.also}
         return Plan({**plan.models, **beside}, plan.name, plan.baseline, plan.protocol)
@@ -126,7 +138,8 @@ class Wanted:
         return Plan({**kept, kind.__name__: main}, kind.__name__, baseline, None)
 
     def _made(self, kind: type[Any], **common: Any) -> Any:
-        return build_model(kind, self.settings, seed=self.seed, threads=self.threads, **common)
+        given = {**common, **self.features}
+        return build_model(kind, self.settings, seed=self.seed, threads=self.threads, **given)
 
     def _beside(self, spec: str, task: str, plan: Plan) -> Any:
         """A model of `--also`; one of the kind that is trained starts from its arguments."""

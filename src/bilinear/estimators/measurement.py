@@ -10,8 +10,11 @@ from typing import Any, Literal
 
 from bilinear.compiling import clock
 from bilinear.data.interactions import Interactions
+from bilinear.data.items import Items
+from bilinear.data.side_table import Users
 from bilinear.data.splits import Split
 from bilinear.errors import ParameterValueError
+from bilinear.estimators.cold_start import ColdScores, ColdSplit, cold_scores, hold_out_cold
 from bilinear.estimators.recommender import Recommender
 from bilinear.evaluation.compare import Comparison, compare
 from bilinear.evaluation.compare_ratings import RatingComparison, compare_ratings
@@ -39,6 +42,8 @@ class Measurement:
     seconds: Mapping[str, float]
     refits: Refits | None = None
     """Differences over repeated splits, where they were asked for."""
+    cold: tuple[ColdScores, ...] = ()
+    """Scores on items and users that were held out whole, where features were given."""
 
     @property
     def task(self) -> Task:
@@ -70,14 +75,18 @@ class Measurement:
             "seconds": dict(self.seconds),
             "differences": stored["differences"],
             "baseline": stored["baseline"],
-        } | ({} if self.refits is None else {"refits": self.refits.to_dict()})
+        } | (
+            ({} if self.refits is None else {"refits": self.refits.to_dict()})
+            | ({"cold": [scores.to_dict() for scores in self.cold]} if self.cold else {})
+        )
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Measurement:
         kind = Comparison if stored.get("task") == "ranking" else RatingComparison
         comparison = kind.from_dict(stored)
         refits = Refits.from_dict(stored["refits"]) if "refits" in stored else None
-        return cls(stored["split"], stored["n_train"], comparison, stored["seconds"], refits)
+        cold = tuple(ColdScores.from_dict(one) for one in stored.get("cold", ()))
+        return cls(stored["split"], stored["n_train"], comparison, stored["seconds"], refits, cold)
 
     def __str__(self) -> str:
         if isinstance(self.comparison, Comparison):
@@ -107,6 +116,8 @@ def measure(
     progress: Progress | None = None,
     n_threads: int | None = None,
     refits: Iterable[Split] = (),
+    items: Items | None = None,
+    users: Users | None = None,
 ) -> Measurement:
     """Fits each model on `split.train` and scores it on `split.test`.
 
@@ -125,6 +136,8 @@ def measure(
         refits: more splits of the same table: `(split_random(table, rng=n) for n in range(1, 10))`. Copies
             of all models are fitted on each, and `Measurement.refits` has the mean differences to the
             baseline with intervals about other samples of users, splits and fits.
+        items, users: tables of features for the models that have `item_features` or `user_features`. A tenth
+            of these items and users is then held out whole, and `Measurement.cold` has the scores on them.
     Raises:
         ParameterValueError: `baseline` is none of the models, or a model cannot do the task.
             Or refits without a baseline, or of another table.
@@ -149,13 +162,17 @@ def measure(
         task = "ratings" if split.train.has_ratings and len(rated) == len(models) else "ranking"
     if task == "ratings":
         _check_ratings(models, split, protocol)
+    if protocol is None and task == "ranking":
+        protocol = RankingProtocol(rng=rng)
+    tables = {"items": items, "users": users}
+    cold = _held_out_whole(models, split, rng)
+    split = split if cold is None else cold.split
     seconds = {}
     for name, model in models.items():
         began = clock()
-        fit(model, split.train, progress or NullProgress())
+        fit(model, split.train, progress or NullProgress(), **tables)  # type: ignore[arg-type]
         seconds[name] = clock() - began
     if task == "ranking":
-        protocol = protocol or RankingProtocol(rng=rng)
         baseline = next(iter(models)) if baseline is None else baseline
     compared = partial(
         _compared, task=task, protocol=protocol, baseline=baseline, rng=rng, n_threads=n_threads
@@ -172,11 +189,38 @@ def measure(
         (progress or NullProgress()).note(f"refit {n} ({other.how})")
         copies = {name: type(model)(**model.get_params(deep=False)) for name, model in models.items()}
         for model in copies.values():
-            fit(model, other.train, progress or NullProgress())
+            fit(model, other.train, progress or NullProgress(), **tables)  # type: ignore[arg-type]
         of_lists = compared(copies, other) if task == "ranking" else None
         again.add(_differences(copies, other, of_lists, baseline))
     found = None if again is None else again.result()
-    return Measurement(split.how, split.train.n_ratings, comparison, seconds, found)
+    new = _cold(models, cold, task, protocol, rng)
+    return Measurement(split.how, split.train.n_ratings, comparison, seconds, found, new)
+
+
+def _held_out_whole(models: Mapping[str, Any], split: Split, rng: int) -> ColdSplit | None:
+    """Some items or users held out whole, of the sides that a model has features of."""
+    items, users = (
+        any(len(getattr(model, f"{side}_features", ())) > 0 for model in models.values())
+        for side in ("item", "user")
+    )
+    if not (items or users) or split.history is not None:
+        return None
+    return hold_out_cold(split, items=items, users=users, rng=rng)
+
+
+def _cold(
+    models: Mapping[str, Any], cold: ColdSplit | None, task: Task, protocol: RankingProtocol | None, rng: int
+) -> tuple[ColdScores, ...]:
+    if cold is None:
+        return ()
+    by_rating = None if protocol is None else protocol.relevant_from
+    asked: list[tuple[Literal["items", "users"], Interactions | None]]
+    asked = [("items", cold.new_items), ("users", cold.new_users)]
+    return tuple(
+        cold_scores(models, side, table, ratings=task == "ratings", relevant_from=by_rating, rng=rng)
+        for side, table in asked
+        if table is not None
+    )
 
 
 def _compared(
@@ -250,12 +294,22 @@ class _Repeated:
         )
 
 
-def fit(model: Recommender, table: Interactions, progress: Progress) -> None:
-    """Fits a model, which hears of `progress` if it takes any."""
+def fit(
+    model: Recommender,
+    table: Interactions,
+    progress: Progress,
+    items: Items | None = None,
+    users: Users | None = None,
+) -> None:
+    """Fits a model, with `progress` if it reports any, and with the tables that it has features of."""
+    given: dict[str, Any] = {
+        side: one
+        for side, one in (("items", items), ("users", users))
+        if len(getattr(model, f"{side[:-1]}_features", ())) > 0
+    }
     if "progress" in signature(model.fit).parameters:
-        model.fit(table, progress=progress)  # type: ignore[call-arg]
-    else:
-        model.fit(table)
+        given["progress"] = progress
+    model.fit(table, **given)
 
 
 def _check_ratings(models: Mapping[str, Recommender], split: Split, protocol: RankingProtocol | None) -> None:

@@ -106,6 +106,26 @@ class WithFeatures(_Learned):
         """
         return self._with_new("users", users)
 
+    def with_shuffled_features(self, side: Side, rng: int = 0) -> Self:
+        """A copy whose features of one side are shuffled among its rows, and mapped anew: a control.
+
+        What it reaches for new rows is what features that tell nothing would.
+        """
+        features: SideFeatures | None = getattr(self.features_, side)
+        if features is None:
+            raise ParameterValueError(f"this {type(self).__name__} has no features of {side} to shuffle")
+        known = np.flatnonzero(features.known())
+        order = np.arange(features.blocks[0].shape[0])
+        order[known] = np.random.default_rng([rng, 6]).permutation(known)
+        model = copy.copy(self)
+        shuffled = features.taken(order)
+        model.features_ = self.features_._replace(
+            **{side: replace(shuffled, map=self._fitted_map(side, shuffled))}
+        )
+        model._forget()
+        model._fill_rows(side)
+        return model
+
     def feature_rows(self, side: Side, rows: NDArray[Any]) -> NDArray[np.bool_]:
         """Whether rows (-1: unknown) of a side are known by their features."""
         found = getattr(self.features_, side)
