@@ -131,8 +131,7 @@ def _build(manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> 
     model.has_ratings_ = manifest["has_ratings"]
     model.report_ = dict(manifest["report"])
     model._restore(manifest, tensor)
-    if "features" in manifest:
-        model._restore_features(manifest["features"], tensor)
+    model._restore_features(manifest.get("features", {}), tensor)
     return model
 
 
