@@ -159,3 +159,14 @@ def test_rankings_are_measured_in_lists_of_new_items(
     assert "in lists of new items alone" in ran.out
     assert "ImplicitALS, features shuffled" in ran.out
     assert "NDCG@10 [95 % interval]" in ran.out
+
+
+def test_a_score_is_explained_by_features_and_by_ratings(run: Run, featured: tuple[Path, str]) -> None:
+    asked = ("explain", featured[0], "--user", "007", "--item", "12")
+    out = ok(run(*asked)).out
+    assert "genres: War" in out
+    assert "item: this item itself" in out
+    found = json.loads(ok(run(*asked, "--by", "ratings", "--json")).out)
+    assert sum(part["value"] for part in found["parts"]) == pytest.approx(found["score"], abs=1e-4)
+    assert "rating: 13 others" in ok(run(*asked, "--by", "ratings", "-n", "2")).out
+    assert run(*asked, "--by", "magic").code == 2

@@ -367,3 +367,69 @@ def test_features_that_do_not_fit_are_refused(damage: Any, tmp_path: Path) -> No
     write_artifact(tmp_path / "m", artifact.manifest, tensors, format_version=2)
     with pytest.raises(ModelFileError, match="do not fit together"):
         bilinear.load(tmp_path / "m")
+
+
+# -- folding in ------------------------------------------------------------------------------------
+
+
+def test_users_folded_in_by_features_alone_are_answered_as_new_users() -> None:
+    for name in ("factors", "implicit als", "ranking"):
+        model = fitted(name)
+        new = model.new_users(Users(Vocabulary.from_ids([100]), {"job": ["b"]}))
+        row = new.score_block(np.array([new.user_vocabulary_.row(100)]))[0]
+        assert model.fold_in([], [], features={"job": "b"}).scores == pytest.approx(row, abs=1e-5)
+
+
+def test_ridge_pulls_to_the_features_row_and_ratings_outweigh_it() -> None:
+    model = fitted("factors")
+    features = model.features_.users
+    centre = features.map.rows(features.encoder.encode_records([{"job": "c"}]).blocks[0].matrix())[0]
+    items, given = np.array([1, 4, 8], np.int32), np.array([5.0, 2.0, 3.5])
+    found = model.fold_in(items.tolist(), given.tolist(), features={"job": "c"}).weights
+    design = np.hstack([np.ones((3, 1)), model.parameters_.item_factors[items].astype(float)])
+    offset = model.parameters_.global_mean + model.parameters_.item_biases[items].astype(float)
+    penalty = model.penalty_
+    ridge = np.diag([penalty.biases, *[penalty.factors] * 3]) * penalty.row_weights(np.array([3]))[0]
+    twin = centre + np.linalg.solve(design.T @ design + ridge, design.T @ (given - offset - design @ centre))
+    assert np.append(found.bias, found.factors) == pytest.approx(twin, abs=1e-6)
+
+
+def test_features_that_a_model_does_not_have_are_refused_in_folding_in() -> None:
+    with pytest.raises(ParameterValueError, match="was fitted without user features"):
+        fitted("factors", features=False).fold_in([1], [5], features={"job": "b"})
+    with pytest.raises(ParameterValueError, match="unknown feature 'age'; the model knows 'job'"):
+        fitted("factors").fold_in([1], [5], features={"age": 3})
+
+
+# -- explanations ----------------------------------------------------------------------------------
+
+
+@every_model
+@pytest.mark.parametrize("by", ["items", "users", "ratings"])
+def test_the_parts_of_an_explanation_add_up_to_the_score(name: str, by: Any) -> None:
+    model = fitted(name).new_items(_films_of([205]))
+    for user, item in ((0, 3), (4, 205), (N_USERS - 1, 3)):
+        found = model.explain(user, item, by=by)
+        scores = model.score_block(np.array([user]))[0]
+        assert found.score == scores[model.item_vocabulary_.row(item)]
+        assert sum(part.value for part in found.parts) == pytest.approx(found.score, abs=1e-5)
+        assert sum(part.value for part in found.shortened(2).parts) == pytest.approx(found.score, abs=1e-5)
+
+
+def test_what_an_item_has_beyond_its_features_is_nothing_for_a_new_one() -> None:
+    model = fitted("factors").new_items(_films_of([205]))
+    parts = {(part.group, part.name): part.value for part in model.explain(4, 205).parts}
+    assert abs(parts["item", "this item itself"]) < 1e-6
+    assert {name for group, name in parts if group == "genres"} == {"Drama", "War"}
+    rated = {(part.group, part.name): part.value for part in model.explain(4, 3).parts}
+    assert abs(rated["item", "this item itself"]) > 1e-4
+
+
+def test_an_explanation_prints_every_part_and_refuses_what_is_not_there() -> None:
+    found = fitted("factors").explain(4, 3)
+    assert str(found).startswith("Film 3 (1953) for user 4: score ")
+    assert str(found).count("\n") == len(found.parts)
+    assert json.loads(json.dumps(found.to_dict()))["by"] == "items"
+    with pytest.raises(ParameterValueError, match="was fitted without features of items; choose 'ratings'"):
+        fitted("factors", features=False).explain(4, 3, by="items")
+    assert fitted("factors", features=False).explain(4, 3).by == "ratings"

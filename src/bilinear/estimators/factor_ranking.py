@@ -13,6 +13,7 @@ from bilinear.estimators.capabilities import Contributions, Rows, UserWeights, V
 from bilinear.estimators.fold_in import one_history
 from bilinear.estimators.history_model import HistoryModel
 from bilinear.estimators.recommender import TensorReader
+from bilinear.estimators.ridge_map import HALF_WEIGHT
 from bilinear.estimators.with_features import WithFeatures
 from bilinear.model.blocks import score_block
 from bilinear.model.parameters import Array, Parameters
@@ -83,6 +84,18 @@ class FactorRanking(WithFeatures, HistoryModel):
             (40, 8)
         """
         return self._folded(self._weighted(histories, None, self.item_vocabulary_, "histories"))
+
+    def _folded_towards(
+        self, rated: Rows, ratings: NDArray[np.float64], centre: NDArray[np.float64]
+    ) -> Array:
+        """Between the features' answer and that of the ratings: n of these weigh n / (n + 8)."""
+        weights = self.fold_in_weights(rated, ratings.astype(np.float32)).vector
+        share = len(rated) / (len(rated) + HALF_WEIGHT)
+        vector = (share * weights + (1 - share) * centre[1:]).astype(np.float32)
+        old, zeros = self.parameters_, np.zeros(1, np.float32)
+        one = Parameters(0.0, zeros, old.item_biases, vector[None], old.item_factors)
+        scores: Array = score_block(one, np.arange(1))[0]
+        return scores
 
     def contributions(self, items: Rows, ratings: Values, item: int) -> Contributions:
         """Scores of a user with this one rating, less those of the mean user."""

@@ -290,6 +290,11 @@ class RatingModel(Recommender):
     def _folded_user(self, rated: NDArray[np.int32], ratings: NDArray[np.float64]) -> FoldedIn:
         return self._folded_in(rated, ratings)
 
+    def _folded_towards(
+        self, rated: NDArray[np.int32], ratings: NDArray[np.float64], centre: NDArray[np.float64]
+    ) -> FoldedIn:
+        return fold_in(self.parameters_, self.link_, self.loss_, self.penalty_, rated, ratings, centre=centre)
+
     def _rank_folded(self, user: FoldedUser, n: int, allowed: NDArray[np.bool_]) -> RankedItems:
         parameters, weights = self.parameters_, user.weights
         assert weights is not None

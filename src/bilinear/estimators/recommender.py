@@ -16,6 +16,7 @@ from bilinear.data.packed_text import PackedText
 from bilinear.data.vocabulary import Id, Vocabulary
 from bilinear.errors import NotFittedError, ParameterValueError, RatingValueError
 from bilinear.estimators.capabilities import Capabilities
+from bilinear.estimators.explanation import By, Explanation, explain
 from bilinear.estimators.fold_in import FoldedUser, best_rows, ids_of, is_single, last_of_each, one_history
 from bilinear.model.parameters import Array
 from bilinear.recommend.lists import RankedItems, Recommendations
@@ -179,8 +180,35 @@ class Recommender(Capabilities):
         """
         raise NotImplementedError
 
+    def explain(self, user: Id, item: Id, *, by: By | None = None) -> Explanation:
+        """The score of an item for a user as a sum of parts.
+
+        Args:
+            user, item: Ids that the model knows.
+            by: "items" or "users" for what each of their features adds, with what is the row's own; "ratings"
+                for what each of the user's training ratings adds. None takes "items" where the model has
+                features of items.
+        Returns:
+            `Explanation`, whose parts add up to its score.
+        Raises:
+            UnknownIdError: The model does not know the user or the item.
+            ParameterValueError: It has no such features.
+        Examples:
+            >>> from bilinear import EASE, Interactions
+            >>> users, items = "ann ann bob bob cat cat".split(), "tea jam tea jam tea beer".split()
+            >>> found = EASE(l2=1.0).fit(Interactions.from_columns(users, items)).explain("cat", "jam")
+            >>> [(part.name, round(part.value, 2)) for part in found.parts if part.group == "rating"]
+            [('tea', 0.59), ('beer', -0.12)]
+        """
+        return explain(self, user, item, by)
+
     def fold_in(
-        self, items: Sequence[Id], ratings: Sequence[float] | None = None, *, unknown: str = "error"
+        self,
+        items: Sequence[Id],
+        ratings: Sequence[float] | None = None,
+        *,
+        unknown: str = "error",
+        features: Mapping[str, Any] | None = None,
     ) -> FoldedUser:
         """A new user from a few items or ratings, at once; the model is not changed.
 
@@ -191,9 +219,11 @@ class Recommender(Capabilities):
             ratings: One an item; where `needs_ratings()` is False they may be left out.
             unknown: "error", or "skip" to leave out items the model does not know (they are listed
                 in `FoldedUser.unknown_items`).
+            features: What is known of the user, by the names of the model's user features. The user is then
+                pulled to what these say instead of to the mean; without ratings they alone answer.
         Raises:
             UnknownIdError: an item the model does not know (see `unknown`).
-            ParameterValueError: ratings are missing or of another number.
+            ParameterValueError: ratings are missing or of another number, or the model has no such features.
             RatingValueError: a rating is not finite, or one the model cannot take.
         Cost:
             of one row of `score_histories`.
@@ -227,6 +257,8 @@ class Recommender(Capabilities):
         if missing and unknown == "error":
             self.item_vocabulary_.row(missing[0], "item")
         rated, kept = last_of_each(rows, values)
+        if features is not None:
+            return FoldedUser(self, rated, missing, self._folded_with_features(rated, kept, features))
         return FoldedUser(self, rated, missing, self._folded_user(rated, kept))
 
     def similar(self, item: Id, n: int = 10, *, candidates: Iterable[Id] | None = None) -> RankedItems:
@@ -376,6 +408,20 @@ class Recommender(Capabilities):
     def feature_rows(self, side: Literal["items", "users"], rows: NDArray[Any]) -> NDArray[np.bool_]:
         """Whether rows (-1: unknown) of a side are known by their features: none, without features."""
         return np.zeros(len(rows), bool)
+
+    def _folded_with_features(
+        self, rated: NDArray[np.int32], ratings: NDArray[np.float64], features: Mapping[str, Any]
+    ) -> Any:
+        """`_folded_user` of a user that is known by features as well."""
+        raise ParameterValueError(
+            f"features: this {type(self).__name__} was fitted without user features; leave them out"
+        )
+
+    def _folded_towards(
+        self, rated: NDArray[np.int32], ratings: NDArray[np.float64], centre: NDArray[np.float64]
+    ) -> Any:
+        """`_folded_user`, pulled to the row `centre` (the bias in front)."""
+        raise NotImplementedError
 
     def _feature_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """The section `features` of the manifest and its tensors, where the model has features."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 from warnings import warn
@@ -133,6 +133,15 @@ class WithFeatures(_Learned):
             return np.zeros(len(rows), bool)
         known: NDArray[np.bool_] = (rows >= 0) & found.known()[np.maximum(rows, 0)]
         return known
+
+    def _folded_with_features(
+        self, rated: NDArray[np.int32], ratings: NDArray[np.float64], features: Mapping[str, Any]
+    ) -> Any:
+        known: SideFeatures | None = self.features_.users
+        if known is None or known.map is None:
+            return super()._folded_with_features(rated, ratings, features)
+        blocks = known.encoder.encode_records([features]).blocks
+        return self._folded_towards(rated, ratings, known.map.rows(known.matrix(blocks))[0])
 
     def _prepared_features(
         self, interactions: Interactions, items: Items | None, users: Users | None

@@ -42,6 +42,8 @@ def fold_in(
     penalty: L2,
     items: NDArray[Any],
     ratings: NDArray[Any],
+    *,
+    centre: Array | None = None,
 ) -> FoldedIn:
     """Bias and factors of one user that minimise the training objective, all other parameters fixed.
 
@@ -52,16 +54,18 @@ def fold_in(
     Args:
         items: (n,) rows of known items.
         ratings: (n,) their ratings.
+        centre: (n_factors + 1,) bias and factors that the penalty pulls to, the bias in front; None is zero.
     Returns:
-        the weights; all zeros for no ratings.
+        the weights; those of `centre` for no ratings.
     Cost:
         O(n * n_factors^2 + n_factors^3) a step.
     Source:
         docs/theory/fold_in.md.
     """
     n_factors = parameters.n_factors
+    prior = np.zeros(n_factors + 1) if centre is None else np.roll(np.asarray(centre, np.float64), -1)
     if not len(items):
-        return FoldedIn(0.0, np.zeros(n_factors), 0, 0.0)
+        return FoldedIn(float(prior[-1]), prior[:-1], 0, 0.0)
     design = np.hstack([parameters.item_factors[items].astype(np.float64), np.ones((len(items), 1))])
     offset = parameters.global_mean + parameters.item_biases[items].astype(np.float64)
     targets = ratings.astype(np.float64)
@@ -72,10 +76,10 @@ def fold_in(
     convex = loss.convex_in_score(link)
 
     def value(at: Array, scores: Array) -> float:
-        return float(loss.value(scores, targets, link).sum() + 0.5 * (ridge @ at**2))
+        return float(loss.value(scores, targets, link).sum() + 0.5 * (ridge @ (at - prior) ** 2))
 
     def gradient_at(at: Array, scores: Array) -> Array:
-        found: Array = design.T @ loss.gradient(scores, targets, link) + ridge * at
+        found: Array = design.T @ loss.gradient(scores, targets, link) + ridge * (at - prior)
         return found
 
     def hessian(curvatures: Array) -> Array:
@@ -83,7 +87,7 @@ def fold_in(
         found.flat[:: n_factors + 2] += ridge
         return found
 
-    at, scores = np.zeros(n_factors + 1), offset
+    at, scores = prior, offset + design @ prior
     gradient, here = gradient_at(at, scores), value(at, scores)
     start = float(np.linalg.norm(gradient)) or 1.0
     steps = 0
