@@ -88,7 +88,17 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ratings = table([*range(1, 61)], films, seed=0)
     ratings.to_csv(folder / "ratings.csv", index=False)
     titles = ["Toy Story (1995)", *(f"Film <{item}>, The (1970)" for item in films[1:])]
-    pd.DataFrame({"item_id": films, "title": titles}).to_csv(folder / "movies.csv", index=False)
+    genres = ["Comedy" if n % 2 else "Drama|War" for n in range(len(films))]
+    known = pd.DataFrame({"item_id": films, "title": titles, "genres": genres})
+    known["year"] = [1960 + n for n in range(len(films))]
+    known.to_csv(folder / "movies.csv", index=False)
+    known[:5].assign(item_id=range(9001, 9006)).to_csv(folder / "new.csv", index=False)
+    people = {
+        "user_id": range(1, 61),
+        "age": [20 + n for n in range(60)],
+        "job": ["artist", "cook", "vet"] * 20,
+    }
+    pd.DataFrame(people).to_csv(folder / "users.csv", index=False)
 
     users: list[object] = ["ann", "someone", *range(40, 98)]
     items: list[object] = [
@@ -112,7 +122,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def names(page: Path, folder: Path) -> dict[str, Any]:
     """What the blocks of a page take for given."""
     given: dict[str, Any] = {"bilinear": bilinear}
-    if page.stem in {"lab", "long_training"}:
+    if page.stem in {"lab", "long_training", "features"}:
         given["ratings"] = bilinear.read_ratings(folder / "ratings.csv")
         given["model"] = bilinear.load(folder / "model")
     if page.stem == "metrics":

@@ -270,9 +270,7 @@ class MatrixFactorization(WithFeatures, RatingModel):
         n_factors = solver.factors_for(table.n_ratings) if self.n_factors == "auto" else self.n_factors
         rng = np.random.default_rng([seed, 2])
         stage = f"sampling, {n_factors} factors"
-        posterior, history = solver.sample(
-            table, n_factors, rng, **blocks, progress=progress, stage=stage
-        )
+        posterior, history = solver.sample(table, n_factors, rng, **blocks, progress=progress, stage=stage)
         if history.ended == "interrupted":
             mark_interrupted()
         return posterior, history

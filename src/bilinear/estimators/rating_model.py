@@ -293,6 +293,8 @@ class RatingModel(Recommender):
     def _folded_towards(
         self, rated: NDArray[np.int32], ratings: NDArray[np.float64], centre: NDArray[np.float64]
     ) -> FoldedIn:
+        if self.posterior_ is not None:
+            return self.posterior_.user_prior.fold_in(self.parameters_, rated, ratings, centre=centre)
         return fold_in(self.parameters_, self.link_, self.loss_, self.penalty_, rated, ratings, centre=centre)
 
     def _rank_folded(self, user: FoldedUser, n: int, allowed: NDArray[np.bool_]) -> RankedItems:

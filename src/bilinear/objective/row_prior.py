@@ -49,23 +49,32 @@ class RowPrior:
         return weighted, offsets, weighted.T @ design + self.precision
 
     def fold_in(
-        self, parameters: Parameters, items: NDArray[np.int32], ratings: NDArray[np.floating]
+        self,
+        parameters: Parameters,
+        items: NDArray[np.int32],
+        ratings: NDArray[np.floating],
+        *,
+        centre: NDArray[np.float64] | None = None,
     ) -> FoldedIn:
         """The posterior mean of a new user's weights, the items held fixed.
 
         Args:
             items: (n,) rows of known items.
             ratings: (n,) their ratings.
+            centre: (n_factors + 1,) a prior mean in place of this one, as from features, the bias in front.
 
         Returns:
-            The weights; all zeros for no ratings.
+            The weights; for no ratings those of the centre, or zeros.
 
         Cost:
             O(n * n_factors^2 + n_factors^3).
         """
+        prior = None if centre is None else np.roll(centre, -1)
         if not len(items):
-            return FoldedIn(0.0, np.zeros(parameters.n_factors), 0, 0.0)
+            prior = np.zeros(parameters.n_factors + 1) if prior is None else prior
+            return FoldedIn(float(prior[-1]), prior[:-1], 0, 0.0)
         design, offsets, system = self.equations(parameters, items)
-        right = design.T @ (ratings.astype(np.float64) - offsets) + self.precision @ self.mean(items)
+        right = design.T @ (ratings.astype(np.float64) - offsets)
+        right += self.precision @ (self.mean(items) if prior is None else prior)
         found = np.linalg.solve(system, right)
         return FoldedIn(float(found[-1]), found[:-1], 1, 0.0)
