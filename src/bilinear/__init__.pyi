@@ -71,6 +71,7 @@ from bilinear.registry import register as register
 from bilinear.training.als import ALS as ALS
 from bilinear.training.callbacks import TrainingState as TrainingState
 from bilinear.training.checkpoint import Checkpoint as Checkpoint
+from bilinear.training.choice import Auto as Auto
 from bilinear.training.gibbs import Gibbs as Gibbs
 from bilinear.training.history import Epoch as Epoch
 from bilinear.training.history import History as History

@@ -115,7 +115,7 @@ def rmse(predicted, table):
 
 @pytest.fixture(scope="module")
 def fitted(table):
-    solver = Gibbs(n_epochs=40, history="both", keep_draws=True, threads=1)
+    solver = Gibbs(n_epochs=40, history="both", keep_draws=True, n_threads=1)
     return MatrixFactorization(n_factors=4, solver=solver, rng=0).fit(table)
 
 
@@ -182,7 +182,7 @@ def test_compiled_to_twice_the_factors_within_a_thousandth_of_the_draws():
 def test_the_same_bits_for_any_number_of_threads(table, history):
     bits = []
     for threads in (1, 2, 4):
-        solver = Gibbs(n_epochs=6, history=history, threads=threads)
+        solver = Gibbs(n_epochs=6, history=history, n_threads=threads)
         model = MatrixFactorization(n_factors=5, solver=solver, rng=4).fit(table)
         bits.append(model.parameters_.arrays() | {"prior": model.posterior_.user_prior.precision})
     for other in bits[1:]:

@@ -16,6 +16,7 @@ from bilinear.cli.models import (
     setting_names,
 )
 from bilinear.errors import ParameterValueError
+from bilinear.training.choice import Auto
 
 _DEFAULT = {"ratings": "mf", "ranking": "auto"}
 _WITH_FEATURES = {"ratings": "mf", "ranking": "implicit-als"}
@@ -126,6 +127,8 @@ class Wanted:
     def _of_ratings(self, model: str) -> Plan:
         kind = model_class(model, "ratings")
         main = self._made(kind)
+        if self.model == "auto" and not any(name.startswith("solver") for name in self.settings):
+            main.set_params(solver=Auto(n_threads=self.threads))
         shared = {"rating_range": getattr(main, "rating_range", None)}
         models = {
             model_class(name).__name__: build_model(model_class(name), shared, seed=self.seed)

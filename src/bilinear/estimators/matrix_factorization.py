@@ -17,6 +17,7 @@ from bilinear.data.items import Items
 from bilinear.data.outliers import warn_of_outliers
 from bilinear.data.row_subset import Part
 from bilinear.data.side_table import Users
+from bilinear.data.sparse_block import SparseBlock
 from bilinear.data.splits import Split, split_validation
 from bilinear.errors import EmptyDataError, ParameterValueError
 from bilinear.estimators.baselines import check_fraction, draw_seed
@@ -35,9 +36,10 @@ from bilinear.persistence.codec import decode, encode
 from bilinear.registry import register
 from bilinear.training.callbacks import OnEpoch
 from bilinear.training.checkpoint import Checkpoint, mark_interrupted, record_once
+from bilinear.training.choice import Auto, choose_chain
 from bilinear.training.compiling import Posterior
 from bilinear.training.fitting import fitting
-from bilinear.training.gibbs import Gibbs
+from bilinear.training.gibbs import HISTORIES, Gibbs
 from bilinear.training.history import History
 from bilinear.training.initialization import NormalStart, Scale, random_start
 from bilinear.training.loop import Validation, train_again
@@ -75,7 +77,8 @@ class MatrixFactorization(WithFeatures, RatingModel):
         rating_range: (low, high) of the predictions. None takes the data's own range, which a
             sigmoid widens by a tenth on either side.
         solver: how it descends: `SGD()`, `ALS()` or `MiniBatch(optimizer=Adam(), ...)`; or `Gibbs()`, which
-            averages over the posterior, searches nothing and sets nothing aside.
+            averages over the posterior, searches nothing and sets nothing aside; or `Auto()`, which chooses
+            between SGD and Gibbs and is what `bilinear train` takes.
         start_size: standard deviation of the starting factors times sqrt(n_factors), for
             ratings of standard deviation one.
         validation_fraction: share of the training ratings set aside inside `fit` for the search,
@@ -179,14 +182,24 @@ class MatrixFactorization(WithFeatures, RatingModel):
             "parameters": partial(units.parameters, link=link),
         }
         with fitting(self, interactions, progress, checkpoint, on_epoch, **shown) as reporter:
-            if isinstance(self.solver, Gibbs):
-                seed = record_once(lambda: draw_seed(self.rng))
-                penalty, searched = L2(exponent=0), None
-                posterior, history = self._sampled(self.solver, table, seed, reporter, features)
+            seed = record_once(lambda: draw_seed(self.rng))
+            searched: SearchTable | None = None
+            solver: Solver = self.solver
+            if isinstance(solver, Auto) and not (self._may_sample and units.trivial):
+                solver = solver.sgd()
+            if isinstance(solver, Gibbs):
+                penalty = L2(exponent=0)
+                posterior, history = self._sampled(solver, table, seed, reporter, features)
                 parameters = posterior.parameters
-                self.seed_, self.solver_ = seed, self.solver.resolved(table.n_ratings)
+                self.seed_, self.solver_ = seed, solver.resolved(table.n_ratings)
+            elif isinstance(solver, Auto):
+                penalty, searched, parameters, history, posterior = self._chosen(
+                    solver, units, table, link, seed, reporter, features
+                )
             else:
-                penalty, searched, parameters, history = self._trained(units, table, link, reporter)
+                penalty, searched, parameters, history = self._trained(
+                    solver, units, table, link, seed, reporter
+                )
         self.loss_, self.link_ = self.loss, own_link
         self.penalty_ = units.penalty(penalty, link, self.loss, back=True)
         self.search_ = None if searched is None else units.search_table(searched, link, self.loss)
@@ -196,12 +209,69 @@ class MatrixFactorization(WithFeatures, RatingModel):
         warn_of_outliers(units.fence, interactions)
         return self
 
+    @property
+    def _may_sample(self) -> bool:
+        """Whether the arguments leave a chain possible beside a point estimate."""
+        gaussian = type(self.loss) is SquaredError and type(self.link) is Identity
+        free = self.l2 == "auto" and self.l2_biases == "auto" and self.start is None
+        return gaussian and free and bool(self.validation_fraction) and Metric.of(self.metric) == RMSE
+
+    def _chosen(
+        self,
+        solver: Auto,
+        units: Units,
+        interactions: Interactions,
+        link: Link,
+        seed: int,
+        progress: Progress,
+        features: Features,
+    ) -> tuple[L2, SearchTable, Parameters, History, Posterior | None]:
+        """What `Auto` finds best on the inner validation part, trained on everything."""
+        n = interactions.n_ratings
+        planned = solver.planned(n)
+        chance = np.random.default_rng([seed, 0])
+        inner = split_validation(interactions, self.validation_fraction, chance)
+        n_factors = None if self.n_factors == "auto" else self.n_factors
+        histories = [name for name in HISTORIES if name in planned] or ["none"]
+        order = sorted(histories, key=("none", "items", "both", "users").index)
+        chain = choose_chain(
+            inner, link, solver, n_factors, seed, progress, order, **_blocks(features)
+        )
+        del inner
+        trials = chain.trials
+        if "sgd" in planned and not chain.interrupted:
+            found = self._trained(solver.sgd(), units, interactions, link, seed, progress, refit=False)
+            penalty, table, parameters, history = found
+            own = _validation_rmse(table, history)
+            trials = (*(() if table is None else table.trials), *trials)
+            if own < chain.validation_rmse or history.cut_short:
+                if self.refit and not history.cut_short:
+                    found = self._trained(solver.sgd(), units, interactions, link, seed, progress)
+                    penalty, table, parameters, history = found
+                assert table is not None
+                shown = tuple(replace(t, kept=t.kept and not t.stage.startswith("gibbs")) for t in trials)
+                return penalty, replace(table, trials=shown), parameters, history, None
+        table = SearchTable(trials, chain.n_factors, 0.0, 0.0, chain.interrupted)
+        posterior, history = chain.posterior, chain.history
+        if self.refit and not chain.interrupted:
+            posterior, history = self._sampled(
+                chain.solver, interactions, seed, progress, features, chain.n_factors
+            )
+        self.seed_, self.solver_ = seed, chain.solver.resolved(n)
+        return L2(exponent=0), table, posterior.parameters, history, posterior
+
     def _trained(
-        self, units: Units, interactions: Interactions, link: Link, progress: Progress
+        self,
+        given_solver: Solver,
+        units: Units,
+        interactions: Interactions,
+        link: Link,
+        seed: int,
+        progress: Progress,
+        refit: bool | None = None,
     ) -> tuple[L2, SearchTable | None, Parameters, History]:
         """Penalty, search, weights and history in these units; sets `seed_` and `solver_`."""
-        seed = record_once(lambda: draw_seed(self.rng))
-        solver = self.solver.resolved(interactions.n_ratings)
+        solver = given_solver.resolved(interactions.n_ratings)
         n_factors = self.n_factors
         given = units.penalty(self._given_penalty(), link, self.loss)
         l2: float | Literal["auto"] = "auto" if self.l2 == "auto" else given.factors
@@ -244,7 +314,7 @@ class MatrixFactorization(WithFeatures, RatingModel):
         elif best is None:
             best = descend(interactions)
         parameters, history = best
-        again = inner is not None and self.refit and not history.cut_short
+        again = inner is not None and (self.refit if refit is None else refit) and not history.cut_short
         del inner  # its memory is for what follows
         if again and history.ended == "closed form":
             parameters = solve_without_factors(interactions, penalty, link, self.loss)
@@ -257,17 +327,21 @@ class MatrixFactorization(WithFeatures, RatingModel):
         return penalty, table, parameters, history
 
     def _sampled(
-        self, solver: Gibbs, table: Interactions, seed: int, progress: Progress, features: Features
+        self,
+        solver: Gibbs,
+        table: Interactions,
+        seed: int,
+        progress: Progress,
+        features: Features,
+        n_factors: int | None = None,
     ) -> tuple[Posterior, History]:
         """A chain on all ratings: nothing is searched, so nothing is set aside for that.
 
         Features are columns of the rows' prior means.
         """
-        blocks = {
-            "user_blocks": () if features.users is None else features.users.blocks,
-            "item_blocks": () if features.items is None else features.items.blocks,
-        }
-        n_factors = solver.factors_for(table.n_ratings) if self.n_factors == "auto" else self.n_factors
+        blocks = _blocks(features)
+        if n_factors is None:
+            n_factors = solver.factors_for(table.n_ratings) if self.n_factors == "auto" else self.n_factors
         rng = np.random.default_rng([seed, 2])
         stage = f"sampling, {n_factors} factors"
         posterior, history = solver.sample(table, n_factors, rng, **blocks, progress=progress, stage=stage)
@@ -308,8 +382,11 @@ class MatrixFactorization(WithFeatures, RatingModel):
         units, own_link, table, link = self._in_units(interactions)
         assert self.seed_ is not None
         if isinstance(self.solver_, Gibbs):
+            chosen = None if self.search_ is None else self.search_.n_factors
             reporter = progress or NullProgress()
-            posterior, history = self._sampled(self.solver_, table, self.seed_, reporter, features)
+            posterior, history = self._sampled(
+                self.solver_, table, self.seed_, reporter, features, chosen
+            )
             self.link_ = own_link
             self._learn(interactions, posterior.parameters, history, posterior)
             self._learn_features(features)
@@ -495,3 +572,19 @@ class MatrixFactorization(WithFeatures, RatingModel):
                 "validation_fraction=0 leaves nothing to search on: give numbers for n_factors, l2 and "
                 "l2_biases, or a share such as 0.1"
             )
+
+
+def _validation_rmse(table: SearchTable | None, history: History) -> float:
+    """Of a search's result on the inner validation part."""
+    if history.best_validation_rmse is not None:
+        return history.best_validation_rmse
+    kept = [trial.validation_rmse for trial in ([] if table is None else table.trials) if trial.kept]
+    return kept[-1] if kept else np.inf
+
+
+def _blocks(features: Features) -> dict[str, tuple[SparseBlock, ...]]:
+    """The arguments of `Gibbs.sample` for the features of either side."""
+    return {
+        "user_blocks": () if features.users is None else tuple(features.users.blocks),
+        "item_blocks": () if features.items is None else tuple(features.items.blocks),
+    }

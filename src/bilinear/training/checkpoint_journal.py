@@ -63,6 +63,8 @@ class _Done:
     """Of a restart, until they are asked for."""
     held: ReferenceType[Parameters] | None
     """None as well for weights that had no reference when the journal was written."""
+    run: Tensors | None = None
+    """The last state of a run of which more is asked than its weights."""
 
     def answer(self) -> Parameters:
         """The weights; NaN throughout if they had no reference when the journal was written."""
@@ -105,8 +107,10 @@ class Journal:
         self._next += 1
         return value
 
-    def finished(self, stage: str, rng: np.random.Generator) -> tuple[Parameters, History] | None:
-        """The result of the next descent if it is done, with `rng` as the descent left it."""
+    def finished(
+        self, stage: str, rng: np.random.Generator
+    ) -> tuple[Parameters, History, Tensors | None] | None:
+        """The result and state of the next descent if it is done, with `rng` as the descent left it."""
         if self._next == len(self._entries):
             return None
         entry = self._entries[self._next]
@@ -114,7 +118,7 @@ class Journal:
             raise self._misfit()
         self._next += 1
         rng.bit_generator.state = entry.rng
-        return entry.answer(), entry.history
+        return entry.answer(), entry.history, entry.run
 
     def give_up(self, stage: str) -> None:
         """Closes the descent under way without a result: it diverged, and another attempt follows."""
@@ -141,10 +145,17 @@ class Journal:
             raise self._misfit()
         return saved
 
-    def finish(self, stage: str, rng: np.random.Generator, weights: Parameters, history: History) -> None:
-        """Closes the descent under way."""
+    def finish(
+        self,
+        stage: str,
+        rng: np.random.Generator,
+        weights: Parameters,
+        history: History,
+        run: Tensors | None = None,
+    ) -> None:
+        """Closes the descent under way; `run` is its last state, where that is asked for after a restart."""
         size = weights.n_users, weights.n_items, weights.n_factors
-        self._entries.append(_Done(stage, history, rng.bit_generator.state, size, None, ref(weights)))
+        self._entries.append(_Done(stage, history, rng.bit_generator.state, size, None, ref(weights), run))
         self._next += 1
         self._snapshot = None
         self._busy = False
@@ -198,6 +209,8 @@ class Journal:
                 "history": entry.history.summary(),
             }
             tensors[f"{n}.history"] = entry.history.table()
+            if entry.run is not None:
+                tensors |= {f"{n}.run.{name}": array for name, array in entry.run.items()}
             if weights is not None:
                 described["global_mean"] = weights.global_mean
                 tensors |= {f"{n}.{name}": array for name, array in weights.arrays().items()}
@@ -260,7 +273,10 @@ class Journal:
                 weights = Parameters(
                     entry["global_mean"], **{name: np.array(tensors[f"{n}.{name}"]) for name in names}
                 )
-            done = _Done(entry["stage"], history, entry["rng"], tuple(entry["size"]), weights, None)
+            head = f"{n}.run."
+            run = {name.removeprefix(head): a for name, a in tensors.items() if name.startswith(head)}
+            size = tuple(entry["size"])
+            done = _Done(entry["stage"], history, entry["rng"], size, weights, None, run or None)
             self._entries.append(done)
         if state["under_way"] is not None:
             head = "under_way."

@@ -57,10 +57,17 @@ class Gibbs(Solver):
         noise_per_user: each user's ratings have a noise precision of their own, from a population that is
             drawn as well; False: one for all.
         keep_draws: store the draws with the model, 4 * n_draws * n_factors bytes a user and an item.
-        threads: cores to use, None being all; the bits of the result do not depend on it.
+        n_threads: cores to use, None being all; the bits of the result do not depend on it.
 
     In the history, `loss` is the mean squared residual of the current draw, which does not fall like that of
     a point estimate, and `diagnostics` has the split R-hats of the chain.
+
+    Examples:
+        >>> from bilinear import Gibbs, MatrixFactorization, synthetic_ratings
+        >>> ratings = synthetic_ratings(60, 40, 900, rng=0)
+        >>> model = MatrixFactorization(n_factors=2, solver=Gibbs(n_epochs=20, history="items"), rng=0)
+        >>> model.fit(ratings).parameters_.n_factors
+        4
 
     Cost:
         O(n_ratings * n_factors^2 + (n_users + n_items) * n_factors^3) a sweep, a history
@@ -73,7 +80,7 @@ class Gibbs(Solver):
     history: Histories = "none"
     noise_per_user: bool = True
     keep_draws: bool = False
-    threads: int | None = None
+    n_threads: int | None = None
 
     patience: ClassVar[int] = 1_000_000  # type: ignore[misc]
     l2_schedule: ClassVar[Schedule] = Constant()  # type: ignore[misc, assignment]
@@ -153,7 +160,7 @@ class Gibbs(Solver):
         users = [of_users] * (self.history in ("users", "both")) + list(user_blocks)
         items = [of_items] * (self.history in ("items", "both")) + list(item_blocks)
         key = int(rng.integers(2**63))
-        with workers(solver.threads) as pool:
+        with workers(solver.n_threads) as pool:
             run = SamplingRun(solver, table, n_factors, key, pool, users, items)
             _, history = train(
                 run,

@@ -36,7 +36,7 @@ class Run:
     rotates: ClassVar[bool] = False
     """Whether an epoch turns the factors, so that how far they move says nothing."""
     reopened: ClassVar[bool] = False
-    """Whether a restart after the last epoch restores the run, of which more is asked than its weights."""
+    """Whether a restart restores a run that is done, of which more is asked than its weights."""
 
     def epoch(self, number: int, rng: np.random.Generator, progress: Progress) -> float:
         """One pass over the interactions in an order that `rng` draws; returns the mean loss."""
@@ -133,7 +133,10 @@ def train(
     """
     kept, heard = journal(), listeners()
     if kept is not None and (done := kept.finished(stage, rng)) is not None:
-        return done
+        weights, history, state = done
+        if state is not None and isinstance(run, Run):
+            run.restore(state)
+        return weights, history
     progress = progress or NullProgress()
     progress.stage(stage, n_ratings * n_epochs)
     loop = _Loop.start(run() if callable(run) else run, rng, stage, validation)
@@ -182,8 +185,8 @@ def train(
         loop.best_epoch = len(loop.epochs)
     best = loop.run.current() if loop.best is None else loop.best
     history = loop.history(ended)
-    if kept is not None and ended != "interrupted" and not loop.run.reopened:
-        kept.finish(stage, rng, best, history)
+    if kept is not None and ended != "interrupted":
+        kept.finish(stage, rng, best, history, loop.run.state() if loop.run.reopened else None)
     return best, history
 
 

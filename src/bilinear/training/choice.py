@@ -1,0 +1,173 @@
+"""The solver chosen by the inner validation part: a point estimate, or draws with or without histories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from bilinear.arguments import is_real
+from bilinear.data.splits import Split
+from bilinear.model.link import Link
+from bilinear.objective.losses import Loss
+from bilinear.registry import register
+from bilinear.training.compiling import Posterior
+from bilinear.training.gibbs import Gibbs, Histories
+from bilinear.training.history import History
+from bilinear.training.progress import Progress
+from bilinear.training.schedules import Constant, Schedule
+from bilinear.training.search import Trial
+from bilinear.training.sgd import SGD
+from bilinear.training.solver import Solver
+from bilinear.training.validation import rmse
+
+_SWEEPS = 50  # of a trial
+_WORK: dict[str, int] = {"none": 50, "items": 75, "both": 100, "sgd": 150}
+"""Passes over the ratings that a trial is worth; a search with SGD is about ten descents."""
+_FINAL = 150  # sweeps of the chain that is kept
+_BETTER = 5e-4  # by which share of the RMSE a history or more factors must be better
+
+
+@register
+@dataclass(frozen=True)
+class Auto(Solver):
+    """Chooses by the inner validation part: SGD with its search, or Gibbs without or with histories.
+
+    The search with SGD includes the biases alone and the mean alone. Short chains are tried without a
+    history, with that of the items and with both, then with half and with twice the factors. What is best is
+    trained on all ratings. Where arguments leave no chain possible (another loss, link or metric, a given
+    penalty or start), it is SGD.
+
+    Args:
+        budget: passes over single ratings that all trials together may take; trials beyond it are left out,
+            the search with SGD first. It counts work and not time, so that a seed gives the same model on
+            every machine. The default is enough for all trials up to two million ratings.
+        n_threads: of Gibbs and of SGD; None takes all cores. The bits do not depend on it.
+
+    Examples:
+        >>> from bilinear import Auto, MatrixFactorization, synthetic_ratings
+        >>> ratings = synthetic_ratings(60, 40, 900, rng=0)
+        >>> model = MatrixFactorization(solver=Auto(), rng=0).fit(ratings)
+        >>> sorted({trial.stage for trial in model.search_.trials if trial.stage.startswith("gibbs")})
+        ['gibbs', 'gibbs both', 'gibbs items']
+    """
+
+    budget: float = 1e9
+    n_threads: int | None = None
+
+    n_epochs: ClassVar[Literal["auto"]] = "auto"  # type: ignore[misc]
+    patience: ClassVar[Literal["auto"]] = "auto"  # type: ignore[misc]
+    l2_schedule: ClassVar[Schedule] = Constant()  # type: ignore[misc, assignment]
+    copies_ratings: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not (is_real(self.budget) and self.budget >= 0):
+            self.refuse("budget", "a number of passes over single ratings, zero or more")
+        self.check_counts("n_epochs", "patience")
+
+    def resolved(self, n_ratings: int) -> Auto:
+        """This solver: what is chosen is resolved then."""
+        return self
+
+    def check(self, loss: Loss, link: Link) -> None:
+        """Raises what SGD raises, which is always a choice."""
+        self.sgd().check(loss, link)
+
+    def sgd(self) -> SGD:
+        """The point estimate that is tried."""
+        return SGD(n_threads=self.n_threads)
+
+    def gibbs(self, history: Histories = "none") -> Gibbs:
+        """The chain that is trained on all ratings if it is chosen."""
+        return Gibbs(n_epochs=_FINAL, history=history, n_threads=self.n_threads)
+
+    def planned(self, n_ratings: int) -> list[str]:
+        """The trials that the budget allows, in their order."""
+        left, planned = self.budget, []
+        for name in ("none", "items", "both", "sgd"):
+            work = _WORK[name] * n_ratings
+            if work <= left:
+                planned.append(name)
+                left -= work
+        return planned
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenChain:
+    """The best of the chains that were tried.
+
+    Attributes:
+        trials: all of them, the best one marked.
+        posterior, history: of the best, trained on the inner training part; `interrupted` says that Ctrl-C
+            ended the trials.
+    """
+
+    solver: Gibbs
+    n_factors: int
+    validation_rmse: float
+    trials: tuple[Trial, ...]
+    posterior: Posterior
+    history: History
+
+    @property
+    def interrupted(self) -> bool:
+        return self.history.cut_short
+
+
+def choose_chain(
+    inner: Split,
+    link: Link,
+    solver: Auto,
+    n_factors: int | None,
+    seed: int,
+    progress: Progress,
+    histories: Sequence[Histories] = ("none", "items", "both"),
+) -> ChosenChain:
+    """The history and the number of factors whose short chain predicts the validation part best.
+
+    Args:
+        n_factors: None tries half and twice the usual number.
+        histories: to try, the simplest first; one that is not better by 0.05 % is not taken.
+
+    Raises:
+        KeyboardInterrupt: Before the first trial has drawn anything.
+    """
+    n_ratings = inner.train.n_ratings
+    trials: list[Trial] = []
+    best: ChosenChain | None = None
+
+    def attempt(history: Histories, k: int, number: int) -> bool:
+        """Whether to go on."""
+        nonlocal best
+        began = perf_counter()
+        short = replace(solver.gibbs(history), n_epochs=_SWEEPS)
+        rng = np.random.default_rng([seed, 5, number])
+        stage = f"search gibbs {history}, {k} factors"
+        posterior, ran = short.sample(inner.train, k, rng, progress=progress, stage=stage)
+        found = rmse(posterior.parameters, link, inner.test)
+        name = "gibbs" if history == "none" else f"gibbs {history}"
+        trials.append(Trial(name, k, 0.0, 0.0, found, perf_counter() - began))
+        if best is None or found < best.validation_rmse * (1 - _BETTER) or ran.cut_short:
+            if best is None or not ran.cut_short:
+                best = ChosenChain(solver.gibbs(history), k, found, (), posterior, ran)
+            else:
+                best = replace(best, history=ran)
+        return not ran.cut_short
+
+    usual = Gibbs().factors_for(n_ratings) if n_factors is None else n_factors
+    go_on = True
+    for history in histories:
+        go_on = go_on and attempt(history, usual, len(trials))
+    assert best is not None
+    if n_factors is None and go_on:
+        before = best.n_factors
+        if attempt(best.solver.history, usual // 2, len(trials)) and best.n_factors == before:
+            attempt(best.solver.history, usual * 2, len(trials))
+    of_best = best.validation_rmse, best.n_factors
+    marked = tuple(
+        replace(trial, kept=(trial.validation_rmse, trial.n_factors) == of_best) for trial in trials
+    )
+    return replace(best, trials=marked)
