@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from bilinear import MatrixFactorization, Sigmoid, load, split_random, split_users, synthetic_ratings
+from bilinear import (
+    SGD,
+    Auto,
+    MatrixFactorization,
+    Sigmoid,
+    load,
+    split_random,
+    split_users,
+    synthetic_ratings,
+)
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.data.sparse_block import SparseBlock
 from bilinear.errors import ParameterValueError
@@ -359,3 +368,66 @@ def test_what_has_no_closed_form_is_refused(table, arguments, message):
 def test_arguments_are_checked(arguments):
     with pytest.raises(ParameterValueError, match=next(iter(arguments))):
         Gibbs(**arguments)
+
+
+def test_intervals_hold_what_they_promise_for_all_and_for_cold_items():
+    """Ratings drawn from the model itself, users of unlike noise: shares within three standard errors."""
+    rng = np.random.default_rng(1)
+    n_users, n_items, n = 300, 150, 15_000
+    users, items = rng.integers(n_users, size=n), rng.integers(n_items, size=n)
+    factors = rng.standard_normal((n_users, 3)) * 0.6, rng.standard_normal((n_items, 3)) * 0.6
+    deviation = rng.choice([0.3, 1.0], n_users)
+    scores = (factors[0][users] * factors[1][items]).sum(axis=1) + 0.5 * rng.standard_normal(n_items)[items]
+    whole = Interactions.from_columns(users, items, scores + deviation[users] * rng.standard_normal(n))
+    split = split_random(whole, 0.3, rng=0)
+    kept = np.flatnonzero(split.train.items >= 20)  # the first twenty items are cold
+    model = MatrixFactorization(n_factors=3, solver=Gibbs(n_epochs=80), rating_range=(-100, 100), rng=0).fit(
+        split.train.take(kept)
+    )
+    found = model.coverage(split.test, 0.9)
+    assert set(found.shares) == {"all", "few ratings", "steady users", "erratic users", "cold items"} - (
+        {"few ratings"} - set(found.shares)
+    )
+    for group, tolerance in (("all", 0.02), ("steady users", 0.03), ("erratic users", 0.03)):
+        assert abs(found.shares[group] - 0.9) < tolerance, found
+    assert abs(found.shares["cold items"] - 0.9) < 0.06, found
+    pair = model.user_vocabulary_.decode([0]), model.item_vocabulary_.decode([0])
+    one = model.predict(*pair, interval=0.5)
+    assert one.low < one.values < one.high
+
+
+def test_point_estimates_refuse_intervals(table):
+    model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, refit=False, rng=0).fit(table)
+    with pytest.raises(ParameterValueError, match="point estimate"):
+        model.predict([0], [0], interval=0.9)
+
+
+def test_auto_takes_the_simplest_of_what_predicts_held_out_ratings_best():
+    """Ratings of biases alone: no history helps, and the trials say so."""
+
+    table = synthetic_ratings(150, 100, 5000, rng=0)
+    model = MatrixFactorization(solver=Auto(), rng=0).fit(table)
+    tried = {trial.stage for trial in model.search_.trials}
+    assert {"mean", "biases", "gibbs", "gibbs items", "gibbs both"} <= tried
+    assert min(t.validation_rmse for t in model.search_.trials if t.kept) <= min(
+        t.validation_rmse for t in model.search_.trials
+    ) * (1 + 1e-3)
+    again = MatrixFactorization(solver=Auto(), rng=0).fit(table)
+    assert np.array_equal(again.parameters_.user_factors, model.parameters_.user_factors)
+    retrained = again.retrain(table)
+    assert type(retrained.solver_) is type(model.solver_)
+
+
+@pytest.mark.parametrize(
+    ("budget", "planned"),
+    [(1e9, ["none", "items", "both", "sgd"]), (240, ["none", "items", "both"]), (49, [])],
+)
+def test_auto_plans_the_trials_that_its_budget_of_passes_allows(budget, planned):
+
+    assert Auto(budget=budget).planned(1) == planned
+
+
+def test_auto_is_sgd_where_a_chain_is_impossible(table):
+
+    model = MatrixFactorization(solver=Auto(), n_factors=2, l2=0.5, l2_biases=0.5, rng=0).fit(table)
+    assert isinstance(model.solver_, SGD)

@@ -84,14 +84,19 @@ def command(
     )
     n_trained = fitted.count_trained_pairs(table)
     scores: Any
+    coverage = None
     if task == "ranking":
         scores = evaluate_ranking(fitted, table, protocol, n_threads=threads)
     else:
         scores = fitted.evaluate(table, rng=seed)
+        coverage = None if fitted.posterior_ is None else fitted.coverage(table)
     if json:
-        print_json({"task": task} | scores.to_dict() | {"pairs_trained_on": n_trained})
+        more = {} if coverage is None else {"coverage": coverage.to_dict()}
+        print_json({"task": task} | scores.to_dict() | more | {"pairs_trained_on": n_trained})
         return
     print_text(str(scores))
+    if coverage is not None:
+        print_text(str(coverage))
     if n_trained:
         rest = "left out of the candidates and of the hits" if task == "ranking" and not include_seen else ""
         print_text(

@@ -29,6 +29,9 @@ def command(
     out: Annotated[
         Path | None, typer.Option(help="CSV, TSV, Parquet, JSON or JSON lines; else standard output.")
     ] = None,
+    interval: Annotated[
+        float | None, typer.Option(help="Share of ratings within low and high, such as 0.9; of Gibbs models.")
+    ] = None,
     user: options.User = None,
     item: options.Item = None,
     encoding: options.Encoding = "utf-8",
@@ -47,11 +50,12 @@ def command(
             "`bilinear recommend` with --candidates, or train a model of ratings (--task ratings)"
         )
     wanted = read_pairs(pairs, user=user, item=item, encoding=encoding, quote=quote)
-    found = fitted.predict(wanted.users, wanted.items)
+    found = fitted.predict(wanted.users, wanted.items, interval=interval)
     columns = {
         "user": list(wanted.users),
         "item": list(wanted.items),
         "prediction": found.values.tolist(),
+        **({} if found.low is None else {"low": found.low.tolist(), "high": found.high.tolist()}),
         "known_user": (~found.unknown_user).tolist(),
         "known_item": (~found.unknown_item).tolist(),
     }
@@ -64,7 +68,7 @@ def command(
     elif json:
         print_json([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
     else:
-        print_table(columns, right=["prediction"])
+        print_table(columns, right=[name for name in ("prediction", "low", "high") if name in columns])
     print_note(
         f"{len(found):,} pairs; {unknown_users:,} with a user and {unknown_items:,} with an item that had no "
         "training ratings" + (f"; written to {out}" if out else "")

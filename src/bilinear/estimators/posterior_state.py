@@ -13,6 +13,7 @@ from bilinear.model.parameters import Parameters
 from bilinear.objective.row_prior import RowPrior
 from bilinear.persistence.codec import checked_number, checked_size
 from bilinear.training.compiling import DrawSet, Posterior
+from bilinear.training.score_variance import ScoreVariance
 
 
 def posterior_state(posterior: Posterior) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -20,12 +21,15 @@ def posterior_state(posterior: Posterior) -> tuple[dict[str, Any], dict[str, NDA
     prior, draws = posterior.user_prior, posterior.draws
     manifest = {
         "new_noise": posterior.new_noise,
+        "new_user_variance": posterior.variance.new_user,
+        "new_item_variance": posterior.variance.new_item,
         "history": prior.history is not None,
         "n_draws": 0 if draws is None else len(draws),
         "n_draw_factors": 0 if draws is None else draws.users.shape[2] - 1,
     }
     tensors = {"user_noise": posterior.noise, "user_prior_precision": prior.precision}
     tensors["item_weights"] = prior.weights
+    tensors |= {"user_variance": posterior.variance.users, "item_variance": posterior.variance.items}
     if prior.history is not None:
         tensors["user_prior_history"] = prior.history
     if draws is not None:
@@ -59,4 +63,9 @@ def restored_posterior(
             tensor("item_draws", np.float32, n_draws, n_items, width),
         )
     new_noise = float(checked_number(manifest["new_noise"]))
-    return Posterior(parameters, RowPrior(precision, weights, history), noise, new_noise, draws)
+    of_rows = tensor("user_variance", np.float32, n_users), tensor("item_variance", np.float32, n_items)
+    if not all(np.isfinite(array).all() and (array >= 0).all() for array in of_rows):
+        raise ValueError("user_variance or item_variance has values that are not variances")
+    of_new = (float(checked_number(manifest[f"new_{side}_variance"])) for side in ("user", "item"))
+    variance = ScoreVariance(*of_rows, *of_new)
+    return Posterior(parameters, RowPrior(precision, weights, history), noise, new_noise, variance, draws)

@@ -18,6 +18,7 @@ from bilinear.estimators.capabilities import Contributions, HowTrained, Rows, Us
 from bilinear.estimators.fold_in import FoldedUser, ids_of
 from bilinear.estimators.posterior_state import posterior_state, restored_posterior
 from bilinear.estimators.recommender import Recommender, TensorReader
+from bilinear.evaluation.coverage import Coverage
 from bilinear.evaluation.ratings import RatingScores, rating_scores
 from bilinear.model.blocks import score_block
 from bilinear.model.link import Link
@@ -42,6 +43,7 @@ class Predictions:
     Attributes:
         values: (n,) float32, in rating units.
         unknown_user, unknown_item: (n,) bool.
+        low, high: (n,) ends of the intervals, where they were asked for; else None.
 
     `np.asarray` gives the values. For an unknown user the prediction is global mean and item bias, for
     an unknown item global mean and user bias, for both the global mean.
@@ -50,6 +52,8 @@ class Predictions:
     values: Array
     unknown_user: NDArray[np.bool_]
     unknown_item: NDArray[np.bool_]
+    low: Array | None = None
+    high: Array | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -62,6 +66,10 @@ class Predictions:
             f"Predictions({len(self):,} pairs; unknown user in {int(self.unknown_user.sum()):,}, "
             f"unknown item in {int(self.unknown_item.sum()):,})"
         )
+
+
+_FEW_RATINGS = 20
+"""Users with fewer form a group of their own in `RatingModel.coverage`."""
 
 
 class RatingModel(Recommender):
@@ -102,13 +110,18 @@ class RatingModel(Recommender):
         """
         return self.link_.prediction(score_rows(self.parameters_, users, items))
 
-    def predict(self, users: Iterable[Id], items: Iterable[Id]) -> Predictions:
+    def predict(
+        self, users: Iterable[Id], items: Iterable[Id], *, interval: float | None = None
+    ) -> Predictions:
         """Predicted ratings for pairs of ids of equal length, in order.
 
+        Args:
+            interval: share of the ratings that shall lie within `low` and `high`, such as 0.9; needs a model
+                of `Gibbs`.
         Returns:
             `Predictions`, which says where the user or the item had no training rating.
         Raises:
-            ParameterValueError: the lengths differ.
+            ParameterValueError: the lengths differ, or the model has no intervals.
 
         Examples:
             >>> from bilinear import BiasModel, Interactions
@@ -124,11 +137,65 @@ class RatingModel(Recommender):
             raise ParameterValueError(
                 f"{len(user_rows)} users and {len(item_rows)} items; one of each a pair"
             )
+        low, high = (
+            (None, None) if interval is None else self.predict_interval(user_rows, item_rows, interval)
+        )
         return Predictions(
             self.predict_rows(user_rows, item_rows),
             ~self.has_ratings(user_rows),
             ~self.item_has_ratings(item_rows),
+            low,
+            high,
         )
+
+    def predict_interval(
+        self, users: NDArray[Any], items: NDArray[Any], level: float = 0.9
+    ) -> tuple[Array, Array]:
+        """Intervals of the ratings of pairs of rows, -1 for unknown: (low, high), each (n,) float32.
+
+        The variance is that of the score over the posterior plus that of the user's noise; the interval is
+        Gaussian and cut to the rating range. Rows without ratings have the prior's variance.
+
+        Args:
+            level: share of the ratings that shall lie within.
+
+        Raises:
+            ParameterValueError: the model was not trained with `Gibbs`, or a level that is not within (0, 1).
+        """
+        if not (is_real(level) and 0 < level < 1):
+            raise ParameterValueError(f"interval={level!r}; a share between 0 and 1, such as 0.9")
+        if self.posterior_ is None:
+            raise ParameterValueError(
+                f"interval={level!r}: this {type(self).__name__} is a point estimate and has no intervals; "
+                "train MatrixFactorization(solver=Gibbs())"
+            )
+        from scipy.special import ndtri
+
+        scores = score_rows(self.parameters_, users, items).astype(np.float64)
+        half = float(ndtri(0.5 + level / 2)) * np.sqrt(self.posterior_.predictive_variance(users, items))
+        return self.link_.prediction(scores - half), self.link_.prediction(scores + half)
+
+    def coverage(self, interactions: Interactions, level: float = 0.9) -> Coverage:
+        """Shares of held-out ratings within their intervals, in groups of users and items.
+
+        Raises:
+            ParameterValueError: see `predict_interval`; or there are no ratings.
+        """
+        users, items = interactions.aligned_to(self.user_vocabulary_, self.item_vocabulary_)
+        low, high = self.predict_interval(users, items, level)
+        assert self.posterior_ is not None
+        few, noise = self.seen_.counts < _FEW_RATINGS, self.posterior_.noise
+        known = self.has_ratings(users)
+        inside = np.maximum(users, 0)
+        steady, erratic = np.quantile(noise[self.seen_.counts > 0], [0.25, 0.75])
+        groups = {
+            "all": np.ones(len(users), bool),
+            "few ratings": known & few[inside],
+            "steady users": known & (noise[inside] <= steady),
+            "erratic users": known & (noise[inside] >= erratic),
+            "cold items": ~self.item_has_ratings(items),
+        }
+        return Coverage.of(level, low, high, interactions.ratings, groups)
 
     def evaluate(self, interactions: Interactions, *, rng: int = 0) -> RatingScores:
         """RMSE and MAE on ratings that were not trained on, with 95 % bootstrap intervals.

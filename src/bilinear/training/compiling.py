@@ -17,6 +17,7 @@ from bilinear.data.interactions import Grouped
 from bilinear.model.parameters import Array, Parameters
 from bilinear.objective.row_prior import RowPrior
 from bilinear.training.gibbs_chain import Draw
+from bilinear.training.score_variance import ScoreVariance, score_variance
 from bilinear.training.user_prior import estimate_user_prior
 
 _ROWS = 4096  # of the stacked factors at a time
@@ -56,6 +57,7 @@ class Posterior:
         user_prior: of the users' weights in its terms, for fold-in.
         noise (n_users,): mean variance of the users' ratings about their scores.
         new_noise: that of a user without ratings.
+        variance: of the scores over the draws.
         draws: where they were asked for.
     """
 
@@ -63,7 +65,14 @@ class Posterior:
     user_prior: RowPrior
     noise: Array
     new_noise: float
+    variance: ScoreVariance
     draws: DrawSet | None = None
+
+    def predictive_variance(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[np.float64]:
+        """(n,) of the ratings of pairs of rows, -1 being unknown: of the score and of the noise about it."""
+        noise = self.noise[np.maximum(users, 0)] if len(self.noise) else np.zeros(len(users))
+        noise = np.where(users >= 0, noise, self.new_noise)
+        return np.asarray(noise + self.variance.of_pairs(users, items), np.float64)
 
 
 def compile_draws(
@@ -120,6 +129,7 @@ def compile_draws(
         prior,
         noise,
         float(np.mean([draw.new_noise for draw in draws])) * deviation**2,
+        _variance(centred, draws, by_user, deviation),
         _draw_set(centred, center, deviation) if keep else None,
     )
 
@@ -210,6 +220,30 @@ def _uncertainty(
         left = draw.items[:, :k] - item_factors @ within.astype(np.float32)
         lost += np.einsum("if,fg,ig->i", left, draw.covariance[:k, :k], left, optimize=True) / n
     return np.asarray(lost, np.float64)
+
+
+def _variance(
+    centred: Sequence[_Centred], draws: Sequence[Draw], by_user: Grouped, deviation: float
+) -> ScoreVariance:
+    """In squared ratings; of new rows from the prior, against the average row of the other side."""
+    new = np.zeros(2)
+    for draw in draws:
+        sides = (draw.user_precisions, draw.items), (draw.item_precisions, draw.users)
+        for n, (precisions, others) in enumerate(sides):
+            squares = (others[:, :-1].astype(np.float64) ** 2).mean(axis=0)
+            new[n] += (squares / precisions[:-1]).sum() + 1 / float(precisions[-1])
+    new /= len(draws)
+    found = score_variance(
+        [draw.users for draw in centred],
+        [draw.items for draw in centred],
+        [draw.mean for draw in centred],
+        float(new[0]),
+        float(new[1]),
+        by_user,
+    )
+    scale = deviation**2
+    users, items = (array * np.float32(scale) for array in (found.users, found.items))
+    return ScoreVariance(users, items, found.new_user * scale, found.new_item * scale)
 
 
 def _draw_set(centred: Sequence[_Centred], center: float, deviation: float) -> DrawSet:

@@ -46,12 +46,13 @@ class Gibbs(Solver):
 
     For squared error with the identity. Each sweep draws all rows of both sides, blocked by row, then the
     precisions of the priors and of the noise, so nothing is searched: `l2` and `l2_biases` stay
-    "auto". `n_draws` of the later sweeps are averaged and compiled into one set of twice as many factors.
+    "auto". Many of the later sweeps are averaged and compiled into one set of twice as many factors.
 
     Args:
         n_epochs: sweeps, burn-in included; "auto" is 120.
         burn_in: first sweeps that are not kept; "auto" is a quarter of n_epochs.
-        n_draws: how many draws are averaged, evenly spaced after the burn-in.
+        n_draws: how many draws are averaged at most, evenly spaced after the burn-in; "auto" is 1,024 over
+            the factors of a draw, 32 or more.
         history: whose prior's mean depends on who rated what: of "users" on the items they rated (SVD++), of
             "items" on the users who rated them, of "both", or "none". It is built from the training table.
         noise_per_user: each user's ratings have a noise precision of their own, from a population that is
@@ -76,7 +77,7 @@ class Gibbs(Solver):
 
     n_epochs: int | Literal["auto"] = "auto"
     burn_in: int | Literal["auto"] = "auto"
-    n_draws: int = 32
+    n_draws: int | Literal["auto"] = "auto"
     history: Histories = "none"
     noise_per_user: bool = True
     keep_draws: bool = False
@@ -87,8 +88,8 @@ class Gibbs(Solver):
 
     def __post_init__(self) -> None:
         self.check_counts("n_epochs")
-        if not (is_whole(self.n_draws) and self.n_draws >= 1):
-            self.refuse("n_draws", "a whole number of draws, at least one")
+        if self.n_draws != "auto" and not (is_whole(self.n_draws) and self.n_draws >= 1):
+            self.refuse("n_draws", "'auto' or a whole number of draws, at least one")
         if self.history not in HISTORIES:
             self.refuse("history", f"one of {', '.join(map(repr, HISTORIES))}")
         if self.burn_in != "auto" and not (is_whole(self.burn_in) and self.burn_in >= 0):
@@ -102,13 +103,17 @@ class Gibbs(Solver):
     @property
     def n_states(self) -> int:
         """The draws, and those laid side by side."""
-        return 2 * self.n_draws
+        return 2 * self.draws_of(32)
 
     def resolved(self, n_ratings: int) -> Gibbs:
         """This solver with numbers for what is "auto"; they are the same for any table."""
         n_epochs = 120 if self.n_epochs == "auto" else self.n_epochs
         burn_in = n_epochs // 4 if self.burn_in == "auto" else self.burn_in
         return replace(self, n_epochs=n_epochs, burn_in=burn_in)
+
+    def draws_of(self, n_factors: int) -> int:
+        """What n_draws is for draws of so many factors."""
+        return max(32, 1024 // max(n_factors, 1)) if self.n_draws == "auto" else self.n_draws
 
     def factors_for(self, n_ratings: int) -> int:
         """What n_factors "auto" is: 8, 16 or 32, more for larger tables."""
@@ -201,7 +206,7 @@ class SamplingRun(Run):
             noise_per_user=solver.noise_per_user,
         )
         left = solver.n_epochs - solver.burn_in
-        ends = np.linspace(0, left, min(solver.n_draws, left) + 1)[1:]
+        ends = np.linspace(0, left, min(solver.draws_of(n_factors), left) + 1)[1:]
         self.kept_after = {solver.burn_in + round(end) for end in ends.tolist()}
         self.by_user = table.by_user
         at = np.linspace(0, table.n_ratings - 1, _TRACED).astype(np.int64)

@@ -140,7 +140,8 @@ class Draw:
     Attributes:
         users (n_users, d), items (n_items, d): factors, and the bias last.
         noise (n_users,): precisions of the users' ratings.
-        user_mean (d,), user_precisions (d,), user_maps: the users' prior; item_mean (d,): the items'.
+        user_mean (d,), user_precisions (d,), user_maps: the users' prior.
+        item_mean, item_precisions (d,): the items'.
     """
 
     users: Array
@@ -150,6 +151,7 @@ class Draw:
     user_precisions: Array
     user_maps: tuple[Array, ...]
     item_mean: Array
+    item_precisions: Array
     new_noise: float
     """Mean variance of the ratings of a user without any."""
     new_precision: float
@@ -157,7 +159,9 @@ class Draw:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything by name."""
-        names = ("users", "items", "noise", "user_mean", "user_precisions", "item_mean")
+        names = (
+            "users", "items", "noise", "user_mean", "user_precisions", "item_mean", "item_precisions",
+        )  # fmt: skip
         own = {name: getattr(self, name) for name in names}
         own |= {f"user_map{n}": weights for n, weights in enumerate(self.user_maps)}
         return own | {"new": np.array([self.new_noise, self.new_precision])}
@@ -168,7 +172,7 @@ class Draw:
         maps = tuple(own[f"user_map{n}"] for n in range(n_maps))
         return cls(
             own["users"], own["items"], own["noise"], own["user_mean"], own["user_precisions"], maps,
-            own["item_mean"], *map(float, own["new"]),
+            own["item_mean"], own["item_precisions"], *map(float, own["new"]),
         )  # fmt: skip
 
 
@@ -321,7 +325,7 @@ class Chain:
             users, items, self.noise.astype(np.float32),
             self.users.mean.astype(np.float32), self.users.precisions.astype(np.float32),
             tuple(found.weights.copy() for found in self.users.maps),
-            self.items.mean.astype(np.float32), new, precision,
+            self.items.mean.astype(np.float32), self.items.precisions.astype(np.float32), new, precision,
         )  # fmt: skip
 
     def state(self) -> dict[str, NDArray[Any]]:

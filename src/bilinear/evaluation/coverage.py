@@ -1,0 +1,56 @@
+"""Whether intervals hold what they promise, in groups of pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Shares of held-out ratings within their intervals.
+
+    Attributes:
+        level: the share that was promised.
+        shares: by group; groups without a rating are left out.
+        counts: ratings of each group.
+        width: mean width of all intervals, in rating units.
+    """
+
+    level: float
+    shares: Mapping[str, float]
+    counts: Mapping[str, int]
+    width: float
+
+    @classmethod
+    def of(
+        cls,
+        level: float,
+        low: NDArray[Any],
+        high: NDArray[Any],
+        ratings: NDArray[Any],
+        groups: Mapping[str, NDArray[np.bool_]],
+    ) -> Coverage:
+        """From ends of intervals and ratings, (n,) each, and masks of the groups."""
+        within = (low <= ratings) & (ratings <= high)
+        used = {name: mask for name, mask in groups.items() if mask.any()}
+        return cls(
+            level,
+            {name: float(within[mask].mean()) for name, mask in used.items()},
+            {name: int(mask.sum()) for name, mask in used.items()},
+            float(np.mean(high - low)) if len(low) else 0.0,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Numbers by name, as JSON values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        groups = ", ".join(
+            f"{name} {share:.1%} ({self.counts[name]:,})" for name, share in self.shares.items()
+        )
+        return f"{self.level:.0%} intervals hold, of mean width {self.width:.2f}: {groups}"
