@@ -343,7 +343,10 @@ def test_features_move_the_mean_of_rows_that_have_few_ratings():
     table = Interactions.from_columns(users, items, ratings)
     order = np.array(table.item_vocabulary.decode(np.arange(table.n_items)), int)
     block = SparseBlock.of("kind", np.eye(2, dtype=np.float32)[kind[order]])
-    posterior, _ = Gibbs(n_epochs=40).sample(table, 2, np.random.default_rng(0), item_blocks=[block])
+    other = SparseBlock.of("nothing", np.zeros((table.n_users, 1), np.float32))
+    blocks = {"item_blocks": [block], "user_blocks": [other]}
+    posterior, _ = Gibbs(n_epochs=40).sample(table, 2, np.random.default_rng(0), **blocks)
+    assert posterior.user_prior.history is None  # features of users are no history
     biases = posterior.parameters.item_biases
     gap = biases[kind[order] == 1].mean() - biases[kind[order] == 0].mean()
     assert abs(gap - 2) < 0.15

@@ -234,9 +234,7 @@ class MatrixFactorization(WithFeatures, RatingModel):
         n_factors = None if self.n_factors == "auto" else self.n_factors
         histories = [name for name in HISTORIES if name in planned] or ["none"]
         order = sorted(histories, key=("none", "items", "both", "users").index)
-        chain = choose_chain(
-            inner, link, solver, n_factors, seed, progress, order, **_blocks(features)
-        )
+        chain = choose_chain(inner, link, solver, n_factors, seed, progress, order, **_blocks(features))
         del inner
         trials = chain.trials
         if "sgd" in planned and not chain.interrupted:
@@ -384,9 +382,7 @@ class MatrixFactorization(WithFeatures, RatingModel):
         if isinstance(self.solver_, Gibbs):
             chosen = None if self.search_ is None else self.search_.n_factors
             reporter = progress or NullProgress()
-            posterior, history = self._sampled(
-                self.solver_, table, self.seed_, reporter, features, chosen
-            )
+            posterior, history = self._sampled(self.solver_, table, self.seed_, reporter, features, chosen)
             self.link_ = own_link
             self._learn(interactions, posterior.parameters, history, posterior)
             self._learn_features(features)

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from bilinear.arguments import is_real
+from bilinear.data.sparse_block import SparseBlock
 from bilinear.data.splits import Split
 from bilinear.model.link import Link
 from bilinear.objective.losses import Loss
@@ -125,18 +126,22 @@ def choose_chain(
     seed: int,
     progress: Progress,
     histories: Sequence[Histories] = ("none", "items", "both"),
+    user_blocks: Sequence[SparseBlock] = (),
+    item_blocks: Sequence[SparseBlock] = (),
 ) -> ChosenChain:
     """The history and the number of factors whose short chain predicts the validation part best.
 
     Args:
         n_factors: None tries half and twice the usual number.
         histories: to try, the simplest first; one that is not better by 0.05 % is not taken.
+        user_blocks, item_blocks: features of the rows, in all chains.
 
     Raises:
         KeyboardInterrupt: Before the first trial has drawn anything.
     """
     n_ratings = inner.train.n_ratings
     trials: list[Trial] = []
+    blocks = {"user_blocks": user_blocks, "item_blocks": item_blocks}
     best: ChosenChain | None = None
 
     def attempt(history: Histories, k: int, number: int) -> bool:
@@ -146,7 +151,7 @@ def choose_chain(
         short = replace(solver.gibbs(history), n_epochs=_SWEEPS)
         rng = np.random.default_rng([seed, 5, number])
         stage = f"search gibbs {history}, {k} factors"
-        posterior, ran = short.sample(inner.train, k, rng, progress=progress, stage=stage)
+        posterior, ran = short.sample(inner.train, k, rng, **blocks, progress=progress, stage=stage)
         found = rmse(posterior.parameters, link, inner.test)
         name = "gibbs" if history == "none" else f"gibbs {history}"
         trials.append(Trial(name, k, 0.0, 0.0, found, perf_counter() - began))

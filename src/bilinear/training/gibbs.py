@@ -273,11 +273,11 @@ class SamplingRun(Run):
         head = "chain."
         self.chain.restore({name.removeprefix(head): a for name, a in state.items() if name.startswith(head)})
         self.trace = [list(map(float, row)) for row in state["trace"]]
-        n_maps, self.draws, self._compiled = len(self.chain.users.maps), [], None
+        self.draws, self._compiled = [], None
         while f"draw{len(self.draws)}.users" in state:
             head = f"draw{len(self.draws)}."
             own = {name.removeprefix(head): np.array(a) for name, a in state.items() if name.startswith(head)}
-            self.draws.append(Draw.from_arrays(own, n_maps))
+            self.draws.append(Draw.from_arrays(own))
 
     def diverged(self, number: int) -> DivergenceError:
         return DivergenceError(

@@ -23,6 +23,8 @@ from bilinear.training.initialization import deviation_of, mean_of
 from bilinear.training.progress import NullProgress, Progress
 from bilinear.training.thread_pool import Workers, aligned
 
+ITEMS_RATED, USERS_WHO_RATED = "items rated", "users who rated"
+"""Names of the blocks of histories."""
 _MASK = 2**64 - 1
 _START = 0.3  # standard deviation of the starting factors times the fourth root of their number
 _PRECISIONS = 0.5, 0.5  # shape and rate of the Gamma prior of rows' and maps' precisions
@@ -140,7 +142,7 @@ class Draw:
     Attributes:
         users (n_users, d), items (n_items, d): factors, and the bias last.
         noise (n_users,): precisions of the users' ratings.
-        user_mean (d,), user_precisions (d,), user_maps: the users' prior.
+        user_mean (d,), user_precisions (d,): the users' prior; user_maps: of their history, if it has one.
         item_mean, item_precisions (d,): the items'.
     """
 
@@ -167,9 +169,9 @@ class Draw:
         return own | {"new": np.array([self.new_noise, self.new_precision])}
 
     @classmethod
-    def from_arrays(cls, own: Mapping[str, NDArray[Any]], n_maps: int) -> Draw:
+    def from_arrays(cls, own: Mapping[str, NDArray[Any]]) -> Draw:
         """The inverse of `arrays`."""
-        maps = tuple(own[f"user_map{n}"] for n in range(n_maps))
+        maps = tuple(own[f"user_map{n}"] for n in range(sum(name.startswith("user_map") for name in own)))
         return cls(
             own["users"], own["items"], own["noise"], own["user_mean"], own["user_precisions"], maps,
             own["item_mean"], own["item_precisions"], *map(float, own["new"]),
@@ -324,7 +326,7 @@ class Chain:
         return Draw(
             users, items, self.noise.astype(np.float32),
             self.users.mean.astype(np.float32), self.users.precisions.astype(np.float32),
-            tuple(found.weights.copy() for found in self.users.maps),
+            tuple(f.weights.copy() for f in self.users.maps if f.block.name == ITEMS_RATED),
             self.items.mean.astype(np.float32), self.items.precisions.astype(np.float32), new, precision,
         )  # fmt: skip
 
@@ -345,8 +347,8 @@ class Chain:
 def history_blocks(table: Interactions) -> tuple[SparseBlock, SparseBlock]:
     """(of the users: the items that each rated; of the items: the users who rated each), unit row norms."""
     return (
-        _history("items rated", table.by_user, table.n_items),
-        _history("users who rated", table.by_item, table.n_users),
+        _history(ITEMS_RATED, table.by_user, table.n_items),
+        _history(USERS_WHO_RATED, table.by_item, table.n_users),
     )
 
 
