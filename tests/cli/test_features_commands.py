@@ -170,3 +170,18 @@ def test_a_score_is_explained_by_features_and_by_ratings(run: Run, featured: tup
     assert sum(part["value"] for part in found["parts"]) == pytest.approx(found["score"], abs=1e-4)
     assert "rating: 13 others" in ok(run(*asked, "--by", "ratings", "-n", "2")).out
     assert run(*asked, "--by", "magic").code == 2
+
+
+def test_a_column_that_leaks_the_ratings_is_named_beside_the_result(
+    run: Run, ratings_file: Path, tmp_path: Path
+) -> None:
+    rated: dict[str, list[float]] = {}
+    for line in ratings_file.read_text().splitlines()[1:]:
+        _, item, rating, _ = line.split(",")
+        rated.setdefault(item, []).append(float(rating))
+    rows = [f"{item},{sum(values) / len(values)}" for item, values in rated.items()]
+    (tmp_path / "films.csv").write_text("\n".join(["movieId,average", *rows]))
+    given = ("train", ratings_file, "--items", tmp_path / "films.csv", "--item-features", "average")
+    ran = ok(run(*given, *SETTINGS, "--out", tmp_path / "m", "-q"))
+    assert ran.out.count("column 'average' follows the mean rating of items") == 1
+    assert "LeakWarning" not in ran.err

@@ -10,7 +10,7 @@ import typer
 from bilinear.cli import options, split_options
 from bilinear.cli.measurement_tables import say_comparison, say_measurement
 from bilinear.cli.output import print_json, print_note
-from bilinear.cli.result_warnings import odd_ratings, without_outlier_warnings
+from bilinear.cli.result_warnings import odd_ratings, own_warnings
 from bilinear.errors import ParameterValueError
 
 NAME = "compare"
@@ -163,7 +163,7 @@ def _measured(
     from bilinear.estimators.measurement import measure
     from bilinear.training.progress import Bar, NullProgress
 
-    with without_outlier_warnings(), nullcontext(NullProgress()) if quiet else Bar() as progress:
+    with own_warnings(), nullcontext(NullProgress()) if quiet else Bar() as progress:
         measured = measure(
             models,
             parts,

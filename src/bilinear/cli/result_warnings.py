@@ -8,15 +8,29 @@ from typing import Any
 
 
 @contextmanager
-def without_outlier_warnings() -> Iterator[None]:
-    """Python's warnings of outliers are left out: the command says them itself, once."""
-    from warnings import catch_warnings, simplefilter
+def own_warnings() -> Iterator[list[str]]:
+    """Warnings of outliers are left out, and those of columns that leak ratings come in the list.
+
+    The command says both itself, once.
+    """
+    import warnings
 
     from bilinear.data.outliers import OutlierWarning
+    from bilinear.estimators.with_features import LeakWarning
 
-    with catch_warnings():
-        simplefilter("ignore", OutlierWarning)
-        yield
+    leaks: list[str] = []
+
+    def collect(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+        if not issubclass(category, LeakWarning):
+            before(message, category, *place, **more)
+        elif str(message) not in leaks:
+            leaks.append(str(message))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OutlierWarning)
+        warnings.simplefilter("always", LeakWarning)
+        before, warnings.showwarning = warnings.showwarning, collect
+        yield leaks
 
 
 def odd_ratings(table: Any, rating_range: Any = None) -> list[str]:

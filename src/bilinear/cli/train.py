@@ -16,7 +16,7 @@ from bilinear.cli import options, split_options
 from bilinear.cli.measurement_tables import say_measurement
 from bilinear.cli.models import completed_setting
 from bilinear.cli.output import print_json, print_note, print_text
-from bilinear.cli.result_warnings import doubt, odd_ratings, without_factors, without_outlier_warnings
+from bilinear.cli.result_warnings import doubt, odd_ratings, own_warnings, without_factors
 from bilinear.errors import ParameterValueError
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def command(
     main = plan.models[plan.name]
     _check_checkpoint(saving, main)
     identity = partial(_identity, plan, parts, table, refit, refits)
-    with without_outlier_warnings(), checkpointing(saving, identity):
+    with own_warnings() as leaks, checkpointing(saving, identity):
         measured, trained_on = _trained(
             plan, chosen, parts, table, further, refit and split != "file", checkpoint, seed, threads, quiet,
             films, people,
@@ -179,7 +179,7 @@ def command(
         }
         main.save(out)
     odd = odd_ratings(table, getattr(main, "rating_range", None)) if chosen == "ratings" else []
-    cautions = [*odd, *filter(None, [doubt(measured, plan.name)])]
+    cautions = [*odd, *leaks, *filter(None, [doubt(measured, plan.name)])]
     if json:
         trials = getattr(main, "search_", None)
         shown = {"model": str(out), "cautions": cautions} | main.report_

@@ -168,7 +168,9 @@ class WithFeatures(_Learned):
                 _check_ids(table, vocabulary, side)
                 _warn_of_leaks(encoder, table, interactions, side)
                 found.append(SideFeatures(encoder, encoder.encode(table, vocabulary).blocks))
-            elif before is not None:
+            elif before is not None and before.names == tuple(
+                one if isinstance(one, str) else one.column for one in wanted
+            ):
                 old = getattr(self, f"{noun}_vocabulary_")
                 found.append(replace(before.taken(old.encode(vocabulary)), map=None))
             else:

@@ -199,7 +199,7 @@ class ServingModel:
         if row < 0:
             return self._unknown_user
         begin, end = self.model.seen_.indptr[row : row + 2].tolist()
-        if begin == end:
+        if begin == end and not self.model.feature_rows("users", np.array([row]))[0]:
             return self._without_ratings(row)
         seen, weights = self.model.seen_, None
         if self.retrieval is not None:
