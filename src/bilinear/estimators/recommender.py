@@ -198,7 +198,7 @@ class Recommender(Capabilities):
             >>> users, items = "ann ann bob bob cat cat".split(), "tea jam tea jam tea beer".split()
             >>> found = EASE(l2=1.0).fit(Interactions.from_columns(users, items)).explain("cat", "jam")
             >>> [(part.name, round(part.value, 2)) for part in found.parts if part.group == "rating"]
-            [('tea', 0.59), ('beer', -0.12)]
+            [('tea', 0.57), ('beer', -0.29)]
         """
         return explain(self, user, item, by)
 
