@@ -3,7 +3,7 @@
 A tenth of the items is held out whole. Every user with a rating of them gets a list of the new items alone,
 and NDCG@10 counts what the user rated. Data: ml-latest-small.
 
-python benchmarks/cold_start.py ml-latest-small/ratings.csv ml-latest-small/movies.csv --seeds 5
+python benchmarks/cold_start.py ml-latest-small/ratings.csv ml-latest-small/movies.csv --seeds 3
 """
 
 from __future__ import annotations
