@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable
 from concurrent.futures import Executor
 
-from bilinear.serving.answers.retrieval import AT_ONCE, Ranked
+from bilinear.recommend.screening import Ranked
+from bilinear.serving.answers.retrieval import AT_ONCE
 from bilinear.serving.answers.service import Plan
 from bilinear.serving.answers.serving_model import ServingModel
 

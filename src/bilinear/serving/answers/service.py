@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 import bilinear.serving.messages as m
+from bilinear.recommend.screening import Ranked, Rows
 from bilinear.serving.answers.explanations import explained, user_bias
-from bilinear.serving.answers.retrieval import Ranked, Rows
 from bilinear.serving.answers.serving_model import ServingModel, UserState
 from bilinear.serving.feedback.store import Feedback, FeedbackStore, Stamped
 from bilinear.serving.lifecycle.model_folder import ModelFolder, held_out

@@ -17,7 +17,8 @@ from bilinear.estimators.capabilities import UserWeights
 from bilinear.estimators.fold_in import best_rows, one_history
 from bilinear.estimators.recommender import Recommender
 from bilinear.model.parameters import Array, Parameters
-from bilinear.serving.answers.retrieval import DotRetrieval, Ranked, Rows, TopKQuery
+from bilinear.recommend.screening import Ranked, Rows
+from bilinear.serving.answers.retrieval import DotRetrieval, TopKQuery
 from bilinear.serving.answers.title_search import TitleIndex
 from bilinear.serving.problems import Conflict, NotFound
 
@@ -290,9 +291,7 @@ class ServingModel:
             query = TopKQuery(
                 self._directions.parameters.item_factors[row], 0.0, np.array([row], np.int32), n, only
             )
-            rows, cosines = self._directions.lists([query])[0]
-            found = int(np.isfinite(cosines).sum())
-            return rows[:found], cosines[:found]
+            return self._directions.lists([query])[0]
         allowed = np.ones(self.n_items, bool)
         if only is not None:
             allowed[:] = False
@@ -313,16 +312,16 @@ class ServingModel:
     def _directions(self) -> DotRetrieval | None:
         """Items by the direction of their factors, where that is what makes them alike.
 
-        Items without factors have no direction: their bias of minus infinity puts them last.
+        Items without factors have no direction, and are in no list.
         """
         if self.retrieval is None or not self.retrieval.parameters.n_factors:
             return None
         factors = self.retrieval.parameters.item_factors
         lengths = np.linalg.norm(factors, axis=1)
         unit = (factors / np.where(lengths > 0, lengths, 1)[:, None]).astype(np.float32)
-        biases = np.where(lengths > 0, 0, -np.inf).astype(np.float32)
         no_users = np.zeros((0, unit.shape[1]), np.float32)
-        return DotRetrieval(Parameters(0.0, np.zeros(0, np.float32), biases, no_users, unit))
+        parameters = Parameters(0.0, no_users[:, 0], np.zeros(len(unit), np.float32), no_users, unit)
+        return DotRetrieval(parameters, lengths > 0)
 
     @cached_property
     def mean_ratings(self) -> NDArray[np.float64]:
