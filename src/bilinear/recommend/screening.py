@@ -107,6 +107,7 @@ class ScreenedItems:
         user_pairs = np.zeros((n_tiles, self.pairs.shape[1], SCREEN_USERS), np.int32)
         user_starts = np.zeros((n_tiles, SCREEN_USERS), np.int16)
         user_terms = np.empty((n_tiles * SCREEN_USERS, USER_TERMS))
+        vectors, offsets = read_only(vectors), read_only(offsets)
         screen_users(vectors, offsets, self.bias_weight, user_pairs, user_starts, user_terms)
         rows, scores = np.empty((n, width), np.int32), np.empty((n, width), np.float32)
         counts = np.zeros(n, np.int64)
@@ -122,7 +123,7 @@ class ScreenedItems:
             read_only(self.factors),
             read_only(self.biases),
             starts,
-            np.concatenate(hidden),
+            read_only(np.concatenate(hidden)),
             masks,
             mask_of,
             ks,
@@ -135,7 +136,9 @@ class ScreenedItems:
     def scores(self, vector: NDArray[np.float32], offset: np.float32, rows: Rows) -> NDArray[np.float32]:
         """(n,) scores of some items, with the bits of a full scan."""
         scores = np.empty(len(rows), np.float32)
-        scores_of_rows(vector, offset, read_only(self.factors), read_only(self.biases), rows, scores)
+        scores_of_rows(
+            read_only(vector), offset, read_only(self.factors), read_only(self.biases), rows, scores
+        )
         return scores
 
 
