@@ -259,8 +259,11 @@ class Vocabulary:
 
     def _find(self, id_: object) -> int:
         if self._integers is not None:
-            value = self._integer(id_)
-            return -1 if value is None else int(self._encode_numbers(np.array([value]))[0])
+            value, known = self._integer(id_), self._integers
+            if value is None:
+                return -1
+            at = int(known.searchsorted(value))
+            return at if at < len(known) and known[at] == value else -1
         return self._first(lambda text, _: self._search(text), id_)
 
     def has_text(self, text: str) -> bool:

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 import bilinear.serving.messages as m
+from bilinear.estimators.recommender import Recommender
 from bilinear.recommend.screening import Ranked, Rows
 from bilinear.serving.answers.explanations import explained, user_bias
+from bilinear.serving.answers.pauses import Pauses
 from bilinear.serving.answers.serving_model import ServingModel, UserState
 from bilinear.serving.feedback.store import Feedback, FeedbackStore, Stamped
 from bilinear.serving.lifecycle.model_folder import ModelFolder, held_out
@@ -115,10 +117,11 @@ class Service:
     def recommended(self, plan: Plan, ranked: Ranked) -> m.Recommended:
         rows, scores = ranked
         serving_model, user_state = plan.serving_model, plan.user_state
+        cards = map(serving_model.card, rows.tolist())
         items = [
-            m.RankedItem(*serving_model.card(row)[:2], score, prediction, serving_model.card(row)[2])
-            for row, score, prediction in zip(
-                rows.tolist(), scores.tolist(), serving_model.predictions(scores), strict=True
+            m.RankedItem(item, title, score, prediction, categories)
+            for (item, title, categories), score, prediction in zip(
+                cards, scores.tolist(), serving_model.predictions(scores), strict=True
             )
         ]
         return m.Recommended(
@@ -371,7 +374,7 @@ class Service:
     def reload(self, _: m.Nothing) -> m.Swapped:
         """Opens the model folder again; what cannot be opened is refused and the old one stays."""
         with self._swap():
-            serving_model, old = ServingModel(*self.models.load()), self.serving_model
+            serving_model, old = self._beside(*self.models.load()), self.serving_model
             if serving_model.version != old.version:
                 self.models.keep(old.model, old.version)
             self.models.remember(serving_model.model, serving_model.version)
@@ -386,7 +389,7 @@ class Service:
             refused: list[str] = []
             for earlier in self.models.earlier(self.serving_model.version):
                 try:
-                    serving_model = ServingModel(*self.models.load_from(earlier))
+                    serving_model = self._beside(*self.models.load_from(earlier))
                 except Conflict as error:
                     refused.append(str(error))
                     continue
@@ -418,15 +421,26 @@ class Service:
             >>> store.close()
         """
         with self._swap(), self.models.changing():
-            serving_model, old = ServingModel(*self.models.load_from(folder, content)), self.serving_model
+            serving_model, old = self._beside(*self.models.load_from(folder, content)), self.serving_model
             self.models.keep(old.model, old.version)
             self.models.publish(folder)
             self.models.remember(serving_model.model, serving_model.version)
             return self._go_live(serving_model)
 
+    def _beside(self, model: Recommender, version: str) -> ServingModel:
+        """A model made ready, down to compiled kernels and pages in memory, while another one answers."""
+        return ServingModel(model, version, self.serving_model, Pauses())
+
     def _go_live(self, serving_model: ServingModel) -> m.Swapped:
         """The swap: requests that began keep the model that they took, later ones take this one."""
         before, self.serving_model = self.serving_model.version, serving_model
+        _, folded = self._folded
+        self._folded = (serving_model, {})
+        pause = Pauses()
+        while folded:  # freed here, not by the next request
+            with suppress(KeyError):
+                folded.popitem()
+            pause()
         self.n_swaps += 1
         return m.Swapped(serving_model.version, before)
 

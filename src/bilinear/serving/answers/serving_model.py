@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from time import time
@@ -18,8 +18,9 @@ from bilinear.estimators.fold_in import best_rows, one_history
 from bilinear.estimators.recommender import Recommender
 from bilinear.model.parameters import Array, Parameters
 from bilinear.recommend.screening import Ranked, Rows
+from bilinear.serving.answers.pauses import no_pause
 from bilinear.serving.answers.retrieval import DotRetrieval, TopKQuery
-from bilinear.serving.answers.title_search import TitleIndex
+from bilinear.serving.answers.title_search import TitleIndex, plain_lines
 from bilinear.serving.problems import Conflict, NotFound
 
 Basis = Literal["training", "feedback", "session", "non-personal"]
@@ -52,22 +53,40 @@ class ServingModel:
 
     Args:
         version: names the model in every answer.
+        before: the model that answers meanwhile; what follows from equal items is taken over from it.
+        pause: called every few microseconds of work in Python, see `Pauses`.
     Cost:
-        seconds for a million items (title index, one copy of the item factors).
+        seconds for a million items (title index, a byte for each item and factor), unless `before` has
+        the same items.
     """
 
-    def __init__(self, model: Recommender, version: str) -> None:
+    def __init__(
+        self,
+        model: Recommender,
+        version: str,
+        before: ServingModel | None = None,
+        pause: Callable[[], None] = no_pause,
+    ) -> None:
         self.model, self.version, self.loaded_at = model, version, time()
         parameters = model.dot_product()
-        self._cards: dict[int, tuple[str, str, list[str]]] = {}
-        self._names_by_text: dict[str, list[str]] = {}
+        alike = before if before is not None and _have_same_items(before.model, model) else None
+        self._cards: dict[int, tuple[str, str, list[str]]] = alike._cards if alike else {}
+        self._names_by_text: dict[str, list[str]] = alike._names_by_text if alike else {}
         self._no_weights = None if parameters is None else model.fold_in_weights(NO_ITEMS, NO_RATINGS)
         by_weights = parameters is not None and self._no_weights is not None
         self.retrieval = DotRetrieval(parameters) if parameters is not None and by_weights else None
         self.n_items, self.n_users = len(model.item_vocabulary_), len(model.user_vocabulary_)
         self.item_counts = np.bincount(model.seen_.indices, minlength=self.n_items)
-        self.titles = TitleIndex([self.title(row) for row in range(self.n_items)], self.item_counts)
-        self.rows_by_category = self._categories()
+        lines: Sequence[str]
+        self.rows_by_category: dict[str, Rows]
+        if alike:
+            lines, self.rows_by_category = alike.titles.lines, alike.rows_by_category
+            if "_rows_by_id" in alike.__dict__:
+                self.__dict__["_rows_by_id"] = alike._rows_by_id
+        else:
+            lines = plain_lines(map(self.title, range(self.n_items)), pause)
+            self.rows_by_category = self._categories(pause)
+        self.titles: TitleIndex = TitleIndex(lines, self.item_counts)
         self._unknown_user = self._without_ratings(-1)
         every = np.arange(self.n_items, dtype=np.int32)
         for only in (None, every, every[:1]):  # compiles what was not compiled before
@@ -330,9 +349,24 @@ class ServingModel:
         sums = np.bincount(seen.indices, seen.ratings.astype(np.float64), self.n_items)
         return np.where(self.item_counts > 0, sums / np.maximum(self.item_counts, 1), np.nan)
 
-    def _categories(self) -> dict[str, Rows]:
+    def _categories(self, pause: Callable[[], None]) -> dict[str, Rows]:
         rows: dict[str, list[int]] = {}
         for row in range(self.n_items):
+            pause()
             for name in self.categories(row):
                 rows.setdefault(name, []).append(row)
         return {name: np.unique(np.array(rows[name], np.int32)) for name in sorted(rows)}
+
+
+def _have_same_items(one: Recommender, other: Recommender) -> bool:
+    """Whether ids, titles and categories are equal, row by row."""
+    mine, theirs = one.item_texts_, other.item_texts_
+    return (
+        mine.keys() == theirs.keys()
+        and one.item_vocabulary_ == other.item_vocabulary_
+        and all(
+            np.array_equal(mine[name].offsets, theirs[name].offsets)
+            and np.array_equal(mine[name].blob, theirs[name].blob)
+            for name in mine
+        )
+    )

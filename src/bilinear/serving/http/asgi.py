@@ -149,9 +149,12 @@ def parse_query(raw: bytes, kind: type[Parsed]) -> Parsed:
     if not raw:
         return _converted({}, kind)
     try:
-        pairs = parse_qsl(
-            raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS
-        )
+        text = raw.decode("ascii")
+        if "%" in text or "+" in text or text.count("&") >= _MOST_FIELDS:
+            pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
+        else:  # the same without escapes, in a fifth of the time
+            fields = (field.partition("=") for field in text.split("&") if field)
+            pairs = [(name, value) for name, _, value in fields]
     except UnicodeDecodeError:
         raise Refused("the query string is not percent-encoded UTF-8", code="bad_query") from None
     except ValueError:
