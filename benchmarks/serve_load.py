@@ -1,4 +1,8 @@
-"""Recommendations a second, latency, swaps under load and memory of `bilinear serve`, by wrk on loopback."""
+"""Recommendations a second, latency, swaps under load and memory of `bilinear serve`, by wrk on loopback.
+
+Beside it a server of the same kind that answers a constant, by the same road and in the same run: the two
+take turns, and the ratio of their rates, and of their CPU time a request, holds on other machines too.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,14 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
+from urllib.request import urlopen
 
 import common
 import numpy as np
 import settings
-from served import ServerProcess, random_model
+from served import ConstantServer, ServerProcess, random_model
 from threadpoolctl import threadpool_limits
 
 from bilinear.serving.answers.serving_model import ServingModel
@@ -45,6 +51,8 @@ class Load:
     p99_ms: float
     max_ms: float
     failed: int
+    cpu_us: float
+    """CPU time of the server process a request."""
 
     @property
     def rate(self) -> float:
@@ -66,11 +74,14 @@ class Load:
             script,
             address,
         ]
+        before = server.cpu_seconds
         out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        used = server.cpu_seconds - before
         said = json.loads(next(line for line in out.splitlines() if line.startswith("JSON"))[5:])
         failed = sum(said[name] for name in ("connect", "read", "write", "status", "timeout"))
         times = (said[name] / 1000 for name in ("p50", "p99", "max"))
-        return cls(said["requests"], said["us"] / 1e6, *times, failed)
+        requests = max(1, said["requests"])
+        return cls(said["requests"], said["us"] / 1e6, *times, failed, 1e6 * used / requests)
 
 
 def main() -> None:
@@ -80,6 +91,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=60_000)
     parser.add_argument("--factors", type=int, default=64)
     parser.add_argument("--swaps", type=int, default=50)
+    parser.add_argument("--repeats", type=int, default=5, help="turns of the server and the constant one")
     parser.add_argument("--requests", type=int, default=200_000, help="for memory")
     parser.add_argument("--shorten", action="store_true", help="try it in a minute")
     settings.add_option(parser)
@@ -89,7 +101,7 @@ def main() -> None:
     if shutil.which("wrk") is None:
         sys.exit("wrk is not installed (apt-get install wrk)")
     if given.shorten:
-        given.seconds, given.swaps, given.requests = 5, 5, 10_000
+        given.seconds, given.swaps, given.requests, given.repeats = 5, 5, 10_000, 2
     with tempfile.TemporaryDirectory() as name:
         measure(given, Path(name))
 
@@ -97,22 +109,26 @@ def main() -> None:
 def measure(given: Any, folder: Path) -> None:
     models = [random_model(N_USERS, given.items, given.factors, seed=seed) for seed in (0, 1)]
     models[0].save(folder / "model")
-    rows, numbers = [], {}
+    rows: list[list[str]] = []
+    numbers: dict[str, Any] = {}
 
     def row(what: str, load: Load, more: str = "") -> None:
         times = f"{load.p50_ms:.1f}", f"{load.p99_ms:.1f}", f"{load.max_ms:.0f}"
-        rows.append([what, f"{load.rate:,.0f}", *times, f"{load.requests:,}", f"{load.failed}", more])
+        cpu = f"{load.cpu_us:.0f}"
+        rows.append([what, f"{load.rate:,.0f}", *times, cpu, f"{load.requests:,}", f"{load.failed}", more])
         numbers[what] = {**load.__dict__, "rate": load.rate, "more": more}
 
     folded = fold_in_ms(models[0])
-    numbers["fold_in_ms"] = folded  # type: ignore[assignment]
+    numbers["fold_in_ms"] = folded
     with ServerProcess(folder / "model", f"sqlite:///{folder}/feedback.db", folder / "log") as server:
         Load.run(server, folder, 3, given.connections)
+        ratios = against_constant(given, server, folder)
+        numbers["against_constant"] = ratios
         for connections in sorted({1, given.connections, 4 * given.connections}):
-            before = server.cpu_seconds
-            load = Load.run(server, folder, given.seconds, connections)
-            used = 1e6 * (server.cpu_seconds - before) / load.requests
-            row(f"as trained, {connections} connections", load, f"{used:.0f} us of CPU a request")
+            row(
+                f"as trained, {connections} connections",
+                Load.run(server, folder, given.seconds, connections),
+            )
         give_feedback(server, given.items)
         Load.run(server, folder, 5, given.connections)  # folds each user in once
         load = Load.run(server, folder, given.seconds, given.connections)
@@ -131,18 +147,37 @@ def measure(given: Any, folder: Path) -> None:
         while n_requests < given.requests:
             n_requests += Load.run(server, folder, max(2, given.seconds // 2), given.connections).requests
             memory.append(server.resident_mb)
-        numbers["resident_mb"] = memory  # type: ignore[assignment]
-    header = ["what", "a second", "p50 ms", "p99 ms", "max ms", "requests", "failed", ""]
+        numbers["resident_mb"] = memory
+    header = ["what", "a second", "p50 ms", "p99 ms", "max ms", "CPU us", "requests", "failed", ""]
     facts = common.machine_facts("uvicorn", "msgspec")
     text = (
         f"# Serving: {given.items:,} items x {given.factors} factors, n = 10, {N_USERS:,} users\n\n"
         f"Server (one process) and wrk share the machine. {common.facts_line(facts)}\n\n"
+        + f"Against a server that answers a constant, {given.connections} connections, medians of "
+        + f"{given.repeats} turns: "
+        + "; ".join(f"{name} {value:.2f}" for name, value in ratios.items())
+        + " (1 is as fast as the constant; wanted 0.5)\n\n"
         + common.table_text(header, rows)
         + f"\n\nResident memory in MB during {n_requests:,} more requests: "
         + ", ".join(f"{value:.0f}" for value in memory)
         + f"\n\nFold-in of a user from 200 ratings of feedback: {folded:.2f} ms of CPU\n"
     )
     common.publish("serve_load", given.out, text, {"facts": facts, **numbers})
+
+
+def against_constant(given: Any, server: ServerProcess, folder: Path) -> dict[str, float]:
+    """Rate and CPU time a request of a constant's server over those of this one, taking turns."""
+    body = urlopen(f"http://127.0.0.1:{server.port}/v1/recommendations?n=10&user=7").read()
+    found: dict[str, list[float]] = {"requests a second": [], "requests a CPU second": []}
+    seconds = max(2, given.seconds // 3)
+    with ConstantServer(body, folder / "constant.log") as constant:
+        Load.run(constant, folder, 2, given.connections)
+        for _ in range(given.repeats):
+            ours = Load.run(server, folder, seconds, given.connections)
+            theirs = Load.run(constant, folder, seconds, given.connections)
+            found["requests a second"].append(ours.rate / theirs.rate)
+            found["requests a CPU second"].append(theirs.cpu_us / ours.cpu_us)
+    return {name: median(values) for name, values in found.items()}
 
 
 def fold_in_ms(model: Any) -> float:

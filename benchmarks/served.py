@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -51,11 +52,12 @@ class ServerProcess:
 
     def __init__(self, model: Path, store: str, log: Path, *more: str) -> None:
         command = [sys.executable, "-c", "from bilinear.cli import main; main()", "serve", str(model)]
+        self._start([*command, "--store", store, "--port", "0", *more], log)
+
+    def _start(self, command: list[str], log: Path) -> None:
         with log.open("a") as errors:
             before = log.stat().st_size
-            self.process = subprocess.Popen(
-                [*command, "--store", store, "--port", "0", *more], stderr=errors, env=os.environ.copy()
-            )
+            self.process = subprocess.Popen(command, stderr=errors, env=os.environ.copy())
         self.log = log
         self.port = self._port(before)
 
@@ -110,6 +112,42 @@ class ServerProcess:
             self.kill()
 
 
+class ConstantServer(ServerProcess):
+    """The same protocol, event loop and process layout with an application that answers one constant."""
+
+    def __init__(self, body: bytes, log: Path) -> None:
+        file = log.with_suffix(".body")
+        file.write_bytes(body)
+        self._start([sys.executable, str(Path(__file__).resolve()), str(file)], log)
+
+
+def serve_constant(body: bytes) -> None:
+    """Answers every request with the same body and headers of the real server's number and length."""
+    from bilinear.serving.http.server import _FRESH, _SECURITY
+    from bilinear.serving.http.uvicorn_protocol import Limits, say_early, uvicorn_server
+
+    length = (b"content-length", str(len(body)).encode())
+    headers = [(b"content-type", b"application/json"), *_SECURITY, _FRESH, length]
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            while True:
+                message = await receive()
+                await send({"type": message["type"] + ".complete"})
+                if message["type"] == "lifespan.shutdown":
+                    return
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    with socket.socket() as listening:
+        say_early(listening)
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(2048)
+        port = listening.getsockname()[1]
+        print(f'http://127.0.0.1:{port}/\n{{"event": "start"}}', file=sys.stderr, flush=True)
+        uvicorn_server(application, Limits()).run([listening])
+
+
 def ask(connection: http.client.HTTPConnection, method: str, path: str, body: Any = None) -> tuple[int, Any]:
     """(status, JSON or text) of one request."""
     content = None if body is None else json.dumps(body)
@@ -118,3 +156,7 @@ def ask(connection: http.client.HTTPConnection, method: str, path: str, body: An
     text = answer.read()
     is_json = answer.headers.get_content_type() == "application/json"
     return answer.status, json.loads(text) if is_json else text.decode()
+
+
+if __name__ == "__main__":
+    serve_constant(Path(sys.argv[1]).read_bytes())
