@@ -5,13 +5,18 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
+import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import bilinear
 import bilinear.serving.messages as m
 from bilinear.data.interactions import Grouped, Interactions
+from bilinear.data.packed_text import PackedText
 from bilinear.estimators.ease import EASE
 from bilinear.estimators.implicit_als import ImplicitALS
 from bilinear.estimators.popularity import Popularity
@@ -20,7 +25,9 @@ from bilinear.estimators.ranking_factorization import RankingFactorization
 from bilinear.estimators.recommender import Recommender
 from bilinear.serving.answers.service import Service
 from bilinear.serving.answers.serving_model import ServingModel
+from bilinear.serving.answers.title_search import plain_lines
 from bilinear.serving.feedback.store import Feedback, open_store
+from bilinear.serving.http.asgi import parse_query
 from bilinear.serving.lifecycle.model_folder import ModelFolder
 from bilinear.serving.lifecycle.retrain_process import carry_out, table_with_feedback, trained_on
 from bilinear.serving.problems import Conflict, NotFound, Refused
@@ -484,3 +491,66 @@ def test_items_of_another_file_take_the_place_of_titles(model_folder: Path, tmp_
     row = serving_model.item_row("item/3 ü")
     assert (serving_model.title(row), serving_model.categories(row)) == ("Other title", ["Noir", "Sea"])
     assert serving_model.title(serving_model.item_row("item/4 ü")) == "item/4 ü"
+
+
+def test_a_model_beside_another_answers_as_one_that_was_opened_alone(table: Interactions) -> None:
+    """What is taken over from the live model follows from equal items, and only from those."""
+
+    def fitted(rng: int, titles: list[str]) -> bilinear.MatrixFactorization:
+        model = bilinear.MatrixFactorization(
+            n_factors=2, l2=0.1, solver=bilinear.SGD(n_epochs=2), validation_fraction=0, rng=rng
+        ).fit(table)
+        model.item_texts_ = {"title": PackedText.of(titles), "genres": PackedText.of(["Drama|War"] * 30)}
+        return model
+
+    titles = [f"Film {n}" for n in range(30)]
+    live = ServingModel(fitted(0, titles), "live")
+    live.card(3)
+    for model in (fitted(1, titles), fitted(1, [*titles[:-1], "Another"])):
+        n_pauses = 0
+
+        def pause() -> None:
+            nonlocal n_pauses
+            n_pauses += 1
+
+        beside, alone = ServingModel(model, "next", live, pause), ServingModel(model, "next")
+        rows = range(30)
+        assert [beside.card(row) for row in rows] == [alone.card(row) for row in rows]
+        assert [beside.item_row(beside.item_id(row)) for row in rows] == list(rows)
+        assert beside.titles.search("another", 5) == alone.titles.search("another", 5)
+        assert beside.titles.search("film", 30) == alone.titles.search("film", 30)
+        assert list(beside.rows_by_category) == list(alone.rows_by_category) == ["Drama", "War"]
+        everyone = [(one.user_state("user 7", ()), 10, True, None) for one in (beside, alone)]
+        (ours,), (theirs,) = beside.rank(everyone[:1]), alone.rank(everyone[1:])
+        assert ours[0].tolist() == theirs[0].tolist()
+        assert ours[1].tobytes() == theirs[1].tobytes()
+        is_taken_over = model.item_texts_["title"][29] != "Another"
+        assert (beside.card(3) is live.card(3)) == is_taken_over
+        assert (n_pauses == 0) == is_taken_over
+
+
+def test_lines_of_titles_do_not_depend_on_the_parts_of_the_work() -> None:
+    titles = ["Ämélie  et\n autres", "\u0301", "", "ﬁn", "İ", *(f"Straße {n}" for n in range(600))]
+    lines = plain_lines(titles)
+    assert lines == [line for title in titles for line in plain_lines([title])]
+    assert lines[0] == "amelie et autres"
+    assert lines[3] == "fin"
+    assert len(lines) == len(titles)
+
+
+@given(st.text("ab=&;é%+\u20ac 0", max_size=12))
+def test_queries_with_and_without_escapes_are_read_alike(text: str) -> None:
+    """The short way of queries without escapes against the standard library's."""
+
+    class Query(msgspec.Struct, forbid_unknown_fields=True):
+        a: str = "none"
+        b: str = "none"
+
+    def read(raw: bytes) -> Query | str:
+        try:
+            return parse_query(raw, Query)
+        except Refused as error:
+            return str(error)
+
+    short = "".join(c if c in "=&;" else quote(c, safe="") for c in text)
+    assert read(short.encode()) == read(short.replace("a", "%61").replace("b", "%62").encode())

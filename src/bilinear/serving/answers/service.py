@@ -147,7 +147,7 @@ class Service:
             return known[1]
         user_state = serving_model.user_state(user, [change[:2] for change in changes])
         if len(folded) >= _MOST_FOLDED:
-            with suppress(KeyError, RuntimeError):  # another thread may have been quicker
+            with suppress(KeyError, RuntimeError, StopIteration):  # another thread may have been quicker
                 del folded[next(iter(folded))]
         if len(changes) <= _MANY:
             folded[user] = (changes, user_state)
