@@ -498,7 +498,12 @@ def test_a_model_beside_another_answers_as_one_that_was_opened_alone(table: Inte
 
     def fitted(rng: int, titles: list[str]) -> bilinear.MatrixFactorization:
         model = bilinear.MatrixFactorization(
-            n_factors=2, l2=0.1, solver=bilinear.SGD(n_epochs=2), validation_fraction=0, rng=rng
+            n_factors=2,
+            l2=0.1,
+            l2_biases=0.1,
+            solver=bilinear.SGD(n_epochs=2),
+            validation_fraction=0,
+            rng=rng,
         ).fit(table)
         model.item_texts_ = {"title": PackedText.of(titles), "genres": PackedText.of(["Drama|War"] * 30)}
         return model
