@@ -29,6 +29,7 @@ _SWEEPS = 50  # of a trial
 _WORK: dict[str, int] = {"none": 50, "items": 75, "both": 100, "sgd": 150}
 """Passes over the ratings that a trial is worth; a search with SGD is about ten descents."""
 _FINAL = 150  # sweeps of the chain that is kept
+_FEWEST = 2  # factors of a trial
 _BETTER = 5e-4  # by which share of the RMSE a history or more factors must be better
 
 
@@ -38,8 +39,8 @@ class Auto(Solver):
     """Chooses by the inner validation part: SGD with its search, or Gibbs without or with histories.
 
     The search with SGD includes the biases alone and the mean alone. Short chains are tried without a
-    history, with that of the items and with both, then with half and with twice the factors. What is best is
-    trained on all ratings. Where arguments leave no chain possible (another loss, link or metric, a given
+    history, with that of the items and with both, then with half of the factors, as long as that is better,
+    or else with twice as many. What is best is trained on all ratings. Where arguments leave no chain possible (another loss, link or metric, a given
     penalty or start), it is SGD.
 
     Args:
@@ -167,10 +168,13 @@ def choose_chain(
     for history in histories:
         go_on = go_on and attempt(history, usual, len(trials))
     assert best is not None
-    if n_factors is None and go_on:
-        before = best.n_factors
-        if attempt(best.solver.history, usual // 2, len(trials)) and best.n_factors == before:
-            attempt(best.solver.history, usual * 2, len(trials))
+    if n_factors is None:
+        k, history = usual, best.solver.history
+        while go_on and k > _FEWEST and best.n_factors == k:
+            k //= 2
+            go_on = attempt(history, k, len(trials))
+        if go_on and best.n_factors == usual:
+            attempt(history, usual * 2, len(trials))
     of_best = best.validation_rmse, best.n_factors
     marked = tuple(
         replace(trial, kept=(trial.validation_rmse, trial.n_factors) == of_best) for trial in trials
