@@ -423,7 +423,7 @@ def test_auto_takes_the_simplest_of_what_predicts_held_out_ratings_best():
 
 @pytest.mark.parametrize(
     ("budget", "planned"),
-    [(1e9, ["none", "items", "both", "sgd"]), (240, ["none", "items", "both"]), (49, [])],
+    [(1e9, ["none", "items", "both", "sgd"]), (360, ["none", "items", "both"]), (89, [])],
 )
 def test_auto_plans_the_trials_that_its_budget_of_passes_allows(budget, planned):
 

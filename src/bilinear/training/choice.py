@@ -25,10 +25,10 @@ from bilinear.training.sgd import SGD
 from bilinear.training.solver import Solver
 from bilinear.training.validation import rmse
 
-_SWEEPS = 50  # of a trial
-_WORK: dict[str, int] = {"none": 50, "items": 75, "both": 100, "sgd": 150}
+_SWEEPS = 90  # of a trial
+_WORK: dict[str, int] = {"none": 90, "items": 120, "both": 150, "sgd": 150}
 """Passes over the ratings that a trial is worth; a search with SGD is about ten descents."""
-_FINAL = 150  # sweeps of the chain that is kept
+_FINAL = 160  # sweeps of the chain that is kept
 _FEWEST = 2  # factors of a trial
 _BETTER = 5e-4  # by which share of the RMSE a history or more factors must be better
 
@@ -40,13 +40,13 @@ class Auto(Solver):
 
     The search with SGD includes the biases alone and the mean alone. Short chains are tried without a
     history, with that of the items and with both, then with half of the factors, as long as that is better,
-    or else with twice as many. What is best is trained on all ratings. Where arguments leave no chain possible (another loss, link or metric, a given
-    penalty or start), it is SGD.
+    or else with twice as many. What is best is trained on all ratings. Where arguments leave no chain
+    possible (another loss, link or metric, a given penalty or start), it is SGD.
 
     Args:
         budget: passes over single ratings that all trials together may take; trials beyond it are left out,
             the search with SGD first. It counts work and not time, so that a seed gives the same model on
-            every machine. The default is enough for all trials up to two million ratings.
+            every machine. The default is enough for all trials up to 1.9 million ratings.
         n_threads: of Gibbs and of SGD; None takes all cores. The bits do not depend on it.
 
     Examples:

@@ -36,7 +36,7 @@ from bilinear.training.thread_pool import Workers, workers
 Histories = Literal["none", "users", "items", "both"]
 HISTORIES: tuple[Histories, ...] = ("none", "users", "items", "both")
 _TRACED = 8  # pairs of the training table whose scores are followed
-_FACTORS = ((30_000, 8), (300_000, 16))  # up to so many ratings; else 32
+_FACTORS = ((300_000, 8), (700_000, 16))  # up to so many ratings; else 32
 
 
 @register
@@ -49,8 +49,8 @@ class Gibbs(Solver):
     "auto". Many of the later sweeps are averaged and compiled into one set of twice as many factors.
 
     Args:
-        n_epochs: sweeps, burn-in included; "auto" is 120.
-        burn_in: first sweeps that are not kept; "auto" is a quarter of n_epochs.
+        n_epochs: sweeps, burn-in included; "auto" is 160.
+        burn_in: first sweeps that are not kept; "auto" is three eighths of n_epochs.
         n_draws: how many draws are averaged at most, evenly spaced after the burn-in; "auto" is 1,024 over
             the factors of a draw, 32 or more.
         history: whose prior's mean depends on who rated what: of "users" on the items they rated (SVD++), of
@@ -107,8 +107,8 @@ class Gibbs(Solver):
 
     def resolved(self, n_ratings: int) -> Gibbs:
         """This solver with numbers for what is "auto"; they are the same for any table."""
-        n_epochs = 120 if self.n_epochs == "auto" else self.n_epochs
-        burn_in = n_epochs // 4 if self.burn_in == "auto" else self.burn_in
+        n_epochs = 160 if self.n_epochs == "auto" else self.n_epochs
+        burn_in = 3 * n_epochs // 8 if self.burn_in == "auto" else self.burn_in
         return replace(self, n_epochs=n_epochs, burn_in=burn_in)
 
     def draws_of(self, n_factors: int) -> int:
