@@ -44,7 +44,7 @@ def titles_file(clicks_file: Path) -> Path:
 @pytest.fixture(scope="module")
 def clicks_model(clicks_file: Path, titles_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("models") / "walk"
-    train.command(str(clicks_file), out=out, items=titles_file, model="random-walk", quiet=True)
+    train.command(ratings=str(clicks_file), out=out, items=titles_file, model="random-walk", quiet=True)
     return out
 
 

@@ -122,7 +122,7 @@ def test_the_demo_is_not_written_into_a_file(run: Run, ratings_file: Path) -> No
     assert "is a file; --out names a folder" in ran.err
 
 
-@pytest.mark.parametrize("where", ["bilinear.cli.options.read_table", "bilinear.cli.app.app"])
+@pytest.mark.parametrize("where", ["bilinear.cli.table_options.TableOptions.read", "bilinear.cli.app.app"])
 def test_ctrl_c_says_so_and_ends_with_130(
     run: Run, ratings_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:

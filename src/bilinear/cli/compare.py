@@ -7,10 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from bilinear.cli import options, split_options
+from bilinear.cli import options
 from bilinear.cli.measurement_tables import say_comparison, say_measurement
+from bilinear.cli.option_blocks import RankingOptions, RunOptions, option_blocks
 from bilinear.cli.output import print_json, print_note
 from bilinear.cli.result_warnings import odd_ratings, own_warnings
+from bilinear.cli.split_options import SplitOptions
+from bilinear.cli.table_options import TableOptions, tell_table
 from bilinear.errors import ParameterValueError
 
 NAME = "compare"
@@ -31,7 +34,9 @@ _USUAL = {
 }
 
 
+@option_blocks
 def command(
+    *,
     ratings: options.Ratings,
     model: Annotated[
         list[str] | None,
@@ -44,32 +49,10 @@ def command(
         str | None, typer.Option(help="The model that differences are taken to, as given; else the first.")
     ] = None,
     task: options.Task = None,
-    split: split_options.Split = "random",
-    test: split_options.Test = None,
-    refits: split_options.Refits = 0,
-    threshold: options.Threshold = None,
-    confidence: options.Confidence = None,
-    relevant_from: options.RelevantFrom = None,
-    cutoffs: options.Cutoffs = None,
-    user: options.User = None,
-    item: options.Item = None,
-    rating: options.Rating = None,
-    time: options.Time = None,
-    count: options.Count = None,
-    layout: options.Layout = "auto",
-    query: options.Query = None,
-    duplicates: options.Duplicates = None,
-    encoding: options.Encoding = "utf-8",
-    quote: options.Quote = "auto",
-    time_format: options.TimeFormat = None,
-    skip_bad_rows: options.SkipBadRows = None,
-    memory_limit: options.MemoryLimit = None,
-    missing: options.Missing = None,
-    ids: options.Ids = None,
-    threads: options.Threads = None,
-    seed: options.Seed = 0,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
+    splitting: SplitOptions,
+    ranking: RankingOptions,
+    reading: TableOptions,
+    run: RunOptions,
 ) -> None:
     task = options.task_of(task)
     if model and len(set(model)) < len(model):
@@ -80,52 +63,47 @@ def command(
             f"--model {folders[0]} is a saved model and others are not: what it was trained on is not known "
             "to be the same; give saved models only, or names only"
         )
-    reading = options.reading(locals())
     weighing = {
         name: value
-        for name, value in (("threshold", threshold), ("confidence", confidence))
+        for name, value in (("threshold", ranking.threshold), ("confidence", ranking.confidence))
         if value is not None
     }
-    chosen = None if folders else _models(model, weighing, seed, threads, task)
+    chosen = None if folders else _models(model, weighing, run, task)
     if task is None and (folders or chosen):
         task = _task_of(folders, chosen)
-    if task == "ratings" and (weighing or relevant_from is not None or cutoffs):
+    if task == "ratings" and (weighing or ranking.relevant_from is not None or ranking.cutoffs):
         raise ParameterValueError(
             "--threshold, --confidence, --relevant-from and --cutoffs are for rankings: add --task ranking"
         )
-    table = options.read_table(
-        ratings, query=query, has_ratings=True if task == "ratings" else None, **reading
-    )
+    table = reading.read(ratings, has_ratings=True if task == "ratings" else None)
     if task is None:
         task = "ratings" if table.has_ratings else "ranking"
     protocol = None
     if task == "ranking":
-        relevant = threshold if relevant_from is None else relevant_from
-        protocol = options.ranking_protocol(cutoffs, relevant, seed)
-    if not quiet:
-        options.tell_table(table)
+        relevant = ranking.threshold if ranking.relevant_from is None else ranking.relevant_from
+        protocol = options.ranking_protocol(ranking.cutoffs, relevant, run.seed)
+    if not run.quiet:
+        tell_table(table)
     if folders:
-        if test is not None or split != "random" or weighing or refits:
+        if splitting != SplitOptions() or weighing:
             raise ParameterValueError(
                 "saved models are measured on the whole file: no --split, --test, --refits, --threshold or "
                 "--confidence"
             )
-        _saved(folders, table, task, protocol, baseline, seed, threads, json)
+        _saved(folders, table, task, protocol, baseline, run)
         return
-    models = chosen or _models(_USUAL[task], weighing, seed, threads, task)
+    models = chosen or _models(_USUAL[task], weighing, run, task)
     table.check_trainable()
-    again = split_options.further(table, split, test, seed, reading, refits)
-    parts = split_options.held_out(table, split, test, seed, reading)
-    if task == "ratings" and not quiet:
+    again = splitting.further(table, run.seed, reading)
+    parts = splitting.held_out(table, run.seed, reading)
+    if task == "ratings" and not run.quiet:
         for line in odd_ratings(table):
             print_note(line)
     baseline = baseline or next(iter(models))
-    _measured(models, parts, again, task, protocol, baseline, seed, threads, json, quiet)
+    _measured(models, parts, again, task, protocol, baseline, run)
 
 
-def _models(
-    specs: Any, weighing: dict[str, Any], seed: int, threads: int | None, task: str | None
-) -> dict[str, Any]:
+def _models(specs: Any, weighing: dict[str, Any], run: RunOptions, task: str | None) -> dict[str, Any]:
     from bilinear.cli.models import build_model, is_rating_model, model_class, parsed_spec
 
     models = {}
@@ -133,7 +111,7 @@ def _models(
         name, settings = parsed_spec(spec)
         kind = model_class(name, "ratings" if task == "ratings" else None)
         extra = {} if is_rating_model(kind) else weighing
-        models[spec] = build_model(kind, settings, seed=seed, threads=threads, **extra)
+        models[spec] = build_model(kind, settings, seed=run.seed, threads=run.threads, **extra)
     return models
 
 
@@ -152,34 +130,28 @@ def _measured(
     task: Any,
     protocol: Any,
     baseline: str,
-    seed: int,
-    threads: int | None,
-    json: bool,
-    quiet: bool,
+    run: RunOptions,
 ) -> None:
-    from contextlib import nullcontext
-
     from bilinear.cli.train import was_stopped
     from bilinear.estimators.measurement import measure
-    from bilinear.training.progress import Bar, NullProgress
 
-    with own_warnings(), nullcontext(NullProgress()) if quiet else Bar() as progress:
+    with own_warnings(), run.progress() as progress:
         measured = measure(
             models,
             parts,
             task=task,
             protocol=protocol,
             baseline=baseline,
-            rng=seed,
+            rng=run.seed,
             progress=progress,
-            n_threads=threads,
+            n_threads=run.threads,
             refits=again,
         )
     if stopped := [name for name, model in models.items() if was_stopped(model)]:
         print_note(
             f"stopped by you: {', '.join(stopped)} measured with the best weights so far, not fully trained"
         )
-    if json:
+    if run.json:
         print_json(measured.to_dict())
     else:
         say_measurement(measured)
@@ -191,9 +163,7 @@ def _saved(
     task: str,
     protocol: Any,
     baseline: str | None,
-    seed: int,
-    threads: int | None,
-    json: bool,
+    run: RunOptions,
 ) -> None:
     from bilinear.evaluation.compare import compare
     from bilinear.evaluation.compare_ratings import compare_ratings
@@ -203,10 +173,10 @@ def _saved(
     baseline = baseline or folders[0]
     found: Any
     if task == "ranking":
-        found = compare(models, table, protocol, baseline=baseline, n_threads=threads)
+        found = compare(models, table, protocol, baseline=baseline, n_threads=run.threads)
     else:
-        found = compare_ratings(models, table, baseline=baseline, rng=seed)
-    if json:
+        found = compare_ratings(models, table, baseline=baseline, rng=run.seed)
+    if run.json:
         print_json({"task": task} | found.to_dict())
     else:
         say_comparison(found)

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from bilinear.cli import options
+from bilinear.cli.option_blocks import option_blocks
 from bilinear.cli.output import print_json, print_note, print_table, print_text
+from bilinear.cli.table_options import TableOptions
 
 app = typer.Typer(help="Describe a table, fetch public ones, make a synthetic one.", no_args_is_help=True)
 
@@ -18,7 +20,9 @@ app = typer.Typer(help="Describe a table, fetch public ones, make a synthetic on
     "what their columns are as features.",
     epilog="Example: bilinear data describe ratings.csv --items movies.csv",
 )
+@option_blocks
 def describe(
+    *,
     ratings: options.Ratings,
     items: options.ItemsFile = None,
     items_id: options.ItemsId = None,
@@ -26,26 +30,12 @@ def describe(
     users: options.UsersFile = None,
     users_id: options.UsersId = None,
     users_quote: options.UsersQuote = "auto",
-    user: options.User = None,
-    item: options.Item = None,
-    rating: options.Rating = None,
-    time: options.Time = None,
-    count: options.Count = None,
-    layout: options.Layout = "auto",
-    query: options.Query = None,
-    duplicates: options.Duplicates = None,
-    encoding: options.Encoding = "utf-8",
-    quote: options.Quote = "auto",
-    time_format: options.TimeFormat = None,
-    skip_bad_rows: options.SkipBadRows = None,
-    memory_limit: options.MemoryLimit = None,
-    missing: options.Missing = None,
-    ids: options.Ids = None,
+    reading: TableOptions,
     json: options.Json = False,
 ) -> None:
     from bilinear.data.features.inference import describe_features
 
-    table = options.read_table(ratings, query=query, **options.reading(locals()))
+    table = reading.read(ratings)
     description = table.describe()
     sides = {
         "items": options.read_side("items", items, table.item_vocabulary, items_id, None, items_quote),

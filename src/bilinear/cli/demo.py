@@ -43,7 +43,7 @@ def command(
         write_synthetic(out / "data", overwrite=True)
         data, items = str(out / "data" / "ratings.csv"), out / "data" / "movies.csv"
     model = out / "model"
-    train.command(data, out=model, items=items, items_id=items_id, items_title=items_title)
+    train.command(ratings=data, out=model, items=items, items_id=items_id, items_title=items_title)
     fitted = load(model)
     user = fitted.user_vocabulary_[0]
     print_text(f"\n$ bilinear recommend {model} --user {user} -n 5")

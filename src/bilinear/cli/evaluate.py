@@ -7,7 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from bilinear.cli import options
+from bilinear.cli.option_blocks import option_blocks
 from bilinear.cli.output import print_json, print_text
+from bilinear.cli.table_options import TableOptions
 from bilinear.errors import ParameterValueError
 
 NAME = "evaluate"
@@ -22,7 +24,9 @@ bilinear evaluate model new_ratings.csv --task ranking --relevant-from 4
 """
 
 
+@option_blocks
 def command(
+    *,
     model: options.Model,
     ratings: options.Ratings,
     task: options.Task = None,
@@ -38,21 +42,7 @@ def command(
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Ranking: items of the training part are candidates too.")
     ] = False,
-    user: options.User = None,
-    item: options.Item = None,
-    rating: options.Rating = None,
-    time: options.Time = None,
-    count: options.Count = None,
-    layout: options.Layout = "auto",
-    query: options.Query = None,
-    duplicates: options.Duplicates = None,
-    encoding: options.Encoding = "utf-8",
-    quote: options.Quote = "auto",
-    time_format: options.TimeFormat = None,
-    skip_bad_rows: options.SkipBadRows = None,
-    memory_limit: options.MemoryLimit = None,
-    missing: options.Missing = None,
-    ids: options.Ids = None,
+    reading: TableOptions,
     threads: options.Threads = None,
     seed: options.Seed = 0,
     json: options.Json = False,
@@ -76,12 +66,7 @@ def command(
         raise ParameterValueError(
             "--cutoffs, --relevant-from, --negatives and --include-seen are for rankings: add --task ranking"
         )
-    table = options.read_table(
-        ratings,
-        query=query,
-        has_ratings=True if task == "ratings" else None,
-        **options.reading(locals()),
-    )
+    table = reading.read(ratings, has_ratings=True if task == "ratings" else None)
     n_trained = fitted.count_trained_pairs(table)
     scores: Any
     coverage = None

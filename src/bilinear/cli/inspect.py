@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from bilinear.cli import options
-from bilinear.cli.output import print_json, print_note, print_table, print_text
+from bilinear.cli.output import print_json, print_note, print_result, print_table, print_text
 from bilinear.errors import ParameterValueError
 
 NAME = "inspect"
@@ -59,10 +59,7 @@ def command(
         report_html(fitted, report, min_ratings=min_ratings)
         print_note(f"report written to {report}")
     found = describe_model(fitted, n=n, min_ratings=min_ratings)
-    if json:
-        print_json(found.to_dict())
-    else:
-        print_text(str(found))
+    print_result(found, json)
 
 
 def _ranking(fitted: Any, n: int, min_ratings: int | None, json: bool) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from bilinear.cli import options
-from bilinear.cli.output import print_json, print_note, print_text
+from bilinear.cli.option_blocks import RunOptions, option_blocks
+from bilinear.cli.output import print_json, print_note, print_result, print_text
+from bilinear.cli.table_options import TableOptions
 from bilinear.cli.training_plan import auto_or, one_of
 from bilinear.errors import ParameterValueError
 
@@ -66,11 +69,64 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Penalty = Annotated[str, typer.Option(help="Penalty of the factors, or auto: found as in `bilinear train`.")]
-BiasPenalty = Annotated[str, typer.Option(help="Penalty of the biases, or auto.")]
-Exponent = Annotated[float, typer.Option(help="Exponent of a row's number of ratings in its penalty.", min=0)]
-Loss = Annotated[str, typer.Option(help="squared, or cross-entropy (after a sigmoid); both have proofs.")]
 Html = Annotated[Path | None, typer.Option(help="Write one page with pictures as well.")]
+
+
+@dataclass(frozen=True)
+class RatingsTable(TableOptions):
+    """A table that has ratings."""
+
+    count: None = None
+    layout: Literal["auto"] = "auto"
+    duplicates: options.Duplicates = "last"
+
+
+@dataclass(frozen=True)
+class LabRun(RunOptions):
+    """How an experiment runs: on all cores."""
+
+    threads: None = None
+
+
+@dataclass(frozen=True)
+class ObjectiveOptions:
+    """What is minimised."""
+
+    l2: Annotated[
+        str, typer.Option(help="Penalty of the factors, or auto: found as in `bilinear train`.")
+    ] = "auto"
+    l2_biases: Annotated[str, typer.Option(help="Penalty of the biases, or auto.")] = "auto"
+    l2_exponent: Annotated[
+        float, typer.Option(help="Exponent of a row's number of ratings in its penalty.", min=0)
+    ] = 0.5
+    loss: Annotated[
+        str, typer.Option(help="squared, or cross-entropy (after a sigmoid); both have proofs.")
+    ] = "squared"
+
+    def parts(self, table: Any, run: LabRun) -> tuple[dict[str, Any], Any]:
+        """(loss and link, penalty); "auto" is replaced by the result of training's search."""
+        from bilinear.cli.train import was_stopped
+        from bilinear.estimators.matrix_factorization import MatrixFactorization
+        from bilinear.model.link import Identity, Sigmoid
+        from bilinear.objective.losses import CrossEntropy, SquaredError
+        from bilinear.objective.penalties import L2
+
+        choices: dict[str, dict[str, Any]] = {
+            "squared": {"loss": SquaredError(), "link": Identity()},
+            "cross-entropy": {"loss": CrossEntropy(), "link": Sigmoid()},
+        }
+        chosen = one_of(choices, "--loss", self.loss)
+        factors, biases = auto_or(float, "--l2", self.l2), auto_or(float, "--l2-biases", self.l2_biases)
+        if "auto" not in (factors, biases):
+            return chosen, L2(factors, biases, self.l2_exponent)
+        if not run.quiet:
+            print_note("searching for the penalty on a validation part of the training ratings")
+        model = MatrixFactorization(
+            l2=factors, l2_biases=biases, l2_exponent=self.l2_exponent, rng=run.seed, refit=False, **chosen
+        ).fit(table)
+        if was_stopped(model):  # Ctrl-C: half a search is not used for a proof
+            raise KeyboardInterrupt
+        return chosen, model.penalty_
 
 
 @app.command(
@@ -80,7 +136,9 @@ Html = Annotated[Path | None, typer.Option(help="Write one page with pictures as
     epilog="Examples: bilinear lab model ratings.csv --seeds 4 --study --html lab.html; bilinear lab model "
     "ratings.csv --only linearity --only convexity",
 )
+@option_blocks
 def report(
+    *,
     model: options.Model,
     ratings: options.Ratings,
     html: Html = None,
@@ -103,22 +161,8 @@ def report(
         bool,
         typer.Option("--keep", help="Store the report with the model, for the page of `bilinear serve`."),
     ] = False,
-    user: options.User = None,
-    item: options.Item = None,
-    rating: options.Rating = None,
-    time: options.Time = None,
-    query: options.Query = None,
-    duplicates: options.Duplicates = "last",
-    encoding: options.Encoding = "utf-8",
-    quote: options.Quote = "auto",
-    time_format: options.TimeFormat = None,
-    skip_bad_rows: options.SkipBadRows = None,
-    memory_limit: options.MemoryLimit = None,
-    missing: options.Missing = None,
-    ids: options.Ids = None,
-    seed: options.Seed = 0,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
+    reading: RatingsTable,
+    run: LabRun,
 ) -> None:
     from bilinear.lab.reporting.instrument import REGISTRY
     from bilinear.lab.reporting.report import report as lab_report
@@ -128,19 +172,18 @@ def report(
     for name in only or ():  # before any file is read
         REGISTRY.get(name)
     fitted = load(model)
-    reading = options.reading(locals())
-    table = options.read_table(ratings, query=query, **reading)
+    table = reading.read(ratings)
     found = lab_report(
         fitted,
         table,
         only=only or None,
-        test=None if test is None else options.read_table(test, **options.of_test(reading)),
+        test=None if test is None else reading.of_test().read(test),
         n_seeds=seeds,
         control=control,
         study=study,
         max_products=products,
-        rng=seed,
-        on_progress=None if quiet else print_note,
+        rng=run.seed,
+        on_progress=None if run.quiet else print_note,
     )
     if html is not None:
         found.to_html(html)
@@ -149,44 +192,26 @@ def report(
         fitted.report_ = {**fitted.report_, "lab": found.to_dict()}
         fitted.save(model)
         print_note(f"report stored with {model}")
-    if json:
-        print_json(found.to_dict())
-    else:
-        print_text(str(found))
+    print_result(found, run.json)
 
 
 @app.command(
     help="Find a provably optimal factorisation and write it, with a proof that can be verified.",
     epilog="Example: bilinear lab certify ratings.csv --l2 1 --l2-biases 0.8 --out best --proof proof",
 )
+@option_blocks
 def certify(
+    *,
     ratings: options.Ratings,
     out: Annotated[Path, typer.Option(help="The model folder to write; an older model there is replaced.")],
     proof: Annotated[
         Path | None, typer.Option(help="The proof folder to write; by default OUT-proof.")
     ] = None,
-    l2: Penalty = "auto",
-    l2_biases: BiasPenalty = "auto",
-    l2_exponent: Exponent = 0.5,
-    loss: Loss = "squared",
+    objective: ObjectiveOptions,
     max_factors: Annotated[int | None, typer.Option(help="Number of factors, at most.", min=0)] = None,
     products: Annotated[int, typer.Option(help="Hessian products, at most.", min=1)] = 20_000,
-    user: options.User = None,
-    item: options.Item = None,
-    rating: options.Rating = None,
-    time: options.Time = None,
-    query: options.Query = None,
-    duplicates: options.Duplicates = "last",
-    encoding: options.Encoding = "utf-8",
-    quote: options.Quote = "auto",
-    time_format: options.TimeFormat = None,
-    skip_bad_rows: options.SkipBadRows = None,
-    memory_limit: options.MemoryLimit = None,
-    missing: options.Missing = None,
-    ids: options.Ids = None,
-    seed: options.Seed = 0,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
+    reading: RatingsTable,
+    run: LabRun,
 ) -> None:
     from bilinear.cli.train import check_out
     from bilinear.lab.proofs.certify import certify as lab_certify
@@ -199,23 +224,23 @@ def certify(
         )
     check_out(out)
     check_out(place)
-    table = options.read_table(ratings, query=query, **options.reading(locals()))
+    table = reading.read(ratings)
     table.check_trainable()
-    chosen, penalty = objective_parts(table, loss, l2, l2_biases, l2_exponent, seed, quiet)
+    chosen, penalty = objective.parts(table, run)
     found = lab_certify(
         table,
         **chosen,
         penalty=penalty,
         max_factors=max_factors,
         max_products=products,
-        rng=seed,
-        on_round=None if quiet else lambda round_: print_note(str(round_)),
+        rng=run.seed,
+        on_round=None if run.quiet else lambda round_: print_note(str(round_)),
     )
     model = found.to_model()
     model.report_ = {"trained_on": "all ratings", "certificate": found.certificate.to_dict()}
     model.save(out)
     save_proof(found, place)
-    if json:
+    if run.json:
         print_json({"model": str(out), "proof": str(place)} | found.to_dict())
     else:
         print_text(str(found))
@@ -228,34 +253,21 @@ def certify(
     help="Verify a proof from the ratings alone. Exit code 1: it does not hold.",
     epilog="Example: bilinear lab verify proof ratings.csv",
 )
+@option_blocks
 def verify(
+    *,
     proof: Annotated[Path, typer.Argument(help="A proof folder made by `bilinear lab certify`.")],
     ratings: options.Ratings,
-    user: options.User = None,
-    item: options.Item = None,
-    rating: options.Rating = None,
-    time: options.Time = None,
-    query: options.Query = None,
-    duplicates: options.Duplicates = "last",
-    encoding: options.Encoding = "utf-8",
-    quote: options.Quote = "auto",
-    time_format: options.TimeFormat = None,
-    skip_bad_rows: options.SkipBadRows = None,
-    memory_limit: options.MemoryLimit = None,
-    missing: options.Missing = None,
-    ids: options.Ids = None,
+    reading: RatingsTable,
     json: options.Json = False,
 ) -> None:
     from bilinear.lab.proofs.proof import load_proof
     from bilinear.lab.proofs.proof import verify as lab_verify
 
     loaded = load_proof(proof)
-    table = options.read_table(ratings, query=query, **options.reading(locals()))
+    table = reading.read(ratings)
     found = lab_verify(loaded, table)
-    if json:
-        print_json(found.to_dict())
-    else:
-        print_text(str(found))
+    print_result(found, json)
     if not found.valid:
         raise typer.Exit(1)
 
@@ -265,7 +277,9 @@ def verify(
     help="Compare optimisers and schedules on one objective and one budget, with tests of the differences.",
     epilog="Example: bilinear lab race ratings.csv --method sgd --method adam+one-cycle",
 )
+@option_blocks
 def race(
+    *,
     ratings: options.Ratings,
     method: Annotated[
         list[str] | None,
@@ -285,26 +299,9 @@ def race(
     tune: Annotated[
         str, typer.Option(help="Criterion for the choice of learning rates: objective, or validation.")
     ] = "objective",
-    l2: Penalty = "auto",
-    l2_biases: BiasPenalty = "auto",
-    l2_exponent: Exponent = 0.5,
-    loss: Loss = "squared",
-    user: options.User = None,
-    item: options.Item = None,
-    rating: options.Rating = None,
-    time: options.Time = None,
-    query: options.Query = None,
-    duplicates: options.Duplicates = "last",
-    encoding: options.Encoding = "utf-8",
-    quote: options.Quote = "auto",
-    time_format: options.TimeFormat = None,
-    skip_bad_rows: options.SkipBadRows = None,
-    memory_limit: options.MemoryLimit = None,
-    missing: options.Missing = None,
-    ids: options.Ids = None,
-    seed: options.Seed = 0,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
+    objective: ObjectiveOptions,
+    reading: RatingsTable,
+    run: LabRun,
 ) -> None:
     from bilinear.data.splits import split_file, split_random
     from bilinear.lab.races.methods import race_methods
@@ -314,16 +311,15 @@ def race(
     if tune not in ("objective", "validation"):
         raise ParameterValueError(f"--tune: expected objective or validation, got {tune}")
     methods = race_methods(*method or (), n_epochs=n_epochs, batch_size=batch_size)
-    reading = options.reading(locals())
-    table = options.read_table(ratings, query=query, **reading)
+    table = reading.read(ratings)
     table.check_trainable()
     parts = (
-        split_random(table, 0.1, seed)
+        split_random(table, 0.1, run.seed)
         if test is None
-        else split_file(table, options.read_table(test, **options.of_test(reading)))
+        else split_file(table, reading.of_test().read(test))
     )
     # the penalty is searched on the training part alone
-    chosen, penalty = objective_parts(parts.train, loss, l2, l2_biases, l2_exponent, seed, quiet)
+    chosen, penalty = objective.parts(parts.train, run)
     found = lab_race(
         parts.train,
         methods,
@@ -334,16 +330,13 @@ def race(
         n_epochs=n_epochs,
         n_seeds=seeds,
         tune="objective" if tune == "objective" else "validation",
-        rng=seed,
-        on_progress=None if quiet else print_note,
+        rng=run.seed,
+        on_progress=None if run.quiet else print_note,
     )
     if html is not None:
         found.to_html(html)
         print_note(f"race written to {html}")
-    if json:
-        print_json(found.to_dict())
-    else:
-        print_text(str(found))
+    print_result(found, run.json)
 
 
 def check_page(path: Path | None) -> None:
@@ -355,31 +348,3 @@ def check_page(path: Path | None) -> None:
     folder = path.resolve().parent
     if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise ParameterValueError(f"--html: expected a place where a file can be written, got {path}")
-
-
-def objective_parts(
-    table: Any, loss: str, l2: str, l2_biases: str, exponent: float, seed: int, quiet: bool
-) -> tuple[dict[str, Any], Any]:
-    """(loss and link, penalty); "auto" is replaced by the result of training's search."""
-    from bilinear.cli.train import was_stopped
-    from bilinear.estimators.matrix_factorization import MatrixFactorization
-    from bilinear.model.link import Identity, Sigmoid
-    from bilinear.objective.losses import CrossEntropy, SquaredError
-    from bilinear.objective.penalties import L2
-
-    choices: dict[str, dict[str, Any]] = {
-        "squared": {"loss": SquaredError(), "link": Identity()},
-        "cross-entropy": {"loss": CrossEntropy(), "link": Sigmoid()},
-    }
-    chosen = one_of(choices, "--loss", loss)
-    factors, biases = auto_or(float, "--l2", l2), auto_or(float, "--l2-biases", l2_biases)
-    if "auto" in (factors, biases):
-        if not quiet:
-            print_note("searching for the penalty on a validation part of the training ratings")
-        model = MatrixFactorization(
-            l2=factors, l2_biases=biases, l2_exponent=exponent, rng=seed, refit=False, **chosen
-        ).fit(table)
-        if was_stopped(model):  # Ctrl-C: half a search is not used for a proof
-            raise KeyboardInterrupt
-        return chosen, model.penalty_
-    return chosen, L2(factors, biases, exponent)

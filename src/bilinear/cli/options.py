@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,13 +36,6 @@ N = Annotated[int, typer.Option("--n", "-n", help="Length of a list.", min=1)]
 User = Annotated[str | None, typer.Option("--user", help="Name (or position from 1) of the user column.")]
 Item = Annotated[str | None, typer.Option("--item", help="Name (or position from 1) of the item column.")]
 Rating = Annotated[str | None, typer.Option("--rating", help="Name (or position) of the rating column.")]
-Time = Annotated[
-    str | None, typer.Option("--time", help="Name (or position) of the time column; '' for none.")
-]
-Count = Annotated[
-    str | None,
-    typer.Option("--count", help="Without ratings: name (or position) of a column of counts; '' for none."),
-]
 Task = Annotated[
     str | None,
     typer.Option(
@@ -66,13 +58,6 @@ Cutoffs = Annotated[
 ]
 Threads = Annotated[
     int | None, typer.Option(help="Cores to use, else all; the result does not depend on it.", min=1)
-]
-Layout = Annotated[
-    str,
-    typer.Option(
-        help="rows, wide (one column per item), lists (without ratings, a user and its items per line), or "
-        "auto."
-    ),
 ]
 Encoding = Annotated[str, typer.Option(help="Of text files; latin-1 is the usual other one.")]
 Duplicates = Annotated[
@@ -118,13 +103,6 @@ NewItems = Annotated[
     typer.Option(help="Items without training ratings: mixed with the others, only (these alone), or none."),
 ]
 ItemsQuote = Annotated[str, typer.Option(help="As --quote, of the items file.")]
-TimeFormat = Annotated[
-    str | None, typer.Option(help="How times are written, such as '%d/%m/%Y %H:%M' (as Python's strptime).")
-]
-SkipBadRows = Annotated[
-    Path | None,
-    typer.Option(help="Leave out rows that cannot be read, and write them with the reason to this CSV file."),
-]
 ItemsId = Annotated[
     str | None,
     typer.Option(
@@ -134,26 +112,6 @@ ItemsId = Annotated[
 ItemsTitle = Annotated[
     str | None, typer.Option(help="Name (or position from 1) of the title column of --items.")
 ]
-Missing = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="A value that marks a missing rating, such as 99: its rows are left out. May be given more than "
-        "once; 'none' takes every value for a rating. Else values far from the scale are asked about."
-    ),
-]
-Ids = Annotated[
-    str | None,
-    typer.Option(help="Ids that differ by this only are one: strip (blanks around), nfc (Unicode), or both."),
-]
-MemoryLimit = Annotated[
-    str | None,
-    typer.Option(
-        help="Memory for reading, such as 2GB; more spills to disk. Default: half of the free memory."
-    ),
-]
-Query = Annotated[
-    str | None, typer.Option(help="SQL that gives user, item and, if any, rating or count, and time.")
-]
 Candidates = Annotated[
     str | None,
     typer.Option(
@@ -161,70 +119,6 @@ Candidates = Annotated[
         "with one a line."
     ),
 ]
-
-
-_READING = (
-    *("user", "item", "rating", "time", "count", "layout", "duplicates", "encoding", "memory_limit"),
-    *("quote", "time_format", "skip_bad_rows", "missing", "ids"),
-)
-
-
-def reading(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a command (its `locals()`) that say how to read a table, except --query."""
-    return {name: given[name] for name in _READING if name in given}
-
-
-def of_test(reading: Mapping[str, Any]) -> dict[str, Any]:
-    """The same for a second file: the rows it leaves out go to a file of their own."""
-    path = reading.get("skip_bad_rows")
-    return {**reading, "skip_bad_rows": path and path.with_name(f"{path.stem}-test{path.suffix}")}
-
-
-def read_table(
-    source: str,
-    *,
-    user: str | None = None,
-    item: str | None = None,
-    rating: str | None = None,
-    time: str | None = None,
-    count: str | None = None,
-    layout: Any = "auto",
-    duplicates: Any = None,
-    encoding: str = "utf-8",
-    memory_limit: str | None = None,
-    quote: str = "auto",
-    time_format: str | None = None,
-    skip_bad_rows: Path | None = None,
-    missing: list[str] | None = None,
-    ids: str | None = None,
-    query: str | None = None,
-    has_ratings: bool | None = None,
-) -> Any:
-    """The table of a file or of a database query, as the options describe it.
-
-    `has_ratings` says what it must have; None reads ratings where there are some.
-    """
-    from bilinear.data.reading.readers import read_any
-
-    if rating is not None and count:
-        raise ParameterValueError("--rating and --count: a table has ratings or counts, name one of them")
-    columns: dict[str, Any] = {"user": user, "item": item, "rating": rating, "time": time, "count": count}
-    columns |= {"duplicates": duplicates, "layout": layout, "has_ratings": has_ratings}
-    columns |= {"quote": quote, "time_format": time_format, "skip_bad_rows": skip_bad_rows}
-    columns |= {"missing": missing or None, "ids": ids}
-    if source.startswith(("http://", "https://")):
-        raise ParameterValueError(f"{source}: files are read from disk; fetch it first, then give its name")
-    if "://" in source:
-        if query is None:
-            raise ParameterValueError(
-                f"{source} is a database: say what to read, such as "
-                "--query 'SELECT user_id, item_id, rating FROM ratings'"
-            )
-        return _told(read_any(query, connection=source, **columns), skip_bad_rows)
-    if query is not None:
-        raise ParameterValueError(f"--query reads from a database, but {source} is a file")
-    table = read_any(source, encoding=encoding, memory_limit=memory_limit, **columns)
-    return _told(table, skip_bad_rows)
 
 
 def read_side(
@@ -293,23 +187,6 @@ def features(text: str) -> tuple[Any, ...]:
     from bilinear.data.features.inference import feature_list, parsed_feature
 
     return feature_list([parsed_feature(part) for part in next(csv.reader([text])) if part.strip()])
-
-
-def _told(table: Any, skip_bad_rows: Path | None) -> Any:
-    if skip_bad_rows is not None:
-        n_rows = table.n_rows_read + table.n_rows_skipped
-        print_note(
-            f"{table.source}: {table.n_rows_skipped:,} of {n_rows:,} rows could not be read and were left "
-            f"out; {skip_bad_rows} has them with the reasons"
-        )
-    return table
-
-
-def tell_table(table: Any) -> None:
-    """Prints a line about the table, and further lines about decisions made in reading it."""
-    print_note(repr(table) + (f"; {table.n_duplicates:,} repeated rows merged" if table.n_duplicates else ""))
-    for line in table.notes.lines():
-        print_note(f"  {line}")
 
 
 def task_of(given: str | None) -> str | None:

@@ -39,6 +39,14 @@ def print_json(value: Any) -> None:
     print_text(json.dumps(_finite(value), ensure_ascii=not whole, indent=2))
 
 
+def print_result(found: Any, as_json: bool) -> None:
+    """A result that has both a text and a document."""
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        print_text(str(found))
+
+
 def print_table(columns: Columns, *, right: Sequence[str] = ()) -> None:
     """A plain table with aligned columns; names in `right` are set to the right."""
     cells = {name: [_shown(value) for value in values] for name, values in columns.items()}

@@ -2,91 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
-from bilinear.cli import options
+from bilinear.cli.table_options import TableOptions
 from bilinear.errors import EmptyDataError, ParameterValueError
 
 _DRAWN = ("random", "per-user", "users")
 HOW = ("random", "per-user", "temporal", "leave-last-out", "users", "file")
 
-Split = Annotated[
-    str,
-    typer.Option(
-        help="How to hold out the test part: random, per-user, temporal, leave-last-out, users (whole users, "
-        "met by fold-in; ranking), or file."
-    ),
-]
-Test = Annotated[
-    str | None,
-    typer.Option(
-        help="Share of the rows to hold out (0.2), of the users (0.1), with leave-last-out how many of each "
-        "user (1); with --split file, the file of test rows."
-    ),
-]
 
+@dataclass(frozen=True)
+class SplitOptions:
+    """How a test part is held out."""
 
-Refits = Annotated[
-    int,
-    typer.Option(
-        help="Further splits on which all models are fitted again, for intervals about new samples of users.",
-        min=0,
-    ),
-]
+    split: Annotated[
+        str,
+        typer.Option(
+            help="How to hold out the test part: random, per-user, temporal, leave-last-out, users (whole "
+            "users, met by fold-in; ranking), or file."
+        ),
+    ] = "random"
+    test: Annotated[
+        str | None,
+        typer.Option(
+            help="Share of the rows to hold out (0.2), of the users (0.1), with leave-last-out how many of "
+            "each user (1); with --split file, the file of test rows."
+        ),
+    ] = None
+    refits: Annotated[
+        int,
+        typer.Option(
+            help="Further splits on which all models are fitted again, for intervals about new samples of "
+            "users.",
+            min=0,
+        ),
+    ] = 0
 
+    def further(self, table: Any, seed: int, reading: TableOptions) -> Iterator[Any]:
+        """`refits` more splits of the table, each made when it is asked for, with the seeds after `seed`.
 
-def further(
-    table: Any, how: str, test: str | None, seed: int, reading: Mapping[str, Any], n: int
-) -> Iterator[Any]:
-    """`n` more splits of the table, each made when it is asked for, with the seeds after `seed`.
+        Raises:
+            ParameterValueError: at once, where chance has no part in the split.
+        """
+        if self.refits and self.split not in _DRAWN:
+            raise ParameterValueError(
+                f"--refits {self.refits}: --split {self.split} is not drawn by chance; choose "
+                f"{' or '.join(_DRAWN)}"
+            )
+        return (self.held_out(table, seed + at, reading) for at in range(1, self.refits + 1))
 
-    Raises:
-        ParameterValueError: at once, where chance has no part in the split.
-    """
-    if n and how not in _DRAWN:
-        raise ParameterValueError(
-            f"--refits {n}: --split {how} is not drawn by chance; choose {' or '.join(_DRAWN)}"
-        )
-    return (held_out(table, how, test, seed + at, reading) for at in range(1, n + 1))
+    def held_out(self, table: Any, seed: int, reading: TableOptions) -> Any:
+        """The split of a table that the options ask for.
 
+        Raises:
+            ParameterValueError, DataError: no such split, or it cannot be made.
+        """
+        from bilinear.data import splits
 
-def held_out(table: Any, how: str, test: str | None, seed: int, reading: Mapping[str, Any]) -> Any:
-    """The split of a table that the options ask for.
-
-    Raises:
-        ParameterValueError, DataError: no such split, or it cannot be made.
-    """
-    from bilinear.data import splits
-
-    if how not in HOW:
-        raise ParameterValueError(f"--split {how}: choose {' or '.join(HOW)}")
-    if how == "file":
-        if test is None:
-            raise ParameterValueError("--split file: name the file of test rows with --test FILE")
-        return splits.split_file(
-            table, options.read_table(test, has_ratings=table.has_ratings, **options.of_test(reading))
-        )
-    share = _number({"leave-last-out": "1", "users": "0.1"}.get(how, "0.2") if test is None else test)
-    by_name: dict[str, Callable[[], Any]] = {
-        "random": lambda: splits.split_random(table, share, seed),
-        "per-user": lambda: splits.split_per_user(table, share, seed),
-        "temporal": lambda: splits.split_temporal(table, share),
-        "leave-last-out": lambda: splits.split_leave_last_out(table, _whole(share), seed),
-        "users": lambda: splits.split_users(table, share, rng=seed),
-    }
-    split = by_name[how]()
-    try:
-        split.train.check_trainable()
-    except EmptyDataError:  # whose words are about a whole file
-        raise EmptyDataError(
-            f"{table.source}: after {split.how} is held out, {split.train.n_ratings:,} of its "
-            f"{table.n_ratings:,} {table.noun}s are left to train on, of one user or one item: too few. Hold "
-            "out less with --test, or bring more data"
-        ) from None
-    return split
+        how, test = self.split, self.test
+        if how not in HOW:
+            raise ParameterValueError(f"--split {how}: choose {' or '.join(HOW)}")
+        if how == "file":
+            if test is None:
+                raise ParameterValueError("--split file: name the file of test rows with --test FILE")
+            return splits.split_file(table, reading.of_test().read(test, table.has_ratings))
+        share = _number({"leave-last-out": "1", "users": "0.1"}.get(how, "0.2") if test is None else test)
+        by_name: dict[str, Callable[[], Any]] = {
+            "random": lambda: splits.split_random(table, share, seed),
+            "per-user": lambda: splits.split_per_user(table, share, seed),
+            "temporal": lambda: splits.split_temporal(table, share),
+            "leave-last-out": lambda: splits.split_leave_last_out(table, _whole(share), seed),
+            "users": lambda: splits.split_users(table, share, rng=seed),
+        }
+        split = by_name[how]()
+        try:
+            split.train.check_trainable()
+        except EmptyDataError:  # whose words are about a whole file
+            raise EmptyDataError(
+                f"{table.source}: after {split.how} is held out, {split.train.n_ratings:,} of its "
+                f"{table.n_ratings:,} {table.noun}s are left to train on, of one user or one item: too few. "
+                "Hold out less with --test, or bring more data"
+            ) from None
+        return split
 
 
 def _number(test: str) -> float:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bilinear.cli import options, split_options
+from bilinear.cli import options
 from bilinear.cli.measurement_tables import say_measurement
 from bilinear.cli.models import completed_setting
+from bilinear.cli.option_blocks import RankingOptions, RunOptions, option_blocks
 from bilinear.cli.output import print_json, print_note, print_text
 from bilinear.cli.result_warnings import doubt, odd_ratings, own_warnings, without_factors
+from bilinear.cli.split_options import SplitOptions
+from bilinear.cli.table_options import TableOptions, tell_table
 from bilinear.errors import ParameterValueError
 
 if TYPE_CHECKING:
@@ -67,12 +70,6 @@ Also = Annotated[
         "given more than once."
     ),
 ]
-Store = Annotated[
-    str | None,
-    typer.Option(
-        help="Feedback of `bilinear serve`, which counts before RATINGS (a file or a model folder)."
-    ),
-]
 TimeBudget = Annotated[float | None, typer.Option(help="Ranking, model auto: seconds to try models in.")]
 Refit = Annotated[
     bool,
@@ -90,7 +87,33 @@ Resume = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class TrainingTable(TableOptions):
+    """The rows of a table, of a feedback store, or of both."""
+
+    store: Annotated[
+        str | None,
+        typer.Option(
+            help="Feedback of `bilinear serve`, which counts before RATINGS (a file or a model folder)."
+        ),
+    ] = None
+
+    def read(self, source: str, has_ratings: bool | None = None) -> Any:
+        if self.store is None and not source:
+            raise ParameterValueError("say what to train on: RATINGS, --store URL, or both")
+        if self.store is None:
+            return super().read(source, has_ratings)
+        from bilinear.persistence.models import load
+        from bilinear.serving.lifecycle.retrain_process import trained_on, with_feedback
+
+        is_model = bool(source) and (Path(source) / "model.json").is_file()
+        base = trained_on(load(source)) if is_model else super().read(source, has_ratings) if source else None
+        return with_feedback(base, self.store)
+
+
+@option_blocks
 def command(
+    *,
     ratings: options.Ratings = "",
     out: Out = Path("model"),
     items: options.ItemsFile = None,
@@ -107,70 +130,42 @@ def command(
     also: Also = None,
     task: options.Task = None,
     time_budget: TimeBudget = None,
-    threshold: options.Threshold = None,
-    confidence: options.Confidence = None,
-    user: options.User = None,
-    item: options.Item = None,
-    rating: options.Rating = None,
-    time: options.Time = None,
-    count: options.Count = None,
-    layout: options.Layout = "auto",
-    query: options.Query = None,
-    store: Store = None,
-    duplicates: options.Duplicates = None,
-    encoding: options.Encoding = "utf-8",
-    quote: options.Quote = "auto",
-    time_format: options.TimeFormat = None,
-    skip_bad_rows: options.SkipBadRows = None,
-    memory_limit: options.MemoryLimit = None,
-    missing: options.Missing = None,
-    ids: options.Ids = None,
-    split: split_options.Split = "random",
-    test: split_options.Test = None,
-    refits: split_options.Refits = 0,
-    relevant_from: options.RelevantFrom = None,
-    cutoffs: options.Cutoffs = None,
+    reading: TrainingTable,
+    splitting: SplitOptions,
+    ranking: RankingOptions,
     refit: Refit = True,
     checkpoint: CheckpointFolder = None,
     checkpoint_every: Minutes = 5.0,
     resume: Resume = False,
-    threads: options.Threads = None,
-    seed: options.Seed = 0,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
+    run: RunOptions,
 ) -> None:
     from bilinear.cli.training_plan import Wanted
     from bilinear.estimators.with_features import texts_of
     from bilinear.training.checkpoint import checkpointing
 
-    reading = options.reading(locals())
-    ranking = {
-        "threshold": threshold, "confidence": confidence, "time_budget": time_budget,
-        "relevant_from": relevant_from, "cutoffs": cutoffs,
-    }  # fmt: skip
     check_out(out)
     saving = _checkpoint(checkpoint, checkpoint_every, resume)
     features = {"item_features": item_features, "user_features": user_features}
     _check_features(features, items, users)
-    wanted = Wanted.of(task, model, set_, also, ranking, seed, threads, features)
-    read = partial(_read, ratings, store, query=query, **reading)
-    table, chosen, plan = _planned(wanted, read, quiet)
+    for_ranking = vars(ranking) | {"time_budget": time_budget}
+    wanted = Wanted.of(task, model, set_, also, for_ranking, run.seed, run.threads, features)
+    table, chosen, plan = _planned(wanted, partial(reading.read, ratings), run.quiet)
     films = options.read_side("items", items, table.item_vocabulary, items_id, items_title, items_quote)
     people = options.read_side("users", users, table.user_vocabulary, users_id, None, users_quote)
     texts = {} if films is None else texts_of(films, table.item_vocabulary)
-    further = split_options.further(table, split, test, seed, reading, refits)
-    parts = split_options.held_out(table, split, test, seed, reading)
-    if not quiet:
-        options.tell_table(table)
+    further = splitting.further(table, run.seed, reading)
+    parts = splitting.held_out(table, run.seed, reading)
+    if not run.quiet:
+        tell_table(table)
         _tell_features(plan.models[plan.name], films, people)
     main = plan.models[plan.name]
     _check_checkpoint(saving, main)
-    identity = partial(_identity, plan, parts, table, refit, refits)
+    identity = partial(_identity, plan, parts, table, refit, splitting.refits)
     with own_warnings() as leaks, checkpointing(saving, identity):
+        on_everything = refit and splitting.split != "file"
         measured, trained_on = _trained(
-            plan, chosen, parts, table, further, refit and split != "file", checkpoint, seed, threads, quiet,
-            films, people,
-        )  # fmt: skip
+            plan, chosen, parts, table, further, on_everything, checkpoint, run, films, people
+        )
         main.item_texts_ = texts
         main.report_ = measured.to_dict() | {
             "trained_on": trained_on,
@@ -180,7 +175,7 @@ def command(
         main.save(out)
     odd = odd_ratings(table, getattr(main, "rating_range", None)) if chosen == "ratings" else []
     cautions = [*odd, *leaks, *filter(None, [doubt(measured, plan.name)])]
-    if json:
+    if run.json:
         trials = getattr(main, "search_", None)
         shown = {"model": str(out), "cautions": cautions} | main.report_
         print_json(shown | {"search": trials and trials.to_dict()})
@@ -230,27 +225,24 @@ def _trained(
     further: Any,
     on_everything: bool,
     checkpoint: Path | None,
-    seed: int,
-    threads: int | None,
-    quiet: bool,
+    run: RunOptions,
     items: Any,
     users: Any,
 ) -> tuple[Any, str]:
     """The measurement of all models, and what the one that is kept was trained on in the end."""
     from bilinear.estimators.measurement import measure
-    from bilinear.training.progress import Bar, NullProgress
 
     main = plan.models[plan.name]
-    with nullcontext(NullProgress()) if quiet else Bar() as progress:
+    with run.progress() as progress:
         measured = measure(
             plan.models,
             parts,
             task=task,
             protocol=plan.protocol,
             baseline=plan.baseline,
-            rng=seed,
+            rng=run.seed,
             progress=progress,
-            n_threads=threads,
+            n_threads=run.threads,
             refits=further,
             items=items,
             users=users,
@@ -298,22 +290,6 @@ def _identity(plan: Any, parts: Any, table: Any, refit: bool, refits: int) -> di
         "refit": refit,
         "refits": refits,
     }
-
-
-def _read(ratings: str, store: str | None, **reading: Any) -> Any:
-    """The table of a file, overlaid with the feedback of a store where one is given."""
-    if store is None and not ratings:
-        raise ParameterValueError("say what to train on: RATINGS, --store URL, or both")
-    if store is None:
-        return options.read_table(ratings, **reading)
-    from bilinear.persistence.models import load
-    from bilinear.serving.lifecycle.retrain_process import trained_on, with_feedback
-
-    is_model = bool(ratings) and (Path(ratings) / "model.json").is_file()
-    base = (
-        trained_on(load(ratings)) if is_model else options.read_table(ratings, **reading) if ratings else None
-    )
-    return with_feedback(base, store)
 
 
 def with_task(table: Any) -> tuple[Any, Any, str]:
