@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.arguments import check_known
-from bilinear.data.interactions import Grouped, Interactions
+from bilinear.data.interactions import Grouped
 from bilinear.errors import DivergenceError, ParameterValueError
 from bilinear.kernels.explicit_als import improve_rows
 from bilinear.kernels.normal_equations import LINE
@@ -30,10 +30,10 @@ from bilinear.objective.objective import Objective
 from bilinear.registry import register
 from bilinear.training.history import History
 from bilinear.training.implicit_als import Cholesky, ConjugateGradient
-from bilinear.training.loop import Run, Validation
+from bilinear.training.loop import Run
 from bilinear.training.progress import NullProgress, Progress
 from bilinear.training.schedules import Constant, ReduceOnPlateau, Schedule
-from bilinear.training.solver import Solver
+from bilinear.training.solver import Epochs, Solver
 from bilinear.training.thread_pool import Workers, aligned, workers
 
 
@@ -91,55 +91,21 @@ class ALS(Solver):
     def epochs_for(self, n_ratings: int) -> int:
         return 15
 
-    def minimise(
-        self,
-        objective: Objective,
-        start: Parameters,
-        rng: np.random.Generator,
-        *,
-        validation: Interactions | Validation | None = None,
-        n_epochs: int | None = None,
-        progress: Progress | None = None,
-        stage: str = "training",
+    def _descend(
+        self, objective: Objective, start: Parameters, rng: np.random.Generator, epochs: Epochs
     ) -> tuple[Parameters, History]:
-        """Descends from `start`; returns the parameters of the best epoch and the history.
-
-        Args:
-            rng: not needed, as nothing is drawn.
-            validation: decides the best epoch and early stopping, of a table by the RMSE; without it all
-                epochs run and the last is kept.
-            n_epochs: how many of the solver's epochs to run, the schedule unchanged.
-        Raises:
-            ParameterValueError: another loss or link, or an L2 of the factors that is not positive.
-            DivergenceError: the loss is not finite any more.
-            KeyboardInterrupt: only before the first epoch is done; later the best epoch is kept.
-
-        Examples:
-            >>> import numpy as np
-            >>> from bilinear import ALS, Identity, NormalStart, SquaredError, lab, synthetic_ratings
-            >>> from bilinear.objective.objective import Objective
-            >>> from bilinear.training.start import Scale
-            >>> ratings, rng = synthetic_ratings(50, 30, 600, rng=0), np.random.default_rng(0)
-            >>> link, loss = Identity(0.5, 5), SquaredError()
-            >>> objective = Objective(loss, link, lab.L2(1.0, 1.0), ratings)
-            >>> start = NormalStart(0.1).draw(ratings, 2, Scale.of(ratings, link, loss), rng)
-            >>> parameters, history = ALS(n_epochs=5).minimise(objective, start, rng)
-            >>> parameters.user_factors.shape, history.epochs[-1].loss < history.epochs[0].loss
-            ((50, 2), True)
-        """
-        solver = self.resolved(objective.interactions.n_ratings)
-        solver.check(objective.loss, objective.link)
+        self.check(objective.loss, objective.link)
         check_known(objective.penalty)
-        multipliers = solver.multipliers()
+        multipliers = self.multipliers()
         if start.n_factors and not (objective.penalty.factors * multipliers > 0).all():
             raise ParameterValueError(
                 f"ALS with an L2 of the factors of {objective.penalty.factors:g} (times "
                 f"{multipliers.min():g} by l2_schedule): a row of fewer ratings than factors then has no "
                 "single minimum; give a positive l2, such as 0.01"
             )
-        with workers(solver.n_threads) as pool:
-            run = partial(AlternatingRun, objective, start, solver.row_solver, multipliers, pool)
-            return solver._run(run, objective, rng, validation, n_epochs, progress, stage)
+        with workers(self.n_threads) as pool:
+            run = partial(AlternatingRun, objective, start, self.row_solver, multipliers, pool)
+            return epochs.run(self, run, objective, rng)
 
     def check(self, loss: Loss, link: Link) -> None:
         """Raises ParameterValueError unless the half problems are least squares."""

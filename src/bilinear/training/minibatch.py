@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.arguments import check_known, is_real, is_whole, kernel_code
-from bilinear.data.interactions import Interactions
 from bilinear.errors import DivergenceError, ParameterValueError
 from bilinear.kernels.optimizers import Side, minibatch_block
 from bilinear.model.parameters import Array, Parameters
@@ -18,7 +17,7 @@ from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.registry import register
 from bilinear.training.history import History
-from bilinear.training.loop import Run, Validation
+from bilinear.training.loop import Run
 from bilinear.training.optimizers import (
     Adam,
     AdamW,
@@ -30,7 +29,7 @@ from bilinear.training.optimizers import (
 )
 from bilinear.training.progress import Progress
 from bilinear.training.schedules import Constant, OneCycle, ReduceOnPlateau, Schedule, after
-from bilinear.training.solver import Solver, random_order
+from bilinear.training.solver import Epochs, Solver, random_order
 
 _BLOCK = 1 << 18  # ratings between two looks at the clock and at Ctrl-C
 _KNOTS = 1 << 12  # steps of a block at which schedules are asked; in between they go straight
@@ -149,23 +148,14 @@ class MiniBatch(Solver):
         start: Parameters,
         rng: np.random.Generator,
         *,
-        validation: Interactions | Validation | None = None,
-        n_epochs: int | None = None,
-        progress: Progress | None = None,
-        stage: str = "training",
         weights: NDArray[Any] | None = None,
+        **epochs: Any,
     ) -> tuple[Parameters, History]:
-        """Descends from `start`; returns the parameters of the best epoch and the history.
+        """Descends from `start`, with the arguments of every solver, see `SGD.minimise`, and weights.
 
         Args:
-            validation: decides the best epoch and early stopping, of a table by the RMSE; without it all
-                epochs run and the last is kept.
-            n_epochs: how many of the solver's epochs to run, the schedule unchanged.
             weights: (n_ratings,) multiplies each rating's loss and, row-sparse, its share of the
                 penalty; a batch still divides by its number of ratings.
-        Raises:
-            DivergenceError: a score or the loss is not finite any more.
-            KeyboardInterrupt: only before the first epoch is done; later the best epoch is kept.
 
         Examples:
             >>> import numpy as np
@@ -176,13 +166,14 @@ class MiniBatch(Solver):
             >>> link, loss = Identity(0.5, 5), SquaredError()
             >>> objective = Objective(loss, link, lab.L2(1.0, 1.0), ratings)
             >>> start = NormalStart(0.1).draw(ratings, 2, Scale.of(ratings, link, loss), rng)
-            >>> parameters, history = MiniBatch(n_epochs=5).minimise(objective, start, rng)
+            >>> solver, weights = MiniBatch(n_epochs=5), np.ones(600)
+            >>> parameters, history = solver.minimise(objective, start, rng, weights=weights)
             >>> parameters.user_factors.shape, history.epochs[-1].loss < history.epochs[0].loss
             ((50, 2), True)
         """
         solver = self.resolved(objective.interactions.n_ratings)
         run = MiniBatchRun(solver, objective, start, weights)
-        return solver._run(run, objective, rng, validation, n_epochs, progress, stage)
+        return Epochs(**epochs).run(solver, run, objective, rng)
 
 
 class Stepping(Run):

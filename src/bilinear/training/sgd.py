@@ -25,11 +25,11 @@ from bilinear.registry import register
 from bilinear.training.checkpoint import journal
 from bilinear.training.history import History
 from bilinear.training.initialization import Scale
-from bilinear.training.loop import Run, Validation
+from bilinear.training.loop import Run
 from bilinear.training.progress import Progress
 from bilinear.training.rating_grid import Grid, Rows
 from bilinear.training.schedules import Falling, OneCycle, Schedule, after
-from bilinear.training.solver import Solver
+from bilinear.training.solver import Epochs, Solver
 from bilinear.training.thread_pool import Workers
 
 _FEWEST_STEPS = 500_000
@@ -113,49 +113,17 @@ class SGD(Solver):
     def n_states(self) -> int:
         return 1 if self.momentum else 0
 
-    def minimise(
-        self,
-        objective: Objective,
-        start: Parameters,
-        rng: np.random.Generator,
-        *,
-        validation: Interactions | Validation | None = None,
-        n_epochs: int | None = None,
-        progress: Progress | None = None,
-        stage: str = "training",
+    def _descend(
+        self, objective: Objective, start: Parameters, rng: np.random.Generator, epochs: Epochs
     ) -> tuple[Parameters, History]:
-        """Descends from `start`; returns the parameters of the best epoch and the history.
-
-        Args:
-            validation: decides the best epoch and early stopping, of a table by the RMSE; without it all
-                epochs run and the last is kept.
-            n_epochs: how many of the solver's epochs to run, the schedule unchanged.
-        Raises:
-            DivergenceError: the loss is not finite any more, with a learning rate that was given.
-            KeyboardInterrupt: only before the first epoch is done; later the best epoch is kept.
-
-        Examples:
-            >>> import numpy as np
-            >>> from bilinear import SGD, Identity, NormalStart, SquaredError, lab, synthetic_ratings
-            >>> from bilinear.objective.objective import Objective
-            >>> from bilinear.training.start import Scale
-            >>> ratings, rng = synthetic_ratings(50, 30, 600, rng=0), np.random.default_rng(0)
-            >>> link, loss = Identity(0.5, 5), SquaredError()
-            >>> objective = Objective(loss, link, lab.L2(1.0, 1.0), ratings)
-            >>> start = NormalStart(0.1).draw(ratings, 2, Scale.of(ratings, link, loss), rng)
-            >>> parameters, history = SGD(n_epochs=5).minimise(objective, start, rng)
-            >>> parameters.user_factors.shape, history.epochs[-1].loss < history.epochs[0].loss
-            ((50, 2), True)
-        """
-        n_ratings = objective.interactions.n_ratings
-        solver = self.resolved(n_ratings)
+        n_ratings, solver, stage = objective.interactions.n_ratings, self, epochs.stage
         automatic, drawn, kept = self.learning_rate == "auto", rng.bit_generator.state, journal()
         with closing(Workers(self.n_threads if n_ratings >= _SHARED else 1)) as workers:
             while True:
                 run = partial(SGDRun.of, solver, objective, start, rng, workers, watched=automatic)
                 try:
                     if not (automatic and kept is not None and kept.gave_up(stage)):
-                        return solver._run(run, objective, rng, validation, n_epochs, progress, stage)
+                        return epochs.run(solver, run, objective, rng)
                 except DivergenceError:
                     if not automatic or solver.rate < _LOWEST:
                         raise

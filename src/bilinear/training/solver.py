@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NoReturn, Self
 
 import numpy as np
@@ -88,7 +88,13 @@ class Solver:
         """Descends from `start`; returns the parameters of the best epoch and the history.
 
         Args:
-            validation: decides the best epoch and early stopping; of a table the RMSE.
+            validation: decides the best epoch and early stopping, of a table by the RMSE; without it all
+                epochs run and the last is kept.
+            n_epochs: how many of the solver's epochs to run, the schedule unchanged.
+        Raises:
+            ParameterValueError: a loss, link or penalty that this solver cannot descend on.
+            DivergenceError: a score or the loss is not finite any more, with a learning rate that was given.
+            KeyboardInterrupt: only before the first epoch is done; later the best epoch is kept.
 
         Examples:
             >>> import numpy as np
@@ -103,33 +109,44 @@ class Solver:
             >>> parameters.user_factors.shape, history.epochs[-1].loss < history.epochs[0].loss
             ((50, 2), True)
         """
+        return self.resolved(objective.interactions.n_ratings)._descend(
+            objective, start, rng, Epochs(validation, n_epochs, progress, stage)
+        )
+
+    def _descend(
+        self, objective: Objective, start: Parameters, rng: np.random.Generator, epochs: Epochs
+    ) -> tuple[Parameters, History]:
+        """What `minimise` does, by a resolved solver."""
         raise NotImplementedError
 
-    def _run(
-        self,
-        run: Run | Callable[[], Run],
-        objective: Objective,
-        rng: np.random.Generator,
-        validation: Interactions | Validation | None,
-        n_epochs: int | None,
-        progress: Progress | None,
-        stage: str,
+
+@dataclass(frozen=True)
+class Epochs:
+    """The epochs of a descent: how many, what decides the best, and how they are reported."""
+
+    validation: Interactions | Validation | None = None
+    n_epochs: int | None = None
+    progress: Progress | None = None
+    stage: str = "training"
+
+    def run(
+        self, solver: Solver, run: Run | Callable[[], Run], objective: Objective, rng: np.random.Generator
     ) -> tuple[Parameters, History]:
-        """The epochs of this resolved solver, `n_epochs` of them at most; see `train`."""
-        assert self.n_epochs != "auto"
-        assert self.patience != "auto"
+        """The epochs of a resolved solver, `n_epochs` of them at most; see `train`."""
+        assert solver.n_epochs != "auto"
+        assert solver.patience != "auto"
         return train(
             run,
             rng,
             n_ratings=objective.interactions.n_ratings,
-            n_epochs=self.n_epochs if n_epochs is None else n_epochs,
-            planned=self.n_epochs,
-            patience=self.patience,
-            validation=RatingValidation(validation, objective.link)
-            if isinstance(validation, Interactions)
-            else validation,
-            progress=progress,
-            stage=stage,
+            n_epochs=solver.n_epochs if self.n_epochs is None else self.n_epochs,
+            planned=solver.n_epochs,
+            patience=solver.patience,
+            validation=RatingValidation(self.validation, objective.link)
+            if isinstance(self.validation, Interactions)
+            else self.validation,
+            progress=self.progress,
+            stage=self.stage,
         )
 
 
