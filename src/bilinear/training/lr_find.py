@@ -107,7 +107,7 @@ def lr_find(
         >>> from bilinear import Identity, MiniBatch, NormalStart, SquaredError, lab, lr_find
         >>> from bilinear import synthetic_ratings
         >>> from bilinear.objective.objective import Objective
-        >>> from bilinear.training.start import Scale
+        >>> from bilinear.training.initialization import Scale
         >>> ratings, rng = synthetic_ratings(50, 30, 600, rng=0), np.random.default_rng(0)
         >>> link, loss = Identity(0.5, 5), SquaredError()
         >>> objective = Objective(loss, link, lab.L2(1.0, 1.0), ratings)
