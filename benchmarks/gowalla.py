@@ -36,9 +36,9 @@ from bilinear.estimators.ranking_model import RankingModel
 from bilinear.evaluation.ranking import RankingProtocol, RankingScores
 
 BLEND = (
-    (1.0, lambda: GraphFilter()),
-    (0.5, lambda: RandomWalk()),
-    (1.0, lambda: ImplicitALS(512, rng=0)),
+    (1.0, lambda: GraphFilter(n_neighbours=300)),
+    (0.5, lambda: RandomWalk(item_exponent=0.4, normalization=1.0)),
+    (1.0, lambda: ImplicitALS(512, l2=0.003, unobserved_weight=0.01, rng=0)),
 )
 MODELS: dict[str, Callable[[], RankingModel]] = {
     "Popularity": Popularity,

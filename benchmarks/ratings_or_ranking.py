@@ -92,11 +92,11 @@ def _models(n_trials: int) -> Mapping[str, Any]:
         "BiasModel": bilinear.BiasModel(rng=0),
         "MatrixFactorization": bilinear.MatrixFactorization(rng=0),
         "Popularity": bilinear.Popularity(),
-        "RandomWalk": bilinear.RandomWalk(),
-        "RandomWalk, threshold 4": bilinear.RandomWalk(threshold=LIKED),
-        "EASE": bilinear.EASE(),
-        "EASE, threshold 4": bilinear.EASE(threshold=LIKED),
-        "EASE, confidence log": bilinear.EASE(confidence="log"),
+        "RandomWalk": bilinear.RandomWalk(item_exponent=0.4, normalization=1.0),
+        "RandomWalk, threshold 4": bilinear.RandomWalk(item_exponent=0.4, normalization=1.0, threshold=LIKED),
+        "EASE": bilinear.EASE(l2=100),
+        "EASE, threshold 4": bilinear.EASE(l2=100, threshold=LIKED),
+        "EASE, confidence log": bilinear.EASE(l2=100, confidence="log"),
     }
     if n_trials:
         models["AutoRanker"] = bilinear.AutoRanker(n_trials=n_trials, rng=0)

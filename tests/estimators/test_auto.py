@@ -153,7 +153,7 @@ def test_larger_tables_are_searched_by_parts_of_their_users(monkeypatch):
 
 def test_a_budget_stops_what_it_cannot_pay_and_still_gives_a_model(monkeypatch):
     clock = iter(np.arange(0, 10_000, 0.5))  # every look at the clock is half a second later
-    monkeypatch.setattr(auto_search, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(auto_search, "clock", lambda: float(next(clock)))
     spoken = Spoken()
     model = AutoRanker(time_budget=12, rng=0).fit(TRAIN, progress=spoken)
     assert model.search_.ended == "budget spent"

@@ -13,7 +13,7 @@ from bilinear.arguments import is_real
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.capabilities import HowTrained
-from bilinear.estimators.history_model import HistoryModel
+from bilinear.estimators.history_model import HistoryModel, value_used
 from bilinear.estimators.neighbour_model import NeighbourModel, checked_exponent, checked_neighbours
 from bilinear.estimators.recommender import TensorReader
 from bilinear.kernels.sparse_ease import add_dense_rows, item_products, regress_items
@@ -26,10 +26,13 @@ from bilinear.training.thread_pool import Workers, workers
 Precision = Literal["float32", "float64"]
 
 _ROWS = 512
+_RIDGE = 5.0  # times the mean of the diagonal
+_LONG = 80.0  # interactions of a user from which on the ridge does not depend on their number
 
 
 class _Learned(HistoryModel):
     weights_: Array
+    l2_: float
 
 
 @register
@@ -42,7 +45,8 @@ class EASE(_Learned):
     sparse data", WWW 2019.
 
     Args:
-        l2: ridge, in interactions of an item.
+        l2: ridge, in interactions of an item; "auto" is five times the mean of what it is added to, and more
+            where users have few interactions: see `default_l2`.
         precision: "float32" halves memory and time; "float64" for item counts in the millions.
         max_memory: gigabytes it may take; None takes what is free (see `bilinear.memory`).
         threshold, confidence: see `HistoryModel`.
@@ -51,6 +55,7 @@ class EASE(_Learned):
 
     Learned attributes:
         weights_: (n_items, n_items).
+        l2_: the ridge that was used.
     Cost:
         n_items^2 numbers of memory, stated and checked before work begins; n_items^3 multiply-adds by
         LAPACK, in place: a minute or so for 20,000 items.
@@ -64,9 +69,11 @@ class EASE(_Learned):
         RankedItems(2 items: 'scone', 'beer')
         >>> model.weights_.shape
         (6, 6)
+        >>> round(EASE().fit(Interactions.from_columns(users, items)).l2_, 3)  # 5 (10 / 6) sqrt(80 / 2.5)
+        47.14
     """
 
-    l2: float = 100.0
+    l2: float | Literal["auto"] = "auto"
     precision: Precision = "float32"
     max_memory: float | None = None
 
@@ -104,8 +111,9 @@ class EASE(_Learned):
         (progress or NullProgress()).note(f"EASE: {table.n_items:,} items take {needed / 1e9:.2f} GB")
         with workers(None) as pool:
             products = _products(table, np.dtype(self.precision), pool)
-        np.fill_diagonal(products, products.diagonal() + self.l2)
-        self.weights_ = _weights_in_place(products)
+        l2 = default_l2(products.diagonal(), table.by_user.counts) if self.l2 == "auto" else float(self.l2)
+        np.fill_diagonal(products, products.diagonal() + l2)
+        self.weights_, self.l2_ = _weights_in_place(products), l2
         self.seed_ = None
         self._learn_positives(interactions, table.by_user)
         return self
@@ -132,10 +140,11 @@ class EASE(_Learned):
         return scores.astype(np.float32, copy=False)
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        return {}, {"weights": self.weights_}
+        return {"l2": self.l2_}, {"weights": self.weights_}
 
     def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
         super()._restore(manifest, tensor)
+        self.l2_ = value_used(self.l2, manifest, "l2")
         n_items = len(self.item_vocabulary_)
         if self.precision not in get_args(Precision):
             raise ValueError(f"precision is {self.precision!r}")
@@ -145,9 +154,13 @@ class EASE(_Learned):
                 raise ValueError("weights has values that are not finite")
 
 
+class _LearnedSparse(NeighbourModel):
+    l2_: float
+
+
 @register
 @dataclass(repr=False, eq=False)
-class SparseEASE(NeighbourModel):
+class SparseEASE(_LearnedSparse):
     """EASE for many items: item j is regressed on the `n_neighbours` items that say most about it.
 
     The sources of an item are those a random walk reaches it from most (`RandomWalk`, exponents one
@@ -157,13 +170,17 @@ class SparseEASE(NeighbourModel):
 
     Args:
         n_neighbours: sources of an item.
-        l2: ridge, in interactions of an item.
+        l2: ridge, in interactions of an item; "auto" is five times the mean of what it is added to, and more
+            where users have few interactions: see `default_l2`.
         user_exponent: how much less a user with many interactions (d_u, their weight) counts.
         zero: not.
         n_threads: None takes all cores; the result is the same for any number.
         threshold, confidence: see `HistoryModel`.
 
-    The learned attributes are those of `NeighbourModel`. Nothing is random.
+    It has the learned attributes of `NeighbourModel` and these. Nothing is random.
+
+    Learned attributes:
+        l2_: the ridge that was used.
 
     Source:
         the regression is SLIM's (Ning, Karypis, ICDM 2011) without its sign constraint, and with the
@@ -181,7 +198,7 @@ class SparseEASE(NeighbourModel):
     """
 
     n_neighbours: int = 100
-    l2: float = 50.0
+    l2: float | Literal["auto"] = "auto"
     user_exponent: float = 0.0
     n_threads: int | None = None
 
@@ -203,19 +220,55 @@ class SparseEASE(NeighbourModel):
         by_item, by_user, n_items = table.by_item, table.by_user, table.n_items
         users = np.maximum(sums_by_row(by_user), 1e-30) ** -exponent
         valued = by_item._replace(ratings=(by_item.ratings * users[by_item.indices]).astype(np.float32))
+        squares = valued._replace(ratings=valued.ratings * by_item.ratings)
+        l2 = default_l2(sums_by_row(squares), by_user.counts) if self.l2 == "auto" else float(self.l2)
         with workers(self.n_threads) as pool:
             sources = walks(by_item, by_user, 0.5, 0.5, 0.0, n_neighbours, pool)
             weights = np.empty(len(sources.indices), np.float32)
             reporter = progress or NullProgress()
             reporter.stage("sparse EASE", len(sources.indices))
             cuts = pool.shares(sources.counts)
-            regress = _Regression(sources, valued, by_user, self.l2, weights)
+            regress = _Regression(sources, valued, by_user, l2, weights)
             for n, _ in enumerate(pool.each(regress, cuts)):
                 reporter.advance(int(sources.indptr[cuts[n + 1]] - sources.indptr[cuts[n]]), 0.0)
-        self.weights_ = grouped_the_other_way(sources._replace(ratings=weights), n_items)
+        self.weights_, self.l2_ = grouped_the_other_way(sources._replace(ratings=weights), n_items), l2
         self.seed_ = None
         self._learn_positives(interactions, by_user)
         return self
+
+    def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        manifest, tensors = super()._state()
+        return manifest | {"l2": self.l2_}, tensors
+
+    def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
+        super()._restore(manifest, tensor)
+        self.l2_ = value_used(self.l2, manifest, "l2")
+
+
+def default_l2(diagonal: NDArray[Any], user_counts: NDArray[Any]) -> float:
+    """The ridge where it is "auto": five times the mean of the diagonal of X^T X, times max(1, sqrt(80 / n)).
+
+    With equal confidences the mean is that of the number of interactions of an item; n is the mean
+    number of interactions of a user. Users and items without interactions do not count, so that they do
+    not change the model.
+
+    Args:
+        diagonal: (n_items,) squared confidences of an item, summed over its users.
+        user_counts: (n_users,) interactions.
+    Source:
+        docs/decisions/0018-defaults-of-the-table.md.
+
+    Examples:
+        >>> import numpy as np
+        >>> from bilinear.estimators.ease import default_l2
+        >>> default_l2(np.array([2.0, 0.0, 4.0]), np.array([100, 60, 0]))
+        15.0
+        >>> default_l2(np.array([2.0, 0.0, 4.0]), np.array([20, 20, 20]))
+        30.0
+    """
+    known = diagonal[diagonal > 0].astype(np.float64)
+    n = float(user_counts[user_counts > 0].mean())
+    return _RIDGE * float(known.mean()) * max(1.0, float(np.sqrt(_LONG / n)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,8 +288,8 @@ class _Regression:
 
 
 def _check_l2(l2: Any) -> None:
-    if not (is_real(l2) and l2 > 0):
-        raise ParameterValueError(f"l2={l2!r}; a positive number")
+    if l2 != "auto" and not (is_real(l2) and l2 > 0):
+        raise ParameterValueError(f"l2={l2!r}; a positive number, or 'auto'")
 
 
 def _products(table: Interactions, dtype: np.dtype[Any], pool: Workers) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +26,14 @@ from bilinear.training.neighbours import grouped_the_other_way, sums_by_row
 from bilinear.training.progress import Progress
 
 _LEAST = 1e-30
+_HEARD = 8_000  # interactions of the users that are listened to
+_FEWEST_USERS = 20
 _ZERO = 1e-6  # of the largest eigenvalue: the rounding of float32
 
 
 class _Learned(HistoryModel):
     directions_: Array
+    n_neighbours_: int | None
     _prepared: _Prepared | None = None
 
 
@@ -62,7 +65,8 @@ class GraphFilter(_Learned):
     is mostly noise of popular items, so the popularity exponent can then be zero.
 
     Args:
-        n_neighbours: users that are listened to; None: all.
+        n_neighbours: users that are listened to; None: all; "auto": as many as have 8,000 interactions
+            together (of mean users), at least 20.
         n_directions: singular vectors of the low-pass part.
         low_pass: its weight; zero leaves it out,
             and with it nearly all of the time `fit` takes, at little loss where the exponents fit.
@@ -73,6 +77,7 @@ class GraphFilter(_Learned):
 
     Learned attributes:
         directions_: (n_items, n_directions), V.
+        n_neighbours_: users that are listened to; None: all.
     Cost:
         some ten passes over the interactions a direction to fit (Lanczos); n_items * n_directions
         numbers; a user's score takes two steps over the graph and O(n_items * n_directions).
@@ -93,7 +98,7 @@ class GraphFilter(_Learned):
     item_exponent: float = 0.7
     user_exponent: float = 0.7
     popularity_exponent: float = 0.0
-    n_neighbours: int | None = 300
+    n_neighbours: int | Literal["auto"] | None = "auto"
 
     def bytes_to_fit(self, n_pairs: int, n_users: int, n_items: int) -> int:
         needed = super().bytes_to_fit(n_pairs, n_users, n_items)
@@ -111,6 +116,7 @@ class GraphFilter(_Learned):
             if self.low_pass
             else np.zeros((table.n_items, 0), np.float32)
         )
+        self.n_neighbours_ = self._users_to_hear(table.by_user)
         self.seed_, self._prepared = None, None
         self._learn_positives(interactions, table.by_user)
         return self
@@ -123,7 +129,7 @@ class GraphFilter(_Learned):
         users = replace(prepared.outwards, user_biases=np.zeros(n_users, np.float32), user_factors=slow)
         scores = score_block(users, np.arange(n_users))
         most = len(prepared.scales)
-        k = most if self.n_neighbours is None else min(self.n_neighbours, most)
+        k = most if self.n_neighbours_ is None else min(self.n_neighbours_, most)
         add_two_steps(*weighted, *prepared.by_item, prepared.scales, *prepared.by_user, k, scores)
         return scores
 
@@ -145,10 +151,16 @@ class GraphFilter(_Learned):
         )
         return self._prepared
 
+    def _users_to_hear(self, by_user: Grouped) -> int | None:
+        if self.n_neighbours != "auto":
+            return self.n_neighbours
+        counts = by_user.counts[by_user.counts > 0]
+        return max(_FEWEST_USERS, round(_HEARD / float(counts.mean())))
+
     def _check(self) -> None:
         for name in ("item_exponent", "user_exponent", "popularity_exponent"):
             checked_exponent(name, getattr(self, name))
-        if self.n_neighbours is not None:
+        if self.n_neighbours is not None and self.n_neighbours != "auto":
             checked_neighbours(self.n_neighbours)
         if not (is_real(self.low_pass) and self.low_pass >= 0):
             raise ParameterValueError(f"low_pass={self.low_pass!r}; a number, zero or more")
@@ -156,11 +168,16 @@ class GraphFilter(_Learned):
             raise ParameterValueError(f"n_directions={self.n_directions!r}; a whole number, one or more")
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        return {"n_directions": self.directions_.shape[1]}, {"directions": self.directions_}
+        manifest = {"n_directions": self.directions_.shape[1], "n_neighbours": self.n_neighbours_}
+        return manifest, {"directions": self.directions_}
 
     def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
         super()._restore(manifest, tensor)
         self._check()
+        if self.n_neighbours == "auto":
+            self.n_neighbours_ = checked_neighbours(manifest["n_neighbours"])
+        else:
+            self.n_neighbours_ = self.n_neighbours
         n_directions = checked_size(manifest, "n_directions")
         self.directions_ = tensor("directions", np.float32, len(self.item_vocabulary_), n_directions)
         if not np.isfinite(self.directions_).all():

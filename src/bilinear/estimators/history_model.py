@@ -18,6 +18,7 @@ from bilinear.estimators.ranking_model import RankingModel, rows_of
 from bilinear.estimators.recommender import TensorReader
 from bilinear.memory import REMEDY, require
 from bilinear.model.parameters import Array
+from bilinear.persistence.codec import checked_number
 
 _BYTES_A_ROW = 20
 _BYTES_A_PAIR_KEPT = 19  # of the rows from `threshold` on, copied
@@ -192,3 +193,13 @@ class HistoryModel(_Learned):
 
     def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
         self.positives_ = self._weighted(self.seen_, self.user_vocabulary_, self.item_vocabulary_, "seen")
+
+
+def value_used(argument: Any, manifest: Mapping[str, Any], name: str) -> float:
+    """The number, zero or more, that a stored model was trained with, where the argument may be "auto"."""
+    if argument != "auto" and name not in manifest:  # stored before there was "auto"
+        return float(argument)
+    value = checked_number(manifest[name])
+    if value < 0:
+        raise ValueError(f"{name} is {value!r}")
+    return value

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from bilinear.estimators.baselines import draw_seed
 from bilinear.estimators.capabilities import Contributions, HowTrained, Rows, Values
 from bilinear.estimators.factor_ranking import MOST_FACTORS, FactorRanking
 from bilinear.estimators.fold_in import one_history
+from bilinear.estimators.history_model import value_used
 from bilinear.estimators.recommender import TensorReader
 from bilinear.registry import register
 from bilinear.training.callbacks import OnEpoch
@@ -38,9 +39,16 @@ from bilinear.training.implicit_als import (
 from bilinear.training.progress import Progress
 from bilinear.training.thread_pool import workers
 
+_WEIGHT = 0.4  # of all pairs, in roots of the density
+_L2_SHARE = 0.3  # of the weight of all pairs
+_MOST_L2 = 0.8  # of that at which the factors of a table without structure are zero
+_LONG = 80.0  # interactions of a user from which on l2 does not depend on their number
+
 
 class _Learned(FactorRanking):
     history_: History
+    l2_: float
+    unobserved_weight_: float
     _system: NDArray[np.float64] | None = None
 
 
@@ -55,11 +63,13 @@ class ImplicitALS(_Learned):
 
     Args:
         n_factors: length of the factors; more are better until memory or time ends.
-        l2: penalty of the factors.
+        l2: penalty of the factors; "auto" is 0.3 times the weight of all pairs, and where users have fewer
+            than 80 interactions in the mean, larger by as much: see `default_l2`.
         l2_exponent: how it grows with a row's weight; 0 is plain ridge, 1 makes
             the penalty a share of all that is said about a row.
         unobserved_weight: weight of the error on all pairs, against one for an observed pair of
-            confidence one.
+            confidence one; "auto" is 0.4 times the root of the share of the pairs that is observed, of users
+            and items that have interactions.
         n_epochs: passes over both sides.
         tolerance: end earlier, after an epoch that lowered the
             objective by less than this share of it.
@@ -75,6 +85,7 @@ class ImplicitALS(_Learned):
 
     Learned attributes:
         history_: History; `loss` is the objective after an epoch, per interaction.
+        l2_, unobserved_weight_: those that were used.
 
     Cost:
         see the solvers; (n_users + n_items) * n_factors^2 more an epoch.
@@ -88,14 +99,16 @@ class ImplicitALS(_Learned):
         array(['scone'], dtype=object)
         >>> model.item_factors_.shape, len(model.history_.epochs)
         ((6, 2), 8)
+        >>> round(model.unobserved_weight_, 4)  # 10 of 4 * 6 pairs: 0.4 sqrt(10 / 24)
+        0.2582
     """
 
     can_checkpoint = True
 
     n_factors: int = 128
-    l2: float = 0.003
+    l2: float | Literal["auto"] = "auto"
     l2_exponent: float = 1.0
-    unobserved_weight: float = 0.01
+    unobserved_weight: float | Literal["auto"] = "auto"
     n_epochs: int = 8
     tolerance: float = 0.0
     solver: ALSSolver = field(default_factory=Cholesky)
@@ -138,7 +151,11 @@ class ImplicitALS(_Learned):
         self._check()
         table = self._positives(interactions)
         features = self._prepared_features(interactions, items, users)
-        objective = self._objective(table.by_user, table.by_item)
+        weight: float = (
+            default_unobserved_weight(table) if self.unobserved_weight == "auto" else self.unobserved_weight
+        )
+        l2: float = default_l2(table, weight) if self.l2 == "auto" else self.l2
+        objective = ImplicitObjective(table.by_user, table.by_item, weight, l2, self.l2_exponent)
         with (
             workers(self.n_threads) as pool,
             fitting(self, interactions, progress, checkpoint, on_epoch) as reporter,
@@ -153,6 +170,7 @@ class ImplicitALS(_Learned):
         no_biases = np.zeros(len(item_factors), np.float32)
         self._keep_factors(user_factors, item_factors, no_biases, table.by_user.counts > 0)
         self.history_, self.seed_, self._system = history, seed, None
+        self.l2_, self.unobserved_weight_ = float(l2), float(weight)
         self._learn_positives(interactions, table.by_user)
         self._learn_features(features, items)
         return self
@@ -184,7 +202,7 @@ class ImplicitALS(_Learned):
         """What the linear systems of all users share."""
         if self._system is None:
             wide = self._trained_item_factors().astype(np.float64)
-            self._system = self.unobserved_weight * (wide.T @ wide)
+            self._system = self.unobserved_weight_ * (wide.T @ wide)
         return self._system
 
     def _folded(self, weighted: Grouped) -> NDArray[np.float64]:
@@ -210,7 +228,7 @@ class ImplicitALS(_Learned):
         return solved
 
     def _objective(self, by_user: Grouped, by_item: Grouped) -> ImplicitObjective:
-        return ImplicitObjective(by_user, by_item, self.unobserved_weight, self.l2, self.l2_exponent)
+        return ImplicitObjective(by_user, by_item, self.unobserved_weight_, self.l2_, self.l2_exponent)
 
     def _check(self) -> None:
         if not (is_whole(self.n_factors) and 1 <= self.n_factors <= MOST_FACTORS):
@@ -221,6 +239,8 @@ class ImplicitALS(_Learned):
             raise ParameterValueError(f"tolerance={self.tolerance!r}; a number, zero or more")
         if not (is_real(self.start_size) and self.start_size > 0):
             raise ParameterValueError(f"start_size={self.start_size!r}; a positive number")
+        if self.l2 == "auto" and self.unobserved_weight != "auto" and not self.unobserved_weight:
+            raise ParameterValueError("unobserved_weight=0 and l2='auto', a share of it; give l2 a number")
         if not isinstance(self.solver, (Cholesky, ConjugateGradient, BlockCoordinateDescent)):
             raise ParameterValueError(
                 f"solver={self.solver!r}; Cholesky(), ConjugateGradient() or BlockCoordinateDescent()"
@@ -228,11 +248,64 @@ class ImplicitALS(_Learned):
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         manifest, tensors = super()._state()
-        return manifest | {"history": self.history_.to_dict()}, tensors
+        used = {"l2": self.l2_, "unobserved_weight": self.unobserved_weight_}
+        return manifest | used | {"history": self.history_.to_dict()}, tensors
 
     def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
         super()._restore(manifest, tensor)
         self._check()
+        self.l2_ = value_used(self.l2, manifest, "l2")
+        self.unobserved_weight_ = value_used(self.unobserved_weight, manifest, "unobserved_weight")
         self._objective(self.positives_, self.positives_)
         self.history_ = History.from_dict(manifest["history"])
         self._system = None
+
+
+def default_unobserved_weight(table: Interactions) -> float:
+    """The weight of all pairs where it is "auto": 0.4 times the root of the density.
+
+    Users and items without interactions do not count, so that they do not change the model.
+
+    Source:
+        docs/decisions/0018-defaults-of-the-table.md.
+
+    Examples:
+        >>> from bilinear import Interactions
+        >>> from bilinear.estimators.implicit_als import default_unobserved_weight
+        >>> table = Interactions.from_columns([1, 1, 2, 2], [1, 2, 1, 3])
+        >>> round(default_unobserved_weight(table) / 0.4, 4)  # the root of 4 / (2 * 3)
+        0.8165
+    """
+    return _WEIGHT * float(np.sqrt(_density(table)))
+
+
+def default_l2(table: Interactions, unobserved_weight: float) -> float:
+    """The penalty where it is "auto": 0.3 times the weight of all pairs, times max(1, 80 / n).
+
+    n is the mean number of interactions of users that have any: what a user's few interactions say is
+    mostly noise, and with a small penalty the lists are worse than those of `Popularity`. It is at most
+    0.8 p / (p + weight) with p the density: at 1.0 times that, with l2_exponent=1, zero factors would be
+    the minimum for a table without structure, and not even popularity would be learned.
+
+    Source:
+        docs/decisions/0018-defaults-of-the-table.md.
+
+    Examples:
+        >>> from bilinear import Interactions
+        >>> from bilinear.estimators.implicit_als import default_l2
+        >>> table = Interactions.from_columns([1, 1, 2, 2], [1, 2, 1, 3])
+        >>> round(default_l2(table, 0.01), 6)  # 0.3 * 0.01 * 80 / 2
+        0.12
+        >>> round(default_l2(table, 0.1), 6)  # 0.8 * 4/6 / (4/6 + 0.1)
+        0.695652
+    """
+    counts, density = table.by_user.counts, _density(table)
+    wanted = _L2_SHARE * unobserved_weight * max(1.0, _LONG / float(counts[counts > 0].mean()))
+    return min(wanted, _MOST_L2 * density / (density + unobserved_weight))
+
+
+def _density(table: Interactions) -> float:
+    """Interactions a pair of a user and an item that have any."""
+    n_users = np.count_nonzero(table.by_user.counts)
+    n_items = np.count_nonzero(np.bincount(table.items))
+    return table.n_ratings / (float(n_users) * float(n_items))

@@ -10,7 +10,10 @@ from bilinear.errors import ParameterValueError
 
 
 class ParamsMixin:
-    """For estimators that are dataclasses: `get_params`, `set_params` and a repr of what was set."""
+    """For estimators that are dataclasses: `get_params`, `set_params` and a repr of what was set.
+
+    The repr of a fitted model also has the values that were used for arguments that are "auto", as `l2_=...`.
+    """
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The arguments by name; `deep` adds those of nested objects as `solver__n_epochs`.
@@ -65,4 +68,8 @@ class ParamsMixin:
                 default = field.default_factory()
             if value != default:
                 shown.append(f"{field.name}={value!r}")
+            used = self.__dict__.get(f"{field.name}_")
+            if isinstance(value, str) and value == "auto" and used is not None:
+                said = f"{used:.4g}" if isinstance(used, float) else repr(used)
+                shown.append(f"{field.name}_={said}")
         return f"{type(self).__name__}({', '.join(shown)})"

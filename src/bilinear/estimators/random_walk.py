@@ -52,10 +52,10 @@ class RandomWalk(NeighbourModel):
     """
 
     n_neighbours: int = 200
-    item_exponent: float = 0.4
+    item_exponent: float = 0.6
     user_exponent: float = 0.4
     popularity_exponent: float = 0.0
-    normalization: float = 1.0
+    normalization: float = 0.5
     n_threads: int | None = None
 
     def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
