@@ -30,13 +30,12 @@ from bilinear.evaluation.ranking import RankingProtocol, evaluate_ranking
 METRIC = "ndcg@20"
 MOST_ITEMS_OF_EASE = 5000
 TOLERATED = 0.05  # of NDCG@20 that a default may lose
-SYNTHETIC = {  # name: (interactions, users, items)
-    "dense 10 %": (100_000, 1_000, 1_000),
-    "dense 2 %": (100_000, 1_000, 5_000),
-    "sparse 0.5 %": (150_000, 10_000, 3_000),
-    "sparse 0.1 %": (100_000, 10_000, 10_000),
-    "sparse 0.03 %": (150_000, 20_000, 25_000),
-    "sparse 0.01 %": (250_000, 25_000, 100_000),
+SYNTHETIC = {  # name: (interactions, users, items); every user has 20 interactions or more
+    "10 %": (100_000, 1_000, 1_000),
+    "2.5 %": (100_000, 1_000, 4_000),
+    "0.8 %": (250_000, 10_000, 3_000),
+    "0.1 %": (200_000, 10_000, 20_000),
+    "0.03 %": (200_000, 10_000, 60_000),
 }
 
 
