@@ -30,12 +30,12 @@ _KEPT = 4  # folders of other sources: a branch and back, two installations besi
 def njit(*, cache: bool = False, **options: Any) -> Callable[[Callable[..., Any]], Any]:
     """`numba.njit`, with `cache=True` kept as this module says.
 
-    Without `cache` a function is called by kernels alone: what Python would call is not compiled.
+    No wrapper for C is compiled. That for Python is, for helpers of kernels too: without it a call from
+    Python reads memory that is not there.
     """
-    wrappers = {"no_cfunc_wrapper": True, "no_cpython_wrapper": not cache}
 
     def compiled(function: Callable[..., Any]) -> Any:
-        kernel = numba.njit(**wrappers, **options)(function)
+        kernel = numba.njit(no_cfunc_wrapper=True, **options)(function)
         if cache and SOURCES:
             kernel._cache = KernelCache(function)
         return kernel
