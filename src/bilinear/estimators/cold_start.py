@@ -1,4 +1,4 @@
-"""How well a model answers for items and users without ratings: some of each held out whole."""
+"""Errors for items and users without ratings: some of each are held out whole."""
 
 from __future__ import annotations
 

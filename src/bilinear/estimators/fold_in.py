@@ -37,8 +37,8 @@ class FoldedUser:
     Examples:
         >>> from bilinear import EASE, synthetic_ratings
         >>> user = EASE().fit(synthetic_ratings(20, 15, 150, rng=0)).fold_in([3, 5])
-        >>> len(user.recommend(4)), user.rated.tolist()
-        (4, [3, 5])
+        >>> len(user.recommend(4)), len(user.rated), user.unknown_items
+        (4, 2, ())
     """
 
     model: Recommender

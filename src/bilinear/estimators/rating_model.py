@@ -161,6 +161,16 @@ class RatingModel(Recommender):
 
         Raises:
             ParameterValueError: the model was not trained with `Gibbs`, or a level that is not within (0, 1).
+
+        Examples:
+            >>> import numpy as np
+            >>> from bilinear import Gibbs, MatrixFactorization, synthetic_ratings
+            >>> ratings = synthetic_ratings(20, 10, 120, rng=0)
+            >>> solver = Gibbs(n_epochs=10, burn_in=5, n_draws=5)
+            >>> model = MatrixFactorization(n_factors=2, solver=solver, rng=0).fit(ratings)
+            >>> low, high = model.predict_interval(np.array([0, 1]), np.array([3, 3]), level=0.9)
+            >>> bool((low < high).all())
+            True
         """
         if not (is_real(level) and 0 < level < 1):
             raise ParameterValueError(f"interval={level!r}; a share between 0 and 1, such as 0.9")

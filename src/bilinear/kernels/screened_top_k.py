@@ -260,7 +260,7 @@ def _error(user_terms, n, panel_terms, panel, slack):  # type: ignore[no-untyped
 
 @njit(cache=True, nogil=True)
 def _in_reach(active, n_active, n_users, user_terms, panel_terms, panel, floors, slack):  # type: ignore[no-untyped-def]
-    """Keeps the tiles with a user for whom an item from here on can reach the floor; returns how many."""
+    """Keep the tiles in which an item from here on can reach the floor of some user; returns their number."""
     kept = 0
     for a in range(n_active):
         first = active[a] * SCREEN_USERS

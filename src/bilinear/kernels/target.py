@@ -1,4 +1,4 @@
-"""What the compiler makes code for: how wide the vector registers are.
+"""Target of the compiler: the width of its vector registers.
 
 Shapes of kernels follow it: what is kept in registers at once, what is added up side by side. It is read
 once, from Numba's own settings (NUMBA_CPU_NAME, NUMBA_CPU_FEATURES) or else the processor, by compiling an

@@ -1,4 +1,4 @@
-"""What every `fit` of a descent shares: progress bar, checkpoints and functions called after an epoch."""
+"""Frame of every `fit` by descent: progress bar, checkpoints and functions called after an epoch."""
 
 from __future__ import annotations
 

@@ -345,7 +345,7 @@ class Chain:
 
 
 def history_blocks(table: Interactions) -> tuple[SparseBlock, SparseBlock]:
-    """(of the users: the items that each rated; of the items: the users who rated each), unit row norms."""
+    """Histories with rows of unit norm: (items rated by each user, users of each item)."""
     return (
         _history(ITEMS_RATED, table.by_user, table.n_items),
         _history(USERS_WHO_RATED, table.by_item, table.n_users),

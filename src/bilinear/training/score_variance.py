@@ -1,4 +1,4 @@
-"""How far the scores of single pairs differ between draws, as one number a user and one an item."""
+"""Variance of scores between draws, as one number a user and one an item."""
 
 from __future__ import annotations
 
