@@ -30,6 +30,7 @@ from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
+from bilinear.training.gibbs import Gibbs
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import Adam, AdamW, WeightDecay
 from bilinear.training.sgd import SGD
@@ -214,6 +215,16 @@ def test_other_solvers_minimise_the_objective(model: MatrixFactorization, rating
     assert objective_mismatch(fitted(ratings, solver=SGD(n_epochs=1))) is None
     changing = MiniBatch(n_epochs=1, l2_schedule=lambda progress: 1 - progress)
     assert "scheduled to change" in (objective_mismatch(fitted(ratings, solver=changing)) or "")
+
+
+def test_the_mean_of_a_posterior_is_not_judged_as_a_minimum(ratings: Interactions) -> None:
+    solver = Gibbs(n_epochs=10, burn_in=5, n_draws=5)
+    model = MatrixFactorization(n_factors=3, solver=solver, rng=0).fit(ratings)
+    result = report(model, ratings)
+    for name in ("endpoint", "optimality", "convexity"):
+        assert "posterior" in result[name].answer, name
+        assert result[name].evidence == {}, name
+    assert not any("global" in section.answer for section in result.sections)
 
 
 def test_what_cannot_be_reported_on_is_refused(model: MatrixFactorization, ratings: Interactions) -> None:

@@ -13,8 +13,11 @@ from bilinear.errors import ParameterValueError
 from bilinear.estimators.params_mixin import ParamsMixin
 from bilinear.model.parameters import Array, Parameters
 
-HowTrained = Literal["ratings", "all pairs", "rankings", "closed form", "counts"]
-"""What training minimises: a loss over ratings, all pairs or rankings; or nothing (solved, or counted)."""
+HowTrained = Literal["ratings", "all pairs", "rankings", "posterior", "closed form", "counts"]
+"""What training minimises: a loss over ratings, all pairs or rankings; or nothing.
+
+Nothing is minimised by the mean of a posterior, a linear system solved, and counts.
+"""
 
 _AT_ONCE = 1 << 22
 

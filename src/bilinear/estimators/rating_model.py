@@ -278,7 +278,7 @@ class RatingModel(Recommender):
 
     @property
     def how_trained(self) -> HowTrained:
-        return "ratings"
+        return "ratings" if self.posterior_ is None else "posterior"
 
     def fold_in_weights(self, items: Rows, ratings: Values) -> UserWeights:
         """The exact minimum over one user's weights (docs/theory/fold_in.md)."""

@@ -368,7 +368,7 @@ class LossConvexity(Instrument):
     order = 4
 
     def measure(self, context: Context) -> Section:
-        model = context.rating_model
+        model = context.descent_model
         if model is None:
             return self.section(_RANKING[context.training], "nothing", {})
         found = measure_convexity(context.problem, context.at, n_chords=10, rng=context.rng)
@@ -400,6 +400,7 @@ _RANKING = {
     "all pairs": "Not in users and items together, as they are multiplied; with one side fixed it is, and "
     "that is why alternating least squares never raises it.",
     "rankings": "Not in users and items together, as their factors are multiplied.",
+    "posterior": "The question does not arise: it is the mean of a posterior, and minimises no loss.",
     "counts": "The question does not arise: it minimises no loss.",
 }
 

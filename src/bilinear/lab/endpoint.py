@@ -323,11 +323,13 @@ class TrainingEndpoint(Instrument):
     order = 0
 
     def measure(self, context: Context) -> Section:
-        if context.rating_model is None:
+        if context.descent_model is None:
             answer, headline = _RANKING[context.training]
             return self.section(
                 answer,
-                "measure it with evaluate_ranking on interactions that it was not trained on",
+                "measure it with evaluate on ratings that it was not trained on; its history has the R-hats"
+                if context.training == "posterior"
+                else "measure it with evaluate_ranking on interactions that it was not trained on",
                 {},
                 headline=headline,
             )
@@ -383,6 +385,10 @@ _RANKING: dict[str, tuple[str, str]] = {
         _HOW_ONLY,
     ),
     "rankings": ("The lab cannot say: its loss is over rankings, not over ratings.", _HOW_ONLY),
+    "posterior": (
+        "There was no descent: a chain of draws went through the posterior, and the model is their mean.",
+        "Averaged, not minimised: its measure is the held-out error, and whether the chain has converged.",
+    ),
     "counts": (
         "There was no descent: it is counted from the interactions.",
         "There is nothing to optimise here: this model counts and compares.",

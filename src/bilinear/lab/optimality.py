@@ -27,7 +27,7 @@ class OptimalityGap(Instrument):
     order = 1
 
     def measure(self, context: Context) -> Section:
-        if context.rating_model is None:
+        if context.descent_model is None:
             return self.section(_RANKING[context.training], "nothing", {})
         endpoint, mismatch = endpoint_of(context), context.mismatch
         found, after = endpoint.certificate, endpoint.polished_certificate
@@ -65,6 +65,7 @@ _RANKING = {
     "closed form": "It is at the global optimum by construction: its least squares problem is convex.",
     "all pairs": "The lab cannot say: no lower bound over all pairs of users and items is computed here.",
     "rankings": "The lab cannot say: no lower bound is known for its loss here.",
+    "posterior": "The question does not arise: it is the mean of a posterior, and minimises no loss.",
     "counts": "The question does not arise: it minimises no loss.",
 }
 

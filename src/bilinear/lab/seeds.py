@@ -326,7 +326,7 @@ class SeedAgreement(Instrument):
     order = 3
 
     def measure(self, context: Context) -> Section:
-        model = context.rating_model
+        model = context.descent_model
         if model is None:
             if context.training in ("closed form", "counts"):
                 answer = "It has no random start: the same interactions give the same model."

@@ -72,8 +72,13 @@ class Context:
 
     @property
     def rating_model(self) -> RatingModel | None:
-        """The model where it minimises a loss over ratings, else None."""
+        """The model where it predicts ratings, else None."""
         return cast(RatingModel, self.model) if self.model.predicts_ratings else None
+
+    @property
+    def descent_model(self) -> RatingModel | None:
+        """The model where it was trained to minimise a loss over ratings, else None."""
+        return self.rating_model if self.training == "ratings" else None
 
     @cached_property
     def training(self) -> HowTrained:
