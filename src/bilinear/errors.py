@@ -294,7 +294,7 @@ class MissingDependencyError(BilinearError, ImportError):
         >>> from bilinear import MatrixFactorization, synthetic_ratings
         >>> model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, rng=0)
         >>> history = model.fit(synthetic_ratings(50, 30, 600, rng=0)).history_
-        >>> with patch.dict(sys.modules, {"matplotlib": None, "matplotlib.pyplot": None}):
+        >>> with patch.dict(sys.modules, {"matplotlib.figure": None}):
         ...     history.plot()
         Traceback (most recent call last):
             ...

@@ -11,6 +11,8 @@ from time import sleep
 
 import pytest
 
+from bilinear.compiling import NOTICE
+
 STOPPED = "bilinear: stopped before it was done; no file was left half written\n"
 CHILD = Path(__file__).with_name("ctrl_c_child.py")
 
@@ -26,7 +28,7 @@ def pressed(moment: str, folder: Path, *arguments: object) -> tuple[int, str, st
         check=False,
         timeout=120,  # a process that does not end would run for hours
     )
-    return ran.returncode, ran.stdout, ran.stderr
+    return ran.returncode, ran.stdout, ran.stderr.replace(f"{NOTICE}\n", "")
 
 
 MOMENTS_OF_TRAINING = (

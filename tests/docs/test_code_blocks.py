@@ -23,6 +23,8 @@ from typer.main import get_command
 import bilinear
 from bilinear.cli import main
 from bilinear.cli.app import app
+from bilinear.lab.reporting.instrument import REGISTRY
+from bilinear.registry import CLASSES
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "docs" / "index.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
@@ -122,7 +124,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def names(page: Path, folder: Path) -> dict[str, Any]:
     """What the blocks of a page take for given."""
     given: dict[str, Any] = {"bilinear": bilinear}
-    if page.stem in {"lab", "long_training", "features"}:
+    if page.stem in {"lab", "long_training", "features", "uncertainty"}:
         given["ratings"] = bilinear.read_ratings(folder / "ratings.csv")
         given["model"] = bilinear.load(folder / "model")
     if page.stem == "metrics":
@@ -147,6 +149,7 @@ def test_code_blocks_run(
     folder = shutil.copytree(files, tmp_path / "here")
     monkeypatch.chdir(folder)
     given = names(page, folder)
+    registered = {registry: set(registry) for registry in (CLASSES, REGISTRY)}
     try:
         for block in blocks(page):
             if block.language == "python":
@@ -157,6 +160,9 @@ def test_code_blocks_run(
     finally:
         if "connection" in given:
             given["connection"].close()
+        for registry, before in registered.items():
+            for name in set(registry) - before:
+                registry.discard(name)
 
 
 def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -309,7 +309,7 @@ def endless(ended: list[str], name: str) -> Any:
 
 def test_an_export_ends_when_its_client_left(real: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[str] = []
-    monkeypatch.setattr(real.service.store, "everything", endless(ended, "it"))
+    monkeypatch.setattr(real.context.service.store, "everything", endless(ended, "it"))
     with listening(real) as port:
         connection = connect(port, b"GET /v1/feedback/export HTTP/1.1\r\nhost: localhost\r\n\r\n")
         assert connection.recv(1000)
@@ -321,9 +321,9 @@ def test_an_export_ends_when_its_client_left(real: Any, monkeypatch: pytest.Monk
 
 def test_a_stalled_export_makes_room_for_the_next(real: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exports_module, "_STALLED", 0.1)
-    real.exports = Exports(real.in_bulk_thread, 1)
+    real.context.exports = Exports(real.context.in_bulk_thread, 1)
     ended: list[str] = []
-    store = real.service.store
+    store = real.context.service.store
     monkeypatch.setattr(store, "everything", endless(ended, "stalled"))
     with listening(real) as port:
         connection = connect(port, b"GET /v1/feedback/export HTTP/1.1\r\nhost: localhost\r\n\r\n")
@@ -339,7 +339,7 @@ def test_a_stalled_export_makes_room_for_the_next(real: Any, monkeypatch: pytest
 
 def test_exports_beyond_the_limit_are_refused(real: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exports_module, "_PATIENCE", 0.1)
-    real.exports = Exports(real.in_bulk_thread, 0)
+    real.context.exports = Exports(real.context.in_bulk_thread, 0)
     with listening(real) as port:
         status, content = ask(port, "/v1/feedback/export")
         assert (status, json.loads(content)["error"]["code"]) == (503, "busy")
@@ -354,7 +354,7 @@ def test_a_store_that_fails_within_an_export_cuts_it(
         yield [Feedback("a", "b", 1.0, 1.0)]
         raise StoreUnavailable("the disk is gone")
 
-    monkeypatch.setattr(real.service.store, "everything", everything)
+    monkeypatch.setattr(real.context.service.store, "everything", everything)
     with listening(real) as port, pytest.raises((http.client.IncompleteRead, ConnectionError)):
         ask(port, "/v1/feedback/export")
     entries = [json.loads(line) for line in capsys.readouterr().err.splitlines()]

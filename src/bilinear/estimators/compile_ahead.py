@@ -20,6 +20,7 @@ from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.recommender import Recommender
 from bilinear.kernels.cache import places
 from bilinear.recommend.everyone import recommend_everyone, similar_everyone
+from bilinear.training.choice import Auto
 from bilinear.training.sgd import SGD
 
 _N_USERS, _N_ITEMS, _N_PAIRS = 200, 120, 6_000
@@ -81,7 +82,7 @@ def _ratings() -> None:
     """The models and commands of ratings."""
     split = split_random(_table(has_ratings=True), test=0.2, rng=0)
     models: dict[str, Recommender] = {"mean": GlobalMean(), "biases": BiasModel(rng=0)}
-    models["search"] = MatrixFactorization(rng=0)
+    models["auto"] = MatrixFactorization(solver=Auto(), rng=0)
     for k in _FACTORS:
         solver = SGD(n_epochs=1)
         models[str(k)] = MatrixFactorization(n_factors=k, l2=0.1, l2_biases=0.1, solver=solver, rng=0)

@@ -21,7 +21,8 @@ from bilinear.kernels.cache import njit
 from bilinear.kernels.dense import cholesky_of_one_plus, row_products, solve_factored
 from bilinear.kernels.normal_equations import TILE, add_products, factor, solve
 
-# Sums may be reordered into vector lanes; NaN and infinity keep their meaning.
+# Sums may be reordered into vector lanes; NaN and infinity keep their meaning. A loop that sums does not
+# store: see `bilinear.kernels`.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
 _CHUNK = 64  # ratings gathered at a time
 _ROUNDING = 1e-28  # of a squared gradient is nothing, in either type
@@ -109,9 +110,9 @@ def _gather(row, start, size, x, bias, rows, errors):  # type: ignore[no-untyped
         y, copy = row.fixed[other], rows[t]
         score = y.dtype.type(0)
         for f in range(len(x)):
-            value = y[f]
-            copy[f] = value
-            score += value * x[f]
+            copy[f] = y[f]
+        for f in range(len(x)):
+            score += y[f] * x[f]
         error = row.ratings[start + t] - row.mean - row.biases[other] - bias - score
         errors[t] = error
         squares += error * error
@@ -167,6 +168,7 @@ def _with_penalty(row, scratch, total, squares, x, bias):  # type: ignore[no-unt
     gradient, length = scratch.gradient, 0.0
     for f in range(len(x)):
         length += np.float64(x[f]) * x[f]
+    for f in range(len(x)):
         gradient[f] -= row.l2 * x[f]
     return total - row.l2_bias * bias, squares + row.l2 * length + row.l2_bias * bias * bias
 
@@ -233,6 +235,7 @@ def _solve_row(row, scratch, x, bias):  # type: ignore[no-untyped-def]
     value -= bias_gradient * bias_change
     for f in range(k):
         value -= gradient[f] * change[f]
+    for f in range(k):
         x[f] += change[f]
     return bias + bias_change, _loss(row, value, x, bias + bias_change)
 
@@ -265,6 +268,7 @@ def _solve_dual(row, scratch, x):  # type: ignore[no-untyped-def]
     bias = total / (row.l2_bias + count)
     for t in range(n):
         errors[t] -= bias * ones[t]
+    for t in range(n):
         squares += np.float64(errors[t]) * errors[t]
     for f in range(k):
         x[f] = 0
@@ -384,6 +388,7 @@ def _descend_row(row, scratch, n_steps, x, bias):  # type: ignore[no-untyped-def
         gradient[f] -= sums[f] * (bias_gradient / count)
         diagonal[f] = 1 / (max(diagonal[f] - sums[f] * sums[f] / count, 0.0) + row.l2)
         direction[f] = diagonal[f] * gradient[f]
+    for f in range(k):
         size_now += gradient[f] * direction[f]
     moved, enough = 0.0, _ROUNDING * size_now  # <sums, change of x>
     for _ in range(n_steps):
@@ -392,6 +397,7 @@ def _descend_row(row, scratch, n_steps, x, bias):  # type: ignore[no-untyped-def
         along = curvature = size_next = 0.0
         for f in range(k):
             vector[f] = direction[f]
+        for f in range(k):
             along += sums[f] * direction[f]
         for f in range(k):
             product[f] = row.l2 * direction[f] - sums[f] * (along / count)
@@ -406,6 +412,7 @@ def _descend_row(row, scratch, n_steps, x, bias):  # type: ignore[no-untyped-def
         for f in range(k):
             x[f] += step * direction[f]
             gradient[f] -= step * product[f]
+        for f in range(k):
             size_next += gradient[f] * gradient[f] * diagonal[f]
         for f in range(k):
             direction[f] = diagonal[f] * gradient[f] + size_next / size_now * direction[f]

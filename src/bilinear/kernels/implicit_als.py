@@ -141,6 +141,7 @@ def _descend_row(indices, confidences, fixed, ridge, inverse, n_steps, residual,
     size = zero
     for f in range(k):
         direction[f] = inverse[f] * residual[f]
+    for f in range(k):
         size += residual[f] * direction[f]
     for _ in range(n_steps):
         if not size > 0:
@@ -156,6 +157,7 @@ def _descend_row(indices, confidences, fixed, ridge, inverse, n_steps, residual,
         for f in range(k):
             x[f] += step * direction[f]
             residual[f] += step * product[f]
+        for f in range(k):
             new_size += residual[f] * residual[f] * inverse[f]
         keep = new_size / size
         size = new_size

@@ -56,7 +56,8 @@ def _finish_rows(rows, gradients, touched, pulls, used, l2, largest):  # type: i
             if abs(entry) > largest:
                 entry = np.copysign(largest, entry)
             gradients[slot, f] = entry
-            square += entry * entry
+        for f in range(width):
+            square += gradients[slot, f] * gradients[slot, f]
         squares += square
     return squares
 

@@ -35,7 +35,10 @@ def _bpr(positive, weights, negative, n, log_weights, a, b, up, down):  # type: 
             gradient = (np.float32(1) if ahead >= 0 else decay) / (np.float32(1) + decay)
             total += elementary.log1p(decay) + max(ahead, np.float32(0))
             pull += gradient
-            down[k] += share * gradient
+        for k in range(len(negative)):
+            ahead = negative[k] - own
+            decay = elementary.exp(-abs(ahead))
+            down[k] += share * ((np.float32(1) if ahead >= 0 else decay) / (np.float32(1) + decay))
         value += share * total  # type: ignore[assignment]
         up[p] = -share * pull
     return value
@@ -82,16 +85,18 @@ def _softmax(positive, weights, negative, n, log_weights, temperature, corrected
         largest = max(largest, positive[p] * sharpness)
     others = 0.0
     for k in range(len(negative)):
-        share = elementary.exp(np.float32(negative[k] * sharpness + corrected * log_weights[k] - largest))
-        down[k] = share
-        others += share
+        down[k] = elementary.exp(np.float32(negative[k] * sharpness + corrected * log_weights[k] - largest))
+    for k in range(len(negative)):
+        others += down[k]
     value, pull = 0.0, 0.0
     for p in range(len(positive)):
         logit = positive[p] * sharpness - largest
         own = np.exp(logit)
         value += weights[p] * (np.log(own + others) - logit)
-        up[p] = -weights[p] * sharpness * others / (own + others)
         pull += weights[p] * sharpness / (own + others)
+    for p in range(len(positive)):
+        own = np.exp(positive[p] * sharpness - largest)
+        up[p] = -weights[p] * sharpness * others / (own + others)
     for k in range(len(negative)):
         down[k] *= pull
     return value
@@ -103,10 +108,12 @@ def _cosine_contrastive(positive, weights, negative, n, log_weights, margin, wei
     for p in range(len(positive)):
         value += weights[p] * (1.0 - positive[p])
         total += weights[p]
+    for p in range(len(positive)):
         up[p] = -weights[p]
     gradient = total * weight / n
     for k in range(len(negative)):
         over += max(negative[k] - margin, 0.0)
+    for k in range(len(negative)):
         down[k] = gradient if negative[k] > margin else 0.0
     return value + gradient * over
 

@@ -55,9 +55,9 @@ def _gather(others, ratings, start, size, mean, fixed, ones, biases, x, bias, ro
         y, copy, one = fixed[other], rows[t], ones[other]
         score = y.dtype.type(0)
         for f in range(len(x)):
-            value = y[f]
-            copy[f] = value
-            score += value * x[f]
+            copy[f] = y[f]
+        for f in range(len(x)):
+            score += y[f] * x[f]
         own[t] = one
         errors[t] = one * (ratings[start + t] - mean - biases[other] - bias) - score
 
@@ -183,6 +183,7 @@ def draw_rows(  # type: ignore[no-untyped-def]
         change = weight * bias_slope
         for f in range(k):
             change -= weight * sums[f] * slope[f]
+        for f in range(k):
             x[f] += slope[f]
         bias = prior_bias + change / precision + bias_noise / np.sqrt(precision)
         biases[r] = bias

@@ -90,6 +90,7 @@ def _score_of(directions, u, item_factors, item, cosine, units, n):  # type: ign
     score = np.float32(0)
     for f in range(units.shape[1]):
         units[n, f] = length * item_factors[item, f]
+    for f in range(units.shape[1]):
         score += directions[u, f] * units[n, f]
     return score
 
@@ -170,6 +171,7 @@ def score_sets(a, b, first, number, pairs, n_users, positives, sampler, model, u
                 score = _score_of(directions, u, item_factors, item, cosine, units, n)
                 own[n] = score + item_biases[item, 0]
                 weights[n] = all_weights[pair] * share
+            for n in range(n_own):
                 pull += weights[n]
             total += ranking_loss(
                 loss, own[:n_own], weights[:n_own], scores[u - begin], left, log_weights,
@@ -197,8 +199,10 @@ def score_sets(a, b, first, number, pairs, n_users, positives, sampler, model, u
 @njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _pull_item(gradient, bias_gradient, slot, score_gradients, k, directions, begin, end):  # type: ignore[no-untyped-def]
     """Adds score_gradients[k, u - begin] * directions[u] to a row of the gradient, in the order of users."""
+    total = bias_gradient[slot, 0]
     for u in range(begin, end):
-        bias_gradient[slot, 0] += score_gradients[k, u - begin]
+        total += score_gradients[k, u - begin]
+    bias_gradient[slot, 0] = total
     whole = end - (end - begin) % 4
     for u in range(begin, whole, 4):
         n = u - begin

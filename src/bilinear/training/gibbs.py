@@ -158,6 +158,14 @@ class Gibbs(Solver):
 
         Raises:
             KeyboardInterrupt: Only before the first sweep is done.
+
+        Examples:
+            >>> import numpy as np
+            >>> from bilinear import Gibbs, synthetic_ratings
+            >>> ratings = synthetic_ratings(60, 40, 900, rng=0)
+            >>> posterior, history = Gibbs(n_epochs=20).sample(ratings, 2, np.random.default_rng(0))
+            >>> posterior.parameters.user_factors.shape, len(history.epochs)
+            ((60, 4), 20)
         """
         solver = self.resolved(table.n_ratings)
         assert solver.n_epochs != "auto"

@@ -143,8 +143,8 @@ def feature_list(given: object) -> tuple[FeatureLike, ...]:
         given = (given,)
     if not isinstance(given, (list, tuple)) or not all(isinstance(one, (str, Feature)) for one in given):
         raise ParameterValueError(
-            f"features {given!r}; give a list of columns, such as ['genres', 'year'], or of kinds, such as "
-            "[Categories('genres'), Number('year')]"
+            f"item_features or user_features={given!r}; give a list of columns, such as ['genres', 'year'], "
+            "or of kinds, such as [Categories('genres'), Number('year')]"
         )
     names = [one if isinstance(one, str) else one.column for one in given]
     twice = next((name for at, name in enumerate(names) if name in names[:at]), None)
