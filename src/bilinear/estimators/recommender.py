@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.arguments import is_real
+from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.data.packed_text import PackedText
 from bilinear.data.vocabulary import Id, Vocabulary
@@ -44,6 +44,7 @@ class Recommender(Capabilities):
         source_: what it was trained on, for people.
         item_texts_: titles and other text columns of the items by name, each in row order.
         report_: what a command measured with this model (JSON values).
+        min_support_: training ratings from which on an item leads lists that are not personal; may be set.
     """
 
     user_vocabulary_: Vocabulary
@@ -54,6 +55,7 @@ class Recommender(Capabilities):
     source_: str
     item_texts_: dict[str, PackedText]
     report_: dict[str, Any]
+    min_support_: int = 0
 
     def fit(self, interactions: Interactions) -> Self:
         """Learns from `interactions`; returns self.
@@ -101,6 +103,7 @@ class Recommender(Capabilities):
         candidates: Iterable[Id] | None = None,
         unknown: str = "error",
         new: NewItems = "mixed",
+        min_support: int | None = None,
     ) -> RankedItems | Recommendations:
         """The `n` items with the highest scores for each user.
 
@@ -112,6 +115,9 @@ class Recommender(Capabilities):
             new: Items without training ratings are "mixed" among the others, the "only" ones, or "none". What
                 is known of them by their features is shrunk to the mean, so that few reach the top of a mixed
                 list.
+            min_support: In a list that is not personal, items with fewer training ratings come after all
+                others, by score as well. None takes `min_support_`: of a model of ratings what makes the mean
+                rating of an item reliable, see `bilinear.estimators.support`; of models of counts 0.
         Raises:
             UnknownIdError: a user (see `unknown`) or a candidate that the model does not know.
         Cost:
@@ -145,14 +151,14 @@ class Recommender(Capabilities):
         rows = self.user_vocabulary_.encode(asked)
         if unknown == "error" and (rows < 0).any():
             self.user_vocabulary_.row(asked[int(np.argmax(rows < 0))], "user")
-        lists = self._rank(rows, n, exclude_seen, self.allowed(candidates, new))
+        known = self.has_ratings(rows) | self.feature_rows("users", rows)
+        lists = self._lists(rows, known, n, exclude_seen, self.allowed(candidates, new), min_support)
         if single:
             return lists[0]
         names = (
             self.user_vocabulary_[row] if row >= 0 else user
             for user, row in zip(asked, rows.tolist(), strict=True)
         )
-        known = self.has_ratings(rows) | self.feature_rows("users", rows)
         return Recommendations(tuple(names), known, tuple(lists))
 
     def score_block(self, user_rows: NDArray[Any]) -> Array:
@@ -258,7 +264,8 @@ class Recommender(Capabilities):
             self.item_vocabulary_.row(missing[0], "item")
         rated, kept = last_of_each(rows, values)
         if features is not None:
-            return FoldedUser(self, rated, missing, self._folded_with_features(rated, kept, features))
+            found = self._folded_with_features(rated, kept, features)
+            return FoldedUser(self, rated, missing, found, by_features=True)
         return FoldedUser(self, rated, missing, self._folded_user(rated, kept))
 
     def similar(self, item: Id, n: int = 10, *, candidates: Iterable[Id] | None = None) -> RankedItems:
@@ -365,6 +372,50 @@ class Recommender(Capabilities):
         allowed = np.zeros(n_items, bool)
         allowed[rows] = True
         return allowed
+
+    def supported(self, min_support: int | None = None) -> NDArray[np.bool_]:
+        """(n_items,) which items lead lists that are not personal, see `recommend`.
+
+        Raises:
+            ParameterValueError: `min_support` is not a whole number, zero or more.
+
+        Examples:
+            >>> from bilinear import Interactions, Popularity
+            >>> users, items = "ann ann bob bob cat".split(), "tea jam tea jam salt".split()
+            >>> Popularity().fit(Interactions.from_columns(users, items)).supported(2)  # jam, salt, tea
+            array([ True, False,  True])
+        """
+        needed = self.min_support_ if min_support is None else min_support
+        if not (is_whole(needed) and needed >= 0):
+            raise ParameterValueError(f"min_support={needed!r}; a whole number, zero or more, or None")
+        enough: NDArray[np.bool_] = (
+            np.bincount(self.seen_.indices, minlength=len(self.item_vocabulary_)) >= needed
+        )
+        return enough
+
+    def _lists(
+        self,
+        rows: NDArray[np.int32],
+        known: NDArray[np.bool_],
+        n: int,
+        exclude_seen: bool,
+        allowed: NDArray[np.bool_],
+        min_support: int | None,
+    ) -> list[RankedItems]:
+        """`_rank`; rows that are not known get the items with enough support, then the others."""
+        enough = self.supported(min_support)
+        if known.all() or enough.all():
+            return self._rank(rows, n, exclude_seen, allowed)
+        lists: list[Any] = [None] * len(rows)
+        for chosen, first in ((known, allowed), (~known, allowed & enough)):
+            made = self._rank(rows[chosen], n, exclude_seen, first) if chosen.any() else []
+            for at, ranked in zip(np.flatnonzero(chosen).tolist(), made, strict=True):
+                lists[at] = ranked
+        short = [at for at in np.flatnonzero(~known).tolist() if len(lists[at]) < n]
+        rest = self._rank(rows[short], n, exclude_seen, allowed & ~enough) if short else []
+        for at, more in zip(short, rest, strict=True):
+            lists[at] = lists[at].followed_by(more, n)
+        return lists
 
     def _learn_table(self, interactions: Interactions) -> None:
         """Stores what every model keeps of its training table."""

@@ -77,6 +77,8 @@ class ServingModel:
         self.retrieval = DotRetrieval(parameters) if parameters is not None and by_weights else None
         self.n_items, self.n_users = len(model.item_vocabulary_), len(model.user_vocabulary_)
         self.item_counts = np.bincount(model.seen_.indices, minlength=self.n_items)
+        enough = model.supported()
+        self._supported, self._unsupported = (np.flatnonzero(of).astype(np.int32) for of in (enough, ~enough))
         lines: Sequence[str]
         self.rows_by_category: dict[str, Rows]
         if alike:
@@ -251,7 +253,33 @@ class ServingModel:
     # Answers
 
     def rank(self, asked: Sequence[tuple[UserState, int, bool, Rows | None]]) -> list[Ranked]:
-        """Rows and scores of a list for each (user_state, n, exclude_seen, only), best first."""
+        """Rows and scores of a list for each (user_state, n, exclude_seen, only), best first.
+
+        A list that is not personal has the items with enough support first, see `Recommender.recommend`.
+        """
+        wanted = []
+        for user_state, n, exclude_seen, only in asked:
+            if self._not_personal(user_state):
+                only = _within(only, self._supported)
+            wanted.append((user_state, n, exclude_seen, only))
+        made = self._ranked(wanted)
+        short = [
+            at
+            for at, (state, n, *_) in enumerate(asked)
+            if self._not_personal(state) and len(made[at][0]) < n
+        ]
+        if short:
+            rest = self._ranked([(*asked[at][:3], _within(asked[at][3], self._unsupported)) for at in short])
+            for at, (rows, scores) in zip(short, rest, strict=True):
+                n = asked[at][1]
+                made[at] = np.append(made[at][0], rows)[:n], np.append(made[at][1], scores)[:n]
+        return made
+
+    def _not_personal(self, user_state: UserState) -> bool:
+        return user_state.basis == "non-personal" and len(self._unsupported) > 0
+
+    def _ranked(self, asked: Sequence[tuple[UserState, int, bool, Rows | None]]) -> list[Ranked]:
+        """`rank`, whatever the support."""
         if self.retrieval is not None:
             queries = []
             for user_state, n, exclude_seen, only in asked:
@@ -356,6 +384,10 @@ class ServingModel:
             for name in self.categories(row):
                 rows.setdefault(name, []).append(row)
         return {name: np.unique(np.array(rows[name], np.int32)) for name in sorted(rows)}
+
+
+def _within(only: Rows | None, rows: Rows) -> Rows:
+    return rows if only is None else np.intersect1d(only, rows, assume_unique=True)
 
 
 def _have_same_items(one: Recommender, other: Recommender) -> bool:
