@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -18,6 +19,7 @@ from bilinear.errors import NotFittedError, ParameterValueError, RatingValueErro
 from bilinear.estimators.capabilities import Capabilities
 from bilinear.estimators.explanation import By, Explanation, explain
 from bilinear.estimators.fold_in import FoldedUser, best_rows, ids_of, is_single, last_of_each, one_history
+from bilinear.estimators.update import Change, wider_texts
 from bilinear.model.parameters import Array
 from bilinear.recommend.lists import RankedItems, Recommendations
 from bilinear.training.progress import Progress
@@ -86,6 +88,58 @@ class Recommender(Capabilities):
         if "progress" in signature(self.fit).parameters:
             return self.fit(interactions, progress=False if progress is None else progress)  # type: ignore[call-arg]
         return self.fit(interactions)
+
+    def update(self, interactions: Interactions) -> Self:
+        """Learns further interactions without training on all again; returns self.
+
+        New users and items become known. Of a pair that comes again the further rating counts; counts add up.
+        Arguments that are "auto" keep the values that `fit` found. Where `updates` is "exact", the model is
+        the one that `fit` makes of all interactions with these values; where it is "approximate", the rows of
+        the users and items that occur are solved anew, the others held. A model that fails stays as it was.
+
+        Raises:
+            ParameterValueError: this model cannot be updated (`updates` is "no"), or another kind of table.
+            EmptyDataError, RatingValueError, IdValueError: the interactions cannot be learned.
+
+        Examples:
+            >>> from bilinear import ImplicitALS, Interactions, Popularity
+            >>> users, items = "ann ann bob bob cat".split(), "tea jam tea jam salt".split()
+            >>> model = Popularity().fit(Interactions.from_columns(users, items))
+            >>> model.update(Interactions.from_columns(["cat", "dan"], ["rye", "rye"])).recommend("bob").items
+            array(['rye', 'salt'], dtype=object)
+            >>> model.updates, ImplicitALS().updates
+            ('exact', 'approximate')
+        """
+        if self.updates == "no":
+            raise ParameterValueError(self._cannot_update())
+        change = Change.of(
+            self.seen_,
+            self.user_vocabulary_,
+            self.item_vocabulary_,
+            self.has_ratings_,
+            self.source_,
+            interactions,
+        )
+        self._checked_ratings(
+            interactions.item_vocabulary.decode(interactions.items), interactions.ratings.tolist()
+        )
+        model = copy(self)
+        model._update(change)
+        model.item_texts_ = wider_texts(self.item_texts_, change.item_rows, {})
+        model.report_ = self.report_
+        vars(self).update(vars(model))
+        return self
+
+    def _cannot_update(self) -> str:
+        """Why `update` refuses, and what to do."""
+        return (
+            f"a {type(self).__name__} cannot learn further interactions alone; train it on all of them with "
+            "fit or retrain (bilinear train)"
+        )
+
+    def _update(self, change: Change) -> None:
+        """Learns `change.table`; attributes are set anew, never changed in place."""
+        raise NotImplementedError
 
     def __getattr__(self, name: str) -> Any:
         if name.endswith("_") and not name.startswith("_"):
