@@ -9,6 +9,8 @@ from command_line import Run
 
 import bilinear
 from bilinear import BiasModel, GraphFilter, Popularity, read_interactions, read_ratings
+from bilinear.serving import ModelFolder
+from bilinear.serving.answers.serving_model import ServingModel
 
 
 def table(path: Path, rows: str, header: str = "user,item,rating") -> Path:
@@ -65,3 +67,21 @@ def test_what_cannot_be_learned_leaves_the_folder_as_it_was(run: Run, tmp_path: 
     ran = run("update", tmp_path / "graph", clicks)
     assert ran.code == 2
     assert "a GraphFilter cannot learn further interactions alone" in ran.err
+
+
+def test_a_server_has_the_new_item_after_a_reload(run: Run, tmp_path: Path) -> None:
+    model = saved(tmp_path)
+    folder = ModelFolder(model)
+    folder.lock()
+    try:
+        before, first = folder.load()
+        assert run("update", model, table(tmp_path / "new.csv", FURTHER)).code == 0
+        assert folder.condition(first) == "replaced"
+        after, second = folder.load()
+    finally:
+        folder.close()
+    assert first != second
+    assert 9 not in before.item_vocabulary_
+    served = ServingModel(after, second)
+    rows, _ = served.rank([(served.session([("1", 5.0)])[0], 10, True, None)])[0]
+    assert after.item_rows([9])[0] in rows
