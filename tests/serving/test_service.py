@@ -532,7 +532,7 @@ def test_a_model_beside_another_answers_as_one_that_was_opened_alone(table: Inte
         assert ours[1].tobytes() == theirs[1].tobytes()
         is_taken_over = model.item_texts_["title"][29] != "Another"
         assert (beside.card(3) is live.card(3)) == is_taken_over
-        assert (n_pauses == 0) == is_taken_over
+        assert (n_pauses < len(rows)) == is_taken_over
 
 
 def test_json_of_a_list_is_that_of_its_message_byte_by_byte(

@@ -90,7 +90,7 @@ class ServingModel:
         else:
             lines = plain_lines(map(self.title, range(self.n_items)), pause)
             self.rows_by_category = self._categories(pause)
-        self.titles: TitleIndex = TitleIndex(lines, self.item_counts)
+        self.titles: TitleIndex = TitleIndex(lines, self.item_counts, pause)
         self._unknown_user = self._without_ratings(-1)
         every = np.arange(self.n_items, dtype=np.int32)
         for only in (None, every, every[:1]):  # compiles what was not compiled before

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from time import monotonic
 from typing import ClassVar
 from urllib.parse import unquote
 
@@ -38,6 +39,7 @@ DO UPDATE SET rating = excluded.rating, time = excluded.time WHERE excluded.time
 _TIME = "SELECT time FROM feedback WHERE user_id = ? AND item_id = ?"
 _OF_USER = "SELECT item_id, rating, time FROM feedback WHERE user_id = ? ORDER BY item_id LIMIT ?"
 _WAIT = 5.0
+_MOMENT = 0.001
 
 FileIdentity = tuple[int, int] | None
 
@@ -80,7 +82,7 @@ class SQLiteStore:
 
     def of_user(self, user: str, most: int | None = None) -> list[tuple[str, float | None, float]]:
         try:  # as `_connection` does, without a context manager: once for every list
-            return self._opened().execute(_OF_USER, (user, -1 if most is None else most)).fetchall()
+            return self._opened_lately().execute(_OF_USER, (user, -1 if most is None else most)).fetchall()
         except (sqlite3.Error, OSError) as error:
             self._drop()
             raise self._unavailable(error) from error
@@ -153,6 +155,16 @@ class SQLiteStore:
         if isinstance(error, OSError):
             return StoreUnavailable(f"feedback store {self.path}: {error.strerror}; try again")
         return StoreUnavailable(_said(error, self.path))
+
+    def _opened_lately(self) -> sqlite3.Connection:
+        """As `_opened`, for a read: the look at the files holds for a moment, and until any thread reopens."""
+        local = self._local
+        if monotonic() < getattr(local, "until", 0.0) and local.files == self._files:
+            connection: sqlite3.Connection = local.connection
+            return connection
+        connection = self._opened()
+        local.until = monotonic() + _MOMENT
+        return connection
 
     def _opened(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -249,7 +261,7 @@ class SQLiteStore:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             return
-        self._local.connection = None
+        self._local.connection, self._local.until = None, 0.0
         with self._lock:
             self._open.pop(connection, None)
         with suppress(sqlite3.Error):
