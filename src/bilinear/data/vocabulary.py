@@ -267,7 +267,8 @@ class Vocabulary:
             (1, -1)
         """
         if self._integers is not None:
-            value, known = self._integer(id_), self._integers
+            known = self._integers
+            value = canonical_integer(id_) if type(id_) is str and not self.rules else self._integer(id_)
             if value is None:
                 return -1
             at = int(known.searchsorted(value))

@@ -224,10 +224,10 @@ class ServingModel:
     def _without_changes(self, row: int) -> UserState:
         if row < 0:
             return self._unknown_user
-        begin, end = self.model.seen_.indptr[row : row + 2].tolist()
+        seen, weights = self.model.seen_, None
+        begin, end = seen.indptr[row : row + 2].tolist()
         if begin == end and not self.model.feature_rows("users", np.array([row]))[0]:
             return self._without_ratings(row)
-        seen, weights = self.model.seen_, None
         if self.retrieval is not None:
             parameters = self.retrieval.parameters
             offset = parameters.global_mean + float(parameters.user_biases[row])
