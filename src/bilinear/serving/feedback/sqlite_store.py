@@ -157,7 +157,7 @@ class SQLiteStore:
         return StoreUnavailable(_said(error, self.path))
 
     def _opened_lately(self) -> sqlite3.Connection:
-        """As `_opened`, for a read: the look at the files holds for a moment, and until any thread reopens."""
+        """As `_opened`, for reads: a look at the files holds for a moment, or until a thread reopens."""
         local = self._local
         if monotonic() < getattr(local, "until", 0.0) and local.files == self._files:
             connection: sqlite3.Connection = local.connection
