@@ -80,7 +80,8 @@ class Identity(Link):
     code: ClassVar[int] = 0
 
     def prediction(self, score: Array) -> Array:
-        return np.clip(score, *self.bounds)
+        low, high = self.bounds
+        return np.minimum(np.maximum(score, low), high)  # a third of the time of np.clip for one list
 
     def derivative(self, score: Array) -> Array:
         return np.ones_like(score)

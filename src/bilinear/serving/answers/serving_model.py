@@ -8,6 +8,7 @@ from functools import cached_property
 from time import time
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,12 +22,15 @@ from bilinear.recommend.screening import Ranked, Rows
 from bilinear.serving.answers.pauses import no_pause
 from bilinear.serving.answers.retrieval import DotRetrieval, TopKQuery
 from bilinear.serving.answers.title_search import TitleIndex, plain_lines
+from bilinear.serving.messages import RankedItem
 from bilinear.serving.problems import Conflict, NotFound
 
 Basis = Literal["training", "feedback", "session", "non-personal"]
 NO_ITEMS = np.empty(0, np.int32)
 NO_RATINGS = np.empty(0, np.float32)
 _MOST_CARDS = 200_000
+SCORE, PREDICTION = b'"score":', b',"prediction":'
+_NUMBERS = SCORE + b"0.0" + PREDICTION + b"null"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -70,7 +74,7 @@ class ServingModel:
         self.model, self.version, self.loaded_at = model, version, time()
         parameters = model.dot_product()
         alike = before if before is not None and _have_same_items(before.model, model) else None
-        self._cards: dict[int, tuple[str, str, list[str]]] = alike._cards if alike else {}
+        self._cards: dict[int, tuple[bytes, bytes]] = alike._cards if alike else {}
         self._names_by_text: dict[str, list[str]] = alike._names_by_text if alike else {}
         self._no_weights = None if parameters is None else model.fold_in_weights(NO_ITEMS, NO_RATINGS)
         by_weights = parameters is not None and self._no_weights is not None
@@ -88,7 +92,7 @@ class ServingModel:
         else:
             lines = plain_lines(map(self.title, range(self.n_items)), pause)
             self.rows_by_category = self._categories(pause)
-        self.titles: TitleIndex = TitleIndex(lines, self.item_counts)
+        self.titles: TitleIndex = TitleIndex(lines, self.item_counts, pause)
         self._unknown_user = self._without_ratings(-1)
         every = np.arange(self.n_items, dtype=np.int32)
         for only in (None, every, every[:1]):  # compiles what was not compiled before
@@ -126,11 +130,13 @@ class ServingModel:
         rows[[number is None for number in numbers]] = -1
         return rows
 
-    def card(self, row: int) -> tuple[str, str, list[str]]:
-        """(id, title, categories) of an item, kept for the next time it is listed."""
+    def card(self, row: int) -> tuple[bytes, bytes]:
+        """JSON of `messages.RankedItem` before and after its numbers, kept for the next list."""
         card = self._cards.get(row)
         if card is None:
-            card = self.item_id(row), self.title(row), self.categories(row)
+            item = RankedItem(self.item_id(row), self.title(row), 0.0, None, self.categories(row))
+            before, _, after = msgspec.json.encode(item).partition(_NUMBERS)  # in a text they are escaped
+            card = before + SCORE, after
             if len(self._cards) < _MOST_CARDS:
                 self._cards[row] = card
         return card
@@ -146,7 +152,7 @@ class ServingModel:
 
     def user_row(self, user: str) -> int:
         """-1 where the model does not know the user."""
-        return int(self.model.user_vocabulary_.encode([user])[0])
+        return self.model.user_vocabulary_.find(user)
 
     def only(
         self, categories: Sequence[str], candidates: Iterable[str] | None
@@ -220,10 +226,10 @@ class ServingModel:
     def _without_changes(self, row: int) -> UserState:
         if row < 0:
             return self._unknown_user
-        begin, end = self.model.seen_.indptr[row : row + 2].tolist()
+        seen, weights = self.model.seen_, None
+        begin, end = seen.indptr[row : row + 2].tolist()
         if begin == end and not self.model.feature_rows("users", np.array([row]))[0]:
             return self._without_ratings(row)
-        seen, weights = self.model.seen_, None
         if self.retrieval is not None:
             parameters = self.retrieval.parameters
             offset = parameters.global_mean + float(parameters.user_biases[row])
