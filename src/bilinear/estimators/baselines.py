@@ -22,7 +22,7 @@ from bilinear.memory import require
 from bilinear.model.link import Identity, Link
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import SquaredError
-from bilinear.objective.penalties import L2
+from bilinear.objective.penalties import L2, RowWeights
 from bilinear.registry import register
 from bilinear.training.bias_solver import solve_biases
 from bilinear.training.history import CLOSED_FORM
@@ -107,7 +107,7 @@ class BiasModel(WithFeatures, RatingModel):
     _updates = "exact"
 
     l2_biases: float | Literal["auto"] = "auto"
-    l2_exponent: float = 0.5
+    l2_exponent: RowWeights = 0.5
     validation_fraction: float = 0.1
     rating_range: tuple[float, float] | None = None
     rng: int | None = None

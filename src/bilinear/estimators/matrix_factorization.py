@@ -33,7 +33,7 @@ from bilinear.model.parameters import Parameters
 from bilinear.objective.fold_in import fold_in
 from bilinear.objective.losses import Loss, SquaredError
 from bilinear.objective.objective import Objective
-from bilinear.objective.penalties import L2
+from bilinear.objective.penalties import L2, RowWeights
 from bilinear.persistence.codec import decode, encode
 from bilinear.registry import register
 from bilinear.training.callbacks import OnEpoch
@@ -121,7 +121,7 @@ class MatrixFactorization(WithFeatures, RatingModel):
     n_factors: int | Literal["auto"] = "auto"
     l2: float | Literal["auto"] = "auto"
     l2_biases: float | Literal["auto"] = "auto"
-    l2_exponent: float = 0.5
+    l2_exponent: RowWeights = 0.5
     loss: Loss = field(default_factory=SquaredError)
     link: Link = field(default_factory=Identity)
     rating_range: tuple[float, float] | None = None
@@ -556,15 +556,19 @@ class MatrixFactorization(WithFeatures, RatingModel):
         apart = 0 if not self.validation_fraction else 3 if self.solver.copies_ratings else 12
         return (4 + self.solver.n_states) * weights + (held + apart) * n_ratings
 
-    def _check(self, interactions: Interactions) -> None:
-        """All that can be refused before work begins."""
-        check_table(interactions)
+    def check_parts(self) -> None:
+        """Raises ParameterValueError for a loss, link or solver that is none, or not for the others."""
         for name, kind in (("loss", Loss), ("link", Link), ("solver", Solver)):
             value = getattr(self, name)
             if not isinstance(value, kind):
                 raise ParameterValueError(f"{name}={value!r}; an object such as {_SUCH_AS[name]}")
         self.loss.check(self.link)
         self.solver.check(self.loss, self.link)
+
+    def _check(self, interactions: Interactions) -> None:
+        """All that can be refused before work begins."""
+        check_table(interactions)
+        self.check_parts()
         if isinstance(self.solver, Gibbs):
             for name, free in (("l2", "auto"), ("l2_biases", "auto"), ("start", None)):
                 if getattr(self, name) != free:
