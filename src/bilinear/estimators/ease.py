@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.arguments import is_real
-from bilinear.data.interactions import Grouped, Interactions
+from bilinear.data.interactions import Grouped, Interactions, InteractionsLike
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.capabilities import HowTrained
 from bilinear.estimators.history_model import HistoryModel, value_used
@@ -86,7 +86,7 @@ class EASE(_Learned):
     def how_trained(self) -> HowTrained:
         return "closed form"
 
-    def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
+    def fit(self, interactions: InteractionsLike, *, progress: Progress | bool = False) -> Self:
         """Solves for all weights; returns self.
 
         Raises:
@@ -206,7 +206,7 @@ class SparseEASE(_LearnedSparse):
     def how_trained(self) -> HowTrained:
         return "closed form"
 
-    def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
+    def fit(self, interactions: InteractionsLike, *, progress: Progress | bool = False) -> Self:
         """Chooses the sources of every item and solves for its weights; returns self."""
         if progress is True:
             with Bar() as bar:

@@ -189,7 +189,7 @@ class WithFeatures(_Learned):
         for side in _SIDES:
             self._fill_rows(side)
         if items is not None:
-            self.item_texts_ = texts_of(items, self.item_vocabulary_)
+            self.item_texts_ = items.texts(self.item_vocabulary_)
 
     def _fitted_map(self, side: Side, features: SideFeatures) -> RidgeMap:
         counts = self._training_counts(side)
@@ -312,19 +312,11 @@ class WithFeatures(_Learned):
         self.features_ = Features(**found)
 
 
-def texts_of(items: Items, vocabulary: Vocabulary) -> dict[str, PackedText]:
-    """Titles and genres in the order of a vocabulary, as a model keeps them."""
-    texts = {"title": PackedText.of(items.titles(vocabulary))}
-    if items.genre_column is not None:
-        texts["genres"] = PackedText.of("|".join(items.genres(item)) for item in vocabulary)
-    return texts
-
-
 def _wider_texts(
     old: dict[str, PackedText], rows: NDArray[Any], table: SideTable | None, vocabulary: Vocabulary
 ) -> dict[str, PackedText]:
     """Texts of old items as they were, those of new ones from their table."""
-    fresh = texts_of(table, vocabulary) if isinstance(table, Items) else {}
+    fresh = table.texts(vocabulary) if isinstance(table, Items) else {}
     return {
         name: PackedText.of(
             texts[row] if row >= 0 else fresh[name][at] if name in fresh else ""

@@ -16,6 +16,7 @@ from bilinear.errors import ParameterValueError
 from bilinear.model.parameters import Parameters
 from bilinear.objective.objective import Objective
 from bilinear.optional_packages import extra
+from bilinear.tabular import Tabular
 from bilinear.training.minibatch import MiniBatch, MiniBatchRun
 from bilinear.training.sgd import SGD, SGDRun
 from bilinear.training.solver import random_order
@@ -27,7 +28,7 @@ _MARGIN = 4.0  # the run ends at a loss so many times the best
 
 
 @dataclass(frozen=True, eq=False)
-class RangeTest:
+class RangeTest(Tabular):
     """Result of `lr_find`.
 
     Attributes:
@@ -44,6 +45,14 @@ class RangeTest:
     losses: NDArray[np.float64]
     raw_losses: NDArray[np.float64]
     suggestions: Mapping[str, float]
+
+    def to_columns(self) -> dict[str, Any]:
+        """learning_rate, loss and raw_loss of each step."""
+        return {
+            "learning_rate": self.learning_rates,
+            "loss": self.losses,
+            "raw_loss": self.raw_losses,
+        }
 
     def __str__(self) -> str:
         n = len(self.learning_rates)

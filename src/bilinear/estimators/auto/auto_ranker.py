@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.arguments import is_real, is_whole
-from bilinear.data.interactions import Grouped, Interactions
+from bilinear.data.interactions import Grouped, Interactions, InteractionsLike
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.auto.search import Search
 from bilinear.estimators.auto.search_space import ModelFamily, check_learnable, families
@@ -87,7 +87,7 @@ class AutoRanker(_Learned):
     threshold: float | None = field(default=None, kw_only=True)
     confidence: Confidence = field(default="equal", kw_only=True)
 
-    def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
+    def fit(self, interactions: InteractionsLike, *, progress: Progress | bool = False) -> Self:
         """Searches, then trains what was chosen on everything; returns self.
 
         Args:
@@ -195,11 +195,6 @@ class AutoRanker(_Learned):
         if self.n_trials is not None and not (is_whole(self.n_trials) and self.n_trials >= 1):
             raise ParameterValueError(f"n_trials={self.n_trials!r}; a whole number, one or more, or None")
         Metric.of_rankings(self.metric, maximised=True)
-        if not isinstance(interactions, Interactions):
-            raise ParameterValueError(
-                f"fit takes Interactions, not {type(interactions).__name__}; "
-                "make them with bilinear.read_ratings(file or frame)"
-            )
         interactions.check_trainable()
         needed = self.bytes_to_fit(interactions.n_ratings, *interactions.shape)
         require(needed, f"AutoRanker of {interactions.n_ratings:,} interactions")

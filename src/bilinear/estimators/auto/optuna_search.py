@@ -23,13 +23,14 @@ from bilinear.estimators.ranking_model import RankingModel
 from bilinear.evaluation.metrics import Metric, MetricLike
 from bilinear.evaluation.ranking import RankingProtocol, evaluate_ranking
 from bilinear.optional_packages import extra
+from bilinear.tabular import Shown
 from bilinear.training.progress import Bar, NullProgress, Progress
 
 _STUDY = "bilinear"
 
 
 @dataclass(frozen=True, eq=False)
-class OptunaResult:
+class OptunaResult(Shown):
     """Result of `search_with_optuna`.
 
     Attributes:
