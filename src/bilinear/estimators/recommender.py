@@ -419,9 +419,7 @@ class Recommender(Capabilities):
         exclude: Iterable[Id] | None = None,
     ) -> NDArray[np.bool_]:
         """(n_items,) which items may be listed: all, or the candidates; with or without new ones.
-
-        Args:
-            candidates, new, exclude: see `recommend`.
+        The arguments are those of `recommend`.
 
         Raises:
             UnknownIdError: a candidate that the model does not know.

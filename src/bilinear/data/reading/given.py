@@ -1,4 +1,4 @@
-"""Tables from data frames, matrices of users by items, and pairs with ratings, told apart by their type."""
+"""Tables from data frames, from matrices of users by items, and from pairs with ratings."""
 
 from __future__ import annotations
 
