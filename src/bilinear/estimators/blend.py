@@ -34,7 +34,7 @@ from bilinear.kernels.mixture import add_standardised
 from bilinear.memory import require
 from bilinear.model.parameters import Array
 from bilinear.registry import register
-from bilinear.training.progress import Bar, NullProgress, Progress
+from bilinear.training.progress import NullProgress, Progress, progress_bar
 
 
 class _Learned(RankingModel):
@@ -120,7 +120,7 @@ class Blend(_Learned):
             EmptyDataError: nothing is left to validate on. Others: as the models' own.
         """
         if progress is True:
-            with Bar() as bar:
+            with progress_bar() as bar:
                 return self.fit(interactions, progress=bar)
         reporter = progress or NullProgress()
         weights, seed, found = self._check(), draw_seed(self.rng), None

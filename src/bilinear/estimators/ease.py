@@ -20,7 +20,7 @@ from bilinear.kernels.sparse_ease import add_dense_rows, item_products, regress_
 from bilinear.model.parameters import Array
 from bilinear.registry import register
 from bilinear.training.neighbours import grouped_the_other_way, sums_by_row, walks
-from bilinear.training.progress import Bar, NullProgress, Progress
+from bilinear.training.progress import NullProgress, Progress, progress_bar
 from bilinear.training.thread_pool import Workers, workers
 
 Precision = Literal["float32", "float64"]
@@ -94,7 +94,7 @@ class EASE(_Learned):
                 the message has the numbers.
         """
         if progress is True:
-            with Bar() as bar:
+            with progress_bar() as bar:
                 return self.fit(interactions, progress=bar)
         _check_l2(self.l2)
         if self.precision not in get_args(Precision):
@@ -209,7 +209,7 @@ class SparseEASE(_LearnedSparse):
     def fit(self, interactions: InteractionsLike, *, progress: Progress | bool = False) -> Self:
         """Chooses the sources of every item and solves for its weights; returns self."""
         if progress is True:
-            with Bar() as bar:
+            with progress_bar() as bar:
                 return self.fit(interactions, progress=bar)
         n_neighbours, exponent = (
             checked_neighbours(self.n_neighbours),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from html import escape
 from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -23,6 +24,7 @@ from bilinear.estimators.fold_in import FoldedUser, best_rows, ids_of, is_single
 from bilinear.estimators.table_arguments import taking_tables
 from bilinear.model.parameters import Array
 from bilinear.recommend.lists import RankedItems, Recommendations
+from bilinear.tabular import html_table
 from bilinear.training.progress import Progress
 
 TensorReader = Callable[..., NDArray[Any]]
@@ -115,6 +117,18 @@ class Recommender(Capabilities):
             for name in super().__dir__()
             if name not in asked and (not name.startswith("_") or name.startswith("__"))
         ]
+
+    def _repr_html_(self) -> str:
+        """The arguments that were set and, of a fitted model, what it was trained on."""
+        if "seen_" not in self.__dict__:
+            return f"<pre>{escape(repr(self))}</pre>"
+        facts = {
+            "trained on": self.source_,
+            "users": len(self.user_vocabulary_),
+            "items": len(self.item_vocabulary_),
+            "ratings" if self.has_ratings_ else "interactions": len(self.seen_.indices),
+        }
+        return html_table({"fitted": list(facts), "": list(facts.values())}, len(facts), repr(self))
 
     def __sklearn_tags__(self) -> Any:
         """What scikit-learn's searches ask of an estimator: pairs of ids go in."""

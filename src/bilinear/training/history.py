@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.optional_packages import extra
+from bilinear.inline_figure import inline_figure
 from bilinear.tabular import Tabular, columns_of
 
 Ended = Literal[
@@ -203,9 +203,7 @@ class History(Tabular):
         Raises:
             MissingDependencyError: matplotlib is not installed.
         """
-        with extra("plot"):
-            from matplotlib.figure import Figure
-        figure = Figure(figsize=(7, 7.5), layout="constrained")
+        figure = inline_figure(figsize=(7, 7.5), layout="constrained")
         top, middle, bottom = figure.subplots(3, sharex=True, height_ratios=(3, 2, 2))
         numbers = [epoch.number for epoch in self.epochs]
 

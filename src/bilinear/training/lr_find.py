@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from bilinear.arguments import is_real, is_whole
 from bilinear.errors import ParameterValueError
+from bilinear.inline_figure import inline_figure
 from bilinear.model.parameters import Parameters
 from bilinear.objective.objective import Objective
-from bilinear.optional_packages import extra
 from bilinear.tabular import Tabular
 from bilinear.training.minibatch import MiniBatch, MiniBatchRun
 from bilinear.training.sgd import SGD, SGDRun
@@ -68,9 +68,7 @@ class RangeTest(Tabular):
         Raises:
             MissingDependencyError: matplotlib is not installed.
         """
-        with extra("plot"):
-            from matplotlib.figure import Figure
-        figure = Figure(figsize=(7, 4), layout="constrained")
+        figure = inline_figure(figsize=(7, 4), layout="constrained")
         axes = figure.subplots()
         axes.plot(self.learning_rates, self.raw_losses, color="#cbd5e1", linewidth=0.8)
         axes.plot(self.learning_rates, self.losses, color="#334155")

@@ -27,7 +27,7 @@ from bilinear.evaluation.metrics import Metric, MetricLike
 from bilinear.memory import require
 from bilinear.model.parameters import Array, Parameters
 from bilinear.registry import register
-from bilinear.training.progress import Bar, NullProgress, Progress
+from bilinear.training.progress import NullProgress, Progress, progress_bar
 
 
 class _Learned(RankingModel):
@@ -101,7 +101,7 @@ class AutoRanker(_Learned):
             ParameterValueError, RatingValueError: before any work.
         """
         if progress is True:
-            with Bar() as bar:
+            with progress_bar() as bar:
                 return self.fit(interactions, progress=bar)
         kinds = self._check(interactions)
         reporter, seed = progress or NullProgress(), draw_seed(self.rng)
