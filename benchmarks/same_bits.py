@@ -118,7 +118,7 @@ def digest(*arrays: Any) -> str:
 def seen_of(model: Any, table: Any) -> dict[str, str]:
     """What of a fitted model must not change: scores, lists, fold-in, likeness."""
     found = {"scores": digest(model.score_block(np.arange(-1, 40)))}
-    lists = model.recommend([5, 17, 250], n=10)
+    lists = model.recommend([5, 17, 250], n=10).lists
     found["lists"] = digest(*(ranked.items for ranked in lists), *(ranked.scores for ranked in lists))
     items = [int(model.item_vocabulary_[row]) for row in (3, 10, 40)]
     try:

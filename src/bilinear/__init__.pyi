@@ -9,6 +9,7 @@ from bilinear.data.features.kinds import Dates as Dates
 from bilinear.data.features.kinds import Number as Number
 from bilinear.data.features.kinds import Vector as Vector
 from bilinear.data.features.kinds import Words as Words
+from bilinear.data.folds import KFold as KFold
 from bilinear.data.interactions import Interactions as Interactions
 from bilinear.data.items import Items as Items
 from bilinear.data.reading.item_tables import read_items as read_items
@@ -35,6 +36,7 @@ from bilinear.estimators.baselines import BiasModel as BiasModel
 from bilinear.estimators.baselines import GlobalMean as GlobalMean
 from bilinear.estimators.blend import Blend as Blend
 from bilinear.estimators.compile_ahead import compile_kernels as compile_kernels
+from bilinear.estimators.cross_validation import cross_validate as cross_validate
 from bilinear.estimators.ease import EASE as EASE
 from bilinear.estimators.ease import SparseEASE as SparseEASE
 from bilinear.estimators.graph_filter import GraphFilter as GraphFilter

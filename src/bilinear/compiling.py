@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from time import perf_counter
 
@@ -10,8 +11,15 @@ NOTICE = (
     "each time with a formula of your own"
 )
 
-announce: Callable[[str], object] | None = None
-"""Called with NOTICE when this process compiles a kernel for the first time. The command line sets it."""
+
+def say_in_sight(text: str) -> None:
+    """Prints on standard error where a person sees it: a notebook, a prompt, or a terminal."""
+    if hasattr(sys, "ps1") or sys.stderr.isatty():
+        print(text, file=sys.stderr, flush=True)
+
+
+announce: Callable[[str], object] | None = say_in_sight
+"""Called with NOTICE when this process compiles a kernel for the first time; None says nothing."""
 
 _spent, _count = 0.0, 0  # seconds, kernels
 _since: float | None = None  # while one compiles

@@ -6,8 +6,11 @@ from contextlib import contextmanager
 from bilinear.errors import MissingDependencyError
 
 _NEEDS = {
+    "arrow": "Arrow tables need pyarrow",
     "optuna": "search_with_optuna needs Optuna",
+    "pandas": "data frames of pandas need pandas",
     "plot": "plots need matplotlib",
+    "polars": "data frames of polars need polars",
     "postgres": "PostgreSQL needs the psycopg package",
     "serve": "serving needs more packages",
 }

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
+from functools import wraps
 from importlib import import_module
+from inspect import Parameter, signature
 from pkgutil import walk_packages
 from typing import Any, Generic, TypeVar
 
@@ -181,7 +183,48 @@ def register(cls: type[Added]) -> type[Added]:
         True
         >>> CLASSES.discard("HalfRate")
     """
-    return CLASSES.add(cls)
+    return _checking_names(CLASSES.add(cls))
+
+
+def check_names(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raises ParameterValueError for the first name of an argument that is not known.
+
+    Args:
+        owner: What has the arguments.
+        given: The names that were used.
+        known: Those that there are.
+
+    Examples:
+        >>> from bilinear.registry import check_names
+        >>> check_names("EASE", ["l3"], ["l2", "precision"])
+        Traceback (most recent call last):
+            ...
+        bilinear.errors.ParameterValueError: EASE has no argument 'l3'; did you mean 'l2'? It has l2, ...
+    """
+    names = sorted(known)
+    for name in given:
+        if name not in names:
+            near = get_close_matches(name, names, 1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}? It" if near else "it"
+            raise ParameterValueError(f"{owner} has no argument {name!r}; {hint} has {', '.join(names)}")
+
+
+def _checking_names(cls: type[Added]) -> type[Added]:
+    """Has the constructor answer a wrong name with the nearest right one."""
+    construct: Any = cls.__init__
+    parameters = list(signature(construct).parameters.values())[1:]
+    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters):
+        return cls
+    names = [parameter.name for parameter in parameters]
+
+    @wraps(construct)
+    def checked(self: Any, *args: Any, **options: Any) -> None:
+        if not options.keys() <= set(names):
+            check_names(type(self).__name__, options, names)
+        construct(self, *args, **options)
+
+    cls.__init__ = checked  # type: ignore[method-assign]
+    return cls
 
 
 def _origin(cls: type) -> tuple[str, str]:

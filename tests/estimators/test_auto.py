@@ -276,7 +276,10 @@ def test_tables_that_cannot_be_learned_from_are_refused():
         AutoRanker(n_trials=2).fit(TRAIN.take(TRAIN.users == 5))
     with pytest.raises(EmptyDataError, match="no rating reaches threshold=9"):
         AutoRanker(n_trials=2, threshold=9).fit(TRAIN)
-    with pytest.raises(ParameterValueError, match="fit takes Interactions, not list"):
+    with pytest.raises(
+        ParameterValueError,
+        match=" takes Interactions, a data frame",
+    ):
         AutoRanker(n_trials=2).fit([[1, 2]])
 
 

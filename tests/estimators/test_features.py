@@ -272,8 +272,8 @@ def test_new_users_get_lists_of_their_own(name: str) -> None:
     same_job = next(user for user in range(N_USERS - 3, N_USERS) if user % 3 == 100 % 3)
     lists = wider.recommend([100, 101, same_job], 5)
     assert list(lists.known) == [True] * 3
-    assert lists[0].items.tolist() == lists[2].items.tolist()
-    assert lists[0].scores.tolist() != lists[1].scores.tolist()
+    assert lists.lists[0].items.tolist() == lists.lists[2].items.tolist()
+    assert lists.lists[0].scores.tolist() != lists.lists[1].scores.tolist()
     old = wider.user_vocabulary_.encode(model.user_vocabulary_)
     assert np.array_equal(wider.score_block(old), model.score_block(np.arange(N_USERS)))
     assert wider.seen_.counts[old].tolist() == model.seen_.counts.tolist()

@@ -84,7 +84,7 @@ def test_unknown_users_are_an_error_or_get_the_list_for_all(name):
         model.recommend("nobody")
     lists = model.recommend(["nobody", "u02"], 4, unknown="non-personal")
     assert lists.known.tolist() == [False, True]
-    assert len(lists[0]) == 4
+    assert len(lists.lists[0]) == 4
 
 
 @every_model

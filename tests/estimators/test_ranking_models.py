@@ -175,7 +175,7 @@ def test_users_without_interactions_get_one_list_for_all(name):
     assert np.corrcoef(nobody[0], popular)[0, 1] > 0.5
     ranked = model.recommend(["nobody"], 3, unknown="non-personal")
     assert not ranked.known[0]
-    assert len(ranked[0]) == 3
+    assert len(ranked.lists[0]) == 3
 
 
 @every_model
@@ -253,7 +253,11 @@ def test_before_fit_there_is_nothing_learned(name):
 @pytest.mark.parametrize(
     ("table", "error", "message"),
     [
-        ([[1, 2, 3]], ParameterValueError, "fit takes Interactions, not list"),
+        (
+            [[1, 2, 3]],
+            ParameterValueError,
+            " takes Interactions, a data frame",
+        ),
         (TRAIN.take(np.arange(0)), EmptyDataError, "no user has ratings"),
         (TRAIN.take(TRAIN.users == 5), EmptyDataError, "only one user"),
         (TRAIN.take(TRAIN.items == 5), EmptyDataError, "only one item"),

@@ -66,7 +66,7 @@ def test_every_answer_comes_back_to_the_last_bit(name, folders):
     assert same_bits(first.values, second.values)
     assert same_bits(first.unknown_user, second.unknown_user)
     assert same_bits(first.unknown_item, second.unknown_item)
-    for one, other in zip(model.recommend(n=7), found.recommend(n=7), strict=True):
+    for one, other in zip(model.recommend(n=7).lists, found.recommend(n=7).lists, strict=True):
         assert list(one) == list(other)
         assert same_bits(one.scores, other.scores)
         assert same_bits(one.predictions, other.predictions)

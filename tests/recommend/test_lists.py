@@ -7,7 +7,7 @@ import pytest
 from problems import random_parameters, random_table
 
 from bilinear.data.vocabulary import Vocabulary
-from bilinear.errors import ParameterValueError
+from bilinear.errors import ParameterValueError, UnknownIdError
 from bilinear.model.link import Identity, Sigmoid
 from bilinear.model.scoring import score_rows
 from bilinear.recommend.lists import (
@@ -130,7 +130,10 @@ def test_places_and_columns_for_tables():
         "prediction": [2.0, 1.5, 2.0, 1.5],
         "known_user": [True, True, True, True],
     }
-    assert (len(lists), lists[1], list(lists)) == (3, none, [ranked, none, ranked])
+    assert (len(lists.lists), lists.of("v"), len(lists)) == (3, none, 4)
+    assert [(row.user, row.item) for row in lists] == [("u", 5), ("u", 9), ("w", 5), ("w", 9)]
+    with pytest.raises(UnknownIdError, match="no list for user 'x'"):
+        lists.of("x")
 
 
 def test_lists_print_short_and_as_a_table():

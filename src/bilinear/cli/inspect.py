@@ -82,7 +82,7 @@ def _ranking(fitted: Any, n: int, min_ratings: int | None, json: bool) -> None:
         like: list[Any] = []
         if note is None:
             try:
-                like = list(fitted.similar(item, 3))
+                like = fitted.similar(item, 3).items.tolist()
             except ParameterValueError as error:
                 note = str(error)
         found.append(

@@ -51,14 +51,7 @@ def command(
         )
     wanted = read_pairs(pairs, user=user, item=item, encoding=encoding, quote=quote)
     found = fitted.predict(wanted.users, wanted.items, interval=interval)
-    columns = {
-        "user": list(wanted.users),
-        "item": list(wanted.items),
-        "prediction": found.values.tolist(),
-        **({} if found.low is None else {"low": found.low.tolist(), "high": found.high.tolist()}),
-        "known_user": (~found.unknown_user).tolist(),
-        "known_item": (~found.unknown_item).tolist(),
-    }
+    columns = found.plain_columns
     unknown_users, unknown_items = int(found.unknown_user.sum()), int(found.unknown_item.sum())
     if out is not None:
         write_table(out, columns)

@@ -99,9 +99,9 @@ def command(
         columns = lists.to_columns()
         columns["title"] = [fitted.title(item) for item in columns["item"]]
         write_table(out, columns)
-        print_note(f"{len(columns['item']):,} places for {len(lists):,} users written to {out}")
+        print_note(f"{len(columns['item']):,} places for {len(lists.lists):,} users written to {out}")
         if json:
-            print_json({"path": str(out), "n_lists": len(lists), "n_places": len(columns["item"])})
+            print_json({"path": str(out), "n_lists": len(lists.lists), "n_places": len(columns["item"])})
     elif json:
         print_json(
             [
@@ -110,18 +110,20 @@ def command(
                     "known_user": bool(known),
                     "items": [place | {"title": fitted.title(place["item"])} for place in ranked.to_dicts()],
                 }
-                for who, known, ranked in zip(lists.users, lists.known, lists, strict=True)
+                for who, known, ranked in zip(lists.users, lists.known, lists.lists, strict=True)
             ]
         )
     else:
-        for who, known, ranked in zip(lists.users, lists.known, lists, strict=True):
+        for who, known, ranked in zip(lists.users, lists.known, lists.lists, strict=True):
             print_text(
                 f"User {who}" + ("" if known else ": nothing to learn from, so the list is not personal")
             )
             say_list(fitted, ranked)
-        short = sum(len(ranked) < n for ranked in lists)
+        short = sum(len(ranked) < n for ranked in lists.lists)
         if short:
-            print_note(f"{short:,} of {len(lists):,} lists are shorter than {n}: no more items are left")
+            print_note(
+                f"{short:,} of {len(lists.lists):,} lists are shorter than {n}: no more items are left"
+            )
 
 
 def _users(fitted: Any, given: str | None, unknown: str) -> list[str] | None:

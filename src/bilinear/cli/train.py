@@ -140,7 +140,6 @@ def command(
     run: RunOptions,
 ) -> None:
     from bilinear.cli.training_plan import Wanted
-    from bilinear.estimators.with_features import texts_of
     from bilinear.training.checkpoint import checkpointing
 
     check_out(out)
@@ -152,7 +151,7 @@ def command(
     table, chosen, plan = _planned(wanted, partial(reading.read, ratings), run.quiet)
     films = options.read_side("items", items, table.item_vocabulary, items_id, items_title, items_quote)
     people = options.read_side("users", users, table.user_vocabulary, users_id, None, users_quote)
-    texts = {} if films is None else texts_of(films, table.item_vocabulary)
+    texts = {} if films is None else films.texts(table.item_vocabulary)
     further = splitting.further(table, run.seed, reading)
     parts = splitting.held_out(table, run.seed, reading)
     if not run.quiet:

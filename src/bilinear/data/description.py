@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from bilinear.tabular import Tabular
 
 if TYPE_CHECKING:
     from bilinear.data.interactions import Interactions
@@ -43,7 +46,7 @@ def _named(columns: Iterable[tuple[str, str]]) -> str:
 
 
 @dataclass(frozen=True)
-class Description:
+class Description(Tabular):
     """The result of `Interactions.describe()`; `str()` draws it, `to_dict()` is for JSON.
 
     `histogram` holds (label, count) pairs: one a distinct rating, or ten equal intervals
@@ -105,6 +108,19 @@ class Description:
             ignored_columns=table.notes.ignored,
             remarks=table.notes.remarks,
         )
+
+    def to_columns(self) -> dict[str, Any]:
+        """One row: every number and text by its name, ranges as two columns."""
+        found = {
+            name: [value]
+            for name, value in asdict(self).items()
+            if isinstance(value, (str, bool, int, float))
+        }
+        (low, high), (first, last) = self.rating_range, self.time_span or (None, None)
+        return found | {"rating_min": [low], "rating_max": [high], "first_time": [first], "last_time": [last]}
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

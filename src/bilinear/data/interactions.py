@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.data.description import Description, ReadingNotes
+from bilinear.data.foreign_arrays import plain_column, plain_matrix
 from bilinear.data.matrices import entries_of
 from bilinear.data.missing_values import Missing, checked_missing
 from bilinear.data.refinement import with_rules, without_missing
@@ -19,6 +20,7 @@ from bilinear.errors import DuplicatePairError, EmptyDataError, ParameterValueEr
 from bilinear.kernels.order import count_keys, counting_order
 from bilinear.kernels.views import read_only
 from bilinear.memory import require
+from bilinear.tabular import Columns
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -55,7 +57,7 @@ class Grouped(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Interactions:
+class Interactions(Columns):
     """Ratings, or interactions without any, as columns; sorted by user, then item, each pair once.
 
     Do not construct it directly: `bilinear.read_ratings` and `bilinear.read_interactions` read files
@@ -152,7 +154,7 @@ class Interactions:
             raise ParameterValueError(f"missing={missing!r} needs ratings, and this table has none")
         user_vocabulary, user_rows = Vocabulary.factorize(users, "user")
         item_vocabulary, item_rows = Vocabulary.factorize(items, "item")
-        given = ratings if has_ratings else counts
+        given = plain_column(ratings if has_ratings else counts)
         try:
             values = (
                 np.ones(len(user_rows))
@@ -191,7 +193,7 @@ class Interactions:
         duplicates: Duplicates | None = None,
         source: str = "matrix",
     ) -> Interactions:
-        """From a matrix of users by items: SciPy sparse of any format, or a NumPy array.
+        """From a matrix of users (rows) by items (columns): SciPy sparse, a NumPy array, or a torch tensor.
 
         Cells that a sparse matrix does not store, NaN, and cells masked in a masked array are not ratings.
         Users and items without a rating are known all the same.
@@ -216,7 +218,7 @@ class Interactions:
             >>> table.n_ratings, table.shape
             (3, (2, 3))
         """
-        found = entries_of(matrix, users, items, missing, has_ratings, source)
+        found = entries_of(plain_matrix(matrix), users, items, missing, has_ratings, source)
         return cls.from_rows(
             found.users,
             found.items,
@@ -539,6 +541,28 @@ class Interactions:
             f"{self.n_items:,} items, {self.density:.3%} filled; "
             f"{'with' if self.times is not None else 'no'} times; {self.source})"
         )
+
+    def to_columns(self) -> dict[str, Any]:
+        """user, item, rating (count, without ratings) and, where there are times, time."""
+        users, items = (
+            vocabulary.decode(np.arange(len(vocabulary)))[rows]
+            for vocabulary, rows in ((self.user_vocabulary, self.users), (self.item_vocabulary, self.items))
+        )
+        columns = {"user": users, "item": items, "rating" if self.has_ratings else "count": self.ratings}
+        return columns if self.times is None else columns | {"time": self.times}
+
+    def _head(self, n: int) -> tuple[Mapping[str, Any], int]:
+        part = self.take(np.arange(min(n, self.n_ratings)))
+        ids = part.user_vocabulary.decode(part.users), part.item_vocabulary.decode(part.items)
+        columns = {"user": ids[0], "item": ids[1], "rating" if self.has_ratings else "count": part.ratings}
+        return columns, self.n_ratings
+
+    def _caption(self) -> str:
+        return repr(self)
+
+
+InteractionsLike = Interactions | Any
+"""Interactions, or what `bilinear.data.reading.given` makes some of: frames, matrices, pairs."""
 
 
 def check_duplicates(duplicates: Any, has_ratings: bool) -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bilinear.data.missing_values import is_absent
+from bilinear.data.packed_text import PackedText
 from bilinear.data.side_table import SideTable
-from bilinear.data.vocabulary import Id
+from bilinear.data.vocabulary import Id, Vocabulary
 
 _NO_GENRE = {"", "(no genres listed)"}
 
@@ -57,6 +58,13 @@ class Items(SideTable):
             return ()
         parts = value.split("|") if isinstance(value, str) else map(str, value)
         return tuple(part.strip() for part in parts if part.strip() not in _NO_GENRE)
+
+    def texts(self, vocabulary: Vocabulary) -> dict[str, PackedText]:
+        """Titles and genres in the order of a vocabulary, as a model keeps them."""
+        texts = {"title": PackedText.of(self.titles(vocabulary))}
+        if self.genre_column is not None:
+            texts["genres"] = PackedText.of("|".join(self.genres(item)) for item in vocabulary)
+        return texts
 
     def search(self, text: str, n: int = 10) -> list[tuple[Id, str]]:
         """Up to n (id, title) whose title contains `text`, whatever the case; shorter titles first."""

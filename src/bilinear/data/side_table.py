@@ -9,10 +9,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from bilinear.data.vocabulary import Id, Vocabulary
+from bilinear.tabular import Columns
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SideTable:
+class SideTable(Columns):
     """Columns of one side of the ratings, the users or the items, one row an id.
 
     Ids match as in a `Vocabulary`: 7 and "7" are one id where the table has integers.
@@ -58,6 +59,11 @@ class SideTable:
         ids = vocabulary.decode(np.flatnonzero(known))
         columns = {name: [values[at] for at in rows[known].tolist()] for name, values in self.columns.items()}
         return replace(self, vocabulary=Vocabulary.from_sorted(ids), columns=columns)
+
+    def to_columns(self) -> dict[str, Any]:
+        """The ids, in front, and all columns."""
+        name = self.id_column or self.side
+        return {name: self.vocabulary.decode(np.arange(len(self))), **self.columns}
 
 
 @dataclass(frozen=True, eq=False, repr=False)

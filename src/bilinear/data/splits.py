@@ -12,10 +12,11 @@ from bilinear.data.interactions import Interactions
 from bilinear.data.row_subset import Part
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import DataError, MissingColumnError, ParameterValueError
+from bilinear.tabular import Shown
 
 
 @dataclass(frozen=True)
-class Split:
+class Split(Shown):
     """Two or three disjoint parts of one table, with one vocabulary.
 
     Attributes:

@@ -12,6 +12,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from bilinear.data.foreign_arrays import plain_column
 from bilinear.data.missing_values import is_absent
 from bilinear.data.packed_text import PackedText
 from bilinear.errors import IdValueError, ParameterValueError, UnknownIdError
@@ -28,6 +29,14 @@ _INT64 = np.iinfo(np.int64)
 _EXACT = 2**53
 
 
+class IdCarrier:
+    """An object that stands for an id wherever one is asked for, such as a place in a list."""
+
+    @property
+    def carried_id(self) -> Id:
+        raise NotImplementedError
+
+
 def plain_id(value: object) -> Id | None:
     """The id that a value is, in reading and in use alike: an int or str, or None for what is not one.
 
@@ -36,6 +45,8 @@ def plain_id(value: object) -> Id | None:
     """
     if isinstance(value, (str, UUID)):
         return str(value)
+    if isinstance(value, IdCarrier):
+        return value.carried_id
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (Integral, Real, Decimal)):
         return None
     try:
@@ -142,7 +153,7 @@ class Vocabulary:
         Raises:
             IdValueError: an id is missing, or ids are neither all integers nor all text.
         """
-        values = _uniform(ids, what)
+        values = _uniform(plain_column(ids), what)
         if isinstance(values, np.ndarray):
             unique, codes = _factorized(values)
             return cls.from_sorted(unique), codes
@@ -200,6 +211,7 @@ class Vocabulary:
 
     def encode(self, ids: Iterable[Any]) -> NDArray[np.int32]:
         """Rows of `ids`, -1 where unknown. An integer and its plain spelling are the same id."""
+        ids = plain_column(ids)
         values = ids.tolist() if isinstance(ids, np.ndarray) and ids.dtype.kind not in "iuf" else ids
         if self._integers is not None and isinstance(values, np.ndarray):
             return self._encode_numbers(values)

@@ -8,7 +8,7 @@ from typing import Literal, Self
 import numpy as np
 
 from bilinear.arguments import is_real, is_whole
-from bilinear.data.interactions import Interactions
+from bilinear.data.interactions import Interactions, InteractionsLike
 from bilinear.data.items import Items
 from bilinear.data.outliers import warn_of_outliers
 from bilinear.data.side_table import Users
@@ -52,7 +52,7 @@ class GlobalMean(RatingModel):
 
     rating_range: tuple[float, float] | None = None
 
-    def fit(self, interactions: Interactions) -> Self:
+    def fit(self, interactions: InteractionsLike) -> Self:
         """Cost: O(n_ratings)."""
         check_table(interactions)
         needed = 2 * interactions.n_ratings + 16 * sum(interactions.shape)
@@ -71,7 +71,7 @@ class GlobalMean(RatingModel):
     def _update(self, change: Change) -> None:
         self.retrain(change.table)
 
-    def retrain(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
+    def retrain(self, interactions: InteractionsLike, *, progress: Progress | None = None) -> Self:
         """The mean of another table; the same as `fit`."""
         return self.fit(interactions)
 
@@ -113,7 +113,7 @@ class BiasModel(WithFeatures, RatingModel):
     rng: int | None = None
 
     def fit(
-        self, interactions: Interactions, *, items: Items | None = None, users: Users | None = None
+        self, interactions: InteractionsLike, *, items: Items | None = None, users: Users | None = None
     ) -> Self:
         """Solves for the biases of all `interactions`; returns self.
 
@@ -145,7 +145,7 @@ class BiasModel(WithFeatures, RatingModel):
     def _update(self, change: Change) -> None:
         self.retrain(change.table)
 
-    def retrain(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
+    def retrain(self, interactions: InteractionsLike, *, progress: Progress | None = None) -> Self:
         """Solves for the biases of another table with the penalty that `fit` took."""
         check_table(interactions)
         features = self._prepared_features(interactions, None, None)

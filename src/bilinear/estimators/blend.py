@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.arguments import is_real
-from bilinear.data.interactions import Grouped, Interactions
+from bilinear.data.interactions import Grouped, InteractionsLike
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.baselines import draw_seed
 from bilinear.estimators.blend_weights import (
@@ -36,7 +36,7 @@ from bilinear.kernels.mixture import add_standardised
 from bilinear.memory import require
 from bilinear.model.parameters import Array
 from bilinear.registry import register
-from bilinear.training.progress import Bar, NullProgress, Progress
+from bilinear.training.progress import NullProgress, Progress, progress_bar
 
 
 class _Learned(RankingModel):
@@ -113,7 +113,7 @@ class Blend(_Learned):
         blend._mix(blend.models, shares or ())
         return blend
 
-    def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
+    def fit(self, interactions: InteractionsLike, *, progress: Progress | bool = False) -> Self:
         """Chooses the weights, if none are given, and fits the models on everything; returns self.
 
         Ctrl-C leaves the blend as it was.
@@ -122,12 +122,10 @@ class Blend(_Learned):
             EmptyDataError: nothing is left to validate on. Others: as the models' own.
         """
         if progress is True:
-            with Bar() as bar:
+            with progress_bar() as bar:
                 return self.fit(interactions, progress=bar)
         reporter = progress or NullProgress()
         weights, seed, found = self._check(), draw_seed(self.rng), None
-        if not isinstance(interactions, Interactions):
-            raise ParameterValueError(f"fit takes Interactions, not {type(interactions).__name__}")
         interactions.check_trainable()
         needed = self.bytes_to_fit(interactions.n_ratings, *interactions.shape)
         require(needed, f"Blend of {interactions.n_ratings:,} interactions")

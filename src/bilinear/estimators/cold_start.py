@@ -14,7 +14,8 @@ from bilinear.data.splits import Split
 from bilinear.estimators.with_features import WithFeatures
 from bilinear.evaluation.bootstrap import mean_intervals
 from bilinear.evaluation.metrics import ndcg
-from bilinear.evaluation.ratings import Interval, rating_scores
+from bilinear.evaluation.ratings import Interval, interval_columns, rating_scores
+from bilinear.tabular import Tabular
 
 SHUFFLED = "features shuffled"
 _FEWEST = 20  # rows with ratings, of which a tenth can be held out
@@ -37,7 +38,7 @@ class ColdSplit:
 
 
 @dataclass(frozen=True)
-class ColdScores:
+class ColdScores(Tabular):
     """Scores of models on ratings of items, or users, that were held out whole.
 
     Attributes:
@@ -54,6 +55,13 @@ class ColdScores:
     n_new: int
     n_ratings: int
     scores: Mapping[str, Interval]
+
+    def to_columns(self) -> dict[str, Any]:
+        """model, value, low, high."""
+        return {"model": list(self.scores), **interval_columns(self.scores.values())}
+
+    def _caption(self) -> str:
+        return f"{self.metric} on {self.n_new:,} new {self.side}"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

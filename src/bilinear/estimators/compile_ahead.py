@@ -20,6 +20,7 @@ from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.recommender import Recommender
 from bilinear.kernels.cache import places
 from bilinear.recommend.everyone import recommend_everyone, similar_everyone
+from bilinear.tabular import Shown
 from bilinear.training.choice import Auto
 from bilinear.training.sgd import SGD
 
@@ -28,7 +29,7 @@ _FACTORS = (32, 64, 128)  # that the search of `MatrixFactorization` tries; each
 
 
 @dataclass(frozen=True)
-class CompiledKernels:
+class CompiledKernels(Shown):
     """What `compile_kernels` did.
 
     `n_compiled` kernels were missing and took `seconds`; they are kept in `folder`.

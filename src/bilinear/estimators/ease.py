@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.arguments import is_real
-from bilinear.data.interactions import Grouped, Interactions
+from bilinear.data.interactions import Grouped, Interactions, InteractionsLike
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.capabilities import HowTrained
 from bilinear.estimators.history_model import HistoryModel, value_used
@@ -23,7 +23,7 @@ from bilinear.memory import require
 from bilinear.model.parameters import Array
 from bilinear.registry import register
 from bilinear.training.neighbours import grouped_the_other_way, sums_by_row, walks
-from bilinear.training.progress import Bar, NullProgress, Progress
+from bilinear.training.progress import NullProgress, Progress, progress_bar
 from bilinear.training.thread_pool import Workers, workers
 
 Precision = Literal["float32", "float64"]
@@ -94,7 +94,7 @@ class EASE(_Learned):
     def how_trained(self) -> HowTrained:
         return "closed form"
 
-    def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
+    def fit(self, interactions: InteractionsLike, *, progress: Progress | bool = False) -> Self:
         """Solves for all weights; returns self.
 
         Raises:
@@ -102,7 +102,7 @@ class EASE(_Learned):
                 the message has the numbers.
         """
         if progress is True:
-            with Bar() as bar:
+            with progress_bar() as bar:
                 return self.fit(interactions, progress=bar)
         _check_l2(self.l2)
         if self.precision not in get_args(Precision):
@@ -252,10 +252,10 @@ class SparseEASE(_LearnedSparse):
     def how_trained(self) -> HowTrained:
         return "closed form"
 
-    def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
+    def fit(self, interactions: InteractionsLike, *, progress: Progress | bool = False) -> Self:
         """Chooses the sources of every item and solves for its weights; returns self."""
         if progress is True:
-            with Bar() as bar:
+            with progress_bar() as bar:
                 return self.fit(interactions, progress=bar)
         n_neighbours, exponent = (
             checked_neighbours(self.n_neighbours),

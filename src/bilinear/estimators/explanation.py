@@ -9,6 +9,7 @@ import numpy as np
 
 from bilinear.data.vocabulary import Id
 from bilinear.errors import ParameterValueError
+from bilinear.tabular import Tabular, columns_of
 
 if TYPE_CHECKING:
     from bilinear.estimators.side_features import SideFeatures
@@ -33,7 +34,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Explanation:
+class Explanation(Tabular):
     """The score of an item for a user as a sum; `str()` draws it, `to_dict()` is for JSON.
 
     Attributes:
@@ -64,6 +65,13 @@ class Explanation:
     def of(self, group: str) -> float:
         """The sum of the parts of a group."""
         return sum(part.value for part in self.parts if part.group == group)
+
+    def to_columns(self) -> dict[str, Any]:
+        """group, name and value of each part."""
+        return columns_of(self.parts, Part)
+
+    def _caption(self) -> str:
+        return str(self).partition("\n")[0]
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.arguments import is_whole
+from bilinear.data.foreign_arrays import plain_column
 from bilinear.data.interactions import Grouped
 from bilinear.data.vocabulary import Id
 from bilinear.errors import ParameterValueError
@@ -63,18 +64,19 @@ class FoldedUser:
         *,
         exclude_seen: bool = True,
         candidates: Iterable[Id] | None = None,
+        exclude: Iterable[Id] | None = None,
         new: NewItems = "mixed",
     ) -> RankedItems:
         """The `n` best items, without those just given; see `Recommender.recommend` for the arguments."""
         model = self.model
-        allowed = model.allowed(candidates, new)
+        allowed = model.allowed(candidates, new, exclude)
         if exclude_seen:
             allowed[self.rated] = False
         if len(self.rated) or self.by_features:
-            return model._rank_folded(self, n, allowed)
+            return model._titled([model._rank_folded(self, n, allowed)])[0]
         enough = model.supported()
         first, rest = (model._rank_folded(self, n, allowed & part) for part in (enough, ~enough))
-        return first.followed_by(rest, n)
+        return model._titled([first.followed_by(rest, n)])[0]
 
     def predict(self, items: Sequence[Id]) -> Array:
         """(n,) predicted ratings; an unknown item is answered by the user's bias.
@@ -125,7 +127,8 @@ def ids_of(values: Iterable[Id], what: str) -> list[Id] | NDArray[Any]:
     """The ids as a list or array. A single one is refused: text would fall into letters."""
     if is_single(values):
         raise ParameterValueError(f"{what} takes several ids, not {values!r} alone; give [{values!r}]")
-    return values if isinstance(values, np.ndarray) else list(values)
+    plain: Iterable[Id] = plain_column(values)
+    return plain if isinstance(plain, np.ndarray) else list(plain)
 
 
 def is_single(value: object) -> bool:

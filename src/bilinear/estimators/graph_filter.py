@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.arguments import is_real, is_whole
-from bilinear.data.interactions import Grouped, Interactions
+from bilinear.data.interactions import Grouped, InteractionsLike
 from bilinear.eigen import largest_eigen_by_products
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.history_model import HistoryModel
@@ -107,7 +107,7 @@ class GraphFilter(_Learned):
             needed += 32 * n_pairs + 8 * k * min(n_users, n_items) + 8 * k * n_items
         return needed
 
-    def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
+    def fit(self, interactions: InteractionsLike, *, progress: Progress | bool = False) -> Self:
         """Finds the slow directions; returns self."""
         self._check()
         table = self._positives(interactions)

@@ -123,11 +123,6 @@ class HistoryModel(_Learned):
             ParameterValueError, EmptyDataError, RatingValueError: nothing can be learned from it.
             MemoryLimitError: to fit would take more memory than is free.
         """
-        if not isinstance(interactions, Interactions):
-            raise ParameterValueError(
-                f"fit takes Interactions, not {type(interactions).__name__}; "
-                "make them with bilinear.read_ratings(file or frame)"
-            )
         if self.threshold is not None and not is_real(self.threshold):
             raise ParameterValueError(f"threshold={self.threshold!r}; a rating, or None")
         if self.confidence not in get_args(Confidence):

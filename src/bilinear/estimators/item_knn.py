@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.data.interactions import Interactions
+from bilinear.data.interactions import Interactions, InteractionsLike
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.ease import default_l2
 from bilinear.estimators.neighbour_model import NeighbourModel, checked_neighbours
@@ -66,7 +66,7 @@ class ItemKNN(_Learned):
     similarity: Similarity | Literal["auto"] = "auto"
     n_threads: int | None = None
 
-    def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
+    def fit(self, interactions: InteractionsLike, *, progress: Progress | bool = False) -> Self:
         """Compares all items that share a user; returns self."""
         n_neighbours = checked_neighbours(self.n_neighbours)
         if self.similarity != "auto" and not isinstance(self.similarity, (CosineSimilarity, BM25)):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.arguments import is_real, is_whole
-from bilinear.data.interactions import Interactions
+from bilinear.data.interactions import Interactions, InteractionsLike
 from bilinear.data.items import Items
 from bilinear.data.outliers import warn_of_outliers
 from bilinear.data.row_subset import Part
@@ -135,7 +135,7 @@ class MatrixFactorization(WithFeatures, RatingModel):
 
     def fit(
         self,
-        interactions: Interactions,
+        interactions: InteractionsLike,
         *,
         items: Items | None = None,
         users: Users | None = None,
@@ -362,7 +362,7 @@ class MatrixFactorization(WithFeatures, RatingModel):
             return RatingValidation(inner.test, link, metric, **own)
         return RankingValidation(inner, metric, _MOST_VALIDATION_USERS, np.random.default_rng([seed, 4]))
 
-    def retrain(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
+    def retrain(self, interactions: InteractionsLike, *, progress: Progress | None = None) -> Self:
         """Trains on another table with the factors, penalties and epochs that `fit` found.
 
         Ctrl-C leaves the model as it was, but for `history_.ended`.

@@ -20,13 +20,14 @@ from bilinear.evaluation.compare import Comparison, compare
 from bilinear.evaluation.compare_ratings import RatingComparison, compare_ratings
 from bilinear.evaluation.ranking_task import RankingProtocol
 from bilinear.evaluation.refits import Refits, SplitDifference, interval_over_refits
+from bilinear.tabular import Tabular
 from bilinear.training.progress import NullProgress, Progress
 
 Task = Literal["ratings", "ranking"]
 
 
 @dataclass(frozen=True)
-class Measurement:
+class Measurement(Tabular):
     """Scores of several models on the same held-out part, with the split that made them.
 
     Attributes:
@@ -64,6 +65,14 @@ class Measurement:
     def differences(self) -> Mapping[str, Any]:
         """By model, less the baseline and paired: of the RMSE, or of each ranking metric by name."""
         return self.comparison.differences
+
+    def to_columns(self) -> dict[str, Any]:
+        """Those of the comparison, and the seconds that each model's `fit` took."""
+        columns = self.comparison.to_columns()
+        return columns | {"seconds": [self.seconds.get(name) for name in columns["model"]]}
+
+    def _caption(self) -> str:
+        return f"{self.split}; {self.n_train:,} to train"
 
     def to_dict(self) -> dict[str, Any]:
         stored = self.comparison.to_dict()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, fields, is_dataclass, replace
-from difflib import get_close_matches
 from typing import Any, Self
 
-from bilinear.errors import ParameterValueError
+from bilinear.registry import check_names
 
 
 class ParamsMixin:
@@ -47,12 +46,7 @@ class ParamsMixin:
         """
         for name, value in params.items():
             known = self.get_params()  # those of an object inside change with it
-            if name not in known:
-                near = get_close_matches(name, known, 1)
-                hint = f"did you mean {near[0]!r}? It" if near else "it"
-                raise ParameterValueError(
-                    f"{type(self).__name__} has no argument {name!r}; {hint} has {', '.join(sorted(known))}"
-                )
+            check_names(type(self).__name__, [name], known)
             outer, _, inner = name.partition("__")
             if inner:
                 value = replace(getattr(self, outer), **{inner: value})

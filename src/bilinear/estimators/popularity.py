@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from bilinear.data.interactions import Grouped, Interactions
+from bilinear.data.interactions import Grouped, InteractionsLike
 from bilinear.estimators.history_model import HistoryModel
 from bilinear.estimators.update import Change
 from bilinear.model.parameters import Array
@@ -34,7 +34,7 @@ class Popularity(HistoryModel):
     is_personal = False
     _updates = "exact"
 
-    def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
+    def fit(self, interactions: InteractionsLike, *, progress: Progress | bool = False) -> Self:
         """Counts. Cost: O(n_ratings)."""
         table = self._positives(interactions)
         self.seed_ = None

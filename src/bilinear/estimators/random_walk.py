@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from bilinear.data.interactions import Interactions
+from bilinear.data.interactions import InteractionsLike
 from bilinear.estimators.neighbour_model import NeighbourModel, checked_exponent, checked_neighbours
 from bilinear.estimators.update import Change
 from bilinear.registry import register
@@ -61,7 +61,7 @@ class RandomWalk(NeighbourModel):
     normalization: float = 0.5
     n_threads: int | None = None
 
-    def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
+    def fit(self, interactions: InteractionsLike, *, progress: Progress | bool = False) -> Self:
         """Walks from all items; returns self."""
         n_neighbours = checked_neighbours(self.n_neighbours)
         for name in ("item_exponent", "user_exponent", "popularity_exponent", "normalization"):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.arguments import is_real, is_whole
-from bilinear.data.interactions import Grouped, Interactions
+from bilinear.data.interactions import Grouped, Interactions, InteractionsLike
 from bilinear.data.items import Items
 from bilinear.data.side_table import Users
 from bilinear.errors import EmptyDataError, ParameterValueError
@@ -151,7 +151,7 @@ class RankingFactorization(_Learned):
 
     def fit(
         self,
-        interactions: Interactions,
+        interactions: InteractionsLike,
         *,
         items: Items | None = None,
         users: Users | None = None,

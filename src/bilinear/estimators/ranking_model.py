@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.data.interactions import Grouped, Interactions
+from bilinear.data.interactions import Grouped, InteractionsLike
 from bilinear.data.splits import Split
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.estimators.fold_in import best_rows
@@ -29,12 +29,14 @@ class RankingModel(Recommender):
 
     def evaluate(
         self,
-        test: Interactions | Split,
+        test: InteractionsLike | Split,
         protocol: RankingProtocol | None = None,
         *,
         n_threads: int | None = None,
     ) -> RankingScores:
         """Ranking metrics on interactions that were not trained on, see `evaluate_ranking`.
+
+        Takes what `fit` takes: a table, a data frame, a sparse matrix.
 
         Examples:
             >>> from bilinear import EASE, RankingProtocol, split_random, synthetic_catalogue
@@ -46,7 +48,25 @@ class RankingModel(Recommender):
             >>> 0 < scores.means["ndcg@10"].value < 1
             True
         """
+        if not isinstance(test, Split):
+            test = self._table(test, None, "evaluate")
         return evaluate_ranking(self, test, protocol, n_threads=n_threads)
+
+    def score(self, X: InteractionsLike | Split, y: Any = None) -> float:
+        """NDCG@10 of the lists on interactions that were not trained on, for searches of scikit-learn.
+
+        Args:
+            X: Pairs of users and items, or what `evaluate` takes.
+            y: Their ratings, where they have some.
+
+        Examples:
+            >>> from bilinear import EASE, split_random, synthetic_catalogue
+            >>> split = split_random(synthetic_catalogue(1000, 40, 60, rng=0).interactions, rng=0)
+            >>> 0 < EASE(l2=20.0).fit(split.train).score(split.test) < 1
+            True
+        """
+        table = X if isinstance(X, Split) else self._table(X, y, "score")
+        return self.evaluate(table, RankingProtocol(cutoffs=(10,)))["ndcg@10"]
 
     def bytes_to_fit(self, n_pairs: int, n_users: int, n_items: int) -> int:
         """Memory that `fit` takes at its peak, about, beside the table and the process."""

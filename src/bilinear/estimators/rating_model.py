@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.arguments import is_real
-from bilinear.data.interactions import Grouped, Interactions
+from bilinear.data.interactions import Grouped, Interactions, InteractionsLike
 from bilinear.data.vocabulary import Id
 from bilinear.errors import EmptyDataError, ParameterValueError, RatingValueError
 from bilinear.estimators.capabilities import Contributions, HowTrained, Rows, UserWeights, Values
-from bilinear.estimators.fold_in import FoldedUser, ids_of
+from bilinear.estimators.fold_in import FoldedUser, ids_of, is_single
 from bilinear.estimators.posterior_state import posterior_state, restored_posterior
+from bilinear.estimators.predictions import Prediction as Prediction
+from bilinear.estimators.predictions import Predictions as Predictions
 from bilinear.estimators.recommender import Recommender, TensorReader
 from bilinear.estimators.support import needed_support
 from bilinear.evaluation.coverage import Coverage
@@ -35,39 +36,6 @@ from bilinear.training.compiling import Posterior
 from bilinear.training.history import COLUMNS, History
 from bilinear.training.search import SearchTable
 from bilinear.training.solver import Solver
-
-
-@dataclass(frozen=True, eq=False)
-class Predictions:
-    """Predicted ratings, and the pairs whose user or item is unknown to the model.
-
-    Attributes:
-        values: (n,) float32, in rating units.
-        unknown_user, unknown_item: (n,) bool.
-        low, high: (n,) ends of the intervals, where they were asked for; else None.
-
-    `np.asarray` gives the values. For an unknown user the prediction is global mean and item bias, for
-    an unknown item global mean and user bias, for both the global mean.
-    """
-
-    values: Array
-    unknown_user: NDArray[np.bool_]
-    unknown_item: NDArray[np.bool_]
-    low: Array | None = None
-    high: Array | None = None
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.array(self.values, dtype=dtype, copy=copy)
-
-    def __repr__(self) -> str:
-        return (
-            f"Predictions({len(self):,} pairs; unknown user in {int(self.unknown_user.sum()):,}, "
-            f"unknown item in {int(self.unknown_item.sum()):,})"
-        )
-
 
 _FEW_RATINGS = 20
 """Users with fewer form a group of their own in `RatingModel.coverage`."""
@@ -111,16 +79,27 @@ class RatingModel(Recommender):
         """
         return self.link_.prediction(score_rows(self.parameters_, users, items))
 
+    @overload
+    def predict(  # type: ignore[overload-overlap]  # text is an iterable of text
+        self, users: Id, items: Id, *, interval: float | None = None
+    ) -> Prediction: ...
+    @overload
     def predict(
-        self, users: Iterable[Id], items: Iterable[Id], *, interval: float | None = None
-    ) -> Predictions:
-        """Predicted ratings for pairs of ids of equal length, in order.
+        self, users: Iterable[Id] | Any, items: Iterable[Id] | None = None, *, interval: float | None = None
+    ) -> Predictions: ...
+    def predict(
+        self, users: Any, items: Any = None, *, interval: float | None = None
+    ) -> Prediction | Predictions:
+        """Predicted ratings for pairs of ids, in order.
 
         Args:
+            users, items: ids of equal length, or one of each. Without `items`, a table of pairs: a data frame
+                whose columns are found as by `read_pairs`, or an array of two columns.
             interval: share of the ratings that shall lie within `low` and `high`, such as 0.9; needs a model
                 of `Gibbs`.
         Returns:
-            `Predictions`, which says where the user or the item had no training rating.
+            `Predictions`, which says where the user or the item had no training rating; of one pair a
+            `Prediction`, which is a number.
         Raises:
             ParameterValueError: the lengths differ, or the model has no intervals.
 
@@ -131,9 +110,18 @@ class RatingModel(Recommender):
             >>> found = model.predict(["cat", "dan"], ["Alien", "Alien"])
             >>> found.values.round(1), found.unknown_user
             (array([3.1, 4.1], dtype=float32), array([False,  True]))
+            >>> model.predict("cat", "Alien")
+            Prediction(3.0795)
         """
-        user_rows = self.user_vocabulary_.encode(ids_of(users, "users"))
-        item_rows = self.item_rows(ids_of(items, "items"))
+        if items is None:
+            from bilinear.data.reading.given import pairs_of
+
+            users, items = pairs_of(users)
+        if is_single(users) and is_single(items):
+            only: Prediction = self.predict([users], [items], interval=interval)[0]
+            return only
+        who, what = ids_of(users, "users"), ids_of(items, "items")
+        user_rows, item_rows = self.user_vocabulary_.encode(who), self.item_rows(what)
         if len(user_rows) != len(item_rows):
             raise ParameterValueError(
                 f"{len(user_rows)} users and {len(item_rows)} items; one of each a pair"
@@ -147,6 +135,8 @@ class RatingModel(Recommender):
             ~self.item_has_ratings(item_rows),
             low,
             high,
+            who,
+            what,
         )
 
     def predict_interval(
@@ -208,8 +198,10 @@ class RatingModel(Recommender):
         }
         return Coverage.of(level, low, high, interactions.ratings, groups)
 
-    def evaluate(self, interactions: Interactions, *, rng: int = 0) -> RatingScores:
+    def evaluate(self, interactions: Interactions | Any, *, rng: int = 0) -> RatingScores:
         """RMSE and MAE on ratings that were not trained on, with 95 % bootstrap intervals.
+
+        Takes what `fit` takes: a table, a data frame, a sparse matrix.
 
         Its ids are matched to the model's; what the model does not know counts as unknown.
 
@@ -220,6 +212,7 @@ class RatingModel(Recommender):
             >>> scores.n_ratings, scores.rmse.low < scores.rmse.value < scores.rmse.high
             (120, True)
         """
+        interactions = self._table(interactions, None, "evaluate")
         if not interactions.n_ratings:
             raise ParameterValueError(f"{interactions.source} has no ratings to evaluate on")
         check_has_ratings(interactions)
@@ -232,6 +225,33 @@ class RatingModel(Recommender):
             ~self.item_has_ratings(items),
             rng=rng,
         )
+
+    def score(self, X: InteractionsLike, y: Any = None) -> float:
+        """Share of the variance of held-out ratings that the predictions explain (R²), as in scikit-learn.
+
+        Args:
+            X: Pairs of users and items, with their ratings as `y`; or what `evaluate` takes.
+
+        Examples:
+            >>> from bilinear import BiasModel, split_random, synthetic_ratings
+            >>> split = split_random(synthetic_ratings(50, 30, 600, rng=0), test=0.2, rng=0)
+            >>> 0 < BiasModel(l2_biases=1.0).fit(split.train).score(split.test) < 1
+            True
+        """
+        table = self._table(X, y, "score")
+        check_has_ratings(table)
+        predicted = self.predict_rows(*table.aligned_to(self.user_vocabulary_, self.item_vocabulary_))
+        ratings = table.ratings.astype(np.float64)
+        unexplained = float(((predicted - ratings) ** 2).sum())
+        return 1 - unexplained / float(((ratings - ratings.mean()) ** 2).sum())
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        from sklearn.utils import RegressorTags
+
+        tags.estimator_type, tags.regressor_tags = "regressor", RegressorTags()
+        tags.target_tags.required = True
+        return tags
 
     def descend(
         self, interactions: Interactions, n_factors: int, validation: Interactions | None = None
@@ -482,11 +502,6 @@ class RatingModel(Recommender):
 
 def check_table(interactions: Interactions) -> None:
     """Raises ParameterValueError or EmptyDataError unless a model of ratings can learn from it."""
-    if not isinstance(interactions, Interactions):
-        raise ParameterValueError(
-            f"fit takes Interactions, not {type(interactions).__name__}; "
-            "make them with bilinear.read_ratings(file or frame)"
-        )
     check_has_ratings(interactions)
     interactions.check_trainable()
     if interactions.ratings.min() == interactions.ratings.max():

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
+from difflib import get_close_matches
+from html import escape
 from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -12,16 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.arguments import is_real, is_whole
-from bilinear.data.interactions import Grouped, Interactions
+from bilinear.data.interactions import Grouped, Interactions, InteractionsLike
 from bilinear.data.packed_text import PackedText
 from bilinear.data.vocabulary import Id, Vocabulary
 from bilinear.errors import NotFittedError, ParameterValueError, RatingValueError
 from bilinear.estimators.capabilities import Capabilities
 from bilinear.estimators.explanation import By, Explanation, explain
 from bilinear.estimators.fold_in import FoldedUser, best_rows, ids_of, is_single, last_of_each, one_history
+from bilinear.estimators.table_arguments import taking_tables
 from bilinear.estimators.update import Change, wider_texts
 from bilinear.model.parameters import Array
 from bilinear.recommend.lists import RankedItems, Recommendations
+from bilinear.tabular import html_table
 from bilinear.training.progress import Progress
 
 TensorReader = Callable[..., NDArray[Any]]
@@ -59,8 +64,17 @@ class Recommender(Capabilities):
     report_: dict[str, Any]
     min_support_: int = 0
 
-    def fit(self, interactions: Interactions) -> Self:
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in ("fit", "retrain"):
+            if name in vars(cls):
+                setattr(cls, name, taking_tables(vars(cls)[name]))
+
+    def fit(self, interactions: InteractionsLike) -> Self:
         """Learns from `interactions`; returns self.
+
+        Every model's `fit` takes a data frame, a matrix whose rows are users, or pairs with their ratings as
+        `y` as well, see `interactions_of`; and `items`, a table or frame with titles for its lists.
 
         Examples:
             >>> from bilinear import EASE, synthetic_catalogue
@@ -70,7 +84,7 @@ class Recommender(Capabilities):
         """
         raise NotImplementedError
 
-    def retrain(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
+    def retrain(self, interactions: InteractionsLike, *, progress: Progress | None = None) -> Self:
         """Trains again on another table with the settings that `fit` found, searching nothing; returns self.
 
         Use it to train on everything once a model has been measured on a part.
@@ -142,11 +156,54 @@ class Recommender(Capabilities):
         raise NotImplementedError
 
     def __getattr__(self, name: str) -> Any:
-        if name.endswith("_") and not name.startswith("_"):
+        fitted = "seen_" in self.__dict__
+        if name.endswith("_") and not name.startswith("_") and not fitted:
             raise NotFittedError(
                 f"this {type(self).__name__} has no {name} yet: call fit(interactions) first"
             )
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        near = [] if name.startswith("_") else get_close_matches(name, dir(self), 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{hint}")
+
+    def __dir__(self) -> list[str]:
+        """Without what models answer to evaluation, lab and server, and without private names."""
+        asked = {name for name in vars(Capabilities) if not name.startswith("__")}
+        return [
+            name
+            for name in super().__dir__()
+            if name not in asked and (not name.startswith("_") or name.startswith("__"))
+        ]
+
+    def _repr_html_(self) -> str:
+        """The arguments that were set and, of a fitted model, what it was trained on."""
+        if "seen_" not in self.__dict__:
+            return f"<pre>{escape(repr(self))}</pre>"
+        facts = {
+            "trained on": self.source_,
+            "users": len(self.user_vocabulary_),
+            "items": len(self.item_vocabulary_),
+            "ratings" if self.has_ratings_ else "interactions": len(self.seen_.indices),
+        }
+        return html_table({"fitted": list(facts), "": list(facts.values())}, len(facts), repr(self))
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn's searches ask of an estimator: pairs of ids go in."""
+        from sklearn.utils import InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type=None,
+            target_tags=TargetTags(required=False),
+            input_tags=InputTags(categorical=True, string=True),
+        )
+
+    def _table(self, given: InteractionsLike, ratings: Any, what: str) -> Interactions:
+        """The table that an argument means; of a model that ranks, the numbers of a matrix are counts."""
+        if isinstance(given, Interactions) and ratings is None:
+            return given
+        from bilinear.data.reading.given import interactions_of
+
+        counts = not self.predicts_ratings and getattr(self, "threshold", None) is None
+        return interactions_of(given, ratings, counts=counts, what=what)
 
     def recommend(
         self,
@@ -155,6 +212,7 @@ class Recommender(Capabilities):
         *,
         exclude_seen: bool = True,
         candidates: Iterable[Id] | None = None,
+        exclude: Iterable[Id] | None = None,
         unknown: str = "error",
         new: NewItems = "mixed",
         min_support: int | None = None,
@@ -165,6 +223,7 @@ class Recommender(Capabilities):
             users: one id gives `RankedItems`; a sequence gives `Recommendations`; None is all users.
             exclude_seen: leave out what the user rated in training.
             candidates: only these items; a list is shorter when they run out.
+            exclude: none of these items, such as those out of stock. Not all may be unknown to the model.
             unknown: "error", or "non-personal" to answer unknown users with one list for all, marked as such.
             new: Items without training ratings are "mixed" among the others, the "only" ones, or "none". What
                 is known of them by their features is shrunk to the mean, so that few reach the top of a mixed
@@ -188,6 +247,8 @@ class Recommender(Capabilities):
                2       2.000  tea
             >>> model.recommend("cat", exclude_seen=False, candidates=["salt", "tea"]).items
             array(['tea', 'salt'], dtype=object)
+            >>> model.recommend("cat", exclude=["jam"]).items
+            array(['tea'], dtype=object)
             >>> print(model.recommend(["ann", "dan"], n=1, unknown="non-personal"))
             User ann
             rank       score  item
@@ -206,7 +267,8 @@ class Recommender(Capabilities):
         if unknown == "error" and (rows < 0).any():
             self.user_vocabulary_.row(asked[int(np.argmax(rows < 0))], "user")
         known = self.has_ratings(rows) | self.feature_rows("users", rows)
-        lists = self._lists(rows, known, n, exclude_seen, self.allowed(candidates, new), min_support)
+        allowed = self.allowed(candidates, new, exclude)
+        lists = self._titled(self._lists(rows, known, n, exclude_seen, allowed, min_support))
         if single:
             return lists[0]
         names = (
@@ -322,7 +384,14 @@ class Recommender(Capabilities):
             return FoldedUser(self, rated, missing, found, by_features=True)
         return FoldedUser(self, rated, missing, self._folded_user(rated, kept))
 
-    def similar(self, item: Id, n: int = 10, *, candidates: Iterable[Id] | None = None) -> RankedItems:
+    def similar(
+        self,
+        item: Id,
+        n: int = 10,
+        *,
+        candidates: Iterable[Id] | None = None,
+        exclude: Iterable[Id] | None = None,
+    ) -> RankedItems:
         """The `n` items most like an item; how scores are made, the model says.
 
         Raises:
@@ -345,8 +414,8 @@ class Recommender(Capabilities):
             raise ParameterValueError(
                 f"item {item!r} has no training ratings, so nothing is known to be like it"
             )
-        rows, scores = self._alike(row, n, self.allowed(candidates))
-        return RankedItems(self.item_vocabulary_.decode(rows), scores)
+        rows, scores = self._alike(row, n, self.allowed(candidates, exclude=exclude))
+        return self._titled([RankedItems(self.item_vocabulary_.decode(rows), scores)])[0]
 
     def save(self, path: str | Path) -> None:
         """Writes the model as a folder, whole or not at all; see `bilinear.load`.
@@ -392,6 +461,21 @@ class Recommender(Capabilities):
         row = int(self.item_rows([item])[0])
         return str(item) if titles is None or row < 0 else titles[row] or str(item)
 
+    def _titled(self, lists: list[RankedItems]) -> list[RankedItems]:
+        """Lists with titles, where the model has some."""
+        texts = self.item_texts_.get("title")
+        if texts is None or not lists:
+            return lists
+        rows = self.item_rows(np.concatenate([ranked.items for ranked in lists]))
+        distinct, at = np.unique(rows, return_inverse=True)
+        names = [texts[row] for row in distinct.tolist()]
+        titles, start = [names[place] for place in at.tolist()], 0
+        titled = []
+        for ranked in lists:
+            titled.append(replace(ranked, titles=tuple(titles[start : start + len(ranked)])))
+            start += len(ranked)
+        return titled
+
     def item_rows(self, items: Iterable[Id]) -> NDArray[np.int32]:
         """Rows of items, -1 where unknown."""
         return self.item_vocabulary_.encode(items)
@@ -404,14 +488,28 @@ class Recommender(Capabilities):
         """Whether each item row (-1: unknown) had a training rating."""
         return _positive(np.bincount(self.seen_.indices, minlength=len(self.item_vocabulary_)), item_rows)
 
-    def allowed(self, candidates: Iterable[Id] | None, new: NewItems = "mixed") -> NDArray[np.bool_]:
+    def allowed(
+        self,
+        candidates: Iterable[Id] | None,
+        new: NewItems = "mixed",
+        exclude: Iterable[Id] | None = None,
+    ) -> NDArray[np.bool_]:
         """(n_items,) which items may be listed: all, or the candidates; with or without new ones.
+        The arguments are those of `recommend`.
 
         Raises:
             UnknownIdError: a candidate that the model does not know.
             ParameterValueError: `new` is none of its values.
         """
         n_items = len(self.item_vocabulary_)
+        if exclude is not None:
+            unwanted = ids_of(exclude, "exclude")
+            rows = self.item_rows(unwanted)
+            if len(rows) and (rows < 0).all():  # ids of another kind, or titles
+                self.item_vocabulary_.row(unwanted[0], "item")
+            allowed = self.allowed(candidates, new)
+            allowed[rows[rows >= 0]] = False
+            return allowed
         if new not in get_args(NewItems):
             raise ParameterValueError(f"new={new!r}; choose 'mixed', 'only' or 'none'")
         if new != "mixed":

@@ -17,7 +17,6 @@ from bilinear.data.features.inference import FeatureLike, column_values, feature
 from bilinear.data.features.kinds import Number
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.data.items import Items
-from bilinear.data.packed_text import PackedText
 from bilinear.data.side_table import SideTable, Users
 from bilinear.data.vocabulary import Id, Vocabulary
 from bilinear.errors import ParameterValueError
@@ -203,7 +202,7 @@ class WithFeatures(_Learned):
         for side in _SIDES:
             self._fill_rows(side)
         if items is not None:
-            self.item_texts_ = texts_of(items, self.item_vocabulary_)
+            self.item_texts_ = items.texts(self.item_vocabulary_)
 
     def _fitted_map(self, side: Side, features: SideFeatures) -> RidgeMap:
         counts = self._training_counts(side)
@@ -300,7 +299,7 @@ class WithFeatures(_Learned):
         model.features_ = self.features_._replace(**{side: moved})
         model._fill_rows(side)
         if side == "items":
-            fresh = texts_of(table, new) if isinstance(table, Items) else {}
+            fresh = table.texts(new) if isinstance(table, Items) else {}
             model.item_texts_ = wider_texts(self.item_texts_, rows, fresh)
         return model
 
@@ -325,14 +324,6 @@ class WithFeatures(_Learned):
                 n_rows = len(getattr(self, f"{side[:-1]}_vocabulary_"))
                 found[side] = SideFeatures.restored(side[:-1], n_rows, width, manifest[side], tensor)
         self.features_ = Features(**found)
-
-
-def texts_of(items: Items, vocabulary: Vocabulary) -> dict[str, PackedText]:
-    """Titles and genres in the order of a vocabulary, as a model keeps them."""
-    texts = {"title": PackedText.of(items.titles(vocabulary))}
-    if items.genre_column is not None:
-        texts["genres"] = PackedText.of("|".join(items.genres(item)) for item in vocabulary)
-    return texts
 
 
 def _moved(grouped: Grouped, side: Side, place: NDArray[Any], n: int) -> Grouped:

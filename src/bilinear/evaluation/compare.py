@@ -15,12 +15,13 @@ from bilinear.errors import DataError, ParameterValueError
 from bilinear.evaluation.bootstrap import mean_intervals
 from bilinear.evaluation.ranking import RankingScores, aligned, evaluate_ranking
 from bilinear.evaluation.ranking_task import Model, RankingProtocol
-from bilinear.evaluation.ratings import Interval
+from bilinear.evaluation.ratings import Interval, comparison_columns
 from bilinear.model.parameters import Array
+from bilinear.tabular import Tabular
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class Comparison(Tabular):
     """Scores of several models for the same users.
 
     Attributes:
@@ -35,6 +36,10 @@ class Comparison:
     scores: Mapping[str, RankingScores]
     baseline: str
     differences: Mapping[str, Mapping[str, Interval]]
+
+    def to_columns(self) -> dict[str, Any]:
+        """model, metric, value, low, high, and the paired difference to the baseline with its ends."""
+        return comparison_columns(self.scores, self.differences)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from bilinear.data.interactions import Interactions
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import DataError, ParameterValueError
-from bilinear.evaluation.ratings import Interval, RatingScores, rmse_difference
+from bilinear.evaluation.ratings import Interval, RatingScores, comparison_columns, rmse_difference
 from bilinear.model.parameters import Array
+from bilinear.tabular import Tabular
 
 
 class Model(Protocol):
@@ -28,7 +29,7 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True)
-class RatingComparison:
+class RatingComparison(Tabular):
     """Errors of several models on the same ratings.
 
     Attributes:
@@ -41,6 +42,10 @@ class RatingComparison:
     scores: Mapping[str, RatingScores]
     baseline: str | None
     differences: Mapping[str, Interval]
+
+    def to_columns(self) -> dict[str, Any]:
+        """model, metric, value, low, high, and the paired difference of the RMSE with its ends."""
+        return comparison_columns(self.scores, {name: {"rmse": by} for name, by in self.differences.items()})
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""

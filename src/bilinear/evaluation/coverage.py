@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bilinear.tabular import Tabular
+
 
 @dataclass(frozen=True)
-class Coverage:
+class Coverage(Tabular):
     """Shares of held-out ratings within their intervals.
 
     Attributes:
@@ -44,6 +46,14 @@ class Coverage:
             {name: int(mask.sum()) for name, mask in used.items()},
             float(np.mean(high - low)) if len(low) else 0.0,
         )
+
+    def to_columns(self) -> dict[str, Any]:
+        """group, share and count."""
+        return {
+            "group": list(self.shares),
+            "share": list(self.shares.values()),
+            "count": [self.counts[name] for name in self.shares],
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers by name, as JSON values."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,17 +24,18 @@ from bilinear.evaluation.ranking_metrics import (
 )
 from bilinear.evaluation.ranking_task import Model, RankingTask, taken_rows
 from bilinear.evaluation.ranking_task import RankingProtocol as RankingProtocol
-from bilinear.evaluation.ratings import Interval
+from bilinear.evaluation.ratings import Interval, interval_columns
 from bilinear.kernels.ranking import keep_only
 from bilinear.kernels.top_k_blocks import first_nan, hide_seen
 from bilinear.model.blocks import checked_block_size, checked_threads, map_blocks
 from bilinear.model.parameters import Array
+from bilinear.tabular import Tabular
 
 _SCORES_AT_ONCE = 1 << 23
 
 
 @dataclass(frozen=True, eq=False)
-class RankingScores:
+class RankingScores(Tabular):
     """Metrics of ranked lists, means over users with 95 % bootstrap intervals.
 
     Attributes:
@@ -69,14 +70,32 @@ class RankingScores:
     users: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64), repr=False)
     per_user: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
-    def __getitem__(self, name: str) -> float:
-        """The mean, or the figure of the catalogue, by name."""
+    @overload
+    def __getitem__(self, name: str) -> float: ...
+    @overload
+    def __getitem__(self, name: Any) -> Any: ...
+    def __getitem__(self, name: Any) -> Any:
+        """The mean, or the figure of the catalogue, by name; a row of the table by its number."""
+        if not isinstance(name, str) or name in ("metric", "value", "low", "high"):
+            return super().__getitem__(name)
         if name in self.means:
             return self.means[name].value
         if name in self.catalogue:
             return self.catalogue[name]
         known = ", ".join([*self.means, *self.catalogue])
         raise ParameterValueError(f"no metric {name!r} here; there are {known}")
+
+    def intervals(self) -> dict[str, Interval]:
+        """By the name of the metric; those of the catalogue, which have none, with ends that are NaN."""
+        alone = {name: Interval(value, np.nan, np.nan) for name, value in self.catalogue.items()}
+        return {**self.means, **alone}
+
+    def to_columns(self) -> dict[str, Any]:
+        """metric, value, low, high."""
+        return {"metric": list(self.intervals()), **interval_columns(self.intervals().values())}
+
+    def _caption(self) -> str:
+        return "; ".join([self.protocol, *self._counts()])
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values, without the vectors of users."""

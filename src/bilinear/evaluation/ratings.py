@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bilinear.tabular import Tabular
 
 _RESAMPLES = 1000
 _CHUNK = 1 << 22
@@ -26,7 +28,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class RatingScores:
+class RatingScores(Tabular):
     """Errors on held-out ratings, in rating units.
 
     `unknown_users` and `unknown_items` are shares of the held-out rows whose user or item had
@@ -46,6 +48,17 @@ class RatingScores:
     """RMSE of the rows whose user and item are both known."""
     rmse_unknown: float | None
     """RMSE of the other rows."""
+
+    def intervals(self) -> dict[str, Interval]:
+        """By the name of the metric."""
+        return {"rmse": self.rmse, "mae": self.mae}
+
+    def to_columns(self) -> dict[str, Any]:
+        """metric, value, low, high."""
+        return {"metric": list(self.intervals()), **interval_columns(self.intervals().values())}
+
+    def _caption(self) -> str:
+        return f"{self.n_ratings:,} ratings of {self.n_users:,} users; 95 % bootstrap over users"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -68,6 +81,26 @@ class RatingScores:
                 + (f"; RMSE of these rows {self.rmse_unknown:.4f}" if self.rmse_unknown is not None else "")
             )
         return "\n".join(lines)
+
+
+def interval_columns(
+    intervals: Iterable[Interval | None], prefix: str = ""
+) -> dict[str, NDArray[np.float64]]:
+    """The columns value, low and high of intervals, NaN for None; or `prefix`, prefix_low, prefix_high."""
+    parts = [(np.nan,) * 3 if one is None else (one.value, one.low, one.high) for one in intervals]
+    names = (prefix, f"{prefix}_low", f"{prefix}_high") if prefix else ("value", "low", "high")
+    return dict(zip(names, np.array(parts, np.float64).reshape(-1, 3).T, strict=True))
+
+
+def comparison_columns(
+    scores: Mapping[str, Any], differences: Mapping[str, Mapping[str, Interval]]
+) -> dict[str, Any]:
+    """One row a model and metric: the score and the paired difference to the baseline, with their ends."""
+    rows = [(model, metric, one) for model, of in scores.items() for metric, one in of.intervals().items()]
+    paired = [differences.get(model, {}).get(metric) for model, metric, _ in rows]
+    names = {"model": [row[0] for row in rows], "metric": [row[1] for row in rows]}
+    scored = interval_columns(row[2] for row in rows)
+    return {**names, **scored, **interval_columns(paired, "difference")}
 
 
 def rating_scores(

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.evaluation.ratings import Interval
+from bilinear.evaluation.ratings import Interval, interval_columns
+from bilinear.tabular import Tabular
 
 _NORMAL = 1.959963984540054  # the 97.5 % quantile
 
 
 @dataclass(frozen=True)
-class Refits:
+class Refits(Tabular):
     """Differences over repeated splits of one table, with all models fitted on each.
 
     Attributes:
@@ -26,6 +27,12 @@ class Refits:
 
     n_splits: int
     differences: Mapping[str, Mapping[str, Interval]]
+
+    def to_columns(self) -> dict[str, Any]:
+        """model, metric, and the mean difference to the baseline: value, low, high."""
+        rows = [(model, metric, by) for model, of in self.differences.items() for metric, by in of.items()]
+        names = {"model": [row[0] for row in rows], "metric": [row[1] for row in rows]}
+        return {**names, **interval_columns(row[2] for row in rows)}
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""

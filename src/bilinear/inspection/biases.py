@@ -17,6 +17,7 @@ from bilinear.inspection.items import (
     shown,
     whole_number,
 )
+from bilinear.tabular import Tabular, columns_of
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class BiasedItem:
 
 
 @dataclass(frozen=True)
-class ItemsByBias:
+class ItemsByBias(Tabular):
     """The two ends of the item biases.
 
     Attributes:
@@ -44,6 +45,11 @@ class ItemsByBias:
     bottom: tuple[BiasedItem, ...]
     min_ratings: int
     n_items: int
+
+    def to_columns(self) -> dict[str, Any]:
+        """liked ("best" or "least"), id, title, bias and n_ratings."""
+        ends = ["best"] * len(self.top) + ["least"] * len(self.bottom)
+        return {"liked": ends, **columns_of((*self.top, *self.bottom), BiasedItem)}
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bilinear.errors import ParameterValueError
 from bilinear.files import atomic_write
+from bilinear.inline_figure import inline_figure
 from bilinear.inspection.items import at_least, shown
 from bilinear.inspection.palette import BIAS_LIGHT, GENRES_LIGHT, OTHER_LIGHT, coloured
 from bilinear.inspection.placed_items import PlacedItems
@@ -29,13 +30,12 @@ _LONGEST_LABEL = 30
 def draw(items: PlacedItems, n_labels: int) -> Figure:
     """See `ItemMap.figure`."""
     with extra("plot"):
-        from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
     places, sizes = items.coordinates[:, :2], _sizes(items.n_ratings)
     wide, high = np.ptp(places, axis=0)
     height = float(np.clip(_WIDTH * 0.85 * high / max(wide, 1e-300) + 1.6, 6.5, 11))
     layout = ConstrainedLayoutEngine(w_pad=0.2, h_pad=0.2)
-    figure = Figure(figsize=(_WIDTH, height), facecolor="white", layout=layout)
+    figure: Figure = inline_figure(figsize=(_WIDTH, height), facecolor="white", layout=layout)
     axes = figure.subplots()
     _points(figure, axes, items, places, sizes)
     _frame(axes, items)

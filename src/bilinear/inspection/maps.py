@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bilinear.errors import ParameterValueError
+from bilinear.errors import MissingDependencyError, ParameterValueError
 from bilinear.estimators.rating_model import RatingModel
 from bilinear.inspection.items import (
     at_least,
@@ -72,6 +74,16 @@ class ItemMap(PlacedItems):
             theirs); the file has some 150 bytes an item.
         """
         write_map(self, Path(path))
+
+    def _repr_html_(self) -> str:
+        """The figure, or the table of places where matplotlib is not installed."""
+        try:
+            picture = b64encode(self.figure()._repr_png_()).decode()  # type: ignore[attr-defined]
+        except MissingDependencyError:
+            return super()._repr_html_()
+        return (
+            f'<img alt="{escape(repr(self))}" src="data:image/png;base64,{picture}" style="max-width:100%">'
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; one dictionary an item."""

@@ -21,6 +21,7 @@ from bilinear.inspection.items import (
 from bilinear.kernels.top_k import top_k_users
 from bilinear.model.parameters import Array
 from bilinear.recommend.lists import similar_rows
+from bilinear.tabular import Tabular, columns_of
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,20 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
-class Neighbourhood:
+class Neighbourhood(Tabular):
     """An item and the items most like it, nearest first."""
 
     id: Id
     title: str
     n_ratings: int
     neighbours: tuple[Neighbour, ...]
+
+    def to_columns(self) -> dict[str, Any]:
+        """id, title, cosine and n_ratings of each neighbour."""
+        return columns_of(self.neighbours, Neighbour)
+
+    def _caption(self) -> str:
+        return f"{self.title} ({self.n_ratings:,} ratings)"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

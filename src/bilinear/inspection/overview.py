@@ -16,12 +16,13 @@ from bilinear.inspection.items import check_model, rating_counts, shown, unit_of
 from bilinear.inspection.maps import ItemMap, item_map
 from bilinear.inspection.neighbours import Neighbourhood, neighbours
 from bilinear.inspection.spectrum import Spectrum, spectrum
+from bilinear.tabular import Shown
 
 _MOST_PAIRS = 100_000
 
 
 @dataclass(frozen=True, eq=False)
-class ModelDescription:
+class ModelDescription(Shown):
     """Description of a fitted model; `str()` is for a terminal, `to_dict()` for JSON.
 
     Attributes:

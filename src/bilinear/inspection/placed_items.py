@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.inspection.items import first_genre
+from bilinear.tabular import Tabular
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PlacedItems:
+class PlacedItems(Tabular):
     """Items and their places, in the order of the model's vocabulary.
 
     Attributes:
@@ -62,3 +63,9 @@ class PlacedItems:
         """Positions of the `n` items furthest to the low and to the high end of a direction."""
         order = np.argsort(self.coordinates[:, component], kind="stable")
         return order[:n].tolist(), order[: -n - 1 : -1].tolist()
+
+    def to_columns(self) -> dict[str, Any]:
+        """item, title, genres, the place along each direction, bias and n_ratings."""
+        places = {f"direction_{at + 1}": values for at, values in enumerate(self.coordinates.T)}
+        named = {"item": self.ids, "title": list(self.titles), "genres": list(self.genres)}
+        return {**named, **places, "bias": self.biases, "n_ratings": self.n_ratings}

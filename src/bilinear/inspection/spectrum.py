@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from bilinear.eigen import symmetric_eigen
 from bilinear.estimators.rating_model import RatingModel
 from bilinear.inspection.items import check_model, no_factors
+from bilinear.tabular import Tabular
 
 _BLOCK = 1 << 14
 
 
 @dataclass(frozen=True, eq=False)
-class Spectrum:
+class Spectrum(Tabular):
     """The singular values of the users x items matrix of <user factors, item factors>.
 
     They do not depend on the basis that training happened to end in, which the columns of the
@@ -47,6 +48,14 @@ class Spectrum:
     def directions_for(self, share: float) -> int:
         """Number of directions that hold `share` of the sum of squares."""
         return int(np.searchsorted(np.cumsum(self.shares), share - 1e-12) + 1)
+
+    def to_columns(self) -> dict[str, Any]:
+        """direction, singular_value and share."""
+        return {
+            "direction": np.arange(1, len(self.shares) + 1),
+            "singular_value": self.singular_values,
+            "share": self.shares,
+        }
 
     def to_dict(self) -> dict[str, Any]:
         return {

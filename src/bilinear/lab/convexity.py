@@ -14,12 +14,13 @@ from bilinear.lab.reporting.instrument import Instrument, register
 from bilinear.lab.reporting.section import Section
 from bilinear.model.link import Link, Sigmoid, logistic
 from bilinear.objective.losses import Loss, SquaredError
+from bilinear.tabular import Shown
 
 _ROUNDING = 1e-12  # of the objective: differences below it are none
 
 
 @dataclass(frozen=True, eq=False)
-class Convexity:
+class Convexity(Shown):
     """Convexity of the objective along chords.
 
     Attributes:

@@ -19,6 +19,7 @@ from bilinear.lab.reporting.matching import MatchedRatings
 from bilinear.lab.reporting.section import Fact, Section
 from bilinear.model.parameters import Parameters
 from bilinear.objective.objective import Objective
+from bilinear.tabular import Shown
 
 Verdict = Literal[
     "certified global",
@@ -76,7 +77,7 @@ class Escape:
 
 
 @dataclass(frozen=True, eq=False)
-class Endpoint:
+class Endpoint(Shown):
     """The kind of point that training ended at, with the evidence.
 
     Attributes:

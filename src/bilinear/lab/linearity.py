@@ -18,13 +18,14 @@ from bilinear.lab.reporting.section import Section, percent
 from bilinear.model.link import Identity, Link
 from bilinear.model.parameters import Parameters
 from bilinear.model.scoring import score_one_hot, score_rows
+from bilinear.tabular import Shown
 
 _ROUNDING = 1e-9  # relative, in float64: what counts as equal
 _SAMPLE = 512  # rows and columns of the table that is looked at after the link
 
 
 @dataclass(frozen=True)
-class Linearity:
+class Linearity(Shown):
     """Deviations of the scores of one model from linearity, relative to the largest score involved.
 
     Attributes:

@@ -17,6 +17,7 @@ from bilinear.lab.reporting.context import Context
 from bilinear.lab.reporting.instrument import Instrument, register
 from bilinear.lab.reporting.section import Section
 from bilinear.model.parameters import Parameters
+from bilinear.tabular import Shown
 
 _USERS = 200  # whose lists are compared
 _LIST = 10
@@ -53,7 +54,7 @@ class RunPair:
 
 
 @dataclass(frozen=True)
-class SeedComparison:
+class SeedComparison(Shown):
     """Several runs on one objective, compared.
 
     Attributes:

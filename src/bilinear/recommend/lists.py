@@ -2,43 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import total_ordering
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.data.interactions import Grouped
-from bilinear.data.vocabulary import Id, Vocabulary
-from bilinear.errors import ParameterValueError
+from bilinear.data.vocabulary import Id, IdCarrier, Vocabulary
+from bilinear.errors import ParameterValueError, UnknownIdError
 from bilinear.kernels.top_k import top_k_rows, top_k_users
 from bilinear.kernels.views import read_only
 from bilinear.model.link import Link
 from bilinear.model.parameters import Array, Parameters
+from bilinear.tabular import Row, Tabular
 
 _SHOWN = 5  # items of a list, lists of several, before the rest is counted
 
 
+@total_ordering
+class Place(IdCarrier, Row):
+    """One place of a list. It stands for the id of its item: they are equal, sort alike, and print alike."""
+
+    item: Any
+
+    @property
+    def carried_id(self) -> Id:
+        found: Id = self.item
+        return found
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.item == (other.item if isinstance(other, Place) else other))
+
+    def __hash__(self) -> int:
+        return hash(self.item)
+
+    def __lt__(self, other: Any) -> bool:
+        return bool(self.item < (other.item if isinstance(other, Place) else other))
+
+    def __str__(self) -> str:
+        return str(self.item)
+
+
 @dataclass(frozen=True, eq=False)
-class RankedItems:
-    """One list, best first.
+class RankedItems(Tabular):
+    """One list, best first; a table with the columns rank, item, score, prediction and title.
 
     Attributes:
         items: (n,) ids.
         scores: (n,) what the list is sorted by (ties: by row in the vocabulary).
         predictions: (n,) in rating units; None where scores are similarities.
+        titles: n texts, where the model has titles; else None.
+
+    Examples:
+        >>> from bilinear import Interactions, Popularity
+        >>> users, items = "ann ann bob bob cat".split(), "tea jam tea jam salt".split()
+        >>> ranked = Popularity().fit(Interactions.from_columns(users, items)).recommend("cat", n=2)
+        >>> ranked[0]
+        Row(rank=1, item='jam', score=2.0)
+        >>> list(ranked) == ["jam", "tea"], "tea" in ranked, ranked["score"]
+        (True, True, array([2., 2.], dtype=float32))
+        >>> ranked.to_pandas().shape
+        (2, 3)
     """
+
+    row_base = Place
 
     items: NDArray[Any]
     scores: Array
     predictions: Array | None = None
+    titles: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.items)
-
-    def __iter__(self) -> Iterator[Id]:
-        return iter(self.items.tolist())
 
     def __repr__(self) -> str:
         shown = [repr(item) for item in self.items[:_SHOWN].tolist()]
@@ -50,10 +87,13 @@ class RankedItems:
         name, values = (
             ("score", self.scores) if self.predictions is None else ("prediction", self.predictions)
         )
-        lines = [f"rank  {name:>10}  item"]
+        titles = [""] * len(self) if self.titles is None else [f"  {title}" for title in self.titles]
+        ids = [str(item) for item in self.items.tolist()]
+        width = 0 if self.titles is None else max(map(len, ids), default=0)
+        lines = [f"rank  {name:>10}  {'item':<{width}}{'' if self.titles is None else '  title'}"]
         lines += [
-            f"{rank:4d}  {value:10.3f}  {item}"
-            for rank, (value, item) in enumerate(zip(values.tolist(), self, strict=True), 1)
+            f"{rank:4d}  {value:10.3f}  {item:<{width}}{title}"
+            for rank, (value, item, title) in enumerate(zip(values.tolist(), ids, titles, strict=True), 1)
         ]
         return "\n".join(lines)
 
@@ -73,61 +113,77 @@ class RankedItems:
         items, scores = (
             np.concatenate(pair)[:n] for pair in ((self.items, other.items), (self.scores, other.scores))
         )
-        return RankedItems(items, scores, both)
+        titles = None
+        if self.titles is not None and other.titles is not None:
+            titles = (*self.titles, *other.titles)[:n]
+        return RankedItems(items, scores, both, titles)
 
-    def to_dicts(self) -> list[dict[str, Any]]:
-        """One dictionary a place: rank, item, score and, where there is one, prediction."""
-        places = []
-        for n, item in enumerate(self.items.tolist()):
-            place = {"rank": n + 1, "item": item, "score": float(self.scores[n])}
-            if self.predictions is not None:
-                place["prediction"] = float(self.predictions[n])
-            places.append(place)
-        return places
+    def to_columns(self) -> dict[str, Any]:
+        """rank, item, score and, where there are such, prediction and title."""
+        columns = {"rank": np.arange(1, len(self.items) + 1), "item": self.items, "score": self.scores}
+        if self.predictions is not None:
+            columns["prediction"] = self.predictions
+        if self.titles is not None:
+            columns["title"] = np.array(self.titles, object)
+        return columns
 
 
 @dataclass(frozen=True, eq=False)
-class Recommendations:
-    """Lists for several users.
+class Recommendations(Tabular):
+    """Lists for several users; a table with the places of all lists, one below the other.
 
     Attributes:
         users: (n_lists,) ids as the model has them, or as asked for where it does not.
         known: (n_lists,) False where the user has no training ratings and the list is the
             non-personal one: items by item bias.
         lists: one `RankedItems` a user.
+
+    Examples:
+        >>> from bilinear import Interactions, Popularity
+        >>> users, items = "ann ann bob bob cat".split(), "tea jam tea jam salt".split()
+        >>> found = Popularity().fit(Interactions.from_columns(users, items)).recommend(["cat", "bob"], n=2)
+        >>> found[0]
+        Row(user='cat', rank=1, item='jam', score=2.0, known_user=True)
+        >>> len(found.lists), len(found), found.of("bob")
+        (2, 3, RankedItems(1 items: 'salt'))
     """
 
     users: tuple[Id, ...]
     known: NDArray[np.bool_]
     lists: tuple[RankedItems, ...]
 
-    def __len__(self) -> int:
-        return len(self.lists)
+    def of(self, user: Id) -> RankedItems:
+        """The list of one user.
 
-    def __getitem__(self, n: int) -> RankedItems:
-        return self.lists[n]
-
-    def __iter__(self) -> Iterator[RankedItems]:
-        return iter(self.lists)
+        Raises:
+            UnknownIdError: no list is for this user.
+        """
+        if user not in self.users:
+            raise UnknownIdError(f"no list for user {user!r}; there are lists for {len(self.users):,} others")
+        return self.lists[self.users.index(user)]
 
     def __repr__(self) -> str:
         unknown = int((~self.known).sum())
-        n_places = sum(map(len, self.lists))
         not_personal = f", {unknown:,} of them not personal" if unknown else ""
-        return f"Recommendations({n_places:,} items for {len(self):,} users{not_personal})"
+        return f"Recommendations({len(self):,} items for {len(self.lists):,} users{not_personal})"
+
+    def __len__(self) -> int:
+        return sum(len(ranked) for ranked in self.lists)
 
     def __str__(self) -> str:
         """The first lists, and how many more there are."""
         parts = [
             f"User {user}\n{ranked}" for user, ranked in zip(self.users, self.lists[:_SHOWN], strict=False)
         ]
-        more = len(self) - len(parts)
+        more = len(self.lists) - len(parts)
         return "\n\n".join([*parts, f"... and {more:,} more users"] if more else parts)
 
-    def to_columns(self) -> dict[str, list[Any]]:
-        """Long form for a table: user, rank, item, prediction (score, of a ranking model), known_user."""
+    def to_columns(self) -> dict[str, Any]:
+        """user, rank, item, prediction (score, of a ranking model), known_user, title if there are any."""
         value = "score" if any(ranked.predictions is None for ranked in self.lists) else "prediction"
-        columns: dict[str, list[Any]] = {name: [] for name in ("user", "rank", "item", value, "known_user")}
+        titled = any(ranked.titles is not None for ranked in self.lists)
+        names = ("user", "rank", "item", value, "known_user", *(("title",) if titled else ()))
+        columns: dict[str, list[Any]] = {name: [] for name in names}
         for user, known, ranked in zip(self.users, self.known.tolist(), self.lists, strict=True):
             n = len(ranked)
             columns["user"] += [user] * n
@@ -135,6 +191,8 @@ class Recommendations:
             columns["item"] += ranked.items.tolist()
             columns[value] += (ranked.scores if ranked.predictions is None else ranked.predictions).tolist()
             columns["known_user"] += [known] * n
+            if titled:
+                columns["title"] += ranked.titles or ()
         return columns
 
 

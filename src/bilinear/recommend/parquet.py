@@ -17,6 +17,7 @@ from bilinear.errors import ParameterValueError
 from bilinear.files import atomic_write
 from bilinear.recommend.block_rankers import Lists, Model
 from bilinear.recommend.everyone import lists_of_items, lists_of_users
+from bilinear.tabular import Shown
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -27,7 +28,7 @@ _TEXT = {".csv": ",", ".tsv": "\t"}
 
 
 @dataclass(frozen=True)
-class Written:
+class Written(Shown):
     """Contents of the written file.
 
     Attributes:

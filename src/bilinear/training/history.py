@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.optional_packages import extra
+from bilinear.inline_figure import inline_figure
+from bilinear.tabular import Tabular, columns_of
 
 Ended = Literal[
     "all epochs done",
@@ -64,7 +65,7 @@ COLUMNS = tuple(column.name for column in fields(Epoch))
 
 
 @dataclass(frozen=True)
-class History:
+class History(Tabular):
     """The epochs, which of them was kept, why training ended, and the name of the validation metric.
 
     Attributes:
@@ -110,6 +111,14 @@ class History:
     def seconds(self) -> float:
         """Time of all epochs, validation not counted."""
         return sum(epoch.seconds for epoch in self.epochs)
+
+    def to_columns(self) -> dict[str, Any]:
+        """One row an epoch, see `Epoch`."""
+        return columns_of(self.epochs, Epoch)
+
+    def _caption(self) -> str:
+        kept = f"; epoch {self.best_epoch} kept" if self.best_epoch else ""
+        return f"{len(self.epochs):,} epochs, {self.ended}{kept}"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -194,9 +203,7 @@ class History:
         Raises:
             MissingDependencyError: matplotlib is not installed.
         """
-        with extra("plot"):
-            from matplotlib.figure import Figure
-        figure = Figure(figsize=(7, 7.5), layout="constrained")
+        figure = inline_figure(figsize=(7, 7.5), layout="constrained")
         top, middle, bottom = figure.subplots(3, sharex=True, height_ratios=(3, 2, 2))
         numbers = [epoch.number for epoch in self.epochs]
 

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from bilinear.arguments import is_real, is_whole
 from bilinear.errors import ParameterValueError
+from bilinear.inline_figure import inline_figure
 from bilinear.model.parameters import Parameters
 from bilinear.objective.objective import Objective
-from bilinear.optional_packages import extra
+from bilinear.tabular import Tabular
 from bilinear.training.minibatch import MiniBatch, MiniBatchRun
 from bilinear.training.sgd import SGD, SGDRun
 from bilinear.training.solver import random_order
@@ -27,7 +28,7 @@ _MARGIN = 4.0  # the run ends at a loss so many times the best
 
 
 @dataclass(frozen=True, eq=False)
-class RangeTest:
+class RangeTest(Tabular):
     """Result of `lr_find`.
 
     Attributes:
@@ -45,6 +46,14 @@ class RangeTest:
     raw_losses: NDArray[np.float64]
     suggestions: Mapping[str, float]
 
+    def to_columns(self) -> dict[str, Any]:
+        """learning_rate, loss and raw_loss of each step."""
+        return {
+            "learning_rate": self.learning_rates,
+            "loss": self.losses,
+            "raw_loss": self.raw_losses,
+        }
+
     def __str__(self) -> str:
         n = len(self.learning_rates)
         head = f"{n} steps, rates {self.learning_rates[0]:.2g} to {self.learning_rates[-1]:.2g}"
@@ -59,9 +68,7 @@ class RangeTest:
         Raises:
             MissingDependencyError: matplotlib is not installed.
         """
-        with extra("plot"):
-            from matplotlib.figure import Figure
-        figure = Figure(figsize=(7, 4), layout="constrained")
+        figure = inline_figure(figsize=(7, 4), layout="constrained")
         axes = figure.subplots()
         axes.plot(self.learning_rates, self.raw_losses, color="#cbd5e1", linewidth=0.8)
         axes.plot(self.learning_rates, self.losses, color="#334155")

@@ -1,12 +1,18 @@
-"""Progress reporters: no-op, and a progress bar on standard error."""
+"""Progress reporters: no-op, a progress bar on standard error, and lines in a notebook."""
 
 from __future__ import annotations
 
+import sys
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Protocol, Self
+from uuid import uuid4
 
 from bilinear.compiling import clock
 from bilinear.training.history import Epoch
+
+_EVERY = 0.2  # seconds between updates in a notebook
+_CELLS = 20  # of its bar
 
 
 class Progress(Protocol):
@@ -93,3 +99,87 @@ class Bar:
             self._bar.update(self._task, total=max(task.completed, 1))
             if self._passing:  # the table of trials says what it found
                 self._bar.remove_task(self._task)
+
+
+class NotebookLines:
+    """Progress in a notebook: plain text, replaced in place, that reads as a report once it is saved.
+
+    A stage under way has a bar, one that is done a line. Stages of a search leave none: the table of trials
+    has them.
+
+    Args:
+        display: The module `IPython.display`.
+    """
+
+    def __init__(self, display: Any) -> None:
+        self._display, self._id = display, uuid4().hex
+        self._lines: list[str] = []
+        self._name, self._n, self._done = "", 1, 0
+        self._loss, self._found = "", ""
+        self._since = self._shown = clock()
+        self._open = False
+
+    def __enter__(self) -> Self:
+        self._display.display(_Text(""), display_id=self._id)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+        self._show()
+
+    def stage(self, name: str, n_ratings: int) -> None:
+        self._close()
+        self._name, self._n, self._done = name, max(n_ratings, 1), 0
+        self._loss = self._found = ""
+        self._since, self._open = clock(), True
+        self._show()
+
+    def advance(self, n_ratings: int, loss: float) -> None:
+        self._done += n_ratings
+        self._loss = f"  loss {loss:.4f}"
+        if clock() - self._shown >= _EVERY:
+            self._show()
+
+    def epoch(self, epoch: Epoch) -> None:
+        if epoch.validation is not None:
+            self._found = f"  validation {epoch.validation:.4f}"
+
+    def note(self, text: str) -> None:
+        self._lines.append(text)
+        self._show()
+
+    def _close(self) -> None:
+        if self._open and not self._name.startswith("search"):
+            self._lines.append(f"{self._name}{self._loss}{self._found}  {clock() - self._since:.1f} s")
+        self._open = False
+
+    def _show(self) -> None:
+        self._shown = clock()
+        share = min(self._done / self._n, 1.0)
+        bar = "#" * round(_CELLS * share)
+        now = (
+            [f"{self._name}  [{bar:.<{_CELLS}}] {share:4.0%}{self._loss}{self._found}"] if self._open else []
+        )
+        text = "\n".join([*self._lines, *now])
+        self._display.update_display(_Text(text), display_id=self._id)
+
+
+class _Text:
+    """Text that a notebook shows as it is."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def progress_bar() -> AbstractContextManager[Progress]:
+    """The reporter for whoever looks on: lines in a notebook, else a bar on standard error."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    if hasattr(shell, "kernel"):  # a terminal's has none
+        from importlib import import_module
+
+        return NotebookLines(import_module("IPython.display"))
+    return Bar()

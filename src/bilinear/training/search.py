@@ -17,6 +17,7 @@ from bilinear.model.scoring import score_rows
 from bilinear.objective.losses import Loss, SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2, RowWeights
+from bilinear.tabular import Tabular, columns_of
 from bilinear.training.bias_solver import solve_biases
 from bilinear.training.checkpoint import record_once
 from bilinear.training.history import CLOSED_FORM, Ended, History
@@ -56,7 +57,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class SearchTable:
+class SearchTable(Tabular):
     """Trials of a search in their order, and the choice."""
 
     trials: tuple[Trial, ...]
@@ -66,6 +67,10 @@ class SearchTable:
     interrupted: bool = False
     start_size: float = 0.1
     """Of the factors, larger than was asked for where they did not grow from that."""
+
+    def to_columns(self) -> dict[str, Any]:
+        """One row a trial, see `Trial`."""
+        return columns_of(self.trials, Trial)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

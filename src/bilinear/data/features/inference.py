@@ -15,6 +15,7 @@ from bilinear.data.features.kinds import Categories, Dates, Feature, Number, fea
 from bilinear.data.reading.columns import is_called_id, plain
 from bilinear.data.side_table import SideTable
 from bilinear.errors import FeatureColumnError, MissingColumnError, ParameterValueError
+from bilinear.tabular import Tabular, columns_of
 
 FeatureLike = Feature | str
 """A kind of feature, or the name of a column, whose kind is inferred."""
@@ -44,7 +45,7 @@ class ColumnAsFeature:
 
 
 @dataclass(frozen=True)
-class FeatureDescription:
+class FeatureDescription(Tabular):
     """The columns of a table as features; `str()` draws it, `to_dict()` is for JSON.
 
     Attributes:
@@ -58,6 +59,13 @@ class FeatureDescription:
     n_rows: int
     side: str
     columns: tuple[ColumnAsFeature, ...]
+
+    def to_columns(self) -> dict[str, Any]:
+        """One row a column, see `ColumnAsFeature`."""
+        return columns_of(self.columns, ColumnAsFeature)
+
+    def _caption(self) -> str:
+        return f"{self.source}: {self.n_rows:,} {self.side}s"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -38,13 +38,14 @@ from bilinear.data.reading.tables import Table, TextTable
 from bilinear.data.reading.values import NumberColumn, check_time_format
 from bilinear.data.vocabulary import Id, IdRule
 from bilinear.errors import DataError, EmptyDataError, ParameterValueError
+from bilinear.tabular import Tabular
 
 Layout = Literal["auto", "rows", "lists", "wide"]
 """Rows of a table, a user with its items per line, or one column per item; "auto" looks for the first two."""
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
+class Pairs(Tabular):
     """(user, item) rows to predict, all of them, in the order of their source.
 
     Attributes:
@@ -67,6 +68,10 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.users)
+
+    def to_columns(self) -> dict[str, Any]:
+        """user and item."""
+        return {"user": self.users, "item": self.items}
 
 
 def read_ratings(
@@ -269,6 +274,22 @@ def read_any(
     return _read(
         source, given, has_ratings, duplicates, layout, memory_limit, encoding, None, spelling, meaning
     )
+
+
+def read_frame(source: Source) -> Interactions:
+    """Reads a data frame as ratings, where it has a rating column, else as interactions without.
+
+    Columns and errors are those of `read_ratings` and `read_interactions`.
+
+    Examples:
+        >>> import pandas
+        >>> from bilinear.data.reading.readers import read_frame
+        >>> read_frame(pandas.DataFrame({"user": ["ann", "bob"], "item": [1, 2]})).has_ratings
+        False
+    """
+    given: Given = {"user": None, "item": None, "rating": None, "time": None}
+    spelling, meaning = _Spelling("auto", None, None), Meaning.of(None, None)
+    return _read(source, given, None, None, "rows", None, "utf-8", None, spelling, meaning)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.arguments import is_real, is_whole
-from bilinear.data.interactions import Grouped, Interactions
+from bilinear.data.interactions import Grouped, Interactions, InteractionsLike
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.auto.search import Search
 from bilinear.estimators.auto.search_space import ModelFamily, check_learnable, families
@@ -29,7 +29,7 @@ from bilinear.evaluation.metrics import Metric, MetricLike
 from bilinear.memory import require
 from bilinear.model.parameters import Array, Parameters
 from bilinear.registry import register
-from bilinear.training.progress import Bar, NullProgress, Progress
+from bilinear.training.progress import NullProgress, Progress, progress_bar
 
 
 class _Learned(RankingModel):
@@ -89,7 +89,7 @@ class AutoRanker(_Learned):
     threshold: float | None = field(default=None, kw_only=True)
     confidence: Confidence = field(default="equal", kw_only=True)
 
-    def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
+    def fit(self, interactions: InteractionsLike, *, progress: Progress | bool = False) -> Self:
         """Searches, then trains what was chosen on everything; returns self.
 
         Args:
@@ -103,7 +103,7 @@ class AutoRanker(_Learned):
             ParameterValueError, RatingValueError: before any work.
         """
         if progress is True:
-            with Bar() as bar:
+            with progress_bar() as bar:
                 return self.fit(interactions, progress=bar)
         kinds = self._check(interactions)
         reporter, seed = progress or NullProgress(), draw_seed(self.rng)
@@ -210,11 +210,6 @@ class AutoRanker(_Learned):
         if self.n_trials is not None and not (is_whole(self.n_trials) and self.n_trials >= 1):
             raise ParameterValueError(f"n_trials={self.n_trials!r}; a whole number, one or more, or None")
         Metric.of_rankings(self.metric, maximised=True)
-        if not isinstance(interactions, Interactions):
-            raise ParameterValueError(
-                f"fit takes Interactions, not {type(interactions).__name__}; "
-                "make them with bilinear.read_ratings(file or frame)"
-            )
         interactions.check_trainable()
         needed = self.bytes_to_fit(interactions.n_ratings, *interactions.shape)
         require(needed, f"AutoRanker of {interactions.n_ratings:,} interactions")

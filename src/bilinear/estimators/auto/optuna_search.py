@@ -23,13 +23,14 @@ from bilinear.estimators.ranking_model import RankingModel
 from bilinear.evaluation.metrics import Metric, MetricLike
 from bilinear.evaluation.ranking import RankingProtocol, evaluate_ranking
 from bilinear.optional_packages import extra
-from bilinear.training.progress import Bar, NullProgress, Progress
+from bilinear.tabular import Shown
+from bilinear.training.progress import NullProgress, Progress, progress_bar
 
 _STUDY = "bilinear"
 
 
 @dataclass(frozen=True, eq=False)
-class OptunaResult:
+class OptunaResult(Shown):
     """Result of `search_with_optuna`.
 
     Attributes:
@@ -90,7 +91,7 @@ def search_with_optuna(
         RankedItems(2 items: 41, 4)
     """
     if progress is True:
-        with Bar() as bar:
+        with progress_bar() as bar:
             arguments = {key: value for key, value in locals().items() if key not in ("bar", "interactions")}
             return search_with_optuna(interactions, **arguments | {"progress": bar})
     with extra("optuna"):

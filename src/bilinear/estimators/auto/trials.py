@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from bilinear.tabular import Tabular, columns_of
+
 
 @dataclass(frozen=True)
 class AutoTrial:
@@ -30,7 +32,7 @@ class AutoTrial:
 
 
 @dataclass(frozen=True)
-class AutoTable:
+class AutoTable(Tabular):
     """All trials in order, and what was chosen.
 
     Attributes:
@@ -53,6 +55,13 @@ class AutoTable:
     value: float
     seconds: float
     ended: str
+
+    def to_columns(self) -> dict[str, Any]:
+        """One row a trial, see `AutoTrial`."""
+        return columns_of(self.trials, AutoTrial)
+
+    def _caption(self) -> str:
+        return str(self).partition("\n")[0]
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -21,13 +21,14 @@ from bilinear.model.link import Identity
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import CrossEntropy, SquaredError
 from bilinear.objective.objective import Objective
+from bilinear.tabular import Shown
 
 CERTIFIED_GAP = 1e-6
 """A relative gap up to which a point counts as a global optimum."""
 
 
 @dataclass(frozen=True, eq=False)
-class Certificate:
+class Certificate(Shown):
     """Bounds that the loss gradient G at one point gives for the global optimum.
 
     Attributes:

@@ -29,6 +29,7 @@ from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import Loss, SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
+from bilinear.tabular import Shown
 from bilinear.training.history import Epoch, History
 from bilinear.training.sgd import SGD
 
@@ -38,7 +39,7 @@ _FEW = 4  # added factors; with fewer, or fewer than an eighth of all, the next 
 
 
 @dataclass(frozen=True)
-class Round:
+class Round(Shown):
     """One descent of `certify`.
 
     Attributes:
@@ -73,7 +74,7 @@ class Round:
 
 
 @dataclass(frozen=True, eq=False)
-class Certified:
+class Certified(Shown):
     """A factorisation with its certificate.
 
     Attributes:

@@ -29,6 +29,7 @@ from bilinear.objective.losses import CrossEntropy, Loss, SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.persistence.artifact import read_artifact, write_artifact
+from bilinear.tabular import Shown
 
 KIND = "bilinear-proof"
 _LOSSES: dict[str, type[Loss]] = {cls.__name__: cls for cls in (SquaredError, CrossEntropy)}
@@ -37,7 +38,7 @@ _CLOSE = 1e-9  # relative difference allowed between the recomputed and the stat
 
 
 @dataclass(frozen=True)
-class Verification:
+class Verification(Shown):
     """The statements of a proof compared with the ratings.
 
     Attributes:

@@ -21,6 +21,7 @@ from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import Loss, SquaredError
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
+from bilinear.tabular import Shown
 from bilinear.training.initialization import Scale, random_start
 from bilinear.training.solver import Solver
 
@@ -113,7 +114,7 @@ class MethodResult:
 
 
 @dataclass(frozen=True)
-class Race:
+class Race(Shown):
     """The results of a race.
 
     Attributes:

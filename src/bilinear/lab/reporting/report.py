@@ -14,13 +14,14 @@ from bilinear.lab.reporting.context import Context
 from bilinear.lab.reporting.instrument import REGISTRY, instruments
 from bilinear.lab.reporting.matching import match_ratings
 from bilinear.lab.reporting.section import Section
+from bilinear.tabular import Shown
 
 _WORK = 4e9  # multiplications that polishing may take by default: some 15 s of one core
 _FEWEST, _MOST = 40, 3000  # Hessian products
 
 
 @dataclass(frozen=True, eq=False)
-class LabReport:
+class LabReport(Shown):
     """Findings of all instruments, the verdict first.
 
     Attributes:

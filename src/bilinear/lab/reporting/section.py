@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bilinear.tabular import Shown
+
 Fact = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Section:
+class Section(Shown):
     """Findings of one instrument.
 
     Attributes:

@@ -17,6 +17,7 @@ from bilinear.lab.proofs.certificate import certificate_at
 from bilinear.model.link import Identity, Link
 from bilinear.model.parameters import Parameters
 from bilinear.objective.objective import Objective
+from bilinear.tabular import Shown
 
 _USED = 1e-4  # of the deviation of the targets: what a factor must add to the scores to count in a rank
 
@@ -58,7 +59,7 @@ class PenaltyPoint:
 
 
 @dataclass(frozen=True)
-class PenaltyCurve:
+class PenaltyCurve(Shown):
     """Errors over the L2 of factors, from large to small.
 
     Attributes:

@@ -1,0 +1,55 @@
+"""Tables as arguments of every `fit`: data frames, matrices, pairs with ratings, items with titles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from inspect import Parameter, signature
+from typing import Any
+
+from bilinear.data.items import Items
+from bilinear.data.side_table import SideTable
+from bilinear.errors import ParameterValueError
+from bilinear.registry import check_names
+
+_Y = Parameter("y", Parameter.POSITIONAL_OR_KEYWORD, default=None)
+_ITEMS = Parameter("items", Parameter.KEYWORD_ONLY, default=None)
+
+
+def taking_tables(fit: Callable[..., Any]) -> Callable[..., Any]:
+    """A model's `fit` that takes what `interactions_of` takes, ratings as `y`, and items with titles.
+
+    The method itself gets `Interactions`, and `Items` and `Users` where it has such arguments.
+    """
+    own = signature(fit)
+    takes_any = any(one.kind is Parameter.VAR_KEYWORD for one in own.parameters.values())
+    names = [*own.parameters, *({"y", "items"} - set(own.parameters))]
+
+    @wraps(fit)
+    def with_tables(model: Any, interactions: Any, y: Any = None, **options: Any) -> Any:
+        if not takes_any:
+            check_names(f"{type(model).__name__}.{fit.__name__}", options, names[1:])
+        table = model._table(interactions, y, fit.__name__)
+        items, users = options.get("items"), options.get("users")
+        if items is not None and not isinstance(items, SideTable):
+            from bilinear.data.reading.item_tables import read_items
+
+            options["items"] = items = read_items(items, match=table.item_vocabulary)
+        if users is not None and not isinstance(users, SideTable):
+            from bilinear.data.reading.item_tables import read_users
+
+            options["users"] = read_users(users, match=table.user_vocabulary)
+        if "items" in own.parameters:
+            return fit(model, table, **options)
+        options.pop("items", None)
+        if not isinstance(items, Items | None):
+            raise ParameterValueError(f"items={type(items).__name__}: expected Items, from read_items")
+        fitted = fit(model, table, **options)
+        if items is not None:
+            model.item_texts_ = items.texts(model.item_vocabulary_)
+        return fitted
+
+    first, second, *others = own.parameters.values()
+    shown = [first, second, _Y, *others, *([] if "items" in own.parameters else [_ITEMS])]
+    with_tables.__signature__ = own.replace(parameters=shown)  # type: ignore[attr-defined]
+    return with_tables
