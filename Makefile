@@ -18,7 +18,7 @@ demo: .venv/.installed
 	@$(BIN)/bilinear demo --out demo $(if $(DATA),--data "$(DATA)") $(if $(ITEMS),--items "$(ITEMS)")
 
 test: .venv/.tested  # COVERAGE=1 measures Python lines; not kernels, which are compiled, nor child processes
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
+	$(BIN)/python $(if $(COVERAGE),-m slipcover) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-narrow: .venv/.tested  # kernels as a processor without wide vectors runs them
 	NUMBA_CPU_NAME=generic NUMBA_CPU_FEATURES= OPENBLAS_CORETYPE=Haswell $(BIN)/python -m pytest -q tests/test_eigen.py \
@@ -87,4 +87,4 @@ bench: .venv/.benched
 	touch $@
 
 clean:
-	rm -rf .venv demo dist docs/_build .cache .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv demo dist docs/_build .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

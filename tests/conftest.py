@@ -11,12 +11,12 @@ import pytest
 LONGEST = (
     "training/test_checkpoint.py",
     "serving/test_swap_faults.py",
-    "kernels/test_kernels_on_disk.py",
     "cli/test_ctrl_c.py",
     "docs/test_thread_page.py",
     "docs/test_code_blocks.py",
     "lab/test_certify.py",
     "docs/test_examples.py",
+    "kernels/test_kernels_on_disk.py",
     "training/test_sampled_torch.py",
     "serving/test_page.py",
     "data/test_readers_hypothesis.py",

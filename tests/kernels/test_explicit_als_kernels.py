@@ -9,6 +9,7 @@ import pytest
 
 from bilinear.kernels.explicit_als import improve_rows
 from bilinear.kernels.normal_equations import LINE
+from bilinear.kernels.views import read_only
 
 COUNTS = np.array([0, 1, 2, 3, 4, 13, 40, 64, 65, 1024, 1025, 2100])
 STARTS = np.concatenate([[0], np.cumsum(COUNTS)])
@@ -27,8 +28,8 @@ class Problem:
         self.fixed = rng.normal(size=(2200, k)).astype(dtype)
         self.fixed[:, :1] += 1
         self.fixed_biases = rng.normal(size=2200).astype(dtype)
-        self.indices = np.concatenate([rng.permutation(2200)[:n] for n in COUNTS]).astype(np.int32)
-        self.ratings = rng.normal(3, 1, size=len(self.indices)).astype(np.float32)
+        self.indices = read_only(np.concatenate([rng.permutation(2200)[:n] for n in COUNTS]).astype(np.int32))
+        self.ratings = read_only(rng.normal(3, 1, size=len(self.indices)).astype(np.float32))
         self.l2 = 0.5 * np.sqrt(np.maximum(COUNTS, 1))
         self.l2_biases = np.full(len(COUNTS), l2_bias)
         self.factors = rng.normal(size=(len(COUNTS), k)).astype(dtype)
