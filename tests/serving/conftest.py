@@ -81,7 +81,7 @@ def empty_store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
     with psycopg.connect(server.address, autocommit=True) as connection:
         connection.execute("SET client_min_messages = warning")
-        connection.execute("DROP TABLE IF EXISTS bilinear_feedback")
+        connection.execute("DROP TABLE IF EXISTS bilinear_feedback, bilinear_properties")
     return server.address
 
 

@@ -166,7 +166,7 @@ def command(
         measured, trained_on = _trained(
             plan, chosen, parts, table, further, on_everything, checkpoint, run, films, people
         )
-        main.item_texts_ = texts
+        main.item_texts_ = main.item_texts_ | texts
         main.report_ = measured.to_dict() | {
             "trained_on": trained_on,
             "items_file": items.name if items else None,
