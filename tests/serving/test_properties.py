@@ -13,7 +13,7 @@ from test_http import Client
 
 import bilinear
 import bilinear.serving.messages as m
-from bilinear import Items, Users, Vocabulary
+from bilinear import Items, Vocabulary
 from bilinear.data.interactions import Interactions
 from bilinear.serving import create_app
 from bilinear.serving.answers.service import Service
@@ -29,38 +29,10 @@ from bilinear.serving.lifecycle.model_folder import ModelFolder
 from bilinear.serving.lifecycle.retrain_process import carry_out
 from bilinear.serving.problems import Conflict, Refused
 
-GENRES = ("Drama", "War", "Comedy")
 
-
-@pytest.fixture(scope="module")
-def films(table: Interactions) -> Items:
-    ids = [str(item) for item in table.item_vocabulary]
-    columns = {
-        "title": [f"Film {n}" for n in range(len(ids))],
-        "genres": [GENRES[n % 3] + ("|Short" if n % 4 == 0 else "") for n in range(len(ids))],
-        "year": [1980 + n for n in range(len(ids))],
-    }
-    return Items(table.item_vocabulary, columns, title_column="title", genre_column="genres")
-
-
-@pytest.fixture(scope="module")
-def people(table: Interactions) -> Users:
-    return Users(table.user_vocabulary, {"job": ["ab"[n % 2] for n in range(table.n_users)]})
-
-
-SETTINGS: dict[str, Any] = {"n_factors": 3, "validation_fraction": 0, "l2": 0.1, "l2_biases": 0.1, "rng": 0}
-
-
-@pytest.fixture(scope="module")
-def model(table: Interactions, films: Items, people: Users) -> bilinear.MatrixFactorization:
-    made = bilinear.MatrixFactorization(
-        **SETTINGS,
-        rating_range=(0.5, 5),
-        solver=bilinear.SGD(n_epochs=8),
-        item_features=["genres", "year"],
-        user_features=["job"],
-    )
-    return made.fit(table, items=films, users=people)
+@pytest.fixture
+def model(featured_model: bilinear.MatrixFactorization) -> bilinear.MatrixFactorization:
+    return featured_model
 
 
 @pytest.fixture
