@@ -31,7 +31,6 @@ from bilinear.estimators.measurement import Measurement
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.recommender import Recommender
 from bilinear.estimators.with_features import Side as FeatureSide
-from bilinear.estimators.with_features import WithFeatures
 from bilinear.evaluation.compare import Comparison, compare
 from bilinear.evaluation.compare_ratings import RatingComparison, compare_ratings
 from bilinear.evaluation.ranking_task import RankingProtocol
@@ -127,9 +126,9 @@ def with_properties(model: Recommender, url: str) -> Recommender:
             if row.side == side and reader.knows(side)
         }
         if puts:
-            assert isinstance(model, WithFeatures)
             records = {id_: reader.of_features(side, put) for id_, put in puts.items()}
-            model = model.with_records(noun, records)
+            with_features: Any = model
+            model = with_features.with_records(noun, records)
             if side == "item":
                 model.item_texts_ = _with_put_texts(model, puts, reader)
     return model
