@@ -12,7 +12,7 @@ WORKERS ?= 2
 DATA ?=
 ITEMS ?=
 
-.PHONY: demo test test-narrow lint docs site wheel lock hooks bench clean
+.PHONY: demo test test-narrow lint docs site wheel image-steps lock hooks bench clean
 
 demo: .venv/.installed
 	@$(BIN)/bilinear demo --out demo $(if $(DATA),--data "$(DATA)") $(if $(ITEMS),--items "$(ITEMS)")
@@ -41,6 +41,9 @@ wheel: .venv/.built
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist > /dev/null
 	$(BIN)/python tools/try_wheel.py dist $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
+
+image-steps: .venv/.created  # what `docker build -f deploy/Dockerfile .` does, without Docker
+	$(BIN)/python tools/try_dockerfile.py
 
 lock: .venv/.created  # the newest versions, for every supported Python and system
 	$(PIP) --upgrade uv

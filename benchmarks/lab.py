@@ -75,7 +75,8 @@ def optimum(ratings: Path, folder: Path, penalty: tuple[str, str, str]) -> dict[
     """Found and verified, by two processes."""
     l2, l2_biases, exponent = penalty
     out, proof = folder / "best", folder / "proof"
-    options = ("--l2", l2, "--l2-biases", l2_biases, "--l2-exponent", exponent, "--json", "--quiet")
+    settings = f"l2={l2}", f"l2_biases={l2_biases}", f"l2_exponent={exponent}"
+    options = *(word for setting in settings for word in ("--set", setting)), "--json", "--quiet"
     found = lab("lab", "certify", ratings, "--out", out, "--proof", proof, *options)
     checked = lab("lab", "verify", proof, ratings, "--json")
     told, verified = json.loads(found.output), json.loads(checked.output)
@@ -107,10 +108,10 @@ def main() -> None:
                 ratings,
                 "--out",
                 folder / "first",
-                "--l2",
-                "30",
-                "--l2-biases",
-                "1",
+                "--set",
+                "l2=30",
+                "--set",
+                "l2_biases=1",
                 "--quiet",
             )
             optima = [optimum(ratings, folder, penalty) for penalty in penalties]

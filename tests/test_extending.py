@@ -19,6 +19,7 @@ import bilinear
 from bilinear.cli import main
 from bilinear.errors import ModelFileError, ParameterValueError
 from bilinear.evaluation.metrics import METRICS
+from bilinear.objective.losses import Loss
 from bilinear.persistence.codec import decode, encode
 from bilinear.registry import CLASSES, PLUGINS
 from bilinear.serving import create_app
@@ -32,7 +33,7 @@ DAY = 86_400.0
 def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The page's module, in a folder that Python imports from."""
     source = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert len(source) == 2
+    assert len(source) == 3
     (tmp_path / "recent_popularity.py").write_text(source[0])
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -46,11 +47,25 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def own_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The page's metric, in a module of its own."""
     source = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    (tmp_path / "own_metric.py").write_text(source[1])
+    (tmp_path / "own_metric.py").write_text(source[2])
     monkeypatch.syspath_prepend(tmp_path)
     yield import_module("own_metric").reciprocal_rank
     del sys.modules["own_metric"]
     METRICS.discard("reciprocal_rank")
+
+
+@pytest.fixture
+def own_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The page's loss, link, ranking loss, optimiser and penalty."""
+    source = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (tmp_path / "own_parts.py").write_text(source[1])
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(PLUGINS, "")
+    yield import_module("own_parts")
+    del sys.modules["own_parts"]
+    for name in ("Huber", "Arctangent", "Hinge", "SignDescent", "Logarithmic"):
+        CLASSES.discard(name)
 
 
 @pytest.fixture
@@ -188,6 +203,135 @@ def test_a_store_in_one_class_keeps_the_feedback_of_a_server(
     finally:
         STORES.discard("toy")
         del sys.modules["own_store"]
+
+
+FEW: dict[str, Any] = {"n_factors": 3, "l2": 0.5, "l2_biases": 0.5, "rng": 0, "validation_fraction": 0}
+
+
+def test_a_loss_a_link_and_a_penalty_in_one_class_train_predict_fold_in_save_and_load(
+    own_parts: Any, tmp_path: Path
+) -> None:
+    table = bilinear.synthetic_ratings(60, 40, 900, rng=0)
+    parts = {
+        "loss": own_parts.Huber(0.5),
+        "link": own_parts.Arctangent(),
+        "l2_exponent": own_parts.Logarithmic(),
+    }
+    model = bilinear.MatrixFactorization(**FEW, **parts, solver=bilinear.SGD(n_epochs=30)).fit(table)
+    losses = [epoch.loss for epoch in model.history_.epochs]
+    assert losses[-1] < 0.8 * losses[0]
+    scores = model.parameters_.global_mean + model.parameters_.user_biases[table.users]
+    scores += model.parameters_.item_biases[table.items]
+    scores += np.einsum(
+        "nf,nf->n",
+        model.parameters_.user_factors[table.users],
+        model.parameters_.item_factors[table.items],
+    )
+    ids = [table.user_vocabulary[u] for u in table.users], [table.item_vocabulary[i] for i in table.items]
+    low, high = model.link_.bounds
+    expected = low + (high - low) * (0.5 + np.arctan(scores) / np.pi)
+    np.testing.assert_allclose(model.predict(*ids), expected, rtol=1e-5)
+    residual = np.abs(expected - table.ratings)
+    huber = np.where(residual <= 0.5, 0.5 * residual**2, 0.5 * (residual - 0.25))
+    np.testing.assert_allclose(model.loss_.value(scores, table.ratings, model.link_), huber, rtol=1e-4)
+    assert len(list(model.fold_in([1, 2, 3], [5, 5, 1]).recommend(4))) == 4
+    model.save(tmp_path / "model")
+    found = bilinear.load(tmp_path / "model")
+    assert (found.loss, found.link, found.l2_exponent) == tuple(parts.values())
+    np.testing.assert_array_equal(found.parameters_.user_factors, model.parameters_.user_factors)
+    weights = found.penalty_.row_weights(np.array([1, 2, 8]))
+    np.testing.assert_allclose(weights, [1, 2, 4])
+
+
+def test_a_loss_in_one_class_works_on_the_command_line(own_parts: Any, run: Callable[..., str]) -> None:
+    table = bilinear.synthetic_ratings(60, 40, 900, rng=0)
+    rows = zip(table.users, table.items, table.ratings, strict=True)
+    Path("ratings.csv").write_text("user,item,rating\n" + "".join(f"{u},{i},{r:.1f}\n" for u, i, r in rows))
+    settings = [f"{name}={value}" for name, value in (FEW | {"solver": "SGD(n_epochs=3)"}).items()]
+    settings += ["loss=Huber(delta=0.5)", "l2_exponent=Logarithmic"]
+    given = [word for setting in settings if "rng" not in setting for word in ("--set", setting)]
+    plugin = ("--plugin", "own_parts")
+    run(*plugin, "train", "ratings.csv", "--model", "mf", *given, "--out", "fitted", "-q")
+    assert "Huber" in run(*plugin, "info", "fitted", "--json")
+    assert "\n   1" in run(*plugin, "recommend", "fitted", "--user", "3", "-n", "1")
+    with pytest.raises(AssertionError, match="delt"):
+        run(*plugin, "train", "ratings.csv", "--set", "loss=Huber(delt=1)", "-q")
+
+
+def test_a_formula_of_the_squared_error_gives_the_bits_of_the_squared_error() -> None:
+    @dataclass(frozen=True)
+    class Twin(Loss):
+        def formula(self) -> Any:
+            return lambda prediction, rating: (0.5 * (prediction - rating) ** 2, prediction - rating, 1.0)
+
+    table = bilinear.synthetic_ratings(60, 40, 900, rng=0)
+    solver = bilinear.SGD(n_epochs=3)
+    own, built_in = (
+        bilinear.MatrixFactorization(**FEW, loss=loss, solver=solver).fit(table).parameters_
+        for loss in (Twin(), bilinear.SquaredError())
+    )
+    np.testing.assert_array_equal(own.item_factors, built_in.item_factors)
+    np.testing.assert_array_equal(own.user_biases, built_in.user_biases)
+
+
+def test_a_ranking_loss_in_one_class_has_its_derivatives_and_trains(own_parts: Any, tmp_path: Path) -> None:
+    loss = own_parts.Hinge(2.0)
+    positive, negative = np.array([1.0, 4.0], np.float32), np.array([0.0, -3.0], np.float32)
+    value, up, down = loss.value_and_gradients(positive, negative)
+    assert value == pytest.approx(0.5)
+    np.testing.assert_array_equal(up, [-0.5, 0])
+    np.testing.assert_array_equal(down, [0.5, 0])
+    chance = np.random.default_rng(0)
+    users, halves = np.repeat(np.arange(40), 6), np.repeat(np.arange(40) % 2, 6)
+    table = bilinear.Interactions.from_columns(users, 10 * halves + chance.integers(0, 10, len(users)))
+    solver = bilinear.MiniBatch(n_epochs=15, batch_size=20, learning_rate=0.1)
+    plain = {"n_factors": 3, "cosine": False, "validation_fraction": 0, "rng": 0, "n_negatives": 8}
+    model = bilinear.RankingFactorization(loss=loss, solver=solver, **plain).fit(table)
+    assert model.history_.epochs[-1].loss < 0.5 * model.history_.epochs[0].loss
+    model.save(tmp_path / "model")
+    assert bilinear.load(tmp_path / "model").loss == loss
+
+
+def test_an_optimiser_in_one_class_takes_its_steps(own_parts: Any, tmp_path: Path) -> None:
+    table = bilinear.synthetic_ratings(60, 40, 900, rng=0)
+    solver = bilinear.MiniBatch(
+        own_parts.SignDescent(0.0), n_epochs=1, batch_size="all", learning_rate=0.01,
+        schedule=bilinear.Constant(),
+    )  # fmt: skip
+    start = bilinear.NormalStart(0.1)
+    model = bilinear.MatrixFactorization(**FEW, solver=solver, start=start).fit(table)
+    still = bilinear.MatrixFactorization(
+        **FEW, solver=bilinear.MiniBatch(n_epochs=1, learning_rate=1e-30), start=start
+    ).fit(table)
+    for name, before in still.parameters_.arrays().items():
+        moves = np.abs(model.parameters_.arrays()[name] - before)
+        np.testing.assert_allclose(moves[moves > 0], 0.01, rtol=1e-3)
+        assert (moves > 0).mean() > 0.9
+    model.save(tmp_path / "model")
+    assert bilinear.load(tmp_path / "model").solver.optimizer == own_parts.SignDescent(0.0)
+
+
+@pytest.mark.parametrize(
+    ("formula", "message"),
+    [
+        (lambda: 3, "expected a function, got 3"),
+        (lambda: lambda prediction, rating: sorted({}, key=rating), "a function that Numba compiles"),
+        (lambda: lambda prediction, rating: (0.0, 1.0), r"\(value, derivative, curvature\)"),
+        (lambda: lambda prediction, rating: (0.0, 1.0, 0.0), "the curvature positive"),
+    ],
+    ids=["no function", "not compiled", "too few", "flat"],
+)
+def test_a_formula_that_cannot_be_used_is_refused_before_training(formula: Any, message: str) -> None:
+    wrong = type("Wrong", (Loss,), {"formula": lambda self: formula()})
+    model = bilinear.MatrixFactorization(**FEW, loss=wrong())
+    with pytest.raises(ParameterValueError, match=rf"Wrong\.formula\(\): .*{message}"):
+        model.fit(bilinear.synthetic_ratings(60, 40, 900, rng=0))
+
+
+def test_weights_of_rows_that_are_not_weights_are_refused() -> None:
+    model = bilinear.MatrixFactorization(**FEW, l2_exponent=lambda counts: np.ones(3))
+    with pytest.raises(ParameterValueError, match=r"a number from zero for each of .* counts of ratings"):
+        model.fit(bilinear.synthetic_ratings(60, 40, 900, rng=0))
 
 
 def test_a_schedule_of_my_own_is_saved_named_and_loaded(tmp_path: Path) -> None:

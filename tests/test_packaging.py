@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import yaml
 
 import bilinear
 from bilinear.serving.http.web_files import FOLDER, LICENSES
@@ -24,6 +25,13 @@ def test_the_version_is_written_once() -> None:
     assert "version" not in PROJECT
     assert PROJECT["dynamic"] == ["version"]
     assert version("bilinear") == bilinear.__version__
+
+
+def test_the_citation_is_of_this_package_and_its_version() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert cited["title"].startswith("bilinear: ")
+    assert (cited["version"], cited["license"]) == (bilinear.__version__, PROJECT["license"])
+    assert {"cff-version", "message", "authors"} <= cited.keys()  # what the format asks for
 
 
 def test_every_package_in_the_page_has_its_licence_beside_it() -> None:

@@ -46,8 +46,10 @@ from bilinear.estimators.popularity import Popularity as Popularity
 from bilinear.estimators.random_walk import RandomWalk as RandomWalk
 from bilinear.estimators.ranking_factorization import RankingFactorization as RankingFactorization
 from bilinear.estimators.recipes import fastai_recipe as fastai_recipe
+from bilinear.estimators.search_vectors import search_vectors as search_vectors
 from bilinear.evaluation.compare import compare as compare
 from bilinear.evaluation.compare_ratings import compare_ratings as compare_ratings
+from bilinear.evaluation.export import format_table as format_table
 from bilinear.evaluation.metrics import Metric as Metric
 from bilinear.evaluation.metrics import register_metric as register_metric
 from bilinear.evaluation.ranking import RankingProtocol as RankingProtocol

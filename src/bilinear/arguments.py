@@ -19,8 +19,18 @@ def is_whole(value: Any) -> TypeGuard[int]:
     return not isinstance(value, bool) and isinstance(value, Integral)
 
 
+OWN = -1
+"""The number that kernels get for a part whose formula is compiled into them."""
+
+
+def has_formula(part: Any) -> bool:
+    """Whether the part is of a class outside bilinear that gives a `formula()`, not one that inherits it."""
+    kind = next((kind for kind in type(part).__mro__ if "formula" in vars(kind)), object)
+    return kind is not object and not _is_bilinear(kind)
+
+
 def check_known(*parts: Any) -> None:
-    """Refuses losses, links and optimisers of classes outside bilinear, also subclasses of its own.
+    """Refuses objects of classes outside bilinear, also of subclasses of its own.
 
     Kernels get the numbers of such an object alone, so that methods of another class would have no effect.
 
@@ -29,24 +39,30 @@ def check_known(*parts: Any) -> None:
     """
     for part in parts:
         kind = type(part)
-        if kind.__module__.partition(".")[0] != __name__.partition(".")[0]:
-            bases = [base.__name__ for base in kind.__mro__ if base.__module__.startswith("bilinear.")]
+        if not _is_bilinear(kind):
+            bases = [base.__name__ for base in kind.__mro__ if _is_bilinear(base)]
             such = f"{bases[0]} or a sibling of it" if bases else "one of bilinear's own"
             raise ParameterValueError(
-                f"{kind.__name__} is not supported: kernels know bilinear's own classes by number, and the "
-                f"methods of another would have no effect; use {such}, or write a Solver whose check() "
-                "accepts it and whose minimise() calls its methods"
+                f"{kind.__name__} is not supported: what uses it here knows bilinear's own classes, and the "
+                f"methods of another would have no effect; use {such}; a loss, a link or an optimiser can "
+                "give a formula() to be compiled, see docs/develop/add-a-model.md"
             )
 
 
 def kernel_code(part: Any) -> int:
-    """The number by which the kernels know a loss, a link or an update rule of bilinear's own.
+    """The number by which the kernels know a loss, a link or an update rule; `OWN` where it has a formula.
 
     Raises:
         ParameterValueError: the part is of another class, which kernels would take for one they know.
     """
+    if has_formula(part):
+        return OWN
     check_known(part)
     code = getattr(part, "code", None)
     if not is_whole(code):
         raise ParameterValueError(f"{type(part).__name__} is a base class; take one of those made from it")
     return int(code)
+
+
+def _is_bilinear(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] == __name__.partition(".")[0]

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import perf_counter
 
-NOTICE = "compiling kernels, once per installation: takes some seconds (bilinear compile does it ahead)"
+NOTICE = (
+    "compiling kernels: takes some seconds, once per installation (bilinear compile does it ahead), or "
+    "each time with a formula of your own"
+)
 
 announce: Callable[[str], object] | None = None
 """Called with NOTICE when this process compiles a kernel for the first time. The command line sets it."""

@@ -12,7 +12,7 @@ from command_line import Run
 
 from bilinear import load
 
-FAST = ("--l2", "1", "--l2-biases", "0.8", "--quiet")
+FAST = ("--set", "l2=1", "--set", "l2_biases=0.8", "--quiet")
 
 
 def bytes_of(folder: Path) -> dict[str, str]:
@@ -174,7 +174,7 @@ def test_race_on_the_command_line(run: Run, ratings_file: Path, tmp_path: Path) 
     page = tmp_path / "race.html"
     methods = ("--method", "sgd", "--method", "adam+one-cycle")
     small = ("--seeds", 2, "--n-epochs", 2, "--n-factors", 2)
-    ran = run("lab", "race", ratings_file, *methods, *small, "--l2", 1, "--l2-biases", 1, "--html", page)
+    ran = run("lab", "race", ratings_file, *methods, *small, *FAST[:4], "--html", page)
     assert ran.code == 0, ran.err
     assert "adam+one-cycle" in ran.out
     assert "tuning its rate" in ran.err
@@ -192,9 +192,13 @@ def test_race_on_the_command_line(run: Run, ratings_file: Path, tmp_path: Path) 
         (("nothing", "RATINGS"), "nothing"),
         (("race", "RATINGS", "--method", "sgdd", "--method", "adam"), "expected an optimiser"),
         (("race", "RATINGS", "--tune", "test"), "objective or validation"),
-        (("certify", "RATINGS", "--out", "x", "--loss", "absolute"), "squared or cross-entropy"),
-        (("certify", "RATINGS", "--out", "x", "--l2", "much"), "--l2 much"),
-        (("certify", "RATINGS", "--out", "x", "--l2", "0", "--l2-biases", "1"), "without an L2"),
+        (("certify", "RATINGS", "--out", "x", "--set", "loss=absolute"), "loss='absolute'"),
+        (
+            ("certify", "RATINGS", "--out", "x", "--set", "l2=much", "--set", "l2_biases=1"),
+            "L2 of factors is 'much'",
+        ),
+        (("certify", "RATINGS", "--out", "x", "--set", "l2=0", "--set", "l2_biases=1"), "without an L2"),
+        (("certify", "RATINGS", "--out", "x", "--set", "n_factors=3"), "--set n_factors"),
         (("certify", "RATINGS", "--out", "x", "--proof", "x"), "folder of the model"),
     ],
 )

@@ -23,6 +23,7 @@ def test_every_command_has_examples_in_its_help(run: Run) -> None:
         "recommend",
         "similar",
         "fold-in",
+        "update",
         "inspect",
         "info",
         "demo",

@@ -712,6 +712,12 @@ def test_table_describes_the_real_small_set(shared_data: Path) -> None:
     assert (folder / dataset.items_file).is_file()
 
 
+@pytest.mark.parametrize("name", ["ml-latest-small", "ML-Latest-Small", "movielens-latest-small"])
+def test_sets_have_the_names_that_people_use(site: Site, tmp_path: Path, name: str) -> None:
+    assert_fetched(fetch(name, tmp_path, base_url=site.url))
+    assert ratings_path(name, tmp_path) == tmp_path / FOLDER / "ratings.csv"
+
+
 @pytest.mark.parametrize("call", [fetch, ratings_path, items_path])
 def test_unknown_name_shows_the_known_ones(call: Callable[[str], Path]) -> None:
     with pytest.raises(ParameterValueError, match="no data set 'netflix'; choose movielens-latest-small"):

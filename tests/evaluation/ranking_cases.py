@@ -24,6 +24,12 @@ class Scorer:
         self.largest_block = max(self.largest_block, len(user_rows))
         return self.table[user_rows].copy()
 
+    def supported(self):
+        return np.ones(len(self.item_vocabulary_), bool)
+
+    def feature_rows(self, side, rows):
+        return np.zeros(len(rows), bool)
+
     def score_histories(self, histories):
         """The number of items that came before each in the history's last, or so: a made-up rule."""
         out = np.zeros((len(histories.counts), len(self.item_vocabulary_)))

@@ -48,6 +48,15 @@ class DotModel:
         allowed[[self.item_vocabulary_.row(item, "item") for item in candidates]] = True
         return allowed
 
+    def has_ratings(self, user_rows):
+        return self.seen_.counts[user_rows] > 0
+
+    def feature_rows(self, side, rows):
+        return np.zeros(len(rows), bool)
+
+    def supported(self):
+        return np.ones(len(self.item_vocabulary_), bool)
+
     def item_has_ratings(self, item_rows):
         return np.bincount(self.seen_.indices, minlength=len(self.item_vocabulary_))[item_rows] > 0
 

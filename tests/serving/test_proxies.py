@@ -24,6 +24,7 @@ from bilinear.serving.http.uvicorn_protocol import uvicorn_server
 
 PUBLIC = "https://films.example"
 PUT = "/v1/feedback?user=u&item=i"
+DEPLOYED = Path(__file__).parents[2] / "deploy" / "nginx.conf"
 
 
 def scope(peer: str, *headers: tuple[str, str]) -> dict[str, Any]:
@@ -115,40 +116,44 @@ def test_pages_under_the_public_url_may_write(model_folder: Path, tmp_path: Path
 
 @pytest.fixture
 def nginx(tmp_path: Path) -> Iterator[Any]:
-    """Starts nginx with TLS in front of a port; gives its port and a context that knows it."""
+    """Starts nginx by deploy/nginx.conf in front of a port; gives its ports and a context that knows it."""
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if program is None or shutil.which("openssl") is None:
         pytest.skip("nginx or openssl is not installed (apt-get install nginx openssl)")
-    certificate = tmp_path / "cert.pem"
+    (tmp_path / "tls").mkdir()
+    certificate = tmp_path / "tls" / "cert.pem"
     options = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=films.example"]
     options += ["-addext", "subjectAltName=DNS:films.example"]
     subprocess.run(
-        ["openssl", "req", *options, "-keyout", tmp_path / "key.pem", "-out", certificate],
+        ["openssl", "req", *options, "-keyout", tmp_path / "tls" / "key.pem", "-out", certificate],
         check=True,
         capture_output=True,
     )
     processes: list[subprocess.Popen[bytes]] = []
 
-    def start(port: int) -> tuple[int, ssl.SSLContext]:
-        with socket.socket() as free:
+    def start(port: int) -> tuple[int, int, ssl.SSLContext]:
+        with socket.socket() as free, socket.socket() as another:
             free.bind(("127.0.0.1", 0))
-            own = int(free.getsockname()[1])
+            another.bind(("127.0.0.1", 0))
+            own, plain = int(free.getsockname()[1]), int(another.getsockname()[1])
+        server = DEPLOYED.read_text()
+        for text, here in {
+            "${SERVER_NAME}": "films.example",
+            "${UPSTREAM}": f"127.0.0.1:{port}",
+            "listen 80;": f"listen 127.0.0.1:{plain};",
+            "listen 443 ssl;": f"listen 127.0.0.1:{own} ssl;",
+            "/etc/nginx/tls/": f"{tmp_path}/tls/",
+        }.items():
+            assert text in server
+            server = server.replace(text, here)
         (tmp_path / "nginx.conf").write_text(f"""
             daemon off; pid {tmp_path}/pid; error_log {tmp_path}/error.log; worker_processes 1;
             events {{ worker_connections 64; }}
             http {{
               access_log off; client_body_temp_path {tmp_path}/b; proxy_temp_path {tmp_path}/p;
               fastcgi_temp_path {tmp_path}/f; uwsgi_temp_path {tmp_path}/u; scgi_temp_path {tmp_path}/s;
-              server {{
-                listen 127.0.0.1:{own} ssl; server_name films.example;
-                ssl_certificate {certificate}; ssl_certificate_key {tmp_path}/key.pem;
-                client_max_body_size 64m;
-                location / {{
-                  proxy_pass http://127.0.0.1:{port};
-                  proxy_set_header Host $host;
-                  proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-                  proxy_set_header X-Forwarded-Proto $scheme;
-                }} }} }}""")
+              {server}
+            }}""")
         processes.append(
             subprocess.Popen(
                 [program, "-c", tmp_path / "nginx.conf", "-p", tmp_path, "-e", tmp_path / "error.log"],
@@ -162,7 +167,7 @@ def nginx(tmp_path: Path) -> Iterator[Any]:
             except OSError:
                 time.sleep(0.05)
             else:
-                return own, ssl.create_default_context(cafile=str(certificate))
+                return own, plain, ssl.create_default_context(cafile=str(certificate))
 
     yield start
     for process in processes:
@@ -189,7 +194,7 @@ def test_behind_nginx_with_tls(
         while not server.started:
             assert thread.is_alive()
             time.sleep(0.01)
-        port, context = nginx(server.servers[0].sockets[0].getsockname()[1])
+        port, plain, context = nginx(server.servers[0].sockets[0].getsockname()[1])
 
         def ask(address: str, method: str, path: str, **headers: str) -> int:
             """As a browser does that found films.example at this machine."""
@@ -211,6 +216,8 @@ def test_behind_nginx_with_tls(
         forged = {"x-forwarded-for": "127.0.0.9"}  # nginx adds the address that it sees itself
         assert [ask("127.0.0.2", "GET", "/", **forged) for _ in range(3)] == [200, 200, 429]
         assert ask("127.0.0.3", "GET", "/") == 200  # another client has a bucket of its own
+        unsafe = httpx.get(f"http://127.0.0.1:{plain}/docs?x=1", headers={"host": "films.example"})
+        assert (unsafe.status_code, unsafe.headers["location"]) == (301, f"{PUBLIC}/docs?x=1")
     finally:
         server.should_exit = True
         thread.join()

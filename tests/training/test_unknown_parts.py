@@ -183,6 +183,6 @@ def test_a_solver_that_calls_the_methods_may_take_a_loss_of_its_own() -> None:
 
 def test_the_message_says_what_can_be_done() -> None:
     with pytest.raises(
-        ParameterValueError, match=r"Doubled is not supported.*use SquaredError.*Solver whose check"
+        ParameterValueError, match=r"Doubled is not supported.*use SquaredError.*give a formula"
     ):
         check_known(SquaredError(), Doubled())

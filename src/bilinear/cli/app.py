@@ -26,6 +26,7 @@ from bilinear.cli import (
     serve,
     similar,
     train,
+    update,
 )
 from bilinear.cli.help import GroupedCommand
 from bilinear.registry import PLUGINS, import_plugin
@@ -88,6 +89,7 @@ for module in (
     similar,
     explain,
     fold_in,
+    update,
     inspect,
     info,
     serve,

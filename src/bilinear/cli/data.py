@@ -64,7 +64,12 @@ def list_(json: options.Json = False) -> None:
         print_json([asdict(dataset) for dataset in known])
         return
     print_table(
-        {"name": [d.name for d in known], "what": [d.title for d in known], "url": [d.url for d in known]}
+        {
+            "name": [d.name for d in known],
+            "or": [d.folder for d in known],
+            "what": [d.title for d in known],
+            "url": [d.url for d in known],
+        }
     )
     print_text("\n" + known[0].licence)
     print_text(known[0].citation)
@@ -75,7 +80,9 @@ def list_(json: options.Json = False) -> None:
     epilog="Example: bilinear data fetch movielens-latest-small",
 )
 def fetch(
-    name: Annotated[str, typer.Argument(help="See `bilinear data list`.")],
+    name: Annotated[
+        str, typer.Argument(help="See `bilinear data list`: movielens-100k or ml-100k, and so on.")
+    ],
     folder: Annotated[
         Path | None, typer.Option(help="Where to; else $BILINEAR_CACHE or the user's cache.")
     ] = None,
@@ -83,11 +90,11 @@ def fetch(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    from bilinear.data.datasets.fetch import available, fetch, items_path, ratings_path
+    from bilinear.data.datasets.fetch import fetch, find, items_path, ratings_path
 
+    dataset = find(name)
     fetch(name, folder, progress=None if quiet else _Download(name), force=force)
     ratings, items = ratings_path(name, folder), items_path(name, folder)
-    dataset = next(known for known in available() if known.name == name)
     print_note(f"{dataset.licence}\n{dataset.citation}")
     if json:
         print_json({"ratings": str(ratings), "items": str(items)})

@@ -13,7 +13,6 @@ from bilinear.cli import options
 from bilinear.cli.option_blocks import RunOptions, option_blocks
 from bilinear.cli.output import print_json, print_note, print_result, print_text
 from bilinear.cli.table_options import TableOptions
-from bilinear.cli.training_plan import auto_or, one_of
 from bilinear.errors import ParameterValueError
 
 NAME = "lab"
@@ -88,43 +87,51 @@ class LabRun(RunOptions):
     threads: None = None
 
 
+_PARTS = ("l2", "l2_biases", "l2_exponent", "loss", "link")
+
+
+def _completed_part(incomplete: str) -> list[str]:
+    """Completions of `--set` that are parts of an objective."""
+    from bilinear.cli.models import completions
+    from bilinear.estimators.matrix_factorization import MatrixFactorization
+
+    return [found for found in completions([MatrixFactorization], incomplete) if found.startswith(_PARTS)]
+
+
 @dataclass(frozen=True)
 class ObjectiveOptions:
     """What is minimised."""
 
-    l2: Annotated[
-        str, typer.Option(help="Penalty of the factors, or auto: found as in `bilinear train`.")
-    ] = "auto"
-    l2_biases: Annotated[str, typer.Option(help="Penalty of the biases, or auto.")] = "auto"
-    l2_exponent: Annotated[
-        float, typer.Option(help="Exponent of a row's number of ratings in its penalty.", min=0)
-    ] = 0.5
-    loss: Annotated[
-        str, typer.Option(help="squared, or cross-entropy (after a sigmoid); both have proofs.")
-    ] = "squared"
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="An argument of the objective, as in `bilinear train`: l2, l2_biases (auto: searched), "
+            "l2_exponent, loss, link, as in --set loss=CrossEntropy --set link=Sigmoid. Can be repeated.",
+            autocompletion=_completed_part,
+        ),
+    ] = None
 
     def parts(self, table: Any, run: LabRun) -> tuple[dict[str, Any], Any]:
         """(loss and link, penalty); "auto" is replaced by the result of training's search."""
+        from bilinear.cli.models import parsed_settings
         from bilinear.cli.train import was_stopped
         from bilinear.estimators.matrix_factorization import MatrixFactorization
-        from bilinear.model.link import Identity, Sigmoid
-        from bilinear.objective.losses import CrossEntropy, SquaredError
         from bilinear.objective.penalties import L2
 
-        choices: dict[str, dict[str, Any]] = {
-            "squared": {"loss": SquaredError(), "link": Identity()},
-            "cross-entropy": {"loss": CrossEntropy(), "link": Sigmoid()},
-        }
-        chosen = one_of(choices, "--loss", self.loss)
-        factors, biases = auto_or(float, "--l2", self.l2), auto_or(float, "--l2-biases", self.l2_biases)
-        if "auto" not in (factors, biases):
-            return chosen, L2(factors, biases, self.l2_exponent)
+        settings = parsed_settings(self.set_)
+        if not set(settings) <= set(_PARTS):
+            wrong = next(name for name in settings if name not in _PARTS)
+            raise ParameterValueError(f"--set {wrong}: not an argument of it; choose {', '.join(_PARTS)}")
+        model = MatrixFactorization(**settings, rng=run.seed, refit=False)
+        model.check_parts()
+        chosen = {"loss": model.loss, "link": model.link}
+        if model.l2 != "auto" and model.l2_biases != "auto":
+            return chosen, L2(model.l2, model.l2_biases, model.l2_exponent)
         if not run.quiet:
             print_note("searching for the penalty on a validation part of the training ratings")
-        model = MatrixFactorization(
-            l2=factors, l2_biases=biases, l2_exponent=self.l2_exponent, rng=run.seed, refit=False, **chosen
-        ).fit(table)
-        if was_stopped(model):  # Ctrl-C: half a search is not used for a proof
+        if was_stopped(model.fit(table)):  # Ctrl-C: half a search is not used for a proof
             raise KeyboardInterrupt
         return chosen, model.penalty_
 
@@ -197,7 +204,7 @@ def report(
 
 @app.command(
     help="Find a provably optimal factorisation and write it, with a proof that can be verified.",
-    epilog="Example: bilinear lab certify ratings.csv --l2 1 --l2-biases 0.8 --out best --proof proof",
+    epilog="Example: bilinear lab certify ratings.csv --set l2=1 --set l2_biases=0.8 --out best",
 )
 @option_blocks
 def certify(

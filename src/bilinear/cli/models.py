@@ -129,11 +129,16 @@ def setting_names(kinds: Iterable[type[Any]]) -> dict[str, Any]:
 
 def completed_setting(context: typer.Context, incomplete: str) -> list[str]:
     """Completions of `--set`: names, then classes that can stand for the default of a name."""
-    from bilinear.registry import CLASSES
-
     known = known_models()
     asked = context.params.get("model") or "auto"
     kinds = [known[name] for name in ({"auto": ("auto", "mf")}.get(asked, (asked,))) if name in known]
+    return completions(kinds, incomplete)
+
+
+def completions(kinds: Iterable[type[Any]], incomplete: str) -> list[str]:
+    """Completions of an argument of these models."""
+    from bilinear.registry import CLASSES
+
     names = setting_names(kinds)
     name, equals, value = incomplete.partition("=")
     if not equals:

@@ -52,6 +52,14 @@ def command(
         typer.Option(help="A file of further users with the columns of the model's user features."),
     ] = None,
     new: options.NewItems = "mixed",
+    min_support: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="In a list that is not personal, items with fewer training ratings come last; default: what "
+            "the model found in its table.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -72,6 +80,8 @@ def command(
     if out is not None:
         check_table_path(out)
     fitted = options.with_new(load(model), new_items, new_users)
+    if min_support is not None:
+        fitted.min_support_ = min_support
     only: Any = options.id_list(candidates, fitted.item_vocabulary_)
     if new != "mixed":
         only = fitted.item_vocabulary_.decode(fitted.allowed(only, new).nonzero()[0])

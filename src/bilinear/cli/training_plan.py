@@ -152,22 +152,5 @@ class Wanted:
         return build_model(kind, settings, seed=self.seed, threads=self.threads, base=base)
 
 
-def one_of(choices: Mapping[str, Any], option: str, given: str) -> Any:
-    """The choice of that name, or ParameterValueError with all of them."""
-    if given not in choices:
-        raise ParameterValueError(f"{option} {given}: choose {' or '.join(choices)}")
-    return choices[given]
-
-
-def auto_or(kind: type, option: str, given: str) -> Any:
-    """ "auto", or the number that was given, or ParameterValueError."""
-    if given == "auto":
-        return "auto"
-    try:
-        return kind(given)
-    except ValueError:
-        raise ParameterValueError(f"{option} {given}: a number, or auto") from None
-
-
 def _options(names: set[str]) -> str:
     return ", ".join(f"--{name.replace('_', '-')}" for name in sorted(names))

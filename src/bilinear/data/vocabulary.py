@@ -167,7 +167,7 @@ class Vocabulary:
         return (self[row] for row in range(len(self)))
 
     def __contains__(self, id_: object) -> bool:
-        return self._find(id_) >= 0
+        return self.find(id_) >= 0
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Vocabulary):
@@ -189,7 +189,7 @@ class Vocabulary:
         Raises:
             UnknownIdError: it is not here; the message shows ids that are.
         """
-        found = self._find(id_)
+        found = self.find(id_)
         if found < 0:
             near = ", ".join(repr(self[row]) for row in range(min(3, len(self)))) or "none"
             raise UnknownIdError(
@@ -205,7 +205,7 @@ class Vocabulary:
             return self._encode_numbers(values)
         values = values if isinstance(values, np.ndarray) else list(values)
         if len(values) < _DICT_FROM:
-            return _rows((self._find(value) for value in values), len(values))
+            return _rows((self.find(value) for value in values), len(values))
         if self._integers is not None:
             keys = [self._integer(value) for value in values]
             known = np.array([key is not None for key in keys])
@@ -257,9 +257,18 @@ class Vocabulary:
         assert self._texts is not None
         return self._texts
 
-    def _find(self, id_: object) -> int:
+    def find(self, id_: object) -> int:
+        """The row of one id, -1 where it is unknown.
+
+        Examples:
+            >>> from bilinear import Vocabulary
+            >>> films = Vocabulary.from_ids(["Heat", "Alien"])
+            >>> films.find("Heat"), films.find("Up")
+            (1, -1)
+        """
         if self._integers is not None:
-            value, known = self._integer(id_), self._integers
+            known = self._integers
+            value = canonical_integer(id_) if type(id_) is str and not self.rules else self._integer(id_)
             if value is None:
                 return -1
             at = int(known.searchsorted(value))

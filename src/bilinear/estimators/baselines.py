@@ -16,12 +16,13 @@ from bilinear.data.splits import split_validation
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.capabilities import HowTrained
 from bilinear.estimators.rating_model import RatingModel, check_table, resolve_link
+from bilinear.estimators.update import Change
 from bilinear.estimators.with_features import WithFeatures
 from bilinear.memory import require
 from bilinear.model.link import Identity, Link
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import SquaredError
-from bilinear.objective.penalties import L2
+from bilinear.objective.penalties import L2, RowWeights
 from bilinear.registry import register
 from bilinear.training.bias_solver import solve_biases
 from bilinear.training.history import CLOSED_FORM
@@ -47,6 +48,8 @@ class GlobalMean(RatingModel):
         array([4., 4.], dtype=float32)
     """
 
+    _updates = "exact"
+
     rating_range: tuple[float, float] | None = None
 
     def fit(self, interactions: Interactions) -> Self:
@@ -64,6 +67,9 @@ class GlobalMean(RatingModel):
     @property
     def how_trained(self) -> HowTrained:
         return "counts"
+
+    def _update(self, change: Change) -> None:
+        self.retrain(change.table)
 
     def retrain(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
         """The mean of another table; the same as `fit`."""
@@ -98,8 +104,10 @@ class BiasModel(WithFeatures, RatingModel):
         array([ 0.5, -0.5], dtype=float32)
     """
 
+    _updates = "exact"
+
     l2_biases: float | Literal["auto"] = "auto"
-    l2_exponent: float = 0.5
+    l2_exponent: RowWeights = 0.5
     validation_fraction: float = 0.1
     rating_range: tuple[float, float] | None = None
     rng: int | None = None
@@ -133,6 +141,9 @@ class BiasModel(WithFeatures, RatingModel):
         self._learn_features(features, items)
         warn_of_outliers(units.fence, interactions)
         return self
+
+    def _update(self, change: Change) -> None:
+        self.retrain(change.table)
 
     def retrain(self, interactions: Interactions, *, progress: Progress | None = None) -> Self:
         """Solves for the biases of another table with the penalty that `fit` took."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -29,6 +30,7 @@ from bilinear.estimators.nested_models import (
 )
 from bilinear.estimators.ranking_model import RankingModel
 from bilinear.estimators.recommender import TensorReader
+from bilinear.estimators.update import Change, Updates
 from bilinear.evaluation.metrics import Metric, MetricLike
 from bilinear.kernels.mixture import add_standardised
 from bilinear.memory import require
@@ -174,6 +176,24 @@ class Blend(_Learned):
 
     def needs_ratings(self) -> bool:
         return any(model.needs_ratings() for model in self.models)
+
+    @property
+    def updates(self) -> Updates:
+        """As the least of its models: the weights stay."""
+        kinds = {model.updates for model in vars(self).get("models_", self.models)}
+        return "no" if "no" in kinds else "approximate" if "approximate" in kinds else "exact"
+
+    def _cannot_update(self) -> str:
+        stuck = next(model for model in vars(self).get("models_", self.models) if model.updates == "no")
+        return f"this Blend holds one that cannot: {stuck._cannot_update()}"
+
+    def _update(self, change: Change) -> None:
+        models = tuple(copy(model) for model in self.models_)
+        for model in models:
+            model._update(change)
+        kept = self.seed_, self.validation_
+        self._mix(models, self.weights_)
+        self.seed_, self.validation_ = kept
 
     def item_vectors(self) -> Array | None:
         return self._speaker().item_vectors()

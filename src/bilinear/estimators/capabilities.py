@@ -11,6 +11,7 @@ from bilinear.data.interactions import Grouped
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.params_mixin import ParamsMixin
+from bilinear.estimators.update import Updates
 from bilinear.model.parameters import Array, Parameters
 
 HowTrained = Literal["ratings", "all pairs", "rankings", "posterior", "closed form", "counts"]
@@ -65,6 +66,7 @@ class Capabilities(ParamsMixin):
     predicts_ratings: ClassVar[bool] = False
     can_checkpoint: ClassVar[bool] = False
     can_descend: ClassVar[bool] = False
+    _updates: ClassVar[Updates] = "no"
     item_vocabulary_: Vocabulary
     has_ratings_: bool
 
@@ -87,6 +89,11 @@ class Capabilities(ParamsMixin):
     def how_trained(self) -> HowTrained:
         """The kind of objective that training minimises, see `HowTrained`."""
         return "counts" if self.dot_product() is None else "rankings"
+
+    @property
+    def updates(self) -> Updates:
+        """How `update` learns further interactions: "exact", "approximate" or "no" (it refuses)."""
+        return self._updates
 
     def needs_ratings(self) -> bool:
         """Whether `fold_in` needs a rating for each item."""

@@ -15,8 +15,11 @@ from bilinear.errors import ParameterValueError
 from bilinear.estimators.capabilities import HowTrained
 from bilinear.estimators.history_model import HistoryModel, value_used
 from bilinear.estimators.neighbour_model import NeighbourModel, checked_exponent, checked_neighbours
+from bilinear.estimators.ranking_model import rows_of
 from bilinear.estimators.recommender import TensorReader
+from bilinear.estimators.update import Change
 from bilinear.kernels.sparse_ease import add_dense_rows, item_products, regress_items
+from bilinear.memory import require
 from bilinear.model.parameters import Array
 from bilinear.registry import register
 from bilinear.training.neighbours import grouped_the_other_way, sums_by_row, walks
@@ -27,11 +30,13 @@ Precision = Literal["float32", "float64"]
 
 _ROWS = 512
 _RIDGE = 5.0  # times the mean of the diagonal
+_DEAR = 8  # times as much work a row of an update is as an item in solving for all weights
 _LONG = 80.0  # interactions of a user from which on the ridge does not depend on their number
 
 
 class _Learned(HistoryModel):
     weights_: Array
+    inverse_diagonal_: Array | None
     l2_: float
 
 
@@ -55,6 +60,7 @@ class EASE(_Learned):
 
     Learned attributes:
         weights_: (n_items, n_items).
+        inverse_diagonal_: (n_items,) the diagonal of P, which `update` needs; None in models stored without.
         l2_: the ridge that was used.
     Cost:
         n_items^2 numbers of memory, stated and checked before work begins; n_items^3 multiply-adds by
@@ -72,6 +78,8 @@ class EASE(_Learned):
         >>> round(EASE().fit(Interactions.from_columns(users, items)).l2_, 3)  # 5 (10 / 6) sqrt(80 / 2.5)
         47.14
     """
+
+    _updates = "exact"
 
     l2: float | Literal["auto"] = "auto"
     precision: Precision = "float32"
@@ -109,14 +117,41 @@ class EASE(_Learned):
                 f"{needed / 1e9:.1f} GB, and max_memory={self.max_memory:g}; {self.remedy}"
             )
         (progress or NullProgress()).note(f"EASE: {table.n_items:,} items take {needed / 1e9:.2f} GB")
-        with workers(None) as pool:
-            products = _products(table, np.dtype(self.precision), pool)
-        l2 = default_l2(products.diagonal(), table.by_user.counts) if self.l2 == "auto" else float(self.l2)
-        np.fill_diagonal(products, products.diagonal() + l2)
-        self.weights_, self.l2_ = _weights_in_place(products), l2
-        self.seed_ = None
+        self._solve(table, self.l2)
         self._learn_positives(interactions, table.by_user)
         return self
+
+    def _solve(self, table: Interactions, l2: float | Literal["auto"]) -> None:
+        with workers(None) as pool:
+            products = _products(table, np.dtype(self.precision), pool)
+        if l2 == "auto":
+            l2 = default_l2(products.diagonal(), table.by_user.counts)
+        np.fill_diagonal(products, products.diagonal() + l2)
+        self.weights_, self.inverse_diagonal_ = _weights_in_place(products)
+        self.l2_, self.seed_ = float(l2), None
+
+    def _update(self, change: Change) -> None:
+        """By the rows of the users that occur: P - P U' (C + U P U')^-1 U P.
+
+        U has the rows of these users after and before, C is +1 and -1.
+
+        Cost:
+            O(n_items^2 * users), at most that of all weights anew; one more array of n_items^2.
+        """
+        table = self._positives(change.table)
+        place = np.flatnonzero(change.item_rows >= 0)
+        before = rows_of(self.positives_, change.user_rows[change.users])
+        before = before._replace(indices=place[before.indices].astype(np.int32))
+        now = rows_of(table.by_user, change.users)
+        n_rows = np.count_nonzero(now.counts) + np.count_nonzero(before.counts)
+        if self.inverse_diagonal_ is None or n_rows * _DEAR > table.n_items:
+            self._solve(table, self.l2_)
+        else:
+            require(2 * self.memory_needed(table.n_items), f"an update of EASE for {table.n_items:,} items")
+            inverse = _inverse_of(self.weights_, self.inverse_diagonal_, place, table.n_items, self.l2_)
+            _update_inverse(inverse, now, before)
+            self.weights_, self.inverse_diagonal_ = _weights_of_inverse(inverse)
+        self._learn_positives(change.table, table.by_user)
 
     def memory_needed(self, n_items: int) -> int:
         """Bytes of the weights of so many items.
@@ -140,7 +175,10 @@ class EASE(_Learned):
         return scores.astype(np.float32, copy=False)
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        return {"l2": self.l2_}, {"weights": self.weights_}
+        tensors = {"weights": self.weights_}
+        if self.inverse_diagonal_ is None:
+            return {"l2": self.l2_}, tensors
+        return {"l2": self.l2_, "updatable": True}, tensors | {"inverse_diagonal": self.inverse_diagonal_}
 
     def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
         super()._restore(manifest, tensor)
@@ -152,6 +190,12 @@ class EASE(_Learned):
         for start in range(0, n_items, _ROWS):
             if not np.isfinite(self.weights_[start : start + _ROWS]).all():
                 raise ValueError("weights has values that are not finite")
+        self.inverse_diagonal_ = None  # of models stored before they could be updated
+        if manifest.get("updatable"):
+            found = tensor("inverse_diagonal", np.dtype(self.precision).type, n_items)
+            if not (np.isfinite(found) & (found > 0)).all():
+                raise ValueError("inverse_diagonal has values that are not positive numbers")
+            self.inverse_diagonal_ = found
 
 
 class _LearnedSparse(NeighbourModel):
@@ -197,6 +241,8 @@ class SparseEASE(_LearnedSparse):
         array(['scone'], dtype=object)
     """
 
+    _updates = "exact"
+
     n_neighbours: int = 100
     l2: float | Literal["auto"] = "auto"
     user_exponent: float = 0.0
@@ -216,12 +262,25 @@ class SparseEASE(_LearnedSparse):
             checked_exponent("user_exponent", self.user_exponent),
         )
         _check_l2(self.l2)
+        return self._regress(interactions, n_neighbours, exponent, self.l2, progress)
+
+    def _update(self, change: Change) -> None:
+        self._regress(change.table, self.n_neighbours, float(self.user_exponent), self.l2_)
+
+    def _regress(
+        self,
+        interactions: Interactions,
+        n_neighbours: int,
+        exponent: float,
+        l2: float | Literal["auto"],
+        progress: Progress | Literal[False] = False,
+    ) -> Self:
         table = self._positives(interactions)
         by_item, by_user, n_items = table.by_item, table.by_user, table.n_items
         users = np.maximum(sums_by_row(by_user), 1e-30) ** -exponent
         valued = by_item._replace(ratings=(by_item.ratings * users[by_item.indices]).astype(np.float32))
         squares = valued._replace(ratings=valued.ratings * by_item.ratings)
-        l2 = default_l2(sums_by_row(squares), by_user.counts) if self.l2 == "auto" else float(self.l2)
+        l2 = default_l2(sums_by_row(squares), by_user.counts) if l2 == "auto" else float(l2)
         with workers(self.n_threads) as pool:
             sources = walks(by_item, by_user, 0.5, 0.5, 0.0, n_neighbours, pool)
             weights = np.empty(len(sources.indices), np.float32)
@@ -302,8 +361,8 @@ def _products(table: Interactions, dtype: np.dtype[Any], pool: Workers) -> Array
     return out
 
 
-def _weights_in_place(products: Array) -> Array:
-    """W of the lower triangle of X^T X + l2, in its memory."""
+def _weights_in_place(products: Array) -> tuple[Array, Array]:
+    """W of the lower triangle of X^T X + l2, in its memory, and the diagonal of the inverse."""
     from scipy.linalg.lapack import get_lapack_funcs
 
     # LAPACK counts columns first: its upper triangle is our lower one, and nothing is copied.
@@ -323,8 +382,46 @@ def _weights_in_place(products: Array) -> Array:
         corner = np.tril(weights[start:stop, start:stop])
         weights[start:stop, start:stop] = corner + np.tril(corner, -1).T
         weights[start:stop, stop:] = weights[stop:, start:stop].T
-    scale = -1 / weights.diagonal()
+    return _weights_of_inverse(weights)
+
+
+def _weights_of_inverse(inverse: Array) -> tuple[Array, Array]:
+    """W of P = (X^T X + l2)^-1, in its memory, and the diagonal of P."""
+    diagonal: Array = inverse.diagonal().copy()
+    for start in range(0, len(inverse), _ROWS):
+        inverse[start : start + _ROWS] *= -1 / diagonal
+    np.fill_diagonal(inverse, 0)
+    return inverse, diagonal
+
+
+def _inverse_of(weights: Array, diagonal: Array, place: NDArray[Any], n_items: int, l2: float) -> Array:
+    """P of W and its diagonal, the items at `place` of `n_items`, the others without interactions."""
+    inverse = np.zeros((n_items, n_items), weights.dtype)
+    for start in range(0, len(weights), _ROWS):
+        part = slice(start, start + _ROWS)
+        inverse[np.ix_(place[part], place)] = -weights[part] * diagonal
+    alone = np.full(n_items, 1 / l2, weights.dtype)
+    alone[place] = diagonal
+    np.fill_diagonal(inverse, alone)
+    return inverse
+
+
+def _update_inverse(inverse: Array, now: Grouped, before: Grouped) -> None:
+    """(X^T X + l2)^-1, in place, where the users of `before` become those of `now`."""
+    from scipy.sparse import csr_array, vstack
+
+    n = len(inverse)
+    sides = [
+        csr_array((rows.ratings.astype(np.float64), rows.indices, rows.indptr), (len(rows.counts), n))
+        for rows in (now, before)
+    ]
+    signs = np.repeat([1.0, -1.0], [side.shape[0] for side in sides])
+    rows = vstack(sides, "csr")
+    kept = np.flatnonzero(np.diff(rows.indptr))
+    rows, signs = rows[kept], signs[kept]
+    reach = np.empty((len(kept), n))  # U P
     for start in range(0, n, _ROWS):
-        weights[start : start + _ROWS] *= scale
-    np.fill_diagonal(weights, 0)
-    return weights
+        reach[:, start : start + _ROWS] = rows @ inverse[:, start : start + _ROWS].astype(np.float64)
+    step = np.linalg.solve(np.diag(signs) + rows @ reach.T, reach)
+    for start in range(0, n, _ROWS):
+        inverse[start : start + _ROWS] -= reach[:, start : start + _ROWS].T @ step

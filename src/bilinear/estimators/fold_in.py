@@ -33,6 +33,7 @@ class FoldedUser:
         unknown_items: Items given that the model does not know; they had no part in it.
         weights: The user's bias and factors, of a model of ratings; else None.
         scores: (n_items,) of all items, in the rows of the model.
+        by_features: Whether features of the user were given.
 
     Examples:
         >>> from bilinear import EASE, synthetic_ratings
@@ -45,6 +46,7 @@ class FoldedUser:
     rated: NDArray[np.int32]
     unknown_items: tuple[Id, ...]
     found: Array | FoldedIn = field(repr=False)
+    by_features: bool = False
 
     @property
     def weights(self) -> FoldedIn | None:
@@ -68,7 +70,11 @@ class FoldedUser:
         allowed = model.allowed(candidates, new)
         if exclude_seen:
             allowed[self.rated] = False
-        return model._rank_folded(self, n, allowed)
+        if len(self.rated) or self.by_features:
+            return model._rank_folded(self, n, allowed)
+        enough = model.supported()
+        first, rest = (model._rank_folded(self, n, allowed & part) for part in (enough, ~enough))
+        return first.followed_by(rest, n)
 
     def predict(self, items: Sequence[Id]) -> Array:
         """(n,) predicted ratings; an unknown item is answered by the user's bias.

@@ -21,7 +21,10 @@ from bilinear.estimators.capabilities import Contributions, HowTrained, ItemWeig
 from bilinear.estimators.factor_ranking import MOST_FACTORS, FactorRanking
 from bilinear.estimators.fold_in import one_history
 from bilinear.estimators.history_model import value_used
+from bilinear.estimators.ranking_model import rows_of
 from bilinear.estimators.recommender import TensorReader
+from bilinear.estimators.update import ROUNDS, Change, rows_from
+from bilinear.model.parameters import Array
 from bilinear.registry import register
 from bilinear.training.callbacks import OnEpoch
 from bilinear.training.checkpoint import Checkpoint, mark_interrupted, record_once
@@ -104,6 +107,7 @@ class ImplicitALS(_Learned):
     """
 
     can_checkpoint = True
+    _updates = "approximate"
 
     n_factors: int = 128
     l2: float | Literal["auto"] = "auto"
@@ -214,19 +218,53 @@ class ImplicitALS(_Learned):
         Cost:
             O(n_interactions * n_factors^2 + n_factors^3) a user.
         """
-        factors, shared = self.parameters_.item_factors, self._shared()
+        factors, n = self.parameters_.item_factors, len(weighted.counts)
+        start = np.tile(self.mean_user_.astype(np.float64), (n, 1))
+        return self._solved(weighted, factors, self._shared(), start)
+
+    def _solved(
+        self,
+        weighted: Grouped,
+        fixed: Array,
+        shared: NDArray[np.float64],
+        start: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """(n, n_factors) minimum of the objective over some rows of a side; `start` where one is empty.
+
+        Args:
+            weighted: the rows' interactions with the other side, whose factors are `fixed`.
+            shared: (n_factors, n_factors) their products, weighed.
+        """
         sums = np.array([weighted.ratings[a:b].sum(dtype=np.float64) for a, b in pairwise(weighted.indptr)])
-        penalties = self._objective(weighted, weighted).penalties(sums, len(factors))
-        solved = np.tile(self.mean_user_.astype(np.float64), (len(sums), 1))
+        penalties = self._objective(weighted, weighted).penalties(sums, len(fixed))
         for row, (a, b) in enumerate(pairwise(weighted.indptr.tolist())):
             if a == b:
                 continue
-            taken = factors[weighted.indices[a:b]].astype(np.float64)
+            taken = fixed[weighted.indices[a:b]].astype(np.float64)
             weights = weighted.ratings[a:b].astype(np.float64)
             system = shared + taken.T @ (weights[:, None] * taken)
             np.fill_diagonal(system, system.diagonal() + penalties[row])
-            solved[row] = np.linalg.solve(system, weights @ taken)
-        return solved
+            start[row] = np.linalg.solve(system, weights @ taken)
+        return start
+
+    def _update(self, change: Change) -> None:
+        """Half-steps of the users and items that occur, the factors of all others held.
+
+        Cost:
+            O(n_interactions * n_factors^2 + n_factors^3) a row and half-step, and the products of all rows.
+        """
+        table = self._positives(change.table)
+        trained = (self.positives_.counts > 0)[:, None]
+        users = rows_from(np.where(trained, self.user_factors_, np.float32(0)), change.user_rows)
+        items = rows_from(self.item_factors_, change.item_rows)
+        turns = [(users, table.by_user, change.users, items), (items, table.by_item, change.items, users)]
+        for side, rows, chosen, fixed in turns * ROUNDS + turns[:1]:
+            wide = fixed.astype(np.float64)
+            shared = self.unobserved_weight_ * (wide.T @ wide)
+            side[chosen] = self._solved(rows_of(rows, chosen), fixed, shared, side[chosen].astype(np.float64))
+        self._keep_factors(users, items, np.zeros(len(items), np.float32), table.by_user.counts > 0)
+        self._forget()
+        self._learn_positives(change.table, table.by_user)
 
     def _objective(self, by_user: Grouped, by_item: Grouped) -> ImplicitObjective:
         return ImplicitObjective(by_user, by_item, self.unobserved_weight_, self.l2_, self.l2_exponent)

@@ -14,6 +14,7 @@ from bilinear.errors import ParameterValueError
 from bilinear.estimators.ease import default_l2
 from bilinear.estimators.neighbour_model import NeighbourModel, checked_neighbours
 from bilinear.estimators.recommender import TensorReader
+from bilinear.estimators.update import Change
 from bilinear.persistence.codec import checked_number
 from bilinear.registry import register
 from bilinear.training.neighbours import grouped_the_other_way, nearest_sources, sums_by_row
@@ -59,6 +60,8 @@ class ItemKNN(_Learned):
         array(['jam', 'scone'], dtype=object)
     """
 
+    _updates = "exact"
+
     n_neighbours: int = 100
     similarity: Similarity | Literal["auto"] = "auto"
     n_threads: int | None = None
@@ -70,8 +73,14 @@ class ItemKNN(_Learned):
             raise ParameterValueError(
                 f"similarity={self.similarity!r}; CosineSimilarity(), TFIDF(), BM25() or 'auto'"
             )
+        return self._compare(interactions, n_neighbours, self.similarity)
+
+    def _compare(
+        self, interactions: Interactions, n_neighbours: int, similarity: Similarity | Literal["auto"]
+    ) -> Self:
         table = self._positives(interactions)
-        similarity = _default_similarity(table) if self.similarity == "auto" else self.similarity
+        if similarity == "auto":
+            similarity = _default_similarity(table)
         by_item = table.by_item._replace(ratings=similarity.weigh(table.by_item, table.n_users))
         lengths = similarity.length(by_item)
         lengths = np.where(lengths > 0, lengths, 1).astype(np.float32)
@@ -89,6 +98,9 @@ class ItemKNN(_Learned):
         self.similarity_, self.seed_ = similarity, None
         self._learn_positives(interactions, table.by_user)
         return self
+
+    def _update(self, change: Change) -> None:
+        self._compare(change.table, self.n_neighbours, self.similarity_)
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         manifest, tensors = super()._state()

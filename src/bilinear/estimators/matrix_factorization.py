@@ -24,14 +24,16 @@ from bilinear.estimators.baselines import check_fraction, draw_seed
 from bilinear.estimators.rating_model import RatingModel, check_table, resolve_link
 from bilinear.estimators.recommender import TensorReader
 from bilinear.estimators.side_features import Features
+from bilinear.estimators.update import ROUNDS, Change, Updates, rows_from
 from bilinear.estimators.with_features import WithFeatures
 from bilinear.evaluation.metrics import RMSE, Metric, MetricLike
 from bilinear.memory import require
 from bilinear.model.link import Identity, Link
 from bilinear.model.parameters import Parameters
+from bilinear.objective.fold_in import fold_in
 from bilinear.objective.losses import Loss, SquaredError
 from bilinear.objective.objective import Objective
-from bilinear.objective.penalties import L2
+from bilinear.objective.penalties import L2, RowWeights
 from bilinear.persistence.codec import decode, encode
 from bilinear.registry import register
 from bilinear.training.callbacks import OnEpoch
@@ -114,11 +116,12 @@ class MatrixFactorization(WithFeatures, RatingModel):
 
     can_checkpoint = True
     can_descend = True
+    _updates = "approximate"
 
     n_factors: int | Literal["auto"] = "auto"
     l2: float | Literal["auto"] = "auto"
     l2_biases: float | Literal["auto"] = "auto"
-    l2_exponent: float = 0.5
+    l2_exponent: RowWeights = 0.5
     loss: Loss = field(default_factory=SquaredError)
     link: Link = field(default_factory=Identity)
     rating_range: tuple[float, float] | None = None
@@ -406,6 +409,35 @@ class MatrixFactorization(WithFeatures, RatingModel):
             warn_of_outliers(units.fence, interactions)
         return self
 
+    @property
+    def updates(self) -> Updates:
+        """As `Recommender.updates`; the mean of a posterior has no rows to solve for."""
+        return "no" if self.posterior_ is not None else super().updates
+
+    def _update(self, change: Change) -> None:
+        """Half-steps of the users and items that occur, each row to its minimum, all others held.
+
+        Cost:
+            of a fold-in a row and half-step.
+        """
+        if self.history_.ended == "closed form":
+            self.retrain(change.table)
+            return
+        old, table = self.parameters_, change.table
+        users = rows_from(old.user_biases, change.user_rows), rows_from(old.user_factors, change.user_rows)
+        items = rows_from(old.item_biases, change.item_rows), rows_from(old.item_factors, change.item_rows)
+        turns = [(users, table.by_user, change.users, items), (items, table.by_item, change.items, users)]
+        for mine, grouped, chosen, fixed in turns * ROUNDS + turns[:1]:
+            nobody = np.zeros(0, np.float32), np.zeros((0, old.n_factors), np.float32)
+            others = Parameters(old.global_mean, nobody[0], fixed[0], nobody[1], fixed[1])
+            for row in chosen.tolist():
+                part = slice(*grouped.indptr[row : row + 2].tolist())
+                rated = grouped.indices[part], grouped.ratings[part]
+                found = fold_in(others, self.link_, self.loss_, self.penalty_, *rated)
+                mine[0][row], mine[1][row] = found.bias, found.factors
+        parameters = Parameters(old.global_mean, users[0], items[0], users[1], items[1])
+        self._learn(table, parameters, self.history_)
+
     def lr_find(
         self,
         interactions: Interactions,
@@ -524,15 +556,19 @@ class MatrixFactorization(WithFeatures, RatingModel):
         apart = 0 if not self.validation_fraction else 3 if self.solver.copies_ratings else 12
         return (4 + self.solver.n_states) * weights + (held + apart) * n_ratings
 
-    def _check(self, interactions: Interactions) -> None:
-        """All that can be refused before work begins."""
-        check_table(interactions)
+    def check_parts(self) -> None:
+        """Raises ParameterValueError for a loss, link or solver that is none, or not for the others."""
         for name, kind in (("loss", Loss), ("link", Link), ("solver", Solver)):
             value = getattr(self, name)
             if not isinstance(value, kind):
                 raise ParameterValueError(f"{name}={value!r}; an object such as {_SUCH_AS[name]}")
         self.loss.check(self.link)
         self.solver.check(self.loss, self.link)
+
+    def _check(self, interactions: Interactions) -> None:
+        """All that can be refused before work begins."""
+        check_table(interactions)
+        self.check_parts()
         if isinstance(self.solver, Gibbs):
             for name, free in (("l2", "auto"), ("l2_biases", "auto"), ("start", None)):
                 if getattr(self, name) != free:

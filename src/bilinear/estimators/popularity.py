@@ -9,6 +9,7 @@ import numpy as np
 
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.estimators.history_model import HistoryModel
+from bilinear.estimators.update import Change
 from bilinear.model.parameters import Array
 from bilinear.registry import register
 from bilinear.training.progress import Progress
@@ -31,6 +32,7 @@ class Popularity(HistoryModel):
     """
 
     is_personal = False
+    _updates = "exact"
 
     def fit(self, interactions: Interactions, *, progress: Progress | bool = False) -> Self:
         """Counts. Cost: O(n_ratings)."""
@@ -38,6 +40,9 @@ class Popularity(HistoryModel):
         self.seed_ = None
         self._learn_positives(interactions, table.by_user)
         return self
+
+    def _update(self, change: Change) -> None:
+        self.fit(change.table)
 
     def _scores_of(self, weighted: Grouped) -> Array:
         return np.tile(self._scores_for_all(), (len(weighted.counts), 1))

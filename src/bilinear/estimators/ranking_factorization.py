@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.arguments import is_real, is_whole, kernel_code
+from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.data.items import Items
 from bilinear.data.side_table import Users
@@ -23,7 +23,7 @@ from bilinear.estimators.ranking_fold_in import FoldIn
 from bilinear.estimators.recommender import TensorReader
 from bilinear.evaluation.metrics import Metric, MetricLike
 from bilinear.model.parameters import Array, Parameters
-from bilinear.objective.penalties import L2
+from bilinear.objective.penalties import L2, RowWeights
 from bilinear.objective.ranking_losses import CosineContrastive, RankingLoss, SampledSoftmax
 from bilinear.persistence.codec import checked_number
 from bilinear.registry import register
@@ -131,7 +131,7 @@ class RankingFactorization(_Learned):
     popularity_exponent: float = 0.0
     order: Literal["users", "pairs"] = "pairs"
     l2: float = 0.0
-    l2_exponent: float = 0.0
+    l2_exponent: RowWeights = 0.0
     user_exponent: float = 0.0
     start_size: float = 0.1
     validation_fraction: float = 0.1
@@ -316,9 +316,9 @@ class RankingFactorization(_Learned):
             raise ParameterValueError(f"n_factors={self.n_factors!r}; a whole number, 1 to {MOST_FACTORS}")
         if not isinstance(self.loss, RankingLoss):
             raise ParameterValueError(f"loss={self.loss!r}; an object such as CosineContrastive() or BPR()")
-        kernel_code(self.loss)
         if not isinstance(self.solver, MiniBatch):
             raise ParameterValueError(f"solver={self.solver!r}; an object such as MiniBatch(Adam())")
+        self.loss.functions, self.solver.rule.functions  # noqa: B018 (a formula is tried before any work)
         if self.solver.weight_decay.biases not in (None, self.solver.weight_decay.factors):
             raise ParameterValueError(
                 f"weight_decay={self.solver.weight_decay!r}; ranking decays biases like factors: leave "

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from bilinear.arguments import kernel_code
 from bilinear.data.interactions import Grouped
 from bilinear.estimators.ranking_model import rows_of
+from bilinear.formulas import with_functions
 from bilinear.kernels.ranking_fold_in import fold_in_users
 from bilinear.kernels.sampled import SET
 from bilinear.kernels.tile import TILE_ITEMS
@@ -68,7 +69,7 @@ class FoldIn:
             counts = np.maximum(taken.counts, 1)
             l2 = self.penalty.factors * self.penalty.row_weights(counts) / counts
             users = np.ascontiguousarray(out[rows])
-            fold_in_users(
+            with_functions(fold_in_users, self.loss.functions)(
                 *taken, self.rows, self.panels, self.biases, self.log_weights,
                 kernel_code(self.loss), *self.loss.numbers, l2, self.radius,
                 _MOST_EVALUATIONS, _TOLERANCE, users,

@@ -25,6 +25,7 @@ from bilinear.estimators.capabilities import (
 from bilinear.estimators.fold_in import FoldedUser, ids_of
 from bilinear.estimators.posterior_state import posterior_state, restored_posterior
 from bilinear.estimators.recommender import Recommender, TensorReader
+from bilinear.estimators.support import needed_support
 from bilinear.evaluation.coverage import Coverage
 from bilinear.evaluation.ratings import RatingScores, rating_scores
 from bilinear.model.blocks import score_block
@@ -405,6 +406,7 @@ class RatingModel(Recommender):
     ) -> None:
         self.parameters_, self.history_, self.posterior_ = parameters, history, posterior
         self._learn_table(interactions)
+        self.min_support_ = needed_support(self.seen_, parameters.user_biases, interactions.n_items)
 
     def _rank(
         self, user_rows: NDArray[np.int32], n: int, exclude_seen: bool, allowed: NDArray[np.bool_]
@@ -433,6 +435,7 @@ class RatingModel(Recommender):
         manifest = {
             "global_mean": self.parameters_.global_mean,
             "n_factors": self.parameters_.n_factors,
+            "min_support": self.min_support_,
             "link": encode(self.link_),
             "loss": encode(self.loss_),
             "penalty": encode(self.penalty_),
@@ -458,6 +461,11 @@ class RatingModel(Recommender):
         for name, array in self.parameters_.arrays().items():
             if not np.isfinite(array).all():
                 raise ValueError(f"{name} has values that are not finite")
+        self.min_support_ = (
+            checked_size(manifest, "min_support")
+            if "min_support" in manifest  # models saved before have none
+            else needed_support(self.seen_, self.parameters_.user_biases, n_items)
+        )
         self.link_ = decode(manifest["link"], Link)
         self.loss_ = decode(manifest["loss"], Loss)
         self.penalty_ = decode(manifest["penalty"], L2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -10,7 +11,7 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.arguments import is_real
+from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.data.packed_text import PackedText
 from bilinear.data.vocabulary import Id, Vocabulary
@@ -18,6 +19,7 @@ from bilinear.errors import NotFittedError, ParameterValueError, RatingValueErro
 from bilinear.estimators.capabilities import Capabilities
 from bilinear.estimators.explanation import By, Explanation, explain
 from bilinear.estimators.fold_in import FoldedUser, best_rows, ids_of, is_single, last_of_each, one_history
+from bilinear.estimators.update import Change, wider_texts
 from bilinear.model.parameters import Array
 from bilinear.recommend.lists import RankedItems, Recommendations
 from bilinear.training.progress import Progress
@@ -44,6 +46,7 @@ class Recommender(Capabilities):
         source_: what it was trained on, for people.
         item_texts_: titles and other text columns of the items by name, each in row order.
         report_: what a command measured with this model (JSON values).
+        min_support_: training ratings from which on an item leads lists that are not personal; may be set.
     """
 
     user_vocabulary_: Vocabulary
@@ -54,6 +57,7 @@ class Recommender(Capabilities):
     source_: str
     item_texts_: dict[str, PackedText]
     report_: dict[str, Any]
+    min_support_: int = 0
 
     def fit(self, interactions: Interactions) -> Self:
         """Learns from `interactions`; returns self.
@@ -85,6 +89,58 @@ class Recommender(Capabilities):
             return self.fit(interactions, progress=False if progress is None else progress)  # type: ignore[call-arg]
         return self.fit(interactions)
 
+    def update(self, interactions: Interactions) -> Self:
+        """Learns further interactions without training on all again; returns self.
+
+        New users and items become known. Of a pair that comes again the further rating counts; counts add up.
+        Arguments that are "auto" keep the values that `fit` found. Where `updates` is "exact", the model is
+        the one that `fit` makes of all interactions with these values; where it is "approximate", the rows of
+        the users and items that occur are solved anew, the others held. A model that fails stays as it was.
+
+        Raises:
+            ParameterValueError: this model cannot be updated (`updates` is "no"), or another kind of table.
+            EmptyDataError, RatingValueError, IdValueError: the interactions cannot be learned.
+
+        Examples:
+            >>> from bilinear import ImplicitALS, Interactions, Popularity
+            >>> users, items = "ann ann bob bob cat".split(), "tea jam tea jam salt".split()
+            >>> model = Popularity().fit(Interactions.from_columns(users, items))
+            >>> model.update(Interactions.from_columns(["cat", "dan"], ["rye", "rye"])).recommend("bob").items
+            array(['rye', 'salt'], dtype=object)
+            >>> model.updates, ImplicitALS().updates
+            ('exact', 'approximate')
+        """
+        if self.updates == "no":
+            raise ParameterValueError(self._cannot_update())
+        change = Change.of(
+            self.seen_,
+            self.user_vocabulary_,
+            self.item_vocabulary_,
+            self.has_ratings_,
+            self.source_,
+            interactions,
+        )
+        self._checked_ratings(
+            interactions.item_vocabulary.decode(interactions.items), interactions.ratings.tolist()
+        )
+        model = copy(self)
+        model._update(change)
+        model.item_texts_ = wider_texts(self.item_texts_, change.item_rows, {})
+        model.report_ = self.report_
+        vars(self).update(vars(model))
+        return self
+
+    def _cannot_update(self) -> str:
+        """Why `update` refuses, and what to do."""
+        return (
+            f"a {type(self).__name__} cannot learn further interactions alone; train it on all of them with "
+            "fit or retrain (bilinear train)"
+        )
+
+    def _update(self, change: Change) -> None:
+        """Learns `change.table`; attributes are set anew, never changed in place."""
+        raise NotImplementedError
+
     def __getattr__(self, name: str) -> Any:
         if name.endswith("_") and not name.startswith("_"):
             raise NotFittedError(
@@ -101,6 +157,7 @@ class Recommender(Capabilities):
         candidates: Iterable[Id] | None = None,
         unknown: str = "error",
         new: NewItems = "mixed",
+        min_support: int | None = None,
     ) -> RankedItems | Recommendations:
         """The `n` items with the highest scores for each user.
 
@@ -112,6 +169,9 @@ class Recommender(Capabilities):
             new: Items without training ratings are "mixed" among the others, the "only" ones, or "none". What
                 is known of them by their features is shrunk to the mean, so that few reach the top of a mixed
                 list.
+            min_support: In a list that is not personal, items with fewer training ratings come after all
+                others, by score as well. None takes `min_support_`: of a model of ratings what makes the mean
+                rating of an item reliable, see `bilinear.estimators.support`; of models of counts 0.
         Raises:
             UnknownIdError: a user (see `unknown`) or a candidate that the model does not know.
         Cost:
@@ -145,14 +205,14 @@ class Recommender(Capabilities):
         rows = self.user_vocabulary_.encode(asked)
         if unknown == "error" and (rows < 0).any():
             self.user_vocabulary_.row(asked[int(np.argmax(rows < 0))], "user")
-        lists = self._rank(rows, n, exclude_seen, self.allowed(candidates, new))
+        known = self.has_ratings(rows) | self.feature_rows("users", rows)
+        lists = self._lists(rows, known, n, exclude_seen, self.allowed(candidates, new), min_support)
         if single:
             return lists[0]
         names = (
             self.user_vocabulary_[row] if row >= 0 else user
             for user, row in zip(asked, rows.tolist(), strict=True)
         )
-        known = self.has_ratings(rows) | self.feature_rows("users", rows)
         return Recommendations(tuple(names), known, tuple(lists))
 
     def score_block(self, user_rows: NDArray[Any]) -> Array:
@@ -258,7 +318,8 @@ class Recommender(Capabilities):
             self.item_vocabulary_.row(missing[0], "item")
         rated, kept = last_of_each(rows, values)
         if features is not None:
-            return FoldedUser(self, rated, missing, self._folded_with_features(rated, kept, features))
+            found = self._folded_with_features(rated, kept, features)
+            return FoldedUser(self, rated, missing, found, by_features=True)
         return FoldedUser(self, rated, missing, self._folded_user(rated, kept))
 
     def similar(self, item: Id, n: int = 10, *, candidates: Iterable[Id] | None = None) -> RankedItems:
@@ -365,6 +426,50 @@ class Recommender(Capabilities):
         allowed = np.zeros(n_items, bool)
         allowed[rows] = True
         return allowed
+
+    def supported(self, min_support: int | None = None) -> NDArray[np.bool_]:
+        """(n_items,) which items lead lists that are not personal, see `recommend`.
+
+        Raises:
+            ParameterValueError: `min_support` is not a whole number, zero or more.
+
+        Examples:
+            >>> from bilinear import Interactions, Popularity
+            >>> users, items = "ann ann bob bob cat".split(), "tea jam tea jam salt".split()
+            >>> Popularity().fit(Interactions.from_columns(users, items)).supported(2)  # jam, salt, tea
+            array([ True, False,  True])
+        """
+        needed = self.min_support_ if min_support is None else min_support
+        if not (is_whole(needed) and needed >= 0):
+            raise ParameterValueError(f"min_support={needed!r}; a whole number, zero or more, or None")
+        enough: NDArray[np.bool_] = (
+            np.bincount(self.seen_.indices, minlength=len(self.item_vocabulary_)) >= needed
+        )
+        return enough
+
+    def _lists(
+        self,
+        rows: NDArray[np.int32],
+        known: NDArray[np.bool_],
+        n: int,
+        exclude_seen: bool,
+        allowed: NDArray[np.bool_],
+        min_support: int | None,
+    ) -> list[RankedItems]:
+        """`_rank`; rows that are not known get the items with enough support, then the others."""
+        enough = self.supported(min_support)
+        if known.all() or enough.all():
+            return self._rank(rows, n, exclude_seen, allowed)
+        lists: list[Any] = [None] * len(rows)
+        for chosen, first in ((known, allowed), (~known, allowed & enough)):
+            made = self._rank(rows[chosen], n, exclude_seen, first) if chosen.any() else []
+            for at, ranked in zip(np.flatnonzero(chosen).tolist(), made, strict=True):
+                lists[at] = ranked
+        short = [at for at in np.flatnonzero(~known).tolist() if len(lists[at]) < n]
+        rest = self._rank(rows[short], n, exclude_seen, allowed & ~enough) if short else []
+        for at, more in zip(short, rest, strict=True):
+            lists[at] = lists[at].followed_by(more, n)
+        return lists
 
     def _learn_table(self, interactions: Interactions) -> None:
         """Stores what every model keeps of its training table."""

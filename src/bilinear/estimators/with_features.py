@@ -19,11 +19,12 @@ from bilinear.data.interactions import Grouped, Interactions
 from bilinear.data.items import Items
 from bilinear.data.packed_text import PackedText
 from bilinear.data.side_table import SideTable, Users
-from bilinear.data.vocabulary import Id, Vocabulary, by_rules, canonical_integer
-from bilinear.errors import IdValueError, ParameterValueError
+from bilinear.data.vocabulary import Id, Vocabulary
+from bilinear.errors import ParameterValueError
 from bilinear.estimators.recommender import Recommender, TensorReader
 from bilinear.estimators.ridge_map import RidgeMap, fit_ridge_map
 from bilinear.estimators.side_features import Features, SideFeatures, joined
+from bilinear.estimators.update import Updates, ids_like, wider_texts
 from bilinear.model.parameters import Array, Parameters
 
 Side = Literal["items", "users"]
@@ -61,6 +62,19 @@ class WithFeatures(_Learned):
 
     item_features: Sequence[FeatureLike] = field(default=(), kw_only=True)
     user_features: Sequence[FeatureLike] = field(default=(), kw_only=True)
+
+    @property
+    def updates(self) -> Updates:
+        """Not with features: those of new rows would be missing."""
+        return "no" if self.item_features or self.user_features else self._updates
+
+    def _cannot_update(self) -> str:
+        if not (self.item_features or self.user_features):
+            return super()._cannot_update()
+        return (
+            f"this {type(self).__name__} was fitted with features, which further interactions lack; train it "
+            "on all of them with fit (bilinear train)"
+        )
 
     def new_items(self, items: Items) -> Self:
         """A model that knows further items as well, from their features; nothing is trained.
@@ -251,7 +265,7 @@ class WithFeatures(_Learned):
                 f"new_{side} takes {_TABLES[side].__name__}, as from bilinear.read_{side}(file or frame), "
                 f"not {type(table).__name__}"
             )
-        ids = _ids_like(table.vocabulary, getattr(self, f"{noun}_vocabulary_"), noun, table.source)
+        ids = ids_like(table.vocabulary, getattr(self, f"{noun}_vocabulary_"), noun, table.source)
         return self._wider(side, ids, features.encoder.encode(table).blocks, table)
 
     def with_records(self, side: Side, records: Mapping[str, Mapping[str, Any]]) -> Self:
@@ -313,7 +327,8 @@ class WithFeatures(_Learned):
         model.features_ = self.features_._replace(**{side: moved})
         model._fill_rows(side)
         if side == "items":
-            model.item_texts_ = _wider_texts(self.item_texts_, rows, table, new, features)
+            fresh = texts_of(table, new, features) if isinstance(table, Items) else {}
+            model.item_texts_ = wider_texts(self.item_texts_, rows, fresh)
         return model
 
     def _forget(self) -> None:
@@ -361,24 +376,6 @@ def texts_of(
     return texts
 
 
-def _wider_texts(
-    old: dict[str, PackedText],
-    rows: NDArray[Any],
-    table: SideTable | None,
-    vocabulary: Vocabulary,
-    features: SideFeatures,
-) -> dict[str, PackedText]:
-    """Texts of old items as they were, those of new ones from their table."""
-    fresh = texts_of(table, vocabulary, features) if isinstance(table, Items) else {}
-    return {
-        name: PackedText.of(
-            texts[row] if row >= 0 else fresh[name][at] if name in fresh else ""
-            for at, row in enumerate(rows.tolist())
-        )
-        for name, texts in old.items()
-    }
-
-
 def _moved(grouped: Grouped, side: Side, place: NDArray[Any], n: int) -> Grouped:
     """A table grouped by user whose users or items have other rows: `place`, in the same order."""
     if side == "items":
@@ -396,19 +393,6 @@ def _second_moment(rows: Array) -> NDArray[np.float64]:
         part[:, 0] = 1.0
         total += part.T @ part
     return total / max(len(rows), 1)
-
-
-def _ids_like(given: Vocabulary, known: Vocabulary, noun: str, source: str) -> list[Id]:
-    """The ids of a table as those of a model are: integers, or text by its rules."""
-    if known.kind == "text":
-        return [by_rules(str(id_), known.rules) for id_ in given]
-    found = [canonical_integer(by_rules(str(id_), known.rules)) for id_ in given]
-    if None in found:
-        raise IdValueError(
-            f"{source}: {noun} {given[found.index(None)]!r} is not an integer, as the {noun}s of the model "
-            "are; correct the ids, or train with ids as text"
-        )
-    return [id_ for id_ in found if id_ is not None]
 
 
 def _check_ids(table: SideTable, vocabulary: Vocabulary, side: Side) -> None:

@@ -239,6 +239,7 @@ def _worker(
     n_items = len(model.item_vocabulary_)
     sums = Sums.up_to(max(n_items, int(cutoffs[-1])))
     longest = min(int(cutoffs[-1]), n_items)
+    enough = model.supported()
 
     def work(block: NDArray[Any]) -> _Done:
         rows = task.seen_rows[block]
@@ -249,6 +250,11 @@ def _worker(
             raise ParameterValueError(
                 f"{type(model).__name__}: a score is not a number, so nothing can be ranked; train again"
             )
+        if not enough.all():
+            known = task.known[block]
+            if not by_history:
+                known = known | model.feature_rows("users", rows)
+            put_last(scores, ~known, ~enough)
         if protocol.exclude_seen:
             hide_seen(scores, rows, task.seen.indptr, task.seen.indices)
         begin, end = task.starts[block[0]], task.starts[block[-1] + 1]
@@ -273,6 +279,22 @@ def _worker(
         return _Done(accuracy, auc, lists if protocol.n_negatives is None else None, own, n_short)
 
     return work
+
+
+def put_last(scores: Array, lists: NDArray[np.bool_], items: NDArray[np.bool_]) -> None:
+    """In some lists, items (n_items,) below all others, in their order; `scores` are changed.
+
+    Examples:
+        >>> import numpy as np
+        >>> from bilinear.evaluation.ranking import put_last
+        >>> scores = np.array([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]])
+        >>> put_last(scores, np.array([True, False]), np.array([True, False, False]))
+        >>> scores.argmax(axis=1)
+        array([1, 0])
+    """
+    chosen = scores[lists].astype(np.float64)
+    chosen[:, items] -= 1.0 + chosen.max(axis=1, keepdims=True) - chosen.min(axis=1, keepdims=True)
+    scores[lists] = chosen
 
 
 def _keep_sample(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ class Model(Protocol):
 
     def score_block(self, user_rows: NDArray[Any]) -> Array: ...
     def score_histories(self, histories: Grouped) -> Array: ...
+    def supported(self) -> NDArray[np.bool_]: ...
+    def feature_rows(self, side: Literal["items", "users"], rows: NDArray[Any]) -> NDArray[np.bool_]: ...
 
 
 @dataclass(frozen=True)

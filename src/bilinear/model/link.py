@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from bilinear.arguments import is_real
 from bilinear.errors import ParameterValueError
+from bilinear.formulas import elementwise
 from bilinear.model.parameters import Array
 from bilinear.registry import register
 
@@ -26,7 +28,7 @@ class Link:
     high: float | None = None
 
     code: ClassVar[int]
-    """How the kernels name this link; training refuses classes of your own, which they do not know."""
+    """How the kernels name this link; classes of your own have a `formula` instead."""
 
     def __post_init__(self) -> None:
         low, high = self.low, self.high
@@ -52,13 +54,20 @@ class Link:
             raise ParameterValueError("the link has no rating range yet; call resolved(low, high)")
         return float(self.low), float(self.high)
 
+    def formula(self) -> Callable[[float, float, float], tuple[float, float]]:
+        """A function of numbers (score, low, high) -> (prediction, its derivative by the score).
+
+        It is compiled by Numba. A link of your own gives this and `score`.
+        """
+        raise NotImplementedError
+
     def prediction(self, score: Array) -> Array:
         """Ratings for scores, elementwise."""
-        raise NotImplementedError
+        return elementwise(self, 0, score, *self.bounds)
 
     def derivative(self, score: Array) -> Array:
         """d prediction / d score as the training loss sees it."""
-        raise NotImplementedError
+        return elementwise(self, 1, score, *self.bounds)
 
     def score(self, prediction: float) -> float:
         """The score whose prediction this is."""
@@ -79,8 +88,12 @@ class Identity(Link):
 
     code: ClassVar[int] = 0
 
+    def formula(self) -> Callable[[float, float, float], tuple[float, float]]:
+        return lambda score, low, high: (score, 1.0)
+
     def prediction(self, score: Array) -> Array:
-        return np.clip(score, *self.bounds)
+        low, high = self.bounds
+        return np.minimum(np.maximum(score, low), high)  # a third of the time of np.clip for one list
 
     def derivative(self, score: Array) -> Array:
         return np.ones_like(score)
@@ -114,6 +127,14 @@ class Sigmoid(Link):
         super().__post_init__()
         if not (is_real(self.margin) and self.margin >= 0):
             raise ParameterValueError(f"Sigmoid(margin={self.margin!r}); zero or more")
+
+    def formula(self) -> Callable[[float, float, float], tuple[float, float]]:
+        def sigmoid(score: float, low: float, high: float) -> tuple[float, float]:
+            decay = np.exp(-abs(score))
+            share = (1.0 if score >= 0 else decay) / (1.0 + decay)
+            return low + (high - low) * share, (high - low) * share * (1.0 - share)
+
+        return sigmoid
 
     def resolved(self, low: float, high: float) -> Self:
         extra = self.margin * (high - low)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bilinear.arguments import OWN, has_formula, is_real, kernel_code
 from bilinear.errors import ParameterValueError
+from bilinear.formulas import Functions, compiled_formula, elementwise, tried
+from bilinear.kernels.cache import njit
 from bilinear.model.link import Identity, Link, Sigmoid, logistic
 from bilinear.model.parameters import Array
 from bilinear.registry import register
+
+_STEP = float(np.cbrt(np.finfo(np.float64).eps))
+"""Of scores around one, for central differences."""
 
 
 @dataclass(frozen=True)
@@ -19,25 +27,36 @@ class Loss:
     """A loss of one rating; all methods work elementwise on scores before the link."""
 
     code: ClassVar[int]
-    """How the kernels name this loss; training refuses classes of your own, which they do not know."""
+    """How the kernels name this loss; classes of your own have a `formula` instead."""
+
+    def formula(self) -> Callable[[float, float], tuple[float, float, float]]:
+        """A function of numbers (prediction, rating) -> (value, derivative, curvature), by the prediction.
+
+        It is compiled by Numba, and all that a loss of your own needs. The curvature is the second derivative
+        where that is positive, else a positive number in its place; steps and penalties are scaled by that of
+        a rating predicted exactly.
+        """
+        raise ParameterValueError(f"{type(self).__name__} has no formula of predictions for other links")
 
     def check(self, link: Link) -> None:
         """Raises ParameterValueError when the loss cannot go with `link`."""
 
     def convex_in_score(self, link: Link) -> bool:
-        """Whether the loss is a convex function of the score for every rating."""
-        raise NotImplementedError
+        """Whether the loss is known to be a convex function of the score for every rating."""
+        return False
 
     def value(self, score: Array, rating: NDArray[Any], link: Link) -> Array:
-        raise NotImplementedError
+        return elementwise(self, 0, _unclipped(score, link), rating)
 
     def gradient(self, score: Array, rating: NDArray[Any], link: Link) -> Array:
         """d value / d score."""
-        raise NotImplementedError
+        found: Array = elementwise(self, 1, _unclipped(score, link), rating) * link.derivative(score)
+        return found
 
     def curvature(self, score: Array, rating: NDArray[Any], link: Link) -> Array:
         """A non-negative second derivative: exact where the loss is convex, Gauss-Newton elsewhere."""
-        raise NotImplementedError
+        found: Array = elementwise(self, 2, _unclipped(score, link), rating) * link.derivative(score) ** 2
+        return found
 
 
 @register
@@ -56,6 +75,9 @@ class SquaredError(Loss):
     """
 
     code: ClassVar[int] = 0
+
+    def formula(self) -> Callable[[float, float], tuple[float, float, float]]:
+        return lambda prediction, rating: (0.5 * (prediction - rating) ** 2, prediction - rating, 1.0)
 
     def convex_in_score(self, link: Link) -> bool:
         return isinstance(link, Identity)
@@ -115,11 +137,16 @@ def second_derivative(loss: Loss, scores: Array, ratings: NDArray[Any], link: Li
     """d^2 loss / d score^2, exact, also where `Loss.curvature` is the Gauss-Newton part alone.
 
     For squared error after a sigmoid of span h: derivative^2 + residual * derivative * (1 - 2 share) with
-    derivative = h share (1 - share). Source: docs/theory/convexity.md.
+    derivative = h share (1 - share). Source: docs/theory/convexity.md. For formulas of your own it is a
+    central difference of the gradient.
     """
     curvatures: NDArray[np.float64] = np.asarray(loss.curvature(scores, ratings, link), np.float64)
     if loss.convex_in_score(link):
         return curvatures
+    if has_formula(loss) or has_formula(link):
+        step = _STEP * np.maximum(1.0, np.abs(scores))
+        slopes = [loss.gradient(at, ratings, link) for at in (scores + step, scores - step)]
+        return np.asarray((slopes[0] - slopes[1]) / (2 * step), np.float64)
     if not (type(loss) is SquaredError and type(link) is Sigmoid):
         raise ParameterValueError(
             f"the second derivative of {type(loss).__name__} after {type(link).__name__} is not known here"
@@ -128,6 +155,39 @@ def second_derivative(loss: Loss, scores: Array, ratings: NDArray[Any], link: Li
     return np.asarray(
         curvatures + residual * link.derivative(scores) * (1 - 2 * logistic(scores)), np.float64
     )
+
+
+@lru_cache(64)
+def rating_functions(loss: Loss, link: Link) -> Functions:
+    """What stands for `loss_and_gradient` in the kernels; nothing for bilinear's own loss and link.
+
+    Raises:
+        ParameterValueError: a formula is missing, does not compile, or gives something else than it should.
+    """
+    if OWN not in (kernel_code(loss), kernel_code(link)):
+        return ()
+    found = tried(link, 0.5, 0.0, 1.0)
+    if not (isinstance(found, tuple) and len(found) == 2 and all(map(is_real, found))):
+        raise ParameterValueError(f"{_formula_of(link)} (prediction, derivative), got {found!r}")
+    found = tried(loss, 1.0, 1.0)
+    if not (isinstance(found, tuple) and len(found) == 3 and all(map(is_real, found)) and found[2] > 0):
+        raise ParameterValueError(
+            f"{_formula_of(loss)} (value, derivative, curvature), the curvature positive where the "
+            f"prediction is the rating, got {found!r}"
+        )
+    of_loss, of_link = compiled_formula(loss), compiled_formula(link)
+
+    @njit(nogil=True, error_model="numpy", forceinline=True)
+    def loss_and_gradient(score, rating, link, loss, low, span):  # type: ignore[no-untyped-def]
+        prediction, derivative = of_link(score, low, low + span)
+        value, by_prediction, _ = of_loss(prediction, rating)
+        return float(value), by_prediction * derivative
+
+    return (("loss_and_gradient", loss_and_gradient),)
+
+
+def _formula_of(part: Loss | Link) -> str:
+    return f"{type(part).__name__}.formula(): expected a function that gives"
 
 
 def _unclipped(score: Array, link: Link) -> Array:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,9 @@ from bilinear.errors import ParameterValueError
 from bilinear.model.parameters import Parameters
 from bilinear.registry import register
 
+RowWeights = float | Callable[[NDArray[np.int64]], NDArray[Any]]
+"""How a penalty grows with a row's number of ratings: an exponent, or the weights of rows from counts."""
+
 
 @register
 @dataclass(frozen=True)
@@ -20,7 +25,8 @@ class L2:
 
     n_r is the number of training ratings of user or item r. Exponent 0 is plain ridge, 1
     counts the penalty once a rating (ALS-WR, Funk SGD); between them it holds frequent rows a
-    little more than rare ones (frequency-scaled regularisation, Rendle et al. 2022).
+    little more than rare ones (frequency-scaled regularisation, Rendle et al. 2022). An object that is
+    called with the counts (n,) and gives weights (n,) stands for a growth of your own.
 
     Examples:
         >>> import numpy as np
@@ -35,19 +41,27 @@ class L2:
 
     factors: float = 0.0
     biases: float = 0.0
-    exponent: float = 0.5
+    exponent: RowWeights = 0.5
 
     def __post_init__(self) -> None:
         for name in ("factors", "biases"):
             value = getattr(self, name)
             if not (is_real(value) and value >= 0):
                 raise ParameterValueError(f"the L2 of {name} is {value!r}; a number, zero or more")
-        if not (is_real(self.exponent) and 0 <= self.exponent <= 1):
+        if not (callable(self.exponent) or (is_real(self.exponent) and 0 <= self.exponent <= 1)):
             raise ParameterValueError(f"the L2 exponent is {self.exponent!r}; a number in [0, 1]")
 
     def row_weights(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
         """(n,) n_r^exponent, the weight of each row's penalty."""
-        return np.asarray(counts, np.float64) ** self.exponent
+        if not callable(self.exponent):
+            return np.asarray(counts, np.float64) ** self.exponent
+        weights = np.asarray(self.exponent(counts), np.float64)
+        if weights.shape != counts.shape or not (np.isfinite(weights) & (weights >= 0)).all():
+            raise ParameterValueError(
+                f"the L2 exponent {self.exponent!r}: expected a number from zero for each of {len(counts):,} "
+                f"counts of ratings, got an array of shape {weights.shape} with {weights[:3]}"
+            )
+        return weights
 
     def value(
         self, parameters: Parameters, user_counts: NDArray[np.int64], item_counts: NDArray[np.int64]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.arguments import is_real, kernel_code
+from bilinear.arguments import OWN, is_real, kernel_code
 from bilinear.errors import ParameterValueError
+from bilinear.formulas import Functions, compiled_formula, tried, with_functions
 from bilinear.kernels import ranking_losses as kernels
+from bilinear.kernels.cache import njit
 from bilinear.model.parameters import Array
 from bilinear.registry import register
 
@@ -20,9 +24,24 @@ class RankingLoss:
     """A loss of the scores of positives (items of a user) and of negatives (other items)."""
 
     code: ClassVar[int]
-    """How the kernels name this loss; training refuses classes of your own, which they do not know."""
+    """How the kernels name this loss; classes of your own have a `formula` instead."""
     convex: ClassVar[bool] = True
     """Whether it is a convex function of the scores."""
+
+    def formula(self) -> Callable[..., float]:
+        """A function (positive, weights, negative, n, log_weights, up, down) -> value, compiled by Numba.
+
+        It is all that a loss of your own needs: positive (P,) and negative (K,) are scores, weights and
+        log_weights as in `value_and_gradients`, n is how many negatives count, at least one. It fills up (P,)
+        and down (K,) with the derivatives by the scores; all arrays are float32. The value is the sum over
+        the positives, each times its weight.
+        """
+        raise NotImplementedError
+
+    @property
+    def functions(self) -> Functions:
+        """What stands for `ranking_loss` in the kernels; nothing for bilinear's own losses."""
+        return () if kernel_code(self) != OWN else _functions(self)
 
     @property
     def numbers(self) -> tuple[float, float]:
@@ -59,7 +78,8 @@ class RankingLoss:
         zeros = np.zeros(len(negative), np.float32) if log_weights is None else log_weights
         up, down = np.empty(len(positive), np.float32), np.empty(len(negative), np.float32)
         n, code = int((negative > -np.inf).sum()), kernel_code(self)
-        value = kernels.ranking_loss(code, positive, ones, negative, n, zeros, *self.numbers, up, down)
+        kernel = with_functions(kernels.ranking_loss, self.functions)
+        value = kernel(code, positive, ones, negative, n, zeros, *self.numbers, up, down)
         return float(value), up, down
 
     def _check(self, name: str, low: float, high: float = np.inf) -> None:
@@ -67,6 +87,24 @@ class RankingLoss:
         if not (is_real(value) and low <= value <= high):
             wanted = f"a number from {low:g}" + (f" to {high:g}" if high < np.inf else "")
             raise ParameterValueError(f"{type(self).__name__}({name}={value!r}); {wanted}")
+
+
+@lru_cache(64)
+def _functions(loss: RankingLoss) -> Functions:
+    ones, up, down = np.ones(1, np.float32), np.full(1, np.nan, np.float32), np.full(2, np.nan, np.float32)
+    found = tried(loss, ones, ones, np.zeros(2, np.float32), 2, np.zeros(2, np.float32), up, down)
+    if not (is_real(found) and np.isfinite(up).all() and np.isfinite(down).all()):
+        raise ParameterValueError(
+            f"{type(loss).__name__}.formula(): expected a function that gives the value and fills up and "
+            f"down, got {found!r} with up={up}, down={down}"
+        )
+    own = compiled_formula(loss)
+
+    @njit(nogil=True, error_model="numpy", forceinline=True)
+    def ranking_loss(loss, positive, weights, negative, n, log_weights, a, b, up, down):  # type: ignore[no-untyped-def]
+        return float(own(positive, weights, negative, max(n, 1), log_weights, up, down))
+
+    return (("ranking_loss", ranking_loss),)
 
 
 @register

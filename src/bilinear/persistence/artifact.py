@@ -31,6 +31,7 @@ from bilinear.files import (
     sync_folder,
     temporary_file,
 )
+from bilinear.persistence.card import MARK
 from bilinear.persistence.strict_json import MAX_JSON_BYTES, damaged, parse_json, plain_json
 from bilinear.persistence.tensors import encode_tensors, map_tensors, parse_tensors, read_content
 from bilinear.version import __version__
@@ -39,6 +40,7 @@ FORMAT = "bilinear-model"
 FORMAT_VERSION = 2
 """The newest that is read: 2 has features of users and items, 1 has none."""
 MODEL_FILE = "model.json"
+CARD_FILE = "README.md"
 
 _TENSORS_NAME = re.compile(r"tensors-[0-9a-f]{16}\.safetensors")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -65,6 +67,7 @@ def write_artifact(
     tensors: Mapping[str, NDArray[Any]],
     *,
     format_version: int = 1,
+    card: str | None = None,
 ) -> None:
     """Saves a model under the name `folder`, whole or not at all, replacing a model that is there.
 
@@ -77,6 +80,8 @@ def write_artifact(
             dicts of these; at most 50 levels and 10 MB as JSON.
         tensors: see `write_tensors`.
         format_version: the oldest that describes them.
+        card: becomes README.md, see `model_card`; reading does not look at it. It appears after the model,
+            and is left out where the disk fails then.
     Raises:
         ParameterValueError: the manifest or a tensor cannot be stored; nothing was touched.
         ModelFileError: `folder` is a file, or holds other files and no model.
@@ -107,6 +112,7 @@ def write_artifact(
             with temporary_file(folder / MODEL_FILE) as file:
                 file.write(_encode(document))
                 publish(file, folder / MODEL_FILE)
+            _put_card(folder, None if card is None else card.encode())
         finally:
             _sweep(folder)
     sync_folder(folder.parent)
@@ -140,6 +146,7 @@ def copy_artifact(source: Path, folder: Path) -> str:
             with temporary_file(folder / MODEL_FILE) as file:
                 file.write(text)
                 publish(file, folder / MODEL_FILE)
+            _put_card(folder, _card_of(source))
         finally:
             _sweep(folder)
     sync_folder(folder.parent)
@@ -208,6 +215,31 @@ def read_artifact(folder: Path, *, verify: bool = True, in_memory: bool = False)
             before = text
         else:
             return Artifact(document["manifest"], tensors, folder, document["libraries"])
+
+
+def _card_of(folder: Path) -> bytes | None:
+    """The model card of a folder; None where README.md is missing or another text."""
+    path = folder / CARD_FILE
+    with suppress(OSError, ModelFileError):
+        _check_inside(path, folder)
+        with path.open("rb") as file:
+            text = file.read(MAX_JSON_BYTES)
+        return text if text.startswith(MARK.encode()) else None
+    return None
+
+
+def _put_card(folder: Path, text: bytes | None) -> None:
+    """Replaces the card of the model before, or removes it. Needs the folder's lock."""
+    path = folder / CARD_FILE
+    with suppress(OSError):  # the model is saved; its card is for people
+        if path.is_symlink() or (path.exists() and _card_of(folder) is None):
+            return
+        if text is None:
+            path.unlink(missing_ok=True)
+            return
+        with temporary_file(path) as file:
+            file.write(text)
+            publish(file, path)
 
 
 def _check_target(folder: Path) -> None:

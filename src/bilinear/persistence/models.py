@@ -14,6 +14,7 @@ from bilinear.data.packed_text import PackedText
 from bilinear.data.vocabulary import Vocabulary, checked_rules
 from bilinear.errors import BilinearError, ModelFileError
 from bilinear.persistence.artifact import read_artifact, write_artifact
+from bilinear.persistence.card import model_card
 from bilinear.persistence.codec import check_loadable, checked_size, class_named, decode, encoded_fields
 
 
@@ -50,7 +51,8 @@ def save(model: Any, path: Path) -> None:
         "source": model.source_,
         "report": model.report_,
     }
-    write_artifact(path, manifest, tensors, format_version=2 if featured else 1)
+    version = 2 if featured else 1
+    write_artifact(path, manifest, tensors, format_version=version, card=model_card(manifest))
 
 
 def load(path: str | Path, *, verify: bool = True, in_memory: bool = False) -> Any:

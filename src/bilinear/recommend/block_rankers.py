@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,9 @@ class Model(Protocol):
     def item_vectors(self) -> Array | None: ...
     def allowed(self, candidates: Iterable[Id] | None) -> NDArray[np.bool_]: ...
     def item_has_ratings(self, item_rows: NDArray[Any]) -> NDArray[np.bool_]: ...
+    def has_ratings(self, user_rows: NDArray[Any]) -> NDArray[np.bool_]: ...
+    def feature_rows(self, side: Literal["items", "users"], rows: NDArray[Any]) -> NDArray[np.bool_]: ...
+    def supported(self) -> NDArray[np.bool_]: ...
     def _alike(self, item_row: int, n: int, allowed: NDArray[np.bool_]) -> tuple[Rows, Array]: ...
 
 
@@ -171,6 +174,28 @@ def score_maker(model: Model, seen: Grouped, allowed: NDArray[np.bool_], k: int)
         return lists
 
     return make
+
+
+def supported_maker(make: Maker, first: Maker, rest: Maker, unknown: Rows) -> Maker:
+    """Lists by `make`; those of the `unknown` users (rows, ascending) by `first`, filled up by `rest`."""
+
+    def made(user_rows: Rows) -> Lists:
+        lists = make(user_rows)
+        chosen = np.flatnonzero(np.isin(user_rows, unknown))
+        if len(chosen):
+            head, tail = first(user_rows[chosen]), rest(user_rows[chosen])
+            for n, at in enumerate(chosen.tolist()):
+                a = int(head.counts[n])
+                b = min(int(tail.counts[n]), lists.items.shape[1] - a)
+                for whole, one, other in (
+                    (lists.items, head.items, tail.items),
+                    (lists.scores, head.scores, tail.scores),
+                ):
+                    whole[at, :a], whole[at, a : a + b] = one[n, :a], other[n, :b]
+                lists.counts[at] = a + b
+        return lists
+
+    return made
 
 
 def cosine_maker(

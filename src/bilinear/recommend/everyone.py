@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bilinear.arguments import is_whole
 from bilinear.data.interactions import Grouped
@@ -14,12 +15,14 @@ from bilinear.errors import ParameterValueError
 from bilinear.model.blocks import checked_block_size, checked_threads, map_blocks
 from bilinear.recommend.block_rankers import (
     Lists,
+    Maker,
     Model,
     Rows,
     alike_maker,
     cosine_maker,
     dot_product_maker,
     score_maker,
+    supported_maker,
 )
 
 _USERS_AT_ONCE = 1008  # whole tiles of 12 and of 6
@@ -113,10 +116,18 @@ def lists_of_users(
     allowed = model.allowed(candidates)
     seen = model.seen_ if exclude_seen else _nothing(len(model.user_vocabulary_))
     parameters = model.dot_product()
-    if parameters is not None:
-        maker, default = dot_product_maker(parameters, seen, allowed, k), _USERS_AT_ONCE
-    else:
-        maker, default = score_maker(model, seen, allowed, k), max(1, _SCORES_AT_ONCE // len(allowed))
+
+    def maker_of(allowed: NDArray[np.bool_]) -> Maker:
+        if parameters is not None:
+            return dot_product_maker(parameters, seen, allowed, k)
+        return score_maker(model, seen, allowed, k)
+
+    maker, enough = maker_of(allowed), model.supported()
+    known = model.has_ratings(rows) | model.feature_rows("users", rows)
+    if not (known.all() or enough.all()):
+        nobodys = np.unique(rows[~known])
+        maker = supported_maker(maker, maker_of(allowed & enough), maker_of(allowed & ~enough), nobodys)
+    default = _USERS_AT_ONCE if parameters is not None else max(1, _SCORES_AT_ONCE // len(allowed))
     return map_blocks(maker, rows, checked_block_size(block_size, default), checked_threads(n_threads))
 
 

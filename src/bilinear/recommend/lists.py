@@ -57,6 +57,24 @@ class RankedItems:
         ]
         return "\n".join(lines)
 
+    def followed_by(self, other: RankedItems, n: int) -> RankedItems:
+        """This list and then another, `n` places at most.
+
+        Examples:
+            >>> import numpy as np
+            >>> from bilinear import RankedItems
+            >>> one, two = (RankedItems(np.array([name]), np.ones(1)) for name in ("tea", "jam"))
+            >>> one.followed_by(two, 5)
+            RankedItems(2 items: 'tea', 'jam')
+        """
+        both = None
+        if self.predictions is not None and other.predictions is not None:
+            both = np.concatenate([self.predictions, other.predictions])[:n]
+        items, scores = (
+            np.concatenate(pair)[:n] for pair in ((self.items, other.items), (self.scores, other.scores))
+        )
+        return RankedItems(items, scores, both)
+
     def to_dicts(self) -> list[dict[str, Any]]:
         """One dictionary a place: rank, item, score and, where there is one, prediction."""
         places = []

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from bilinear.arguments import check_known, is_real, is_whole, kernel_code
 from bilinear.errors import DivergenceError, ParameterValueError
+from bilinear.formulas import with_functions
 from bilinear.kernels.optimizers import Side, minibatch_block
 from bilinear.model.parameters import Array, Parameters
+from bilinear.objective.losses import rating_functions
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.registry import register
@@ -103,7 +105,8 @@ class MiniBatch(Solver):
         refuse = self.refuse
         if not isinstance(given["optimizer"], (Optimizer, Lookahead)):
             refuse("optimizer", "a rule such as Adam()")
-        check_known(self.optimizer)
+        if isinstance(self.optimizer, Lookahead):
+            check_known(self.optimizer)
         kernel_code(self.rule)
         if self.batch_size != "all" and not (is_whole(self.batch_size) and self.batch_size >= 1):
             refuse("batch_size", "'all' or a whole number of ratings, at least one")
@@ -320,6 +323,8 @@ class MiniBatchRun(Stepping):
         n_ratings = objective.interactions.n_ratings
         solver.check(objective.loss, objective.link)
         self.objective = objective
+        functions = rating_functions(objective.loss, objective.link) + solver.rule.functions
+        self.kernel = with_functions(minibatch_block, functions)
         self.batch_size = n_ratings if solver.batch_size == "all" else min(solver.batch_size, n_ratings)
         dtype = start.user_biases.dtype
         given = np.empty(0) if weights is None else _checked(weights, n_ratings)
@@ -365,7 +370,7 @@ class MiniBatchRun(Stepping):
         low, high = self.objective.link.bounds
         decay = (rule.weight_decay,) * 2 if isinstance(rule, AdamW) else solver.weight_decay.pair
         ahead = solver.optimizer if isinstance(solver.optimizer, Lookahead) else None
-        loss, done = minibatch_block(
+        loss, done = self.kernel(
             block, self.batch_size, table.users, table.items, table.ratings, self.of_ratings,
             float(self.parameters.global_mean), self.users, self.items, solver.dense,
             kernel_code(self.objective.link), kernel_code(self.objective.loss), low, high - low,

@@ -6,12 +6,18 @@ tests compare the weights. The steps themselves are in kernels.rules.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, ClassVar
 
-from bilinear.arguments import is_real, is_whole
+import numpy as np
+
+from bilinear.arguments import OWN, is_real, is_whole, kernel_code
 from bilinear.errors import ParameterValueError
+from bilinear.formulas import Functions, compiled_formula, tried
 from bilinear.kernels import rules
+from bilinear.kernels.cache import njit
 from bilinear.registry import register
 
 
@@ -20,9 +26,23 @@ class Optimizer:
     """A rule for stepping one row along its gradient, and the state that it keeps of the row."""
 
     code: ClassVar[int]
-    """How the kernels name this rule; classes of your own have none, and are refused."""
+    """How the kernels name this rule; classes of your own have a `formula` instead."""
     n_states: ClassVar[int] = 0
     """Numbers kept for each number of a row."""
+
+    def formula(self) -> Callable[..., None]:
+        """A function (row, gradient, state, rate, momentum, t) that steps the row in place.
+
+        It is compiled by Numba, and all that an optimiser of your own needs, beside `n_states`: row and
+        gradient are (width,), width being one for a bias, state (n_states, width) starts as zeros, rate and
+        momentum follow their schedules, and t counts the steps from 1.
+        """
+        raise NotImplementedError
+
+    @property
+    def functions(self) -> Functions:
+        """What stands for `step_rows` in the kernels; nothing for bilinear's own rules."""
+        return () if kernel_code(self) != OWN else _functions(self)
 
     def __post_init__(self) -> None:
         for name in ("momentum", "decay", "beta1", "beta2"):
@@ -375,6 +395,25 @@ class ExponentialMovingAverage:
     def __post_init__(self) -> None:
         if not (is_real(self.memory) and 0 < self.memory < 1):
             raise _refused(self, "memory", "a number in (0, 1)")
+
+
+@lru_cache(64)
+def _functions(rule: Optimizer) -> Functions:
+    row, state = np.ones(2, np.float32), np.zeros((rule.n_states, 2), np.float32)
+    tried(rule, row, np.ones(2, np.float32), state, 0.1, rule.momentum_or_beta1 or 0.0, 1)
+    if not np.isfinite(row).all():
+        raise ParameterValueError(f"{type(rule).__name__}.formula(): expected finite steps, got {row}")
+    own = compiled_formula(rule)
+
+    @njit(nogil=True, error_model="numpy", forceinline=True)
+    def step_rows(  # type: ignore[no-untyped-def]
+        number, rows, gradients, states, touched, used, rate, momentum, t, left, right, decay, epsilon
+    ):
+        for slot in range(used):
+            n = touched[slot]
+            own(rows[n], gradients[slot], states[n], rate, momentum, t)
+
+    return (("step_rows", step_rows),)
 
 
 def _refused(owner: Any, name: str, wanted: str) -> ParameterValueError:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bilinear.arguments import kernel_code
 from bilinear.data.interactions import Interactions
+from bilinear.formulas import with_functions
 from bilinear.kernels import sampled as kernels
 from bilinear.kernels import sampled_steps as steps
 from bilinear.kernels.negatives import Sampler
@@ -97,6 +98,10 @@ class SampledRun(Stepping):
         super().__init__(solver, objective.penalty, counts, table.by_item.counts, rows, start)
         self.n_negatives = min(objective.n_negatives, int((table.by_item.counts > 0).sum()))
         self.positives = kernels.Positives(table.users, table.items, table.ratings, table.by_user.indptr)
+        functions = objective.loss.functions + solver.rule.functions
+        self.score_sets = with_functions(kernels.score_sets, functions)
+        self.take_steps = with_functions(steps.take_steps, functions)
+        self.by_phase = bool(functions)  # a copy of all phases in one would take long to compile
         self.model = kernels.Model(
             self.users.factors, self.items.factors, self.items.biases, objective.cosine,
             kernel_code(objective.loss), *objective.loss.numbers,
@@ -207,7 +212,7 @@ class SampledRun(Stepping):
     ) -> tuple[float, int]:
         """One step a batch; returns (summed loss before the steps, number of the next set)."""
         heaviest = int(np.diff(cuts).max()) * self.n_negatives * self.parameters.n_factors
-        if self.pool.n_threads > 1 and heaviest > _WORK_FOR_THREADS:
+        if self.by_phase or (self.pool.n_threads > 1 and heaviest > _WORK_FOR_THREADS):
             total = 0.0
             for n, (a, b) in enumerate(pairwise(cuts.tolist())):
                 step = rates[n], momenta[n], self.n_steps + n + 1
@@ -244,7 +249,7 @@ class SampledRun(Stepping):
             end = min(first + chunk, n_sets)
 
             def score(a: int, b: int, first: int = first) -> None:
-                kernels.score_sets(
+                self.score_sets(
                     first + a, first + b, first, set_number, pairs, n_users, self.positives, sampler,
                     model, user, rule.dense, work,
                 )  # fmt: skip
@@ -273,8 +278,8 @@ class SampledRun(Stepping):
 
         def step(p: int, _: int) -> None:
             some = steps.part_of_users(user, n_rows, p, _PARTS)
-            steps.take_steps(parts[p], used[p], rule, rate, momentum, t, scale)
-            steps.take_steps(some, len(some.touched), rule, rate, momentum, t, scale)
+            self.take_steps(parts[p], used[p], rule, rate, momentum, t, scale)
+            self.take_steps(some, len(some.touched), rule, rate, momentum, t, scale)
 
         self.pool.run(finish, _EACH_PART)
         scale = steps.clipping(self.squares, rule.longest)

@@ -16,7 +16,7 @@ from bilinear.model.parameters import Parameters
 from bilinear.model.scoring import score_rows
 from bilinear.objective.losses import Loss, SquaredError
 from bilinear.objective.objective import Objective
-from bilinear.objective.penalties import L2
+from bilinear.objective.penalties import L2, RowWeights
 from bilinear.training.bias_solver import solve_biases
 from bilinear.training.checkpoint import record_once
 from bilinear.training.history import CLOSED_FORM, Ended, History
@@ -104,7 +104,7 @@ def search(
     n_factors: int | None,
     l2: float | None,
     l2_biases: float | None,
-    exponent: float,
+    exponent: RowWeights,
     start_size: float,
     seed: int,
     progress: Progress | None = None,
@@ -167,7 +167,7 @@ def first_choice(scale: Scale) -> SearchTable:
 
 
 def choose_bias_penalty(
-    train: Interactions, validation: Interactions, link: Link, exponent: float, largest: float = np.inf
+    train: Interactions, validation: Interactions, link: Link, exponent: RowWeights, largest: float = np.inf
 ) -> SearchTable:
     """The best of `BIAS_GRID` up to `largest` for the closed-form bias model, by validation RMSE.
 
@@ -210,7 +210,7 @@ class _Search:
         link: Link,
         loss: Loss,
         solver: Solver,
-        exponent: float,
+        exponent: RowWeights,
         start_size: float,
         seed: int,
         progress: Progress,

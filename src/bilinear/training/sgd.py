@@ -15,10 +15,12 @@ from bilinear.arguments import check_known, is_real, kernel_code
 from bilinear.data.interactions import Interactions
 from bilinear.data.outliers import cause_of_divergence
 from bilinear.errors import DivergenceError
+from bilinear.formulas import with_functions
 from bilinear.kernels.scores import score_pairs
 from bilinear.kernels.sgd import IDENTITY, SGD_CELLS
 from bilinear.kernels.views import read_only
 from bilinear.model.parameters import Array, Parameters
+from bilinear.objective.losses import rating_functions
 from bilinear.objective.objective import Objective
 from bilinear.objective.penalties import L2
 from bilinear.registry import register
@@ -232,7 +234,8 @@ class SGDRun(Run):
         factor_rates, bias_rates = rates * self.scale.factor_rate, rates * self.scale.bias_rate
         momenta = np.full(len(cells), momentum)
         link, loss = kernel_code(objective.link), kernel_code(objective.loss)
-        kernel = SGD_CELLS[link == IDENTITY, momentum > 0]
+        functions = rating_functions(objective.loss, objective.link)
+        kernel = with_functions(SGD_CELLS[link == IDENTITY, momentum > 0], functions)
 
         def descend_cells(first: int, end: int) -> bool:
             return bool(

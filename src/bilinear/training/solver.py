@@ -9,12 +9,12 @@ from typing import Any, ClassVar, Literal, NoReturn, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.arguments import is_whole, kernel_code
+from bilinear.arguments import is_whole
 from bilinear.data.interactions import Interactions
 from bilinear.errors import ParameterValueError
 from bilinear.model.link import Link
 from bilinear.model.parameters import Parameters
-from bilinear.objective.losses import Loss
+from bilinear.objective.losses import Loss, rating_functions
 from bilinear.objective.objective import Objective
 from bilinear.training.history import History
 from bilinear.training.loop import Run, Validation, train
@@ -69,10 +69,9 @@ class Solver:
     def check(self, loss: Loss, link: Link) -> None:
         """Raises ParameterValueError where it cannot descend on this loss with this link.
 
-        As it stands: on those of bilinear's own that its kernels know.
+        As it stands: on those that its kernels know, or whose formulas compile.
         """
-        kernel_code(loss)
-        kernel_code(link)
+        rating_functions(loss, link)
 
     def minimise(
         self,

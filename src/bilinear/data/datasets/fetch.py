@@ -53,7 +53,7 @@ class Dataset:
 
     @property
     def folder(self) -> str:
-        """Name of the folder in the archive."""
+        """Name of the folder in the archive, such as ml-100k; `fetch` takes it as a name too."""
         return self.archive.removesuffix(".zip")
 
 
@@ -136,7 +136,7 @@ def fetch(
     not tampering. MD5 is what GroupLens publishes.
 
     Args:
-        name: one of `available()`.
+        name: one of `available()`, or the short name of its archive: "ml-100k", "ml-1m", "ml-latest-small".
         folder: where archives and data are kept; by default `cache_folder()`.
         base_url: a mirror; by default $BILINEAR_DATASETS_URL, else GroupLens.
         progress: called with (bytes done, bytes in all or None if unknown) while fetching.
@@ -158,7 +158,7 @@ def fetch(
     """
     from bilinear.data.datasets.unpack import check_unpacked, unpack
 
-    dataset, home = _known(name), _home(folder)
+    dataset, home = find(name), _home(folder)
     base = base_url or os.environ.get("BILINEAR_DATASETS_URL") or BASE_URL
     if not base.startswith(("https://", "http://")):
         raise ParameterValueError(f"base_url={base!r}; give an address that starts with https:// or http://")
@@ -193,19 +193,41 @@ def fetch(
     return target
 
 
+def find(name: str) -> Dataset:
+    """The data set of a name, with its licence, citation and address.
+
+    Args:
+        name: as `fetch` takes it, in capitals or not.
+    Raises:
+        ParameterValueError: an unknown name.
+
+    Examples:
+        >>> from bilinear.data.datasets.fetch import find
+        >>> find("ml-100k").name, find("ML-1M").url
+        ('movielens-100k', 'https://files.grouplens.org/datasets/movielens/ml-1m.zip')
+    """
+    for dataset in _DATASETS:
+        if name.lower() in (dataset.name, dataset.folder):
+            return dataset
+    names = ", ".join(f"{dataset.name} ({dataset.folder})" for dataset in _DATASETS)
+    raise ParameterValueError(
+        f"no data set {name!r}; choose {names}, or read a file that you have with read_ratings(path)"
+    )
+
+
 def ratings_path(name: str, folder: str | os.PathLike[str] | None = None) -> Path:
     """The file of ratings of a fetched data set.
 
     Raises:
         DownloadError: it has not been fetched into `folder`.
     """
-    dataset = _known(name)
+    dataset = find(name)
     return _fetched(dataset, _home(folder) / dataset.folder / dataset.ratings_file)
 
 
 def items_path(name: str, folder: str | os.PathLike[str] | None = None) -> Path:
     """The file of titles and genres of a fetched data set; raises as `ratings_path`."""
-    dataset = _known(name)
+    dataset = find(name)
     return _fetched(dataset, _home(folder) / dataset.folder / dataset.items_file)
 
 
@@ -220,15 +242,6 @@ def cache_folder() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "bilinear"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bilinear"
-
-
-def _known(name: str) -> Dataset:
-    for dataset in _DATASETS:
-        if dataset.name == name:
-            return dataset
-    raise ParameterValueError(
-        f"no data set {name!r}; choose {', '.join(dataset.name for dataset in _DATASETS)}"
-    )
 
 
 def _home(folder: str | os.PathLike[str] | None) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -30,6 +31,7 @@ from bilinear.estimators.history_model import Confidence
 from bilinear.estimators.nested_models import copied, fitted_whole, nested_state, restore_nested
 from bilinear.estimators.ranking_model import RankingModel
 from bilinear.estimators.recommender import TensorReader
+from bilinear.estimators.update import Change, Updates
 from bilinear.evaluation.metrics import Metric, MetricLike
 from bilinear.memory import require
 from bilinear.model.parameters import Array, Parameters
@@ -158,6 +160,19 @@ class AutoRanker(_Learned):
 
     def item_vectors(self) -> Array | None:
         return self.model_.item_vectors()
+
+    @property
+    def updates(self) -> Updates:
+        """As the model that was chosen; any before `fit`."""
+        return self.model_.updates if "model_" in vars(self) else "approximate"
+
+    def _cannot_update(self) -> str:
+        return f"this AutoRanker chose one that cannot: {self.model_._cannot_update()}"
+
+    def _update(self, change: Change) -> None:
+        model = copy(self.model_)
+        model._update(change)
+        self._take(model, self.seed_)
 
     def bytes_to_fit(self, n_pairs: int, n_users: int, n_items: int) -> int:
         """At the least: of the inner split. What a trial needs is asked before it is made."""

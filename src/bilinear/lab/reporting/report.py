@@ -189,7 +189,8 @@ def _description(model: Recommender) -> str:
         penalty = model.penalty_
         words += f", l2 {penalty.factors:.3g}, l2 of biases {penalty.biases:.3g}"
         if penalty.exponent:
-            words += f", growing as n_ratings^{penalty.exponent:g}"
+            growth = penalty.exponent if callable(penalty.exponent) else f"n_ratings^{penalty.exponent:g}"
+            words += f", growing as {growth}"
     return f"{words}; trained on {len(model.seen_.indices):,} from {model.source_}"
 
 

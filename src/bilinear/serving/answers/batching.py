@@ -17,15 +17,17 @@ _SMALL = 1 << 23
 class Batcher:
     """Ranks plans in the order they came, those that are there at once in one go.
 
-    Nothing waits for others to come: while a batch is worked on, the next one gathers by itself. Small
-    catalogues are ranked on the loop's own thread, where a batch takes about a millisecond and handing it
-    over would cost more; large ones, and models without factors, on `executor`.
+    A batch begins as soon as one pass of the loop has brought no further request, or when it is full: under
+    load it gathers what comes, and a request that is alone waits for microseconds. Small catalogues are
+    ranked on the loop's own thread, where a full batch takes a few milliseconds and handing it over would
+    cost more; large ones, and models without factors, on `executor`.
     """
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self._waiting: list[tuple[Plan, asyncio.Future[Ranked]]] = []
         self._busy = False
+        self._n_gathered = 0
         self.n_batches = 0
         self.n_lists = 0
 
@@ -35,8 +37,17 @@ class Batcher:
         self._waiting.append((plan, future))
         if not self._busy:
             self._busy = True
-            loop.call_soon(self._next, loop)
+            loop.call_soon(self._gather, loop)
         return future
+
+    def _gather(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begins the next batch, unless requests are still coming in."""
+        before, self._n_gathered = self._n_gathered, len(self._waiting)
+        if before < self._n_gathered < AT_ONCE:
+            loop.call_soon(self._gather, loop)
+            return
+        self._n_gathered = 0
+        self._next(loop)
 
     def _next(self, loop: asyncio.AbstractEventLoop) -> None:
         # Those whose client went away are not worked on.
@@ -68,7 +79,7 @@ class Batcher:
             _give(batch, serving_model.rank([plan.query for plan, _ in batch]))
         except Exception as error:  # the requests fail, the server goes on
             _fail(batch, error)
-        loop.call_soon(self._next, loop)
+        loop.call_soon(self._gather, loop)
 
     async def _finish_elsewhere(
         self,
@@ -81,7 +92,7 @@ class Batcher:
             _give(batch, await loop.run_in_executor(self._executor, serving_model.rank, queries))
         except Exception as error:
             _fail(batch, error)
-        self._next(loop)
+        self._gather(loop)
 
 
 def _give(batch: list[tuple[Plan, asyncio.Future[Ranked]]], ranked: list[Ranked]) -> None:

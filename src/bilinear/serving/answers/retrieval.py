@@ -14,7 +14,7 @@ from bilinear.kernels.screen_tile import SCREEN_USERS
 from bilinear.model.parameters import Array, Parameters
 from bilinear.recommend.screening import Ranked, Rows, ScreenedItems
 
-AT_ONCE = 4 * SCREEN_USERS
+AT_ONCE = 8 * SCREEN_USERS
 _FEW = 32
 """Below this share of the items, each of them is scored rather than all of them screened."""
 

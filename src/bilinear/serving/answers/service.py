@@ -20,7 +20,7 @@ from bilinear.recommend.screening import Ranked, Rows
 from bilinear.serving.answers.additions import Additions
 from bilinear.serving.answers.explanations import explained, user_bias
 from bilinear.serving.answers.pauses import Pauses
-from bilinear.serving.answers.serving_model import ServingModel, UserState
+from bilinear.serving.answers.serving_model import PREDICTION, ServingModel, UserState
 from bilinear.serving.feedback.properties import Put, read_content
 from bilinear.serving.feedback.store import (
     Feedback,
@@ -38,6 +38,8 @@ Change = tuple[str, float | None, float]
 _MOST_FOLDED = 10_000
 _MANY = 10_000
 _CLOCK_SKEW = 300.0
+_NO_ITEMS = b"[]}"
+_encode = msgspec.json.Encoder().encode
 
 
 class _Fold(NamedTuple):
@@ -147,15 +149,37 @@ class Service:
 
     def recommended(self, plan: Plan, ranked: Ranked) -> m.Recommended:
         rows, scores = ranked
-        serving_model, user_state = plan.serving_model, plan.user_state
-        cards = map(serving_model.card, rows.tolist())
-        first = serving_model.n_items
+        named, predictions = plan.serving_model, plan.serving_model.predictions(scores)
         items = [
-            m.RankedItem(item, title, score, prediction, categories, row >= first)
-            for (item, title, categories), score, prediction, row in zip(
-                cards, scores.tolist(), serving_model.predictions(scores), rows.tolist(), strict=True
+            m.RankedItem(
+                named.item_id(row),
+                named.title(row),
+                score,
+                prediction,
+                named.categories(row),
+                named.is_new(row),
+            )
+            for row, score, prediction in zip(rows.tolist(), scores.tolist(), predictions, strict=True)
+        ]
+        return self._answer(plan, items)
+
+    def recommended_json(self, plan: Plan, ranked: Ranked) -> bytes:
+        """JSON of `recommended`, byte for byte, from what is kept of each item."""
+        rows, scores = ranked
+        serving_model = plan.serving_model
+        numbers = _numbers(scores.tolist()), _numbers(serving_model.predictions(scores))
+        items = [
+            b"".join((before, score, PREDICTION, prediction, after))
+            for (before, after), score, prediction in zip(
+                map(serving_model.card, rows.tolist()), *numbers, strict=True
             )
         ]
+        head = _encode(self._answer(plan, []))
+        assert head.endswith(_NO_ITEMS)
+        return head[: -len(_NO_ITEMS)] + b"[" + b",".join(items) + b"]}"
+
+    def _answer(self, plan: Plan, items: list[m.RankedItem]) -> m.Recommended:
+        serving_model, user_state = plan.serving_model, plan.user_state
         return m.Recommended(
             plan.user,
             user_state.basis != "non-personal",
@@ -207,10 +231,14 @@ class Service:
         only, _ = serving_model.only(query.category, None)
         rows, scores = serving_model.similar(row, query.n, only)
         items = [
-            m.SimilarItem(item, title, score, categories, serving_model.is_new(at))
-            for at, score, (item, title, categories) in zip(
-                rows.tolist(), scores.tolist(), map(serving_model.card, rows.tolist()), strict=True
+            m.SimilarItem(
+                serving_model.item_id(at),
+                serving_model.title(at),
+                score,
+                serving_model.categories(at),
+                serving_model.is_new(at),
             )
+            for at, score in zip(rows.tolist(), scores.tolist(), strict=True)
         ]
         return m.Similar(serving_model.item_id(row), serving_model.title(row), serving_model.version, items)
 
@@ -614,3 +642,8 @@ def _with_put(serving_model: ServingModel, rows: Iterable[Properties]) -> Servin
         if of_side:
             serving_model = serving_model.with_put(side, of_side)
     return serving_model
+
+
+def _numbers(values: list[float] | list[None]) -> list[bytes]:
+    """Each of them as JSON."""
+    return _encode(values)[1:-1].split(b",") if values else []

@@ -10,6 +10,7 @@ from time import time
 from types import MappingProxyType
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,7 +28,7 @@ from bilinear.serving.answers.retrieval import DotRetrieval, TopKQuery
 from bilinear.serving.answers.title_search import TitleIndex, plain_lines
 from bilinear.serving.feedback.properties import Put, Reader
 from bilinear.serving.feedback.store import Side
-from bilinear.serving.messages import Column, Columns
+from bilinear.serving.messages import Column, Columns, RankedItem
 from bilinear.serving.problems import Conflict, NotFound
 
 Basis = Literal["training", "feedback", "session", "features", "non-personal"]
@@ -35,6 +36,8 @@ NO_ITEMS = np.empty(0, np.int32)
 NO_RATINGS = np.empty(0, np.float32)
 _MOST_CARDS = 200_000
 _MOST_VALUES = 100
+SCORE, PREDICTION = b'"score":', b',"prediction":'
+_NUMBERS = SCORE + b"0.0" + PREDICTION + b"null"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -83,7 +86,7 @@ class ServingModel:
         self.columns = ItemColumns(model.item_texts_)
         parameters = model.dot_product()
         alike = before if before is not None and _have_same_items(before.model, model) else None
-        self._cards: dict[int, tuple[str, str, list[str]]] = alike._cards if alike else {}
+        self._cards: dict[int, tuple[bytes, bytes]] = alike._cards if alike else {}
         self._names_by_text: dict[str, list[str]] = alike._names_by_text if alike else {}
         self._no_weights = None if parameters is None else model.fold_in_weights(NO_ITEMS, NO_RATINGS)
         by_weights = parameters is not None and self._no_weights is not None
@@ -91,6 +94,8 @@ class ServingModel:
         self.n_items, self.n_users = len(model.item_vocabulary_), len(model.user_vocabulary_)
         self.item_counts = np.bincount(model.seen_.indices, minlength=self.n_items)
         self.additions = Additions(self.n_items)
+        enough = model.supported()
+        self._supported, self._unsupported = (np.flatnonzero(of).astype(np.int32) for of in (enough, ~enough))
         lines: Sequence[str]
         self.rows_by_category: dict[str, Rows]
         if alike:
@@ -100,7 +105,7 @@ class ServingModel:
         else:
             lines = plain_lines(map(self.title, range(self.n_items)), pause)
             self.rows_by_category = self._categories(pause)
-        self.titles: TitleIndex = TitleIndex(lines, self.item_counts)
+        self.titles: TitleIndex = TitleIndex(lines, self.item_counts, pause)
         self._unknown_user = self._without_ratings(-1)
         every = np.arange(self.n_items, dtype=np.int32)
         for only in (None, every, every[:1]):  # compiles what was not compiled before
@@ -110,6 +115,9 @@ class ServingModel:
         """This model with other items and users beside it; shares everything else."""
         other = copy(self)
         other.additions = additions
+        if self.model.min_support_ > 0:  # else items without ratings have enough support as well
+            fresh = np.arange(self.n_items, self.n_items + len(additions), dtype=np.int32)
+            other._unsupported = np.append(self._unsupported[self._unsupported < self.n_items], fresh)
         return other
 
     def with_put(self, side: Side, puts: Mapping[str, Put | None]) -> ServingModel:
@@ -195,16 +203,23 @@ class ServingModel:
         rows[[number is None for number in numbers]] = -1
         return rows
 
-    def card(self, row: int) -> tuple[str, str, list[str]]:
-        """(id, title, categories) of an item, kept for the next time it is listed."""
+    def card(self, row: int) -> tuple[bytes, bytes]:
+        """JSON of `messages.RankedItem` before and after its numbers, kept for the next list."""
         if self.additions.of_row(row) is not None:
-            return self.item_id(row), self.title(row), self.categories(row)
+            return self._card(row)
         card = self._cards.get(row)
         if card is None:
-            card = self.item_id(row), self.title(row), self.categories(row)
+            card = self._card(row)
             if len(self._cards) < _MOST_CARDS:
                 self._cards[row] = card
         return card
+
+    def _card(self, row: int) -> tuple[bytes, bytes]:
+        item = RankedItem(
+            self.item_id(row), self.title(row), 0.0, None, self.categories(row), self.is_new(row)
+        )
+        before, _, after = msgspec.json.encode(item).partition(_NUMBERS)  # in a text they are escaped
+        return before + SCORE, after
 
     def item_row(self, item: str) -> int:
         """Raises NotFound where the model does not know the item."""
@@ -217,7 +232,7 @@ class ServingModel:
 
     def user_row(self, user: str) -> int:
         """-1 where the model does not know the user."""
-        return int(self.model.user_vocabulary_.encode([user])[0])
+        return self.model.user_vocabulary_.find(user)
 
     def canonical_id(self, side: Side, id_: str) -> str:
         """An id as the model's are; raises Conflict for one that cannot be among them."""
@@ -370,9 +385,9 @@ class ServingModel:
             return UserState("features", row, NO_ITEMS, NO_RATINGS, weights)
         if row < 0:
             return self._unknown_user
+        seen, weights = self.model.seen_, None
         if begin == end and not self.model.feature_rows("users", np.array([row]))[0]:
             return self._without_ratings(row)
-        seen, weights = self.model.seen_, None
         if self.retrieval is not None:
             parameters = self.retrieval.parameters
             offset = parameters.global_mean + float(parameters.user_biases[row])
@@ -407,7 +422,33 @@ class ServingModel:
     # Answers
 
     def rank(self, asked: Sequence[tuple[UserState, int, bool, Rows | None]]) -> list[Ranked]:
-        """Rows and scores of a list for each (user_state, n, exclude_seen, only), best first."""
+        """Rows and scores of a list for each (user_state, n, exclude_seen, only), best first.
+
+        A list that is not personal has the items with enough support first, see `Recommender.recommend`.
+        """
+        wanted = []
+        for user_state, n, exclude_seen, only in asked:
+            if self._not_personal(user_state):
+                only = _within(only, self._supported)
+            wanted.append((user_state, n, exclude_seen, only))
+        made = self._ranked(wanted)
+        short = [
+            at
+            for at, (state, n, *_) in enumerate(asked)
+            if self._not_personal(state) and len(made[at][0]) < n
+        ]
+        if short:
+            rest = self._ranked([(*asked[at][:3], _within(asked[at][3], self._unsupported)) for at in short])
+            for at, (rows, scores) in zip(short, rest, strict=True):
+                n = asked[at][1]
+                made[at] = np.append(made[at][0], rows)[:n], np.append(made[at][1], scores)[:n]
+        return made
+
+    def _not_personal(self, user_state: UserState) -> bool:
+        return user_state.basis == "non-personal" and len(self._unsupported) > 0
+
+    def _ranked(self, asked: Sequence[tuple[UserState, int, bool, Rows | None]]) -> list[Ranked]:
+        """`rank`, whatever the support."""
         if self.retrieval is not None:
             queries = []
             for user_state, n, exclude_seen, only in asked:
@@ -583,6 +624,10 @@ def _units(factors: Array) -> Array:
     lengths = np.linalg.norm(factors, axis=1)
     found: Array = (factors / np.where(lengths > 0, lengths, 1)[:, None]).astype(np.float32)
     return found
+
+
+def _within(only: Rows | None, rows: Rows) -> Rows:
+    return rows if only is None else np.intersect1d(only, rows, assume_unique=True)
 
 
 def _have_same_items(one: Recommender, other: Recommender) -> bool:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from time import monotonic
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
@@ -50,7 +51,9 @@ DO UPDATE SET content = excluded.content, time = excluded.time WHERE excluded.ti
 """
 _TIME_OF_PROPERTIES = "SELECT time FROM properties WHERE side = ? AND id = ?"
 _HAS_PROPERTIES = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'properties'"
+_OF_USER = "SELECT item_id, rating, time FROM feedback WHERE user_id = ? ORDER BY item_id LIMIT ?"
 _WAIT = 5.0
+_MOMENT = 0.001
 
 FileIdentity = tuple[int, int] | None
 
@@ -75,6 +78,7 @@ class SQLiteStore:
         self._open: dict[sqlite3.Connection, None] = {}
         self._lock = threading.Lock()
         self._reopening = threading.Lock()
+        self._file, self._log = str(self.path), f"{self.path}-wal"
         self._files: tuple[FileIdentity, FileIdentity] = (None, None)
         with self._connection():
             pass
@@ -91,9 +95,11 @@ class SQLiteStore:
         return cls(path)
 
     def of_user(self, user: str, most: int | None = None) -> list[tuple[str, float | None, float]]:
-        with self._connection() as connection:
-            query = "SELECT item_id, rating, time FROM feedback WHERE user_id = ? ORDER BY item_id LIMIT ?"
-            return connection.execute(query, (user, -1 if most is None else most)).fetchall()
+        try:  # as `_connection` does, without a context manager: once for every list
+            return self._opened_lately().execute(_OF_USER, (user, -1 if most is None else most)).fetchall()
+        except (sqlite3.Error, OSError) as error:
+            self._drop()
+            raise self._unavailable(error) from error
 
     def get(self, user: str, item: str) -> Feedback | None:
         with self._connection() as connection:
@@ -179,10 +185,23 @@ class SQLiteStore:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
-            raise StoreUnavailable(_said(error, self.path)) from error
-        except OSError as error:
-            raise StoreUnavailable(f"feedback store {self.path}: {error.strerror}; try again") from error
+        except (sqlite3.Error, OSError) as error:
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: sqlite3.Error | OSError) -> StoreUnavailable:
+        if isinstance(error, OSError):
+            return StoreUnavailable(f"feedback store {self.path}: {error.strerror}; try again")
+        return StoreUnavailable(_said(error, self.path))
+
+    def _opened_lately(self) -> sqlite3.Connection:
+        """As `_opened`, for reads: a look at the files holds for a moment, or until a thread reopens."""
+        local = self._local
+        if monotonic() < getattr(local, "until", 0.0) and local.files == self._files:
+            connection: sqlite3.Connection = local.connection
+            return connection
+        connection = self._opened()
+        local.until = monotonic() + _MOMENT
+        return connection
 
     def _opened(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -275,20 +294,20 @@ class SQLiteStore:
 
     def _identities(self) -> tuple[FileIdentity, FileIdentity]:
         """What the paths of the file and of its log are now."""
-        return _identity(self.path), _identity(f"{self.path}-wal")
+        return _identity(self._file), _identity(self._log)
 
     def _drop(self) -> None:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             return
-        self._local.connection = None
+        self._local.connection, self._local.until = None, 0.0
         with self._lock:
             self._open.pop(connection, None)
         with suppress(sqlite3.Error):
             connection.close()
 
 
-def _identity(path: Path | str) -> FileIdentity:
+def _identity(path: str) -> FileIdentity:
     try:
         found = os.stat(path)  # noqa: PTH116 - twice for every use of the store
     except FileNotFoundError:

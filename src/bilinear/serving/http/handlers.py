@@ -50,7 +50,7 @@ async def recommend_among(context: Context, _: None, body: m.RecommendBody) -> A
         changes = store.of_user(*most) if store.is_local else await context.in_thread(store.of_user, *most)
         if len(changes) <= _MANY and service.folds_quickly(body.user, changes):
             plan = service.plan(body, changes)
-            return json_answer(service.recommended(plan, await context.batcher.rank(plan)))
+            return Answer(200, service.recommended_json(plan, await context.batcher.rank(plan)))
     return json_answer(await context.in_thread(service.recommend, body))
 
 
