@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from test_http import Client
@@ -17,6 +18,7 @@ from bilinear import Items, Vocabulary
 from bilinear.data.interactions import Interactions
 from bilinear.serving import create_app
 from bilinear.serving.answers.service import Service
+from bilinear.serving.answers.serving_model import ServingModel
 from bilinear.serving.feedback.store import (
     Feedback,
     FeedbackStore,
@@ -133,6 +135,48 @@ def test_items_that_were_put_are_placed_as_by_new_items(
     assert scored.known_item
     service.store.close()
     service.models.close()
+
+
+@pytest.mark.parametrize("min_support", [0, 1, 12, 10_000])
+def test_items_that_were_put_are_behind_those_with_enough_support(
+    min_support: int, service: Service, model: Any
+) -> None:
+    model.min_support_ = min_support
+    service.serving_model = ServingModel(model, "some")
+    put_all(service)
+    expected = wider(model)
+    assert expected.min_support_ == min_support
+    enough = {
+        item
+        for item, is_there in zip(expected.item_vocabulary_, expected.supported(), strict=True)
+        if is_there
+    }
+    for n in (5, 30, 50):
+        ours = service.recommend(m.RecommendBody("nobody", n=n))
+        theirs = expected.recommend(["nobody"], n, unknown="non-personal").lists[0]
+        assert_same({one.item: one.score for one in ours.items}, theirs)
+        support = [one.item in enough for one in ours.items]
+        assert support == sorted(support, reverse=True)
+    assert {*NEW} <= {one.item for one in ours.items}
+    service.apply([service.properties_row("item", id_, None) for id_ in NEW])
+    assert not {*NEW} & {one.item for one in service.recommend(m.RecommendBody("nobody", n=50)).items}
+
+
+def test_json_of_a_list_with_what_was_put_is_that_of_its_message(service: Service) -> None:
+    def check() -> set[str]:
+        for user in ("user 7", "nobody"):
+            plan = service.plan(m.RecommendBody(user, n=50, exclude_seen=False), [])
+            (ranked,) = plan.serving_model.rank([plan.query])
+            message = service.recommended(plan, ranked)
+            assert service.recommended_json(plan, ranked) == msgspec.json.encode(message)
+        return {one.title for one in message.items}
+
+    before = check()
+    put(service, "item", "item/3 ü", '"score":0.0,"prediction":null', genres="War")
+    put_all(service)
+    assert check() >= {'"score":0.0,"prediction":null', *NEW}
+    service.apply([service.properties_row("item", id_, None) for id_ in ("item/3 ü", *NEW)])
+    assert check() == before
 
 
 def test_users_that_were_put_are_answered_from_their_features(service: Service, model: Any) -> None:
