@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ from memory_store import MemoryStore
 from postgres_server import PostgresServer, postgres_server
 
 import bilinear
+from bilinear import Items, Users
 from bilinear.data.interactions import Interactions
 from bilinear.data.packed_text import PackedText
 from bilinear.serving.feedback.store import FeedbackStore, open_store
 
 TITLES = ("Amélie", "The Godfather", "The Godfather: Part II", "Star Wars", "Ástríkur", "a/b?&#")
 OpenStore = Callable[[], FeedbackStore]
+_GENRES = ("Drama", "War", "Comedy")
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +44,37 @@ def rating_model(table: Interactions) -> bilinear.MatrixFactorization:
     genres = [("Drama", "Drama|War", "Comedy", "")[i % 4] for i in range(n_items)]
     model.item_texts_ = {"title": PackedText.of(titles), "genres": PackedText.of(genres)}
     return model
+
+
+@pytest.fixture(scope="session")
+def films(table: Interactions) -> Items:
+    ids = [str(item) for item in table.item_vocabulary]
+    columns = {
+        "title": [f"Film {n}" for n in range(len(ids))],
+        "genres": [_GENRES[n % 3] + ("|Short" if n % 4 == 0 else "") for n in range(len(ids))],
+        "year": [1980 + n for n in range(len(ids))],
+    }
+    return Items(table.item_vocabulary, columns, title_column="title", genre_column="genres")
+
+
+@pytest.fixture(scope="session")
+def people(table: Interactions) -> Users:
+    return Users(table.user_vocabulary, {"job": ["ab"[n % 2] for n in range(table.n_users)]})
+
+
+_SETTINGS: dict[str, Any] = {"n_factors": 3, "validation_fraction": 0, "l2": 0.1, "l2_biases": 0.1, "rng": 0}
+
+
+@pytest.fixture(scope="session")
+def featured_model(table: Interactions, films: Items, people: Users) -> bilinear.MatrixFactorization:
+    made = bilinear.MatrixFactorization(
+        **_SETTINGS,
+        rating_range=(0.5, 5),
+        solver=bilinear.SGD(n_epochs=8),
+        item_features=["genres", "year"],
+        user_features=["job"],
+    )
+    return made.fit(table, items=films, users=people)
 
 
 @pytest.fixture
@@ -81,7 +115,7 @@ def empty_store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
     with psycopg.connect(server.address, autocommit=True) as connection:
         connection.execute("SET client_min_messages = warning")
-        connection.execute("DROP TABLE IF EXISTS bilinear_feedback")
+        connection.execute("DROP TABLE IF EXISTS bilinear_feedback, bilinear_properties")
     return server.address
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 
-from bilinear.serving.feedback.store import Counts, Feedback, register_store, settled
+from bilinear.serving.feedback.store import Counts, Feedback, Mark, Properties, Row, register_store, settled
 from bilinear.serving.problems import StoreUnavailable
 
-_ROWS: dict[str, dict[tuple[str, str], Feedback]] = {}
+_ROWS: dict[str, tuple[dict[tuple[str, str], Feedback], dict[tuple[str, str], Properties]]] = {}
 _LOCK = threading.Lock()
 
 
@@ -20,7 +20,8 @@ class MemoryStore:
     is_local = True
 
     def __init__(self, url: str) -> None:
-        self.address, self._rows = url, _ROWS.setdefault(url, {})
+        self.address = url
+        self._rows, self._properties = _ROWS.setdefault(url, ({}, {}))
 
     @classmethod
     def open(cls, url: str, *, create: bool) -> MemoryStore:
@@ -33,19 +34,33 @@ class MemoryStore:
         return self._rows.get((user, item))
 
     def write(self, rows: Sequence[Feedback]) -> list[float | None]:
+        return self._write(rows, self._rows)
+
+    def write_properties(self, rows: Sequence[Properties]) -> list[float | None]:
+        return self._write(rows, self._properties)
+
+    def _write(self, rows: Sequence[Row], there: dict[tuple[str, str], Row]) -> list[float | None]:
         if any(row.time is None for row in rows):
             raise StoreUnavailable("a row without a time")
         stored: list[float | None] = [None] * len(rows)
         with _LOCK:
-            for at, row in settled(rows, {pair: row.time for pair, row in self._rows.items()}).items():
-                known = self._rows.get(row[:2])
+            for at, row in settled(rows, {pair: row.time for pair, row in there.items()}).items():
+                known = there.get(row[:2])
                 if known is None or row.time >= known.time:
-                    self._rows[row[:2]] = Feedback(*row)
+                    there[row[:2]] = row
                     stored[at] = row.time
         return stored
 
     def everything(self) -> Iterator[list[Feedback]]:
         yield self._sorted()
+
+    def properties(self) -> Iterator[list[Properties]]:
+        with _LOCK:
+            yield [self._properties[key] for key in sorted(self._properties)]
+
+    def properties_mark(self) -> Mark:
+        times = [row.time for row in self._properties.values()]
+        return Mark(len(times), sum(times))
 
     def counts(self) -> Counts:
         rated = [row.user for row in self._sorted() if row.rating is not None]

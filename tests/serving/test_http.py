@@ -190,7 +190,7 @@ def test_import_is_all_or_nothing_and_export_gives_it_back(ask: Client) -> None:
     [
         ("GET", "/v1/recommendations", {}, 400, "bad_query"),
         ("GET", "/v1/recommendations?user=a&user=b", {}, 400, "bad_query"),
-        ("GET", "/v1/recommendations?user=a&typo=1", {}, 400, "bad_query"),
+        ("GET", "/v1/recommendations?user=a&typo=1", {}, 404, "unknown_column"),
         ("GET", "/v1/recommendations?user=a&n=0", {}, 400, "bad_query"),
         ("GET", "/v1/recommendations?user=a&n=501", {}, 400, "bad_query"),
         ("GET", "/v1/recommendations?user=%ff", {}, 400, "bad_query"),

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,9 +48,14 @@ def browser() -> Iterator[Any]:
 def address(
     rating_model: bilinear.MatrixFactorization, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
+    with served(rating_model, tmp_path_factory.mktemp("served")) as found:
+        yield found
+
+
+@contextmanager
+def served(model: bilinear.MatrixFactorization, folder: Path) -> Iterator[str]:
     """`bilinear serve` as it is started by hand, on a free port."""
-    folder = tmp_path_factory.mktemp("served")
-    rating_model.save(folder / "model")
+    model.save(folder / "model")
     command = [sys.executable, "-c", "from bilinear.cli import main; main()", "serve", str(folder / "model")]
     command += ["--store", f"sqlite:///{folder / 'f.db'}", "--port", "0"]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
@@ -246,3 +253,32 @@ def test_the_model_and_a_user_as_trained(watched: Watched) -> None:
     page.get_by_role("heading", name="History").wait_for()
     assert page.locator(".plain-list li").count() > 10
     assert watched.fits()
+
+
+def test_an_item_that_is_added_is_listed_and_drawn_as_new(
+    browser: Any, featured_model: bilinear.MatrixFactorization, tmp_path: Path
+) -> None:
+    with served(featured_model, tmp_path) as address:
+        context = browser.new_context(**PHONE)
+        watched = Watched(context.new_page(), address)
+        page = watched.page
+        watched.open()
+        page.get_by_text("Add an item that nobody has rated").click()
+        page.get_by_role("textbox", name="Id", exact=True).fill("new/1")
+        page.get_by_role("textbox", name="Title").fill("Newcomer")
+        page.get_by_role("textbox", name="genres").fill("War, Unheard")
+        page.get_by_role("button", name="Add it").click()
+        said = page.locator(".added")
+        said.wait_for()
+        assert "Training has not met Unheard (genres)" in said.inner_text()
+        assert "Without 1 feature (year)" in said.inner_text()
+        page.get_by_label("new items only").check()
+        page.locator(".list li", has_text="Newcomer").locator(".badge", has_text="new item").wait_for()
+        assert watched.titles() == ["Newcomer"]
+        page.get_by_role("link", name="Show it on the map").click()
+        panel = page.get_by_role("complementary", name="Chosen item")
+        panel.get_by_text("new · ").wait_for()
+        assert watched.fits()
+        page.go_back()
+        context.close()
+        assert not watched.wrong

@@ -4,17 +4,19 @@ export interface ModelInfo {
   model: string; estimator: string; arguments: Record<string, string>;
   n_users: number; n_items: number; n_ratings: number; n_factors: number | null;
   rating_range: (number | null)[] | null; source: string; held_out: Record<string, number> | null;
-  loaded_at: number; n_earlier: number;
+  loaded_at: number; n_earlier: number; has_item_features: boolean;
   has_ratings?: boolean; can_predict: boolean; can_similar: boolean; has_titles: boolean; has_categories: boolean; feedback: string;
 }
-export interface Ranked { item: string; title: string; score: number; prediction: number | null; categories: string[] }
-export type Basis = "training" | "feedback" | "session" | "non-personal";
+export interface Ranked { item: string; title: string; score: number; prediction: number | null; categories: string[]; new: boolean }
+export type Basis = "training" | "feedback" | "session" | "features" | "non-personal";
+export interface Column { column: string; kind: string; is_feature: boolean; values: string[] }
+export interface Put { id: string; title: string | null; missing: string[]; ignored: Record<string, string[]>; trained: boolean }
 export interface Recommended {
   user: string | null; personal: boolean; basis: Basis; n_ratings: number; model: string;
   unknown_items: string[]; items: Ranked[];
 }
-export interface Found { q: string; more: boolean; items: { item: string; title: string; categories: string[]; n_ratings: number }[] }
-export interface Similar { item: string; title: string; items: { item: string; title: string; similarity: number; categories: string[] }[] }
+export interface Found { q: string; more: boolean; items: { item: string; title: string; categories: string[]; n_ratings: number; new: boolean }[] }
+export interface Similar { item: string; title: string; items: { item: string; title: string; similarity: number; categories: string[]; new: boolean }[] }
 export interface Explained {
   item: string; title: string; basis: Basis; score: number; prediction: number | null;
   global_mean: number; item_bias: number; user_bias: number;
@@ -22,7 +24,7 @@ export interface Explained {
 }
 export interface ItemRecord {
   item: string; title: string; categories: string[]; texts: Record<string, string>;
-  n_ratings: number; mean_rating: number | null; bias: number | null;
+  n_ratings: number; mean_rating: number | null; bias: number | null; new: boolean;
 }
 export interface KnownRating { item: string; title: string; rating: number; source: "training" | "feedback"; time: number | null }
 export interface UserRecord {
@@ -32,7 +34,7 @@ export interface UserRecord {
 export interface Users { n_users: number; users: { user: string; n_ratings: number }[] }
 export interface ItemMap {
   model: string; explained: number[]; categories: string[]; items: string[]; titles: string[];
-  x: number[]; y: number[]; category: number[]; biases: (number | null)[]; n_ratings: number[];
+  x: number[]; y: number[]; category: number[]; biases: (number | null)[]; n_ratings: number[]; n_new: number;
 }
 export interface Report {
   model: string; report: Record<string, unknown>; history: Record<string, unknown> | null; search: Record<string, unknown> | null;
@@ -101,10 +103,14 @@ export const api = {
     return basis === "non-personal" && !n_ratings ? null : await ask<UserRecord>("GET", "v1/user", { user, limit, offset });
   },
   map: () => ask<ItemMap>("GET", "v1/map", {}),
-  recommend: (user: string, n: number, category: readonly string[], signal?: AbortSignal) =>
-    ask<Recommended>("GET", "v1/recommendations", { user, n, category }, undefined, signal),
-  recommendSession: (ratings: readonly Rating[], n: number, categories: readonly string[], signal?: AbortSignal) =>
-    ask<Recommended>("POST", "v1/session/recommendations", {}, { ratings: pairs(ratings), n, categories }, signal),
+  recommend: (user: string, n: number, category: readonly string[], signal?: AbortSignal, only = "mixed") =>
+    ask<Recommended>("GET", "v1/recommendations", { user, n, category, new: only }, undefined, signal),
+  recommendSession: (ratings: readonly Rating[], n: number, categories: readonly string[], signal?: AbortSignal, only = "mixed") =>
+    ask<Recommended>("POST", "v1/session/recommendations", {}, { ratings: pairs(ratings), n, categories, new: only }, signal),
+  columns: () => ask<{ items: Column[]; users: Column[] }>("GET", "v1/columns", {}),
+  putItem: (item: string, title: string | null, features: Record<string, string | string[]>) =>
+    ask<Put>("PUT", "v1/item", { item }, { title, features }),
+  removeItem: (item: string) => ask<Put>("DELETE", "v1/item", { item }),
   explain: (user: string, item: string) => ask<Explained>("GET", "v1/explanations", { user, item, n: 6 }),
   explainSession: (ratings: readonly Rating[], item: string) =>
     ask<Explained>("POST", "v1/session/explanations", {}, { ratings: pairs(ratings), item, n: 6 }),

@@ -17,7 +17,7 @@ export function ItemDrawer({ item, served, onClose, onItem }: {
       <Failed problem={problem} />
       {record && record.item === item && <>
         <h2><bdi>{record.title}</bdi></h2>
-        <p class="faint">{record.categories.join(", ")}</p>
+        <p class="faint">{record.new && <span class="badge fresh">new item</span>} {record.categories.join(", ")}</p>
         <p class="give">
           <span>{mine === null ? "Your rating" : served.scale.kind === "like" ? "You like it" : `Your rating: ${short(mine)}`}</span>
           <Stars scale={served.scale} value={mine} title={record.title} onRate={(rating) => void rate(item, record.title, rating)} loud />

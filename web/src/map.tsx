@@ -9,7 +9,7 @@ import { Plane } from "./plane";
 import { useSession, type Served } from "./state";
 import { count, plain, plural, signed } from "./words";
 
-// The map is large and the same until the model changes: it is asked for once.
+// The map is large and the same until the model or its items change: it is asked for once.
 let kept: { model: string; map: Promise<ItemMap> } | null = null;
 function mapOf(model: string): Promise<ItemMap> {
   if (kept?.model !== model) {
@@ -19,6 +19,8 @@ function mapOf(model: string): Promise<ItemMap> {
   }
   return kept!.map;
 }
+
+export function forgetMap(): void { kept = null; }
 
 export function MapView({ served, item }: { served: Served; item: string | null }) {
   // No question that could only be refused.
@@ -80,8 +82,9 @@ function MapOf({ data, served, wanted }: { data: ItemMap; served: Served; wanted
     : api.recommend(session.user, 10, [], signal), `${session.user} ${session.version}`).value;
   useEffect(() => {
     const places = (items: { item: string }[]) => new Set(items.map((one) => rows.get(one.item)).filter((row) => row !== undefined));
-    plane.current?.mark(mine && list?.personal ? { rated: places(session.ratings.slice(0, 200)), recommended: places(list.items) }
-      : { rated: new Set(), recommended: new Set() });
+    const fresh = new Set(data.items.slice(data.items.length - data.n_new).map((_, at) => data.items.length - data.n_new + at));
+    plane.current?.mark(mine && list?.personal ? { rated: places(session.ratings.slice(0, 200)), recommended: places(list.items), fresh }
+      : { rated: new Set(), recommended: new Set(), fresh });
   }, [data, list, mine, session.version]);
 
   const near = useAnswer(() => chosen < 0 || !served.info.can_similar ? Promise.resolve(null) : api.similar(data.items[chosen], 8), String(chosen));
@@ -156,7 +159,7 @@ function MapOf({ data, served, wanted }: { data: ItemMap; served: Served; wanted
 
 function facts(data: ItemMap, row: number): string {
   const bias = data.biases[row], genre = data.categories[data.category[row]];
-  return [genre, plural(data.n_ratings[row], "rating"), bias ? `bias ${signed(bias)}` : null].filter(Boolean).join(" · ");
+  return [row >= data.items.length - data.n_new ? "new" : null, genre, plural(data.n_ratings[row], "rating"), bias ? `bias ${signed(bias)}` : null].filter(Boolean).join(" · ");
 }
 
 function Tip({ item, x, y, data, stage }: { item: number; x: number; y: number; data: ItemMap; stage: HTMLElement }) {
@@ -184,7 +187,10 @@ function Legend({ data, byBias, shown, onShown, mine }: {
   data: ItemMap; byBias: boolean; shown: number; onShown: (shown: number) => void; mine: boolean;
 }) {
   const palette = useDark() ? DARK : LIGHT, n = Math.min(palette.genres.length, data.categories.length);
-  const marks = mine && <span class="note"><span class="swatch ring rated" /> rated by you <span class="swatch ring given" /> recommended to you</span>;
+  const marks = <span class="note">
+    {mine && <><span class="swatch ring rated" /> rated by you <span class="swatch ring given" /> recommended to you</>}
+    {data.n_new > 0 && <> <span class="swatch ring fresh" /> new</>}
+  </span>;
   if (byBias) {
     return (
       <div class="map-legend" role="group" aria-label="Colours">

@@ -4,7 +4,7 @@ import type { ItemMap } from "./api";
 import { DARK, LIGHT, type Palette } from "./palette";
 import { layerOf, type Layer, type Look, type Points } from "./points";
 
-export interface Marks { rated: Set<number>; recommended: Set<number> }
+export interface Marks { rated: Set<number>; recommended: Set<number>; fresh: Set<number> }
 export interface MapOptions { byBias: boolean; shown: number; least: number }
 export interface Heard { onHover: (item: number, x: number, y: number) => void; onChoose: (item: number) => void; onView: () => void }
 
@@ -19,7 +19,7 @@ export class Plane {
   private whole = { x: 0, y: 0, scale: 1 };
   private ready = false; private drawing = 0; private flight = 0;
   private hovered = -1; private chosen = -1; private near: number[] = [];
-  private marks: Marks = { rated: new Set(), recommended: new Set() };
+  private marks: Marks = { rated: new Set(), recommended: new Set(), fresh: new Set() };
   private options: MapOptions = { byBias: false, shown: -1, least: 0 };
   private readonly cells: { lists: number[][]; side: number; column: (x: number) => number; row: (y: number) => number };
   private readonly sortedX: Float32Array; private readonly sortedY: Float32Array;
@@ -176,7 +176,7 @@ export class Plane {
   private draw(): void {
     if (!this.ready) return;
     const { palette, pen, width, height, density } = this;
-    const ink = this.style("--ink"), faint = this.style("--faint"), paper = this.style("--paper"), accent = this.style("--accent");
+    const ink = this.style("--ink"), faint = this.style("--faint"), paper = this.style("--paper"), accent = this.style("--accent"), good = this.style("--good");
     const look: Look = {
       ...this.view, width, height, density, unit: this.unit, byBias: this.options.byBias,
       colours: [...palette.genres.slice(0, this.nColours), palette.other], bias: palette.bias,
@@ -201,6 +201,7 @@ export class Plane {
       pen.stroke();
     };
     this.nameAxes(faint);
+    for (const item of this.marks.fresh) { fill(item); ring(item, good, 2, 4); }
     for (const item of this.marks.rated) ring(item, ink, 1.8, 1.5);
     for (const item of this.marks.recommended) { fill(item); ring(item, accent, 2.4, 2.5); }
     if (this.chosen >= 0) {
@@ -248,7 +249,7 @@ export class Plane {
     const { pen, width, height } = this, taken: number[][] = [];
     const panel = this.canvas.parentElement?.querySelector<HTMLElement>(".map-panel");
     if (panel) taken.push([panel.offsetLeft, panel.offsetTop, panel.offsetLeft + panel.offsetWidth, panel.offsetTop + panel.offsetHeight]);
-    const wanted = this.chosen >= 0 ? [this.chosen, ...this.near] : [...this.marks.recommended];
+    const wanted = this.chosen >= 0 ? [this.chosen, ...this.near] : [...this.marks.recommended, ...this.marks.fresh];
     const most = wanted.length + Math.max(8, Math.min(34, Math.round(width * height / 26000)));
     pen.textAlign = "left"; pen.textBaseline = "middle"; pen.lineJoin = "round";
     const place = (item: number, loud: boolean) => {

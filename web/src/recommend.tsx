@@ -1,6 +1,7 @@
 // Search, rate, and watch the list change.
 
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { AddItem } from "./add";
 import { api, type Recommended } from "./api";
 import { ItemDrawer } from "./item";
 import { Failed, Finder, Stars, StarRow, useAnswer, type Choice } from "./parts";
@@ -11,7 +12,7 @@ import { Why } from "./why";
 const LENGTH = 20, SHOWN = 8;
 
 const findItems = async (words: string, signal: AbortSignal): Promise<Choice[]> =>
-  (await api.search(words, signal)).items.map((one) => ({ id: one.item, name: one.title, note: plural(one.n_ratings, "rating") }));
+  (await api.search(words, signal)).items.map((one) => ({ id: one.item, name: one.title, note: one.new ? "new" : plural(one.n_ratings, "rating") }));
 
 export const findUsers = async (words: string, signal: AbortSignal): Promise<Choice[]> => {
   const id = words.trim(), { users } = await api.users(id, signal);
@@ -34,6 +35,7 @@ export function RecommendView({ served }: { served: Served }) {
         {chosen && <Chosen key={chosen.item} {...chosen} served={served} onOpen={() => setOpen(chosen.item)} onDone={() => setChosen(null)} />}
         {session.problem && <p class="failed" role="alert">{session.problem}</p>}
         <Mine served={served} onOpen={setOpen} />
+        <AddItem served={served} onOpen={setOpen} />
       </section>
       <List served={served} onOpen={setOpen} />
       {open !== null && <ItemDrawer item={open} served={served} onItem={setOpen} onClose={() => setOpen(null)} />}
@@ -110,15 +112,15 @@ function Mine({ served, onOpen }: { served: Served; onOpen: (item: string) => vo
 
 function List({ served, onOpen }: { served: Served; onOpen: (item: string) => void }) {
   const session = useSession();
-  const [category, setCategory] = useState("");
+  const [category, setCategory] = useState(""), [onlyNew, setOnlyNew] = useState(false);
   const [why, setWhy] = useState<string | null>(null);
   const only = category ? [category] : [];
   const { value, problem, waiting, ms } = useAnswer(
-    (signal) => session.user === null ? api.recommendSession(session.ratings, LENGTH, only, signal)
-      : api.recommend(session.user, LENGTH, only, signal),
-    `${session.user} ${session.version} ${category}`);
-  const categories = useAnswer(() => api.categories(), served.info.model).value?.categories ?? [];
-  const before = useBefore(value, `${session.user} ${category}`);
+    (signal) => session.user === null ? api.recommendSession(session.ratings, LENGTH, only, signal, onlyNew ? "only" : "mixed")
+      : api.recommend(session.user, LENGTH, only, signal, onlyNew ? "only" : "mixed"),
+    `${session.user} ${session.version} ${category} ${onlyNew}`);
+  const categories = useAnswer(() => api.categories(), `${served.info.model} ${session.version}`).value?.categories ?? [];
+  const before = useBefore(value, `${session.user} ${category} ${onlyNew}`);
   const rows = useRef<HTMLOListElement>(null);
   useMoves(rows, value);
   // A rated item leaves the list: the focus goes on to what takes its place.
@@ -133,6 +135,7 @@ function List({ served, onOpen }: { served: Served; onOpen: (item: string) => vo
     <section class="list" aria-label="Recommendations" aria-busy={waiting}>
       <div class="list-head">
         <h2>{value && !value.personal ? "Best for everyone" : "For you"}</h2>
+        {served.info.has_item_features && <label class="map-field"><input type="checkbox" checked={onlyNew} onChange={(event) => setOnlyNew(event.currentTarget.checked)} /> new items only</label>}
         {categories.length > 1 && (
           <label class="map-field"><span class="unseen">Category</span>
             <select value={category} onChange={(event) => setCategory(event.currentTarget.value)}>
@@ -150,6 +153,7 @@ function List({ served, onOpen }: { served: Served; onOpen: (item: string) => vo
             <span class="place">{at + 1}</span>
             <div class="what">
               <button type="button" class="title" onClick={() => onOpen(one.item)}><bdi>{one.title}</bdi></button>
+              {one.new && <span class="badge fresh">new item</span>}
               <Moved before={before?.get(one.item)} at={at} known={before !== null} />
               <span class="faint kinds">{one.categories.join(", ")}</span>
             </div>
@@ -174,6 +178,7 @@ function List({ served, onOpen }: { served: Served; onOpen: (item: string) => vo
 function said(found: Recommended, served: Served, ms: number, change: number): string {
   const known = found.basis === "non-personal"
     ? found.n_ratings ? "These ratings say nothing yet to this model" : "Nothing is known of you yet"
+    : found.basis === "features" ? "from what is known of this user"
     : served.scale.kind === "like" ? `from ${plural(found.n_ratings, "like")}` : `from ${plural(found.n_ratings, "rating")}`;
   const fresh = change ? `; ${change} of ${found.items.length} are new` : "";
   return `${known[0].toUpperCase()}${known.slice(1)}, answered in ${Math.max(1, Math.round(ms))} ms${fresh}.`;

@@ -99,6 +99,9 @@ export async function rate(item: string, title: string, rating: number | null): 
   }
 }
 
+/** Lists are asked for again: other items are in them. */
+export function listsChanged(): void { change({}); }
+
 export function forgetAll(): void { change({ ratings: [], problem: null }); }
 
 export function scaleOf(info: ModelInfo, report: Report): Scale {

@@ -140,6 +140,7 @@ def command(
     run: RunOptions,
 ) -> None:
     from bilinear.cli.training_plan import Wanted
+    from bilinear.estimators.with_features import texts_of
     from bilinear.training.checkpoint import checkpointing
 
     check_out(out)
@@ -151,7 +152,6 @@ def command(
     table, chosen, plan = _planned(wanted, partial(reading.read, ratings), run.quiet)
     films = options.read_side("items", items, table.item_vocabulary, items_id, items_title, items_quote)
     people = options.read_side("users", users, table.user_vocabulary, users_id, None, users_quote)
-    texts = {} if films is None else films.texts(table.item_vocabulary)
     further = splitting.further(table, run.seed, reading)
     parts = splitting.held_out(table, run.seed, reading)
     if not run.quiet:
@@ -165,7 +165,9 @@ def command(
         measured, trained_on = _trained(
             plan, chosen, parts, table, further, on_everything, checkpoint, run, films, people
         )
-        main.item_texts_ = texts
+        if films is not None:
+            of_items = getattr(getattr(main, "features_", None), "items", None)
+            main.item_texts_ = texts_of(films, main.item_vocabulary_, of_items)
         main.report_ = measured.to_dict() | {
             "trained_on": trained_on,
             "items_file": items.name if items else None,

@@ -33,6 +33,20 @@ class UserWeights(NamedTuple):
     offset: float
 
 
+class ItemWeights(NamedTuple):
+    """Weights of an item, as of a row of `dot_product()`."""
+
+    vector: Array
+    bias: float
+
+    @classmethod
+    def of(cls, parameters: Parameters, item: int | ItemWeights) -> ItemWeights:
+        """Those of a row, or those given."""
+        if isinstance(item, ItemWeights):
+            return item
+        return cls(parameters.item_factors[item], float(parameters.item_biases[item]))
+
+
 class Contributions(NamedTuple):
     """A score taken apart: (n,) what each rating adds to it, and what the item has for every user."""
 
@@ -129,12 +143,16 @@ class Capabilities(ParamsMixin):
             "choose a split that keeps every user in training"
         )
 
-    def fold_in_weights(self, items: Rows, ratings: Values) -> UserWeights | None:
+    def fold_in_weights(
+        self, items: Rows, ratings: Values, centre: NDArray[np.float64] | None = None
+    ) -> UserWeights | None:
         """A new user's weights over the items of `dot_product()`; of no items, those of an unknown user.
 
         Args:
             items: Rows of items, ascending.
             ratings: One an item, see `usable_ratings`.
+            centre: The row, its bias in front, that the user is pulled to instead of to the mean: what
+                features say. Only of models with features.
 
         Returns:
             The weights; None where the model scores histories without any (`score_histories`).
@@ -149,12 +167,16 @@ class Capabilities(ParamsMixin):
         """
         return None
 
-    def contributions(self, items: Rows, ratings: Values, item: int) -> Contributions:
+    def contributions(self, items: Rows, ratings: Values, item: int | ItemWeights) -> Contributions:
         """Contribution of each rating of a user to the score of the row `item`.
 
         Here: what a user with this one rating would get. It adds up to the score where the model is linear
         in histories.
+
+        Args:
+            item: Its row, or of models with features the weights of an item that has no row.
         """
+        assert not isinstance(item, ItemWeights), "a model without features has weights for its rows only"
         added = np.zeros(len(items))
         step = max(1, _AT_ONCE // max(1, len(self.item_vocabulary_)))
         for start in range(0, len(items) if self.is_personal else 0, step):

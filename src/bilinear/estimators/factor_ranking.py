@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.data.interactions import Grouped
-from bilinear.estimators.capabilities import Contributions, Rows, UserWeights, Values
+from bilinear.estimators.capabilities import Contributions, ItemWeights, Rows, UserWeights, Values
 from bilinear.estimators.fold_in import one_history
 from bilinear.estimators.history_model import HistoryModel
 from bilinear.estimators.recommender import TensorReader
@@ -61,12 +61,21 @@ class FactorRanking(WithFeatures, HistoryModel):
         """The item factors."""
         return self.parameters_.item_factors
 
-    def fold_in_weights(self, items: Rows, ratings: Values) -> UserWeights:
-        """Factors less those of the mean user, which stand for a user without interactions."""
-        if not len(items):
-            return UserWeights(np.zeros_like(self.mean_user_), 0.0)
-        factors = self.fold_in_factors(one_history(items, ratings))[0]
-        return UserWeights((factors - self.mean_user_).astype(np.float32), 0.0)
+    def fold_in_weights(
+        self, items: Rows, ratings: Values, centre: NDArray[np.float64] | None = None
+    ) -> UserWeights:
+        """Factors less those of the mean user, which stand for a user without interactions.
+
+        With a centre they are between it and what the n ratings say, which weighs n / (n + 8).
+        """
+        vector: Array = np.zeros_like(self.mean_user_)
+        if len(items):
+            factors = self.fold_in_factors(one_history(items, ratings))[0]
+            vector = (factors - self.mean_user_).astype(np.float32)
+        if centre is not None:
+            share = len(items) / (len(items) + HALF_WEIGHT)
+            vector = (share * vector + (1 - share) * centre[1:]).astype(np.float32)
+        return UserWeights(vector, 0.0)
 
     def fold_in_factors(self, histories: Grouped) -> NDArray[Any]:
         """New users' factors, the items held fixed.
@@ -88,19 +97,19 @@ class FactorRanking(WithFeatures, HistoryModel):
     def _folded_towards(
         self, rated: Rows, ratings: NDArray[np.float64], centre: NDArray[np.float64]
     ) -> Array:
-        """Between the features' answer and that of the ratings: n of these weigh n / (n + 8)."""
-        weights = self.fold_in_weights(rated, ratings.astype(np.float32)).vector
-        share = len(rated) / (len(rated) + HALF_WEIGHT)
-        vector = (share * weights + (1 - share) * centre[1:]).astype(np.float32)
+        vector = self.fold_in_weights(rated, ratings.astype(np.float32), centre).vector
         old, zeros = self.parameters_, np.zeros(1, np.float32)
         one = Parameters(0.0, zeros, old.item_biases, vector[None], old.item_factors)
         scores: Array = score_block(one, np.arange(1))[0]
         return scores
 
-    def contributions(self, items: Rows, ratings: Values, item: int) -> Contributions:
+    def contributions(self, items: Rows, ratings: Values, item: int | ItemWeights) -> Contributions:
         """Scores of a user with this one rating, less those of the mean user."""
-        bias = float(self.parameters_.item_biases[item])
-        return Contributions(super().contributions(items, ratings, item).ratings - bias, bias)
+        vector, bias = ItemWeights.of(self.parameters_, item)
+        ones = Grouped(np.arange(len(items) + 1), items, ratings)
+        factors = self._folded(self._weighted(ones, None, self.item_vocabulary_, "ratings"))
+        found: NDArray[np.float64] = (factors - self.mean_user_).astype(np.float64) @ vector
+        return Contributions(found, bias)
 
     def _folded(self, weighted: Grouped) -> NDArray[Any]:
         """(n, n_factors) factors of weighted histories; the mean user's where one is empty."""

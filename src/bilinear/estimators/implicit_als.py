@@ -17,7 +17,7 @@ from bilinear.data.items import Items
 from bilinear.data.side_table import Users
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.baselines import draw_seed
-from bilinear.estimators.capabilities import Contributions, HowTrained, Rows, Values
+from bilinear.estimators.capabilities import Contributions, HowTrained, ItemWeights, Rows, Values
 from bilinear.estimators.factor_ranking import MOST_FACTORS, FactorRanking
 from bilinear.estimators.fold_in import one_history
 from bilinear.estimators.history_model import value_used
@@ -186,9 +186,10 @@ class ImplicitALS(_Learned):
     def how_trained(self) -> HowTrained:
         return "all pairs"
 
-    def contributions(self, items: Rows, ratings: Values, item: int) -> Contributions:
+    def contributions(self, items: Rows, ratings: Values, item: int | ItemWeights) -> Contributions:
         """By the linear system of one half-step; ratings below the threshold add nothing."""
         weighted = self._weighted(one_history(items, ratings), None, self.item_vocabulary_, "ratings")
+        asked = ItemWeights.of(self.parameters_, item).vector.astype(np.float64)
         added = np.zeros(len(items))
         if len(weighted.indices):
             factors = self.parameters_.item_factors.astype(np.float64)
@@ -198,7 +199,7 @@ class ImplicitALS(_Learned):
                 self._shared() + taken.T @ (weights[:, None] * taken) + penalty[0] * np.eye(taken.shape[1])
             )
             added[np.searchsorted(items, weighted.indices)] = weights * (
-                taken @ np.linalg.solve(system, factors[item])
+                taken @ np.linalg.solve(system, asked)
             )
         return Contributions(added, 0.0)
 

@@ -13,7 +13,14 @@ from bilinear.arguments import is_real
 from bilinear.data.interactions import Grouped, Interactions, InteractionsLike
 from bilinear.data.vocabulary import Id
 from bilinear.errors import EmptyDataError, ParameterValueError, RatingValueError
-from bilinear.estimators.capabilities import Contributions, HowTrained, Rows, UserWeights, Values
+from bilinear.estimators.capabilities import (
+    Contributions,
+    HowTrained,
+    ItemWeights,
+    Rows,
+    UserWeights,
+    Values,
+)
 from bilinear.estimators.fold_in import FoldedUser, ids_of, is_single
 from bilinear.estimators.posterior_state import posterior_state, restored_posterior
 from bilinear.estimators.predictions import Prediction as Prediction
@@ -301,12 +308,18 @@ class RatingModel(Recommender):
     def how_trained(self) -> HowTrained:
         return "ratings" if self.posterior_ is None else "posterior"
 
-    def fold_in_weights(self, items: Rows, ratings: Values) -> UserWeights:
+    def fold_in_weights(
+        self, items: Rows, ratings: Values, centre: NDArray[np.float64] | None = None
+    ) -> UserWeights:
         """The exact minimum over one user's weights (docs/theory/fold_in.md)."""
-        folded = self._folded_in(items, ratings)
+        folded = (
+            self._folded_in(items, ratings)
+            if centre is None
+            else self._folded_towards(items, ratings.astype(np.float64), centre)
+        )
         return UserWeights(folded.factors.astype(np.float32), self.parameters_.global_mean + folded.bias)
 
-    def contributions(self, items: Rows, ratings: Values, item: int) -> Contributions:
+    def contributions(self, items: Rows, ratings: Values, item: int | ItemWeights) -> Contributions:
         """The fold-in is the solution of one linear system with a term a rating, so its terms add up.
 
         At the minimum x, with H = A^T B A + D (B the curvatures b_j of the loss, D the ridge) and
@@ -315,8 +328,9 @@ class RatingModel(Recommender):
         is ridge regression's own decomposition, <a, H^-1 a_j> (r_j - o_j).
         """
         parameters, penalty = self.parameters_, self.penalty_
+        asked_of = ItemWeights.of(parameters, item)
         if self.posterior_ is not None:
-            return self._contributions_with_prior(self.posterior_.user_prior, items, ratings, item)
+            return self._contributions_with_prior(self.posterior_.user_prior, items, ratings, asked_of)
         folded = self._folded_in(items, ratings)
         x = np.append(folded.factors, folded.bias)
         design = np.hstack([parameters.item_factors[items].astype(np.float64), np.ones((len(items), 1))])
@@ -329,22 +343,22 @@ class RatingModel(Recommender):
         ridge = np.full(len(x), penalty.factors * weight)
         ridge[-1] = penalty.biases * weight
         system = design.T @ (curvature[:, None] * design) + np.diag(ridge)
-        asked = np.append(parameters.item_factors[item].astype(np.float64), 1.0)
+        asked = np.append(asked_of.vector.astype(np.float64), 1.0)
         reach: NDArray[np.float64] = design @ np.linalg.lstsq(system, asked, rcond=None)[0]
-        return Contributions(reach * (curvature * own - gradient), float(parameters.item_biases[item]))
+        return Contributions(reach * (curvature * own - gradient), asked_of.bias)
 
     def _contributions_with_prior(
-        self, prior: RowPrior, items: Rows, ratings: Values, item: int
+        self, prior: RowPrior, items: Rows, ratings: Values, item: ItemWeights
     ) -> Contributions:
         """As above; each item rated also moves the prior's mean, by its row of the history's map."""
         design, offsets, system = prior.equations(self.parameters_, items)
-        asked = np.append(self.parameters_.item_factors[item].astype(np.float64), 1.0)
+        asked = np.append(item.vector.astype(np.float64), 1.0)
         reach = np.linalg.solve(system, asked)
         found = (design @ reach) * (ratings.astype(np.float64) - offsets)
         if prior.history is not None and len(items):
             own = prior.history[items].astype(np.float64) / np.sqrt(len(items))
             found += own @ (prior.precision @ reach)
-        return Contributions(found, float(self.parameters_.item_biases[item]))
+        return Contributions(found, item.bias)
 
     def score_block(self, user_rows: NDArray[Any]) -> Array:
         """(n, n_items) scores before the link, see `Recommender.score_block`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, NamedTuple, Self
@@ -52,6 +52,20 @@ class SideFeatures:
 
         parts = [block.matrix() for block in (self.blocks if blocks is None else blocks)]
         return hstack(parts, format="csr", dtype=np.float64)
+
+    def rows_of(
+        self, records: Sequence[Mapping[str, Any]]
+    ) -> tuple[NDArray[np.float64], Mapping[str, tuple[Any, ...]]]:
+        """(n, n_factors + 1) rows from records of features, and the values that training has not met.
+
+        Args:
+            records: Column -> value; what is missing falls back to the mean.
+        Raises:
+            ParameterValueError: A record has a column that is not a feature.
+        """
+        assert self.map is not None
+        encoded = self.encoder.encode_records(records)
+        return self.map.rows(self.matrix(encoded.blocks)), encoded.ignored
 
     def known(self) -> NDArray[np.bool_]:
         """(n_rows,) whether a row has any feature."""

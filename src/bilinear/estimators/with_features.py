@@ -11,12 +11,13 @@ from warnings import warn
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.data.features.cells import number
+from bilinear.data.features.cells import categories, number
 from bilinear.data.features.encoder import FeatureEncoder
 from bilinear.data.features.inference import FeatureLike, column_values, feature_list
-from bilinear.data.features.kinds import Number
+from bilinear.data.features.kinds import Categories, Number, Vector, Words
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.data.items import Items
+from bilinear.data.packed_text import PackedText
 from bilinear.data.side_table import SideTable, Users
 from bilinear.data.vocabulary import Id, Vocabulary
 from bilinear.errors import ParameterValueError
@@ -153,8 +154,7 @@ class WithFeatures(_Learned):
         known: SideFeatures | None = self.features_.users
         if known is None or known.map is None:
             return super()._folded_with_features(rated, ratings, features)
-        blocks = known.encoder.encode_records([features]).blocks
-        return self._folded_towards(rated, ratings, known.map.rows(known.matrix(blocks))[0])
+        return self._folded_towards(rated, ratings, known.rows_of([features])[0][0])
 
     def _prepared_features(
         self, interactions: Interactions, items: Items | None, users: Users | None
@@ -202,7 +202,7 @@ class WithFeatures(_Learned):
         for side in _SIDES:
             self._fill_rows(side)
         if items is not None:
-            self.item_texts_ = items.texts(self.item_vocabulary_)
+            self.item_texts_ = texts_of(items, self.item_vocabulary_, self.features_.items)
 
     def _fitted_map(self, side: Side, features: SideFeatures) -> RidgeMap:
         counts = self._training_counts(side)
@@ -268,8 +268,36 @@ class WithFeatures(_Learned):
         ids = ids_like(table.vocabulary, getattr(self, f"{noun}_vocabulary_"), noun, table.source)
         return self._wider(side, ids, features.encoder.encode(table).blocks, table)
 
-    def _wider(self, side: Side, ids: Sequence[Id], blocks: Any, table: SideTable | None = None) -> Self:
-        """A copy that knows further ids, with the rows of these from `blocks`, one an id."""
+    def with_records(self, side: Side, records: Mapping[str, Mapping[str, Any]]) -> Self:
+        """A copy with other features, by id.
+
+        Rows with ratings stay, and go by these features when the model is trained anew.
+
+        Args:
+            records: Column -> value by id; an id that the model does not know becomes a new row.
+        """
+        features: SideFeatures = getattr(self.features_, side)
+        encoded = features.encoder.encode_records(list(records.values()))
+        vocabulary: Vocabulary = getattr(self, f"{side[:-1]}_vocabulary_")
+        ids: list[Id] = list(records)
+        if vocabulary.kind != "text":
+            ids = [int(id_) for id_ in records]
+        return self._wider(side, ids, encoded.blocks, also_rated=True)
+
+    def _wider(
+        self,
+        side: Side,
+        ids: Sequence[Id],
+        blocks: Any,
+        table: SideTable | None = None,
+        *,
+        also_rated: bool = False,
+    ) -> Self:
+        """A copy that knows further ids, with the rows of these from `blocks`, one an id.
+
+        Args:
+            also_rated: Whether the features of ids with ratings are replaced as well.
+        """
         noun = side[:-1]
         old: Vocabulary = getattr(self, f"{noun}_vocabulary_")
         features: SideFeatures = getattr(self.features_, side)
@@ -293,13 +321,13 @@ class WithFeatures(_Learned):
         source = np.where(known, rows, -1)
         cold = model._training_counts(side) == 0
         given = new.encode(ids)
-        fresh = cold[given]
+        fresh = cold[given] | also_rated
         source[given[fresh]] = len(old) + np.flatnonzero(fresh)
         moved = replace(features, blocks=stacked).taken(source)
         model.features_ = self.features_._replace(**{side: moved})
         model._fill_rows(side)
         if side == "items":
-            fresh = table.texts(new) if isinstance(table, Items) else {}
+            fresh = texts_of(table, new, features) if isinstance(table, Items) else {}
             model.item_texts_ = wider_texts(self.item_texts_, rows, fresh)
         return model
 
@@ -324,6 +352,26 @@ class WithFeatures(_Learned):
                 n_rows = len(getattr(self, f"{side[:-1]}_vocabulary_"))
                 found[side] = SideFeatures.restored(side[:-1], n_rows, width, manifest[side], tensor)
         self.features_ = Features(**found)
+
+
+def texts_of(
+    items: Items, vocabulary: Vocabulary, features: SideFeatures | None = None
+) -> dict[str, PackedText]:
+    """Titles, genres and columns of features in the order of a vocabulary, as a model keeps them.
+
+    Lists have "|" between their entries. Words and vectors are not kept.
+    """
+    texts = items.texts(vocabulary)
+    rows = items.vocabulary.encode(vocabulary).tolist()
+    for feature in () if features is None else features.encoder.features:
+        if feature.column in texts or isinstance(feature, (Words, Vector)):
+            continue
+        separator = feature.separator if isinstance(feature, Categories) else None
+        cells = column_values(items, feature.column)
+        texts[feature.column] = PackedText.of(
+            "|".join(categories(cells[row], separator)) if row >= 0 else "" for row in rows
+        )
+    return texts
 
 
 def _moved(grouped: Grouped, side: Side, place: NDArray[Any], n: int) -> Grouped:

@@ -112,12 +112,23 @@ def balanced_item_factors(model: RatingModel) -> NDArray[np.float64]:
     Cost:
         O((n_users + n_items) * n_factors^2).
     """
-    users, items = model.parameters_.user_factors, model.parameters_.item_factors
+    items = model.parameters_.item_factors.astype(np.float64)
+    balanced: NDArray[np.float64] = items @ balancing_metric(model)
+    return balanced
+
+
+def balancing_metric(model: RatingModel) -> NDArray[np.float64]:
+    """(U^T U / n_users)^(1/2), up to a rotation: what `balanced_item_factors` multiplies the factors by.
+
+    Returns:
+        (n_factors, n_factors).
+    """
+    users = model.parameters_.user_factors
     gram = np.zeros((users.shape[1], users.shape[1]))
     for start in range(0, len(users), _BLOCK):
         block = users[start : start + _BLOCK].astype(np.float64)
         gram += block.T @ block
     gram /= max(1, int((model.seen_.counts > 0).sum()))
     values, directions = symmetric_eigen(gram)
-    balanced: NDArray[np.float64] = items.astype(np.float64) @ (directions * np.sqrt(values.clip(0)))
-    return balanced
+    metric: NDArray[np.float64] = directions * np.sqrt(values.clip(0))
+    return metric

@@ -11,6 +11,10 @@ MOST_ITEMS = 500
 MOST_RATINGS = 2000
 MOST_CANDIDATES = 100_000
 MOST_PAIRS = 10_000
+MOST_COLUMNS = 100
+LONGEST_TEXT = 10_000
+LONGEST_PROPERTIES = 1 << 16
+MOST_PUT = 100_000
 
 Id = Annotated[
     str,
@@ -33,12 +37,28 @@ Time = Annotated[float, Meta(ge=0, le=1e11, description="Seconds since 1970, UTC
 Candidates = Annotated[list[Id], Meta(max_length=MOST_CANDIDATES, description="Only these items.")]
 Categories = Annotated[list[Words], Meta(max_length=100, description="Only items of one of these.")]
 Basis = Annotated[
-    Literal["training", "feedback", "session", "non-personal"],
+    Literal["training", "feedback", "session", "features", "non-personal"],
     Meta(
         description="Basis of the list: the user as trained; the user folded in from feedback and "
-        "training ratings; the ratings in the request; or nothing personal, the best list for all."
+        "training ratings; the ratings in the request; what was put of the user; or nothing personal, the "
+        "best list for all."
     ),
 ]
+ColumnValues = Annotated[list[Words], Meta(max_length=100)]
+Filters = Annotated[
+    dict[str, ColumnValues],
+    Meta(
+        max_length=20,
+        description="Only items whose columns have these values, by column: of several values of a column "
+        "any, of several columns all. A number may be a range: `1990..1999`, `1990..`.",
+    ),
+]
+New = Annotated[
+    Literal["mixed", "only", "none"],
+    Meta(description="Items without training ratings: among the others, alone, or not at all."),
+]
+Text = Annotated[str, Meta(max_length=LONGEST_TEXT, pattern="^[^\\u0000]*$")]
+Cell = Text | int | float | bool | None | Annotated[list[Text | int | float], Meta(max_length=20_000)]
 
 
 class Strict(Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,6 +79,15 @@ class RecommendQuery(Strict, frozen=True):
     exclude_seen: bool = True
     category: Categories = []
     candidate: Candidates = []
+    new: New = "mixed"
+    filters: Annotated[
+        Filters,
+        Meta(
+            description="Any other name is a column of items: `genres=Drama&genres=War&year=1990..1999` "
+            "lists what is Drama or War and of those years; see `/v1/columns`. For a column called as "
+            "another parameter use POST."
+        ),
+    ] = {}
 
 
 class RecommendBody(Strict, frozen=True):
@@ -67,6 +96,8 @@ class RecommendBody(Strict, frozen=True):
     exclude_seen: bool = True
     categories: Categories = []
     candidates: Candidates = []
+    new: New = "mixed"
+    filters: Filters = {}
 
 
 class SessionBody(Strict, frozen=True):
@@ -75,6 +106,8 @@ class SessionBody(Strict, frozen=True):
     exclude_seen: bool = True
     categories: Categories = []
     candidates: Candidates = []
+    new: New = "mixed"
+    filters: Filters = {}
 
 
 class SimilarQuery(Strict, frozen=True):
@@ -126,6 +159,27 @@ class ItemQuery(Strict, frozen=True):
     item: Id
 
 
+class UserIdQuery(Strict, frozen=True):
+    user: Id
+
+
+class Content(Strict, frozen=True):
+    """Properties of an item or a user; `features` by the names of the model's columns (`/v1/columns`)."""
+
+    title: Text | None = None
+    features: Annotated[dict[str, Cell], Meta(max_length=MOST_COLUMNS)] = {}
+
+
+class PropertiesLine(Strict, frozen=True):
+    """One line of an import of properties; features of null delete."""
+
+    side: Literal["item", "user"]
+    id: Id
+    title: Text | None = None
+    features: Annotated[dict[str, Cell], Meta(max_length=MOST_COLUMNS)] | None = None
+    time: Time | None = None
+
+
 class RatingBody(Strict, frozen=True):
     rating: Value
     time: Time | None = None
@@ -151,6 +205,10 @@ class ExportQuery(Strict, frozen=True):
     deleted: Annotated[bool, Meta(description="Deletions as well, with an empty rating.")] = False
 
 
+class ExportPropertiesQuery(Strict, frozen=True):
+    deleted: Annotated[bool, Meta(description="Deletions as well, with features of null.")] = False
+
+
 class RetrainBody(Strict, frozen=True):
     max_worse: Annotated[float, Meta(ge=0, le=1, description="Share the score may be worse.")] | None = None
     bound: (
@@ -172,6 +230,7 @@ class RankedItem(Struct, frozen=True):
     score: float
     prediction: float | None
     categories: list[str]
+    new: Annotated[bool, Meta(description="Put to the server, and without training ratings.")] = False
 
 
 class Recommended(Struct, frozen=True):
@@ -191,6 +250,7 @@ class SimilarItem(Struct, frozen=True):
     title: str
     similarity: float
     categories: list[str]
+    new: bool = False
 
 
 class Similar(Struct, frozen=True):
@@ -205,6 +265,7 @@ class FoundItem(Struct, frozen=True):
     title: str
     categories: list[str]
     n_ratings: int
+    new: bool = False
 
 
 class Found(Struct, frozen=True):
@@ -276,6 +337,7 @@ class UserRecord(Struct, frozen=True):
     mean_rating: float | None
     ratings: list[KnownRating]
     model: str
+    features: Annotated[dict[str, Any] | None, Meta(description="As put, or null.")] = None
 
 
 class UserRow(Struct, frozen=True):
@@ -297,6 +359,8 @@ class ItemRecord(Struct, frozen=True):
     mean_rating: float | None
     bias: float | None
     model: str
+    new: bool = False
+    features: Annotated[dict[str, Any] | None, Meta(description="As put, or null.")] = None
 
 
 class Category(Struct, frozen=True):
@@ -318,6 +382,45 @@ class FeedbackRecord(Struct, frozen=True):
     stored: bool
 
 
+class PropertiesRecord(Struct, frozen=True):
+    """What is stored of an item or user, and how the model takes it; features of null are a deletion."""
+
+    side: Literal["item", "user"]
+    id: str
+    title: str | None
+    features: dict[str, Any] | None
+    time: float
+    stored: Annotated[bool, Meta(description="False where a later write was there already and stays.")]
+    missing: Annotated[list[str], Meta(description="Features without a value: the mean answers for them.")]
+    ignored: Annotated[
+        dict[str, list[str]], Meta(description="Values that training has not met, by feature: as missing.")
+    ]
+    trained: Annotated[
+        bool,
+        Meta(description="The model was trained on its ratings, and goes by them until it is trained anew."),
+    ]
+    model: str
+
+
+class Column(Struct, frozen=True):
+    """A column of items or users.
+
+    `values` holds the most frequent categories of an item's column, most frequent first.
+    """
+
+    column: str
+    kind: Annotated[str, Meta(description="`categories`, `number`, `words`, `vector`, `dates` or `text`.")]
+    is_feature: bool
+    values: list[str]
+
+
+class Columns(Struct, frozen=True):
+    """Columns that can be put (those of features), and those of items that can be filtered by."""
+
+    items: list[Column]
+    users: list[Column]
+
+
 class FeedbackPage(Struct, frozen=True):
     user: str
     n_feedback: int
@@ -336,6 +439,8 @@ class ModelInfo(Struct, frozen=True):
     n_items: int
     n_ratings: int
     n_factors: int | None
+    n_new_items: Annotated[int, Meta(description="Put to the server, and without training ratings.")]
+    n_new_users: int
     rating_range: list[float] | None
     has_ratings: Annotated[bool, Meta(description="False for a model of clicks: a rating is a count there.")]
     source: str
@@ -344,6 +449,8 @@ class ModelInfo(Struct, frozen=True):
     n_earlier: Annotated[int, Meta(description="Earlier models that a rollback can go back to.")]
     can_predict: bool
     can_similar: bool
+    has_item_features: Annotated[bool, Meta(description="Items can be put.")]
+    has_user_features: bool
     has_titles: bool
     has_categories: bool
     feedback: Annotated[str, Meta(description="Where feedback is kept, without password.")]
@@ -397,6 +504,7 @@ class ItemMap(Struct, frozen=True):
     category: list[int]
     biases: list[float | None]
     n_ratings: list[int]
+    n_new: Annotated[int, Meta(description="The last so many were put, and have no training ratings.")] = 0
 
 
 class Report(Struct, frozen=True):

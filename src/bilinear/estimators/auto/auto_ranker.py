@@ -19,7 +19,14 @@ from bilinear.estimators.auto.trials import AutoTable
 from bilinear.estimators.baselines import draw_seed
 from bilinear.estimators.blend import Blend
 from bilinear.estimators.blend_weights import bytes_to_validate
-from bilinear.estimators.capabilities import Contributions, HowTrained, Rows, UserWeights, Values
+from bilinear.estimators.capabilities import (
+    Contributions,
+    HowTrained,
+    ItemWeights,
+    Rows,
+    UserWeights,
+    Values,
+)
 from bilinear.estimators.history_model import Confidence
 from bilinear.estimators.nested_models import copied, fitted_whole, nested_state, restore_nested
 from bilinear.estimators.ranking_model import RankingModel
@@ -186,10 +193,12 @@ class AutoRanker(_Learned):
     def needs_ratings(self) -> bool:
         return self.threshold is not None or self.weighs_interactions
 
-    def fold_in_weights(self, items: Rows, ratings: Values) -> UserWeights | None:
-        return self.model_.fold_in_weights(items, ratings)
+    def fold_in_weights(
+        self, items: Rows, ratings: Values, centre: NDArray[np.float64] | None = None
+    ) -> UserWeights | None:
+        return self.model_.fold_in_weights(items, ratings, centre)
 
-    def contributions(self, items: Rows, ratings: Values, item: int) -> Contributions:
+    def contributions(self, items: Rows, ratings: Values, item: int | ItemWeights) -> Contributions:
         return self.model_.contributions(items, ratings, item)
 
     def _alike(self, item_row: int, n: int, allowed: NDArray[np.bool_]) -> tuple[NDArray[np.int32], Array]:

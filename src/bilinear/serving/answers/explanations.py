@@ -24,9 +24,9 @@ def explained(
         own = user_state.weights.offset - mean
     items, values = user_state.rated[:0], user_state.ratings[:0]
     added = np.empty(0)
-    if user_state.basis != "non-personal":
+    if user_state.basis not in ("non-personal", "features"):
         items, values = serving_model.usable(user_state.rated, user_state.ratings)
-        added, bias = serving_model.model.contributions(items, values, row)
+        added, bias = serving_model.model.contributions(items, values, serving_model.item_weights(row))
     elif serving_model.retrieval is None:
         mean = float(scores[0])  # the list for all is not personal, and that is all there is
     order = np.argsort(-np.abs(added), kind="stable")

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from time import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 import bilinear.serving.messages as m
+from bilinear.errors import ParameterValueError
 from bilinear.estimators.recommender import Recommender
 from bilinear.recommend.screening import Ranked, Rows
+from bilinear.serving.answers.additions import Additions
 from bilinear.serving.answers.explanations import explained, user_bias
 from bilinear.serving.answers.pauses import Pauses
 from bilinear.serving.answers.serving_model import PREDICTION, ServingModel, UserState
-from bilinear.serving.feedback.store import Feedback, FeedbackStore, Stamped
+from bilinear.serving.feedback.properties import Put, read_content
+from bilinear.serving.feedback.store import (
+    Feedback,
+    FeedbackStore,
+    Mark,
+    Properties,
+    Side,
+    Stamped,
+    StampedProperties,
+)
 from bilinear.serving.lifecycle.model_folder import ModelFolder, held_out
-from bilinear.serving.problems import Conflict, NotFound
+from bilinear.serving.problems import Conflict, NotFound, Refused, StoreUnavailable
 
 Change = tuple[str, float | None, float]
 _MOST_FOLDED = 10_000
@@ -29,6 +40,19 @@ _MANY = 10_000
 _CLOCK_SKEW = 300.0
 _NO_ITEMS = b"[]}"
 _encode = msgspec.json.Encoder().encode
+
+
+class _Fold(NamedTuple):
+    """A user folded in, with all that it was made from.
+
+    Attributes:
+        beside: The items that were put, where the user rated some of these; else None.
+    """
+
+    changes: Sequence[Change]
+    put: Put | None
+    beside: Additions | None
+    user_state: UserState
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -71,12 +95,14 @@ class Service:
 
     def __init__(self, models: ModelFolder, store: FeedbackStore) -> None:
         self.models, self.store = models, store
+        self._putting = threading.Lock()
+        self._mark: Mark | None = None
+        self._put: dict[tuple[Side, str], Properties] = {}
+        self._put_beside = self._put
         self.serving_model = ServingModel(*models.load())
+        self.refresh()
         models.remember(self.serving_model.model, self.serving_model.version)
-        self._folded: tuple[ServingModel, dict[str, tuple[Sequence[Change], UserState]]] = (
-            self.serving_model,
-            {},
-        )
+        self._folded: tuple[object, dict[str, _Fold]] = (self.serving_model.identity, {})
         self._swapping = threading.Lock()
         self._clock = threading.Lock()
         self.n_swaps = 0
@@ -95,7 +121,9 @@ class Service:
         for rating in body.ratings:
             serving_model.check_rating(rating.rating)
         user_state, unknown = serving_model.session([(rating.item, rating.rating) for rating in body.ratings])
-        only, unknown_candidates = serving_model.only(body.categories, body.candidates or None)
+        only, unknown_candidates = serving_model.only(
+            body.categories, body.candidates or None, body.filters, body.new
+        )
         plan = Plan(
             serving_model,
             user_state,
@@ -110,8 +138,10 @@ class Service:
     def plan(self, query: m.RecommendBody, changes: Sequence[Change]) -> Plan:
         """The ranking to make for a user with this feedback; `recommended` answers with its result."""
         serving_model = self.serving_model
-        if query.categories or query.candidates:
-            only, unknown = serving_model.only(query.categories, query.candidates or None)
+        if query.categories or query.candidates or query.filters or query.new != "mixed":
+            only, unknown = serving_model.only(
+                query.categories, query.candidates or None, query.filters, query.new
+            )
         else:
             only, unknown = None, []
         user_state = self.user_state(serving_model, query.user, changes)
@@ -121,7 +151,14 @@ class Service:
         rows, scores = ranked
         named, predictions = plan.serving_model, plan.serving_model.predictions(scores)
         items = [
-            m.RankedItem(named.item_id(row), named.title(row), score, prediction, named.categories(row))
+            m.RankedItem(
+                named.item_id(row),
+                named.title(row),
+                score,
+                prediction,
+                named.categories(row),
+                named.is_new(row),
+            )
             for row, score, prediction in zip(rows.tolist(), scores.tolist(), predictions, strict=True)
         ]
         return self._answer(plan, items)
@@ -158,18 +195,21 @@ class Service:
         if not changes:
             return serving_model.user_state(user, ())
         folded_by, folded = self._folded
-        if folded_by is not serving_model:
+        if folded_by is not serving_model.identity:
             folded = {}
-            self._folded = (serving_model, folded)
-        known = folded.get(user)
-        if known is not None and known[0] == changes:
-            return known[1]
+            self._folded = (serving_model.identity, folded)
+        known, put = folded.get(user), serving_model.put_user(user)
+        besides = None, serving_model.additions
+        if known is not None and known.changes == changes and known.put is put and known.beside in besides:
+            return known.user_state
         user_state = serving_model.user_state(user, [change[:2] for change in changes])
+        rows = serving_model.item_rows([change[0] for change in changes])
+        beside = ((rows < 0) | (rows >= serving_model.n_items)).any()
         if len(folded) >= _MOST_FOLDED:
             with suppress(KeyError, RuntimeError, StopIteration):  # another thread may have been quicker
                 del folded[next(iter(folded))]
         if len(changes) <= _MANY:
-            folded[user] = (changes, user_state)
+            folded[user] = _Fold(changes, put, serving_model.additions if beside else None, user_state)
         return user_state
 
     def folds_quickly(self, user: str, changes: Sequence[Change]) -> bool:
@@ -178,7 +218,7 @@ class Service:
             return True
         serving_model = self.serving_model
         folded_by, folded = self._folded
-        if folded_by is serving_model and user in folded:
+        if folded_by is serving_model.identity and user in folded:
             return True
         row = serving_model.user_row(user)
         return row < 0 or int(serving_model.model.seen_.counts[row]) <= _MANY
@@ -192,7 +232,11 @@ class Service:
         rows, scores = serving_model.similar(row, query.n, only)
         items = [
             m.SimilarItem(
-                serving_model.item_id(at), serving_model.title(at), score, serving_model.categories(at)
+                serving_model.item_id(at),
+                serving_model.title(at),
+                score,
+                serving_model.categories(at),
+                serving_model.is_new(at),
             )
             for at, score in zip(rows.tolist(), scores.tolist(), strict=True)
         ]
@@ -202,13 +246,14 @@ class Service:
         serving_model = self.serving_model
         only, _ = serving_model.only(query.category, None)
         kept = None if only is None else set(only.tolist()).__contains__
-        rows, more = serving_model.titles.search(query.q, query.n, kept)
+        rows, more = serving_model.search(query.q, query.n, kept)
         items = [
             m.FoundItem(
                 serving_model.item_id(row),
                 serving_model.title(row),
                 serving_model.categories(row),
-                int(serving_model.item_counts[row]),
+                serving_model.n_ratings(row),
+                serving_model.is_new(row),
             )
             for row in rows
         ]
@@ -217,21 +262,28 @@ class Service:
     def item(self, query: m.ItemQuery) -> m.ItemRecord:
         serving_model = self.serving_model
         row = serving_model.item_row(query.item)
-        mean = float(serving_model.mean_ratings[row])
+        new, put = serving_model.is_new(row), serving_model.additions.of_row(row)
+        mean = np.nan if new else float(serving_model.mean_ratings[row])
         return m.ItemRecord(
             serving_model.item_id(row),
             serving_model.title(row),
             serving_model.categories(row),
-            {name: texts[row] for name, texts in serving_model.model.item_texts_.items()},
-            int(serving_model.item_counts[row]),
+            serving_model.texts(row),
+            serving_model.n_ratings(row),
             None if np.isnan(mean) else mean,
             serving_model.item_bias(row),
             serving_model.version,
+            new,
+            None if put is None else dict(put.features),
         )
 
     def categories(self, _: m.Nothing) -> m.CategoryList:
-        by_name = self.serving_model.rows_by_category
-        return m.CategoryList([m.Category(name, len(rows)) for name, rows in by_name.items()])
+        counts = self.serving_model.category_counts()
+        return m.CategoryList([m.Category(name, n) for name, n in counts.items()])
+
+    def columns(self, _: m.Nothing) -> m.Columns:
+        """Columns that can be put, and those of items that can be filtered by."""
+        return self.serving_model.described_columns()
 
     # Users
 
@@ -240,7 +292,8 @@ class Service:
         serving_model, changes = self.serving_model, self.store.of_user(query.user)
         user_state = self.user_state(serving_model, query.user, changes)
         n_feedback = sum(rating is not None for _, rating, _ in changes)
-        if user_state.row < 0 and not changes:
+        put = serving_model.put_user(query.user)
+        if user_state.row < 0 and not changes and put is None:
             raise NotFound(f"no user {query.user!r} in the model or the feedback", code="unknown_user")
         known = {
             serving_model.item_id(row): m.KnownRating(
@@ -268,6 +321,7 @@ class Service:
             mean,
             ratings[query.offset : query.offset + query.limit],
             serving_model.version,
+            None if put is None else dict(put.features),
         )
 
     def users(self, query: m.UsersQuery) -> m.Users:
@@ -352,6 +406,96 @@ class Service:
             [m.FeedbackRecord(query.user, item, rating, moment, True) for item, rating, moment in page],
         )
 
+    # Properties
+
+    def properties_row(
+        self, side: Side, id_: str, content: m.Content | None, moment: float | None = None
+    ) -> Properties:
+        """A row to be written, checked against the served model and with a time; content None deletes.
+
+        Raises:
+            Conflict: the model has no features of this side, the id cannot be among its own, or too many
+                are stored.
+            Refused: a column that the model does not know, or too long.
+        """
+        serving_model = self.serving_model
+        kind = StampedProperties if moment is None else Properties
+        if content is None:
+            return kind(side, serving_model.canonical_id(side, id_), None, self.moment(moment))
+        if not serving_model.reader.knows(side):
+            raise Conflict(
+                f"the model was trained without features of {side}s, so that it cannot place one; train with "
+                f"--{side}s and --{side}-features",
+                code="no_features",
+            )
+        id_ = serving_model.canonical_id(side, id_)
+        if (side, id_) not in self._put and len(self._put) >= m.MOST_PUT and self._n_put() >= m.MOST_PUT:
+            raise Conflict(
+                f"{m.MOST_PUT:,} items and users are stored already; train with them in the tables of items "
+                "and users, and delete them here",
+                code="too_many",
+            )
+        try:
+            put = serving_model.reader.put(side, id_, content, strict=True)
+        except ParameterValueError as error:
+            raise Refused(f"{side} {id_!r}: {error}", code="unknown_column", status=422) from None
+        text = msgspec.json.encode(m.Content(content.title, dict(put.features))).decode()
+        if len(text) > m.LONGEST_PROPERTIES:
+            raise Refused(
+                f"{side} {id_!r}: {len(text):,} characters of properties, more than "
+                f"{m.LONGEST_PROPERTIES:,}; leave out what is not a feature",
+                code="too_long",
+                status=413,
+            )
+        return kind(side, id_, text, self.moment(moment))
+
+    def _n_put(self) -> int:
+        return sum(row.content is not None for row in list(self._put.values()))
+
+    def apply(self, rows: Sequence[Properties]) -> None:
+        """Makes stored properties live: what began before does not see them, all that begins now does."""
+        with self._putting:
+            newer = {}
+            for row in rows:
+                known = self._put.get(row[:2])
+                if known is None or row.time >= known.time:
+                    newer[row[:2]] = self._put[row[:2]] = row
+            self.serving_model = _with_put(self.serving_model, newer.values())
+
+    def refresh(self) -> None:
+        """Reads the properties again where another server has written some."""
+        mark = self.store.properties_mark()
+        if mark == self._mark:
+            return
+        rows = [row for batch in self.store.properties() for row in batch]
+        self.apply([row for row in rows if self._put.get(row[:2]) != row])
+        self._mark = mark
+
+    def properties_record(self, row: Properties, *, stored: bool) -> m.PropertiesRecord:
+        """What is stored, and how the served model takes it."""
+        serving_model, content, put = self.serving_model, None, None
+        if row.content is not None:
+            content = read_content(row.content)
+            if serving_model.reader.knows(row.side):
+                put = serving_model.reader.put(row.side, row.id, content, strict=False)
+        if row.side == "item":
+            at = int(serving_model.item_rows([row.id])[0])
+            trained = at >= 0 and serving_model.n_ratings(at) > 0
+        else:
+            trained = bool(serving_model.model.has_ratings(np.array([serving_model.user_row(row.id)]))[0])
+        return m.PropertiesRecord(
+            row.side,
+            row.id,
+            None if content is None else content.title,
+            None if content is None else dict(content.features),
+            row.time,
+            stored,
+            [] if put is None else list(put.missing),
+            {} if put is None else {name: list(values) for name, values in put.ignored.items()},
+            trained,
+            serving_model.version,
+        )
+
     # The model
 
     def info(self, _: m.Nothing) -> m.ModelInfo:
@@ -367,6 +511,8 @@ class Service:
             serving_model.n_items,
             len(model.seen_.ratings),
             None if parameters is None else parameters.n_factors,
+            len(serving_model.additions),
+            len(serving_model.additions.users),
             bounds,
             model.has_ratings_,
             model.source_,
@@ -375,8 +521,10 @@ class Service:
             len(self.models.earlier(serving_model.version)),
             bounds is not None,
             model.can_compare_items,
+            serving_model.reader.knows("item"),
+            serving_model.reader.knows("user"),
             "title" in model.item_texts_,
-            bool(serving_model.rows_by_category),
+            bool(serving_model.category_counts()),
             self.store.address,
         )
 
@@ -448,13 +596,21 @@ class Service:
 
     def _beside(self, model: Recommender, version: str) -> ServingModel:
         """A model made ready, down to compiled kernels and pages in memory, while another one answers."""
-        return ServingModel(model, version, self.serving_model, Pauses())
+        with suppress(StoreUnavailable):
+            self.refresh()
+        made = ServingModel(model, version, self.serving_model, Pauses())
+        with self._putting:
+            self._put_beside = dict(self._put)
+        return _with_put(made, self._put_beside.values())
 
     def _go_live(self, serving_model: ServingModel) -> m.Swapped:
         """The swap: requests that began keep the model that they took, later ones take this one."""
-        before, self.serving_model = self.serving_model.version, serving_model
+        with self._putting:  # with what was put since `serving_model` was made
+            before = self.serving_model.version
+            since = [row for key, row in self._put.items() if self._put_beside.get(key) is not row]
+            self.serving_model = _with_put(serving_model, since)
         _, folded = self._folded
-        self._folded = (serving_model, {})
+        self._folded = (serving_model.identity, {})
         pause = Pauses()
         while folded:  # freed here, not by the next request
             with suppress(KeyError):
@@ -472,6 +628,20 @@ class Service:
             yield
         finally:
             self._swapping.release()
+
+
+def _with_put(serving_model: ServingModel, rows: Iterable[Properties]) -> ServingModel:
+    """With stored properties, as far as the model has features of their side."""
+    reader = serving_model.reader
+    puts: dict[Side, dict[str, Put | None]] = {"item": {}, "user": {}}
+    for side, id_, content, _ in rows:
+        if reader.knows(side):
+            known = None if content is None else reader.put(side, id_, read_content(content), strict=False)
+            puts[side][id_] = known
+    for side, of_side in puts.items():
+        if of_side:
+            serving_model = serving_model.with_put(side, of_side)
+    return serving_model
 
 
 def _numbers(values: list[float] | list[None]) -> list[bytes]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from time import time
+from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
@@ -14,21 +16,26 @@ from numpy.typing import NDArray
 
 from bilinear.data.vocabulary import by_rules, canonical_integer
 from bilinear.errors import ParameterValueError
-from bilinear.estimators.capabilities import UserWeights
+from bilinear.estimators.capabilities import ItemWeights, UserWeights
 from bilinear.estimators.fold_in import best_rows, one_history
-from bilinear.estimators.recommender import Recommender
+from bilinear.estimators.recommender import NewItems, Recommender
 from bilinear.model.parameters import Array, Parameters
 from bilinear.recommend.screening import Ranked, Rows
+from bilinear.serving.answers.additions import Additions
+from bilinear.serving.answers.item_columns import ItemColumns
 from bilinear.serving.answers.pauses import no_pause
 from bilinear.serving.answers.retrieval import DotRetrieval, TopKQuery
 from bilinear.serving.answers.title_search import TitleIndex, plain_lines
-from bilinear.serving.messages import RankedItem
+from bilinear.serving.feedback.properties import Put, Reader
+from bilinear.serving.feedback.store import Side
+from bilinear.serving.messages import Column, Columns, RankedItem
 from bilinear.serving.problems import Conflict, NotFound
 
-Basis = Literal["training", "feedback", "session", "non-personal"]
+Basis = Literal["training", "feedback", "session", "features", "non-personal"]
 NO_ITEMS = np.empty(0, np.int32)
 NO_RATINGS = np.empty(0, np.float32)
 _MOST_CARDS = 200_000
+_MOST_VALUES = 100
 SCORE, PREDICTION = b'"score":', b',"prediction":'
 _NUMBERS = SCORE + b"0.0" + PREDICTION + b"null"
 
@@ -55,6 +62,8 @@ class UserState:
 class ServingModel:
     """All that requests share of one model, and the exact answers it gives.
 
+    Rows are those of the model; those of new items that were put (`additions`) follow.
+
     Args:
         version: names the model in every answer.
         before: the model that answers meanwhile; what follows from equal items is taken over from it.
@@ -72,6 +81,9 @@ class ServingModel:
         pause: Callable[[], None] = no_pause,
     ) -> None:
         self.model, self.version, self.loaded_at = model, version, time()
+        self.identity = object()  # what it shares with others that have other items beside the same model
+        self.reader = Reader(model)
+        self.columns = ItemColumns(model.item_texts_)
         parameters = model.dot_product()
         alike = before if before is not None and _have_same_items(before.model, model) else None
         self._cards: dict[int, tuple[bytes, bytes]] = alike._cards if alike else {}
@@ -81,6 +93,7 @@ class ServingModel:
         self.retrieval = DotRetrieval(parameters) if parameters is not None and by_weights else None
         self.n_items, self.n_users = len(model.item_vocabulary_), len(model.user_vocabulary_)
         self.item_counts = np.bincount(model.seen_.indices, minlength=self.n_items)
+        self.additions = Additions(self.n_items)
         enough = model.supported()
         self._supported, self._unsupported = (np.flatnonzero(of).astype(np.int32) for of in (enough, ~enough))
         lines: Sequence[str]
@@ -98,16 +111,66 @@ class ServingModel:
         for only in (None, every, every[:1]):  # compiles what was not compiled before
             self.rank([(self._unknown_user, 1, True, only)])
 
+    def with_additions(self, additions: Additions) -> ServingModel:
+        """This model with other items and users beside it; shares everything else."""
+        other = copy(self)
+        other.additions = additions
+        if self.model.min_support_ > 0:  # else items without ratings have enough support as well
+            fresh = np.arange(self.n_items, self.n_items + len(additions), dtype=np.int32)
+            other._unsupported = np.append(self._unsupported[self._unsupported < self.n_items], fresh)
+        return other
+
+    def with_put(self, side: Side, puts: Mapping[str, Put | None]) -> ServingModel:
+        """This model with items or users put, or taken away where None."""
+        if side == "user":
+            return self.with_additions(self.additions.with_users(puts))
+        rows = dict(zip(puts, self._rows_of_model(list(puts)).tolist(), strict=True))
+        trained = {id_: row for id_, row in rows.items() if row >= 0 and self.item_counts[row]}
+        superseded = set(self.additions.superseded.tolist())
+        for id_, row in rows.items():
+            if row >= 0 and id_ not in trained:
+                (superseded.discard if puts[id_] is None else superseded.add)(row)
+        cold = np.array(sorted(superseded), np.int32)
+        return self.with_additions(self.additions.with_items(puts, trained, cold))
+
     # Names
 
     def item_id(self, row: int) -> str:
+        if row >= self.n_items:
+            return self.additions.fresh[row - self.n_items].id
         return str(self.model.item_vocabulary_[row])
 
     def title(self, row: int) -> str:
+        put = self.additions.of_row(row)
+        if put is not None and (put.title or row >= self.n_items):
+            return put.title or put.id
         titles = self.model.item_texts_.get("title")
         return (titles[row] if titles is not None else "") or self.item_id(row)
 
+    def texts(self, row: int) -> dict[str, str]:
+        """Title and genres of an item as the model has them, or as they were put."""
+        texts = self.model.item_texts_
+        put = self.additions.of_row(row)
+        if put is None:
+            return {name: values[row] for name, values in texts.items()}
+        own = {"title": self.title(row), "genres": "|".join(self.categories(row))}
+        return {name: own.get(name, "") for name in texts}
+
+    def n_ratings(self, row: int) -> int:
+        """Training ratings of an item."""
+        return int(self.item_counts[row]) if row < self.n_items else 0
+
+    def is_new(self, row: int) -> bool:
+        """Whether an item was put and has no training ratings."""
+        return row >= self.n_items
+
     def categories(self, row: int) -> list[str]:
+        put = self.additions.of_row(row)
+        if put is not None and ("genres" in put.features or row >= self.n_items):
+            return put.categories("genres", self.reader.separator("genres"))
+        return self._categories_of_model(row)
+
+    def _categories_of_model(self, row: int) -> list[str]:
         genres = self.model.item_texts_.get("genres")
         if genres is None:
             return []
@@ -119,6 +182,16 @@ class ServingModel:
 
     def item_rows(self, items: Sequence[str]) -> NDArray[np.int32]:
         """Rows of items, -1 where unknown; a few microseconds each at most, also for a few at a time."""
+        rows = self._rows_of_model(items)
+        if self.additions.fresh:
+            row_of, rules = self.additions.row_of, self.model.item_vocabulary_.rules
+            for at, item in enumerate(items):
+                row = row_of.get(by_rules(item, rules))
+                if row is not None:
+                    rows[at] = row
+        return rows
+
+    def _rows_of_model(self, items: Sequence[str]) -> NDArray[np.int32]:
         vocabulary = self.model.item_vocabulary_
         if vocabulary.rules:
             items = [by_rules(item, vocabulary.rules) for item in items]
@@ -132,14 +205,21 @@ class ServingModel:
 
     def card(self, row: int) -> tuple[bytes, bytes]:
         """JSON of `messages.RankedItem` before and after its numbers, kept for the next list."""
+        if self.additions.of_row(row) is not None:
+            return self._card(row)
         card = self._cards.get(row)
         if card is None:
-            item = RankedItem(self.item_id(row), self.title(row), 0.0, None, self.categories(row))
-            before, _, after = msgspec.json.encode(item).partition(_NUMBERS)  # in a text they are escaped
-            card = before + SCORE, after
+            card = self._card(row)
             if len(self._cards) < _MOST_CARDS:
                 self._cards[row] = card
         return card
+
+    def _card(self, row: int) -> tuple[bytes, bytes]:
+        item = RankedItem(
+            self.item_id(row), self.title(row), 0.0, None, self.categories(row), self.is_new(row)
+        )
+        before, _, after = msgspec.json.encode(item).partition(_NUMBERS)  # in a text they are escaped
+        return before + SCORE, after
 
     def item_row(self, item: str) -> int:
         """Raises NotFound where the model does not know the item."""
@@ -154,8 +234,69 @@ class ServingModel:
         """-1 where the model does not know the user."""
         return self.model.user_vocabulary_.find(user)
 
+    def canonical_id(self, side: Side, id_: str) -> str:
+        """An id as the model's are; raises Conflict for one that cannot be among them."""
+        model = self.model
+        vocabulary = model.item_vocabulary_ if side == "item" else model.user_vocabulary_
+        found = by_rules(id_, vocabulary.rules)
+        if vocabulary.kind != "text" and canonical_integer(found) is None:
+            raise Conflict(
+                f"{side} {id_!r} is not an integer, as the {side}s of the model are; correct the id, or "
+                "train with ids as text",
+                code="bad_id",
+            )
+        if not found:
+            raise Conflict(f"{side} {id_!r} is empty by the model's rules of ids", code="bad_id")
+        return found
+
+    def rows_of_category(self, name: str) -> Rows:
+        """Items of a category, ascending; raises NotFound where there is none."""
+        found, additions = self.rows_by_category.get(name), self.additions
+        put = [row for row, _ in additions.puts() if name in self.categories(row)]
+        if found is None and not put:
+            raise NotFound(f"no category {name!r}; see the list of categories", code="unknown_category")
+        kept = NO_ITEMS if found is None else found
+        if not additions.touched and not put:
+            return kept
+        touched = np.array(sorted(additions.touched), np.int32)
+        return np.union1d(np.setdiff1d(kept, touched, assume_unique=True), np.array(put, np.int32))
+
+    def category_counts(self) -> dict[str, int]:
+        """How many items each category has, by name."""
+        counts = {name: len(rows) for name, rows in self.rows_by_category.items()}
+        texts = self.model.item_texts_.get("genres")
+        for row in self.additions.touched if texts is not None else ():
+            for name in self._categories_of_model(row):
+                counts[name] -= 1
+        for row, _ in self.additions.puts():
+            for name in self.categories(row):
+                counts[name] = counts.get(name, 0) + 1
+        return {name: counts[name] for name in sorted(counts) if counts[name]}
+
+    def described_columns(self) -> Columns:
+        """Columns that can be put, and those of items that can be filtered by."""
+        put = self.reader.columns
+        names = dict.fromkeys([*put["item"], *self.columns.names])
+        return Columns(
+            [
+                Column(
+                    name,
+                    self.reader.kind("item", name),
+                    name in put["item"],
+                    self.columns.values(name)[:_MOST_VALUES] if name in self.columns.names else [],
+                )
+                for name in names
+                if name != "title"
+            ],
+            [Column(name, self.reader.kind("user", name), True, []) for name in put["user"]],
+        )
+
     def only(
-        self, categories: Sequence[str], candidates: Iterable[str] | None
+        self,
+        categories: Sequence[str],
+        candidates: Iterable[str] | None,
+        filters: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        new: NewItems = "mixed",
     ) -> tuple[Rows | None, list[str]]:
         """Rows that may be listed, None for all, and the candidates that the model does not know."""
         rows: Rows | None = None
@@ -166,23 +307,32 @@ class ServingModel:
             unknown = [str(item) for item, row in zip(asked, found.tolist(), strict=True) if row < 0]
             rows = np.unique(found[found >= 0])
         if categories:
-            for name in categories:
-                if name not in self.rows_by_category:
-                    raise NotFound(
-                        f"no category {name!r}; see the list of categories", code="unknown_category"
-                    )
-            parts = [self.rows_by_category[name] for name in categories]
+            parts = [self.rows_of_category(name) for name in categories]
             several = parts[0] if len(parts) == 1 else np.unique(np.concatenate(parts))
             rows = several if rows is None else np.intersect1d(rows, several, assume_unique=True)
+        for name, values in filters.items():
+            wanted = self.columns.rows(name, values, self.additions, self.reader)
+            rows = wanted if rows is None else np.intersect1d(rows, wanted, assume_unique=True)
+        if new != "mixed":
+            trained = np.flatnonzero(self.item_counts).astype(np.int32)
+            if new == "none":
+                rows = trained if rows is None else np.intersect1d(rows, trained, assume_unique=True)
+            else:
+                every = np.arange(self.n_items + len(self.additions), dtype=np.int32)
+                rows = np.setdiff1d(every if rows is None else rows, trained, assume_unique=True)
         return rows, unknown
 
     # People
 
     def user_state(self, user: str, changes: Sequence[tuple[str, float | None]]) -> UserState:
-        """A user by the training ratings overlaid with feedback: (item, rating), None for a deletion."""
-        row = self.user_row(user)
+        """A user by the training ratings overlaid with feedback: (item, rating), None for a deletion.
+
+        One of whom features were put is pulled to what these say, unless the model was trained on all that
+        is known of their ratings.
+        """
+        row, put = self.user_row(user), self.put_user(user)
         if not changes:
-            return self._without_changes(row)
+            return self._without_changes(row, put)
         history = self.history(row)
         before = dict(history)
         for item_row, (_, rating) in zip(
@@ -195,8 +345,13 @@ class ServingModel:
             else:
                 history[item_row] = float(np.float32(rating))
         if history == before:
-            return self._without_changes(row)
-        return self._folded("feedback", row, history)
+            return self._without_changes(row, put)
+        return self._folded("feedback", row, history, put)
+
+    def put_user(self, user: str) -> Put | None:
+        """What was put of a user."""
+        users = self.additions.users
+        return users.get(by_rules(user, self.model.user_vocabulary_.rules)) if users else None
 
     def session(self, ratings: Sequence[tuple[str, float]]) -> tuple[UserState, list[str]]:
         """The state of a user known only by these ratings; the last rating of an item counts."""
@@ -223,11 +378,14 @@ class ServingModel:
         seen = self.model.seen_
         return dict(zip(seen.indices[begin:end].tolist(), seen.ratings[begin:end].tolist(), strict=True))
 
-    def _without_changes(self, row: int) -> UserState:
+    def _without_changes(self, row: int, put: Put | None) -> UserState:
+        begin, end = (0, 0) if row < 0 else self.model.seen_.indptr[row : row + 2].tolist()
+        if begin == end and put is not None:
+            weights = self.model.fold_in_weights(NO_ITEMS, NO_RATINGS, put.row)
+            return UserState("features", row, NO_ITEMS, NO_RATINGS, weights)
         if row < 0:
             return self._unknown_user
         seen, weights = self.model.seen_, None
-        begin, end = seen.indptr[row : row + 2].tolist()
         if begin == end and not self.model.feature_rows("users", np.array([row]))[0]:
             return self._without_ratings(row)
         if self.retrieval is not None:
@@ -239,21 +397,26 @@ class ServingModel:
     def _without_ratings(self, row: int) -> UserState:
         return UserState("non-personal", row, NO_ITEMS, NO_RATINGS, self._no_weights)
 
-    def _folded(self, basis: Basis, row: int, history: dict[int, float]) -> UserState:
-        if not history:
+    def _folded(self, basis: Basis, row: int, history: dict[int, float], put: Put | None = None) -> UserState:
+        centre = None if put is None else put.row
+        if not history and put is None:
             return self._without_ratings(row)
         rated = np.fromiter(sorted(history), np.int32, len(history))
         ratings = np.array([history[item] for item in rated.tolist()], np.float32)
         items, values = self.usable(rated, ratings)
-        if not len(items):
+        if not len(items) and put is None:
             return UserState("non-personal", row, rated, ratings, self._no_weights)
-        weights = None if self.retrieval is None else self.model.fold_in_weights(items, values)
+        weights = None
+        if self.retrieval is not None:
+            of_whom = (items, values) if centre is None else (items, values, centre)
+            weights = self.model.fold_in_weights(*of_whom)
+        basis = basis if len(items) else "features"
         return UserState(basis, row, rated, ratings, weights)
 
     def usable(self, rated: Rows, ratings: NDArray[np.float32]) -> tuple[Rows, NDArray[np.float32]]:
-        """The ratings that the model can fold in."""
+        """The ratings that the model can fold in: of items that it was trained on, or at least knows."""
         values = self.model.usable_ratings(ratings)
-        kept = ~np.isnan(values)
+        kept = ~np.isnan(values) & (rated < self.n_items)
         return rated[kept], values[kept]
 
     # Answers
@@ -294,7 +457,7 @@ class ServingModel:
                 queries.append(
                     TopKQuery(user_state.weights.vector, user_state.weights.offset, hidden, n, only)
                 )
-            return self.retrieval.lists(queries)
+            return self._lists(self.retrieval, queries, self.additions.factors, self.additions.biases)
         made = []
         for user_state, n, exclude_seen, only in asked:
             allowed = np.ones(self.n_items, bool)
@@ -305,6 +468,35 @@ class ServingModel:
                 allowed[user_state.rated] = False
             made.append(best_rows(self.scores(user_state)[None], n, allowed))
         return made
+
+    def _lists(
+        self, retrieval: DotRetrieval, queries: list[TopKQuery], factors: Array, biases: Array
+    ) -> list[Ranked]:
+        """Lists over the items of the model and those beside it, which have these factors and biases."""
+        additions, first = self.additions, self.n_items
+        if not additions.fresh:
+            return retrieval.lists(queries)
+        inside = [
+            replace(
+                query,
+                hidden=np.union1d(query.hidden[query.hidden < first], additions.superseded),
+                only=None if query.only is None else query.only[query.only < first],
+            )
+            for query in queries
+        ]
+        lists = []
+        for query, (rows, scores) in zip(queries, retrieval.lists(inside), strict=True):
+            allowed = np.ones(len(additions), bool)
+            if query.only is not None:
+                allowed[:] = False
+                allowed[query.only[query.only >= first] - first] = True
+            allowed[query.hidden[query.hidden >= first] - first] = False
+            scored = factors @ query.vector + biases + query.offset
+            fresh, theirs = best_rows(scored[None], query.n, allowed)
+            all_rows, all_scores = np.append(rows, fresh + first), np.append(scores, theirs)
+            best = np.argsort(-all_scores, kind="stable")[: query.n]
+            lists.append((all_rows[best].astype(np.int32), all_scores[best]))
+        return lists
 
     def scores(self, user_state: UserState) -> Array:
         """(n_items,) float32 scores of all items for a user, of a model without weights."""
@@ -320,12 +512,16 @@ class ServingModel:
     def score(self, user_state: UserState, item_rows: NDArray[Any]) -> NDArray[np.float64]:
         """(n,) scores of some items; -1 is an item the model does not know, with no weights of its own."""
         known = item_rows >= 0
-        inside = np.maximum(item_rows, 0)
+        beside = item_rows >= self.n_items
+        inside = np.where(known & ~beside, item_rows, 0)
         if self.retrieval is None or user_state.weights is None:
             return np.where(known, self.scores(user_state)[inside], 0.0).astype(np.float64)
         parameters = self.retrieval.parameters
         vector = user_state.weights.vector.astype(np.float64)
         own = parameters.item_factors[inside] @ vector + parameters.item_biases[inside]
+        if beside.any():
+            weights = self.additions.weights[item_rows[beside] - self.n_items].astype(np.float64)
+            own[beside] = weights[:, 1:] @ vector + weights[:, 0]
         return user_state.weights.offset + np.where(known, own, 0.0)
 
     def predictions(self, scores: Array) -> list[float] | list[None]:
@@ -335,16 +531,26 @@ class ServingModel:
 
     def similar(self, row: int, n: int, only: Rows | None) -> tuple[Rows, Array]:
         """Raises Conflict where this model, or this item, has nothing to compare."""
-        if not self.item_counts[row]:
+        known_by_features = self.is_new(row) or self.model.feature_rows("items", np.array([row]))[0]
+        if not self.n_ratings(row) and not known_by_features:
             raise Conflict(
                 f"item {self.item_id(row)!r} has no training ratings, so nothing is known to be like it",
                 code="no_ratings",
             )
         if self._directions is not None:
-            query = TopKQuery(
-                self._directions.parameters.item_factors[row], 0.0, np.array([row], np.int32), n, only
+            units = _units(self.additions.factors)
+            unit = (
+                units[row - self.n_items]
+                if self.is_new(row)
+                else self._directions.parameters.item_factors[row]
             )
-            return self._directions.lists([query])[0]
+            query = TopKQuery(unit, 0.0, np.array([row], np.int32), n, only)
+            return self._lists(self._directions, [query], units, np.zeros(len(units), np.float32))[0]
+        if self.is_new(row):
+            raise Conflict(
+                f"a {type(self.model).__name__} without factors cannot say which items are alike",
+                code="not_supported",
+            )
         allowed = np.ones(self.n_items, bool)
         if only is not None:
             allowed[:] = False
@@ -354,7 +560,16 @@ class ServingModel:
         except ParameterValueError as error:
             raise Conflict(str(error), code="not_supported") from None
 
+    def item_weights(self, row: int) -> int | ItemWeights:
+        """The row of the model, or the weights of an item beside it."""
+        if not self.is_new(row):
+            return row
+        at = row - self.n_items
+        return ItemWeights(self.additions.factors[at], float(self.additions.biases[at]))
+
     def item_bias(self, row: int) -> float | None:
+        if self.is_new(row):
+            return float(self.additions.biases[row - self.n_items])
         return None if self.retrieval is None else float(self.retrieval.parameters.item_biases[row])
 
     @cached_property
@@ -370,11 +585,11 @@ class ServingModel:
         if self.retrieval is None or not self.retrieval.parameters.n_factors:
             return None
         factors = self.retrieval.parameters.item_factors
-        lengths = np.linalg.norm(factors, axis=1)
-        unit = (factors / np.where(lengths > 0, lengths, 1)[:, None]).astype(np.float32)
+        unit = _units(factors)
         no_users = np.zeros((0, unit.shape[1]), np.float32)
         parameters = Parameters(0.0, no_users[:, 0], np.zeros(len(unit), np.float32), no_users, unit)
-        return DotRetrieval(parameters, lengths > 0)
+        has_direction: NDArray[np.bool_] = np.asarray(np.any(unit != 0, axis=1))
+        return DotRetrieval(parameters, has_direction)
 
     @cached_property
     def mean_ratings(self) -> NDArray[np.float64]:
@@ -383,13 +598,32 @@ class ServingModel:
         sums = np.bincount(seen.indices, seen.ratings.astype(np.float64), self.n_items)
         return np.where(self.item_counts > 0, sums / np.maximum(self.item_counts, 1), np.nan)
 
+    def search(self, words: str, n: int, keep: Callable[[int], bool] | None) -> tuple[list[int], bool]:
+        """As `TitleIndex.search`, with the titles of items that were put; these come first."""
+        touched = self.additions.touched
+        keep_all = keep or (lambda _: True)
+        if not touched and not self.additions.fresh:
+            return self.titles.search(words, n, keep)
+        rows, more = self.titles.search(words, n, lambda row: row not in touched and keep_all(row))
+        put, titles = self.additions.titles
+        found, more_of_these = titles.search(words, n, lambda at: keep_all(int(put[at])))
+        together = [*(int(put[at]) for at in found), *rows]
+        return together[:n], more or more_of_these or len(together) > n
+
     def _categories(self, pause: Callable[[], None]) -> dict[str, Rows]:
         rows: dict[str, list[int]] = {}
         for row in range(self.n_items):
             pause()
-            for name in self.categories(row):
+            for name in self._categories_of_model(row):
                 rows.setdefault(name, []).append(row)
         return {name: np.unique(np.array(rows[name], np.int32)) for name in sorted(rows)}
+
+
+def _units(factors: Array) -> Array:
+    """Rows of length one; zeros stay."""
+    lengths = np.linalg.norm(factors, axis=1)
+    found: Array = (factors / np.where(lengths > 0, lengths, 1)[:, None]).astype(np.float32)
+    return found
 
 
 def _within(only: Rows | None, rows: Rows) -> Rows:

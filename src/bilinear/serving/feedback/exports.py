@@ -6,10 +6,10 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Generator
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
-from bilinear.serving.feedback.imports import CSV_HEADER, written_lines
-from bilinear.serving.feedback.store import Feedback, FeedbackStore
+from bilinear.serving.feedback.imports import CSV_HEADER, written_lines, written_properties
+from bilinear.serving.feedback.store import FeedbackStore
 from bilinear.serving.problems import Refused
 
 MOST = 8
@@ -19,6 +19,41 @@ _PATIENCE = 30.0
 _LOOK = 0.25
 
 InThread = Callable[..., Awaitable[Any]]
+
+
+class Lines(Protocol):
+    """What an export writes: a head, and the text of each batch."""
+
+    head: bytes
+
+    def batches(self) -> Generator[bytes]:
+        """Texts of whole lines; a batch may be empty."""
+        ...
+
+
+class FeedbackLines:
+    """All ratings as JSON lines, or as CSV."""
+
+    def __init__(self, store: FeedbackStore, kind: str, deleted: bool) -> None:
+        self._store, self._kind, self._deleted = store, kind, deleted
+        self.head = CSV_HEADER if kind == "csv" else b""
+
+    def batches(self) -> Generator[bytes]:
+        for rows in self._store.everything():
+            yield written_lines([row for row in rows if self._deleted or row.rating is not None], self._kind)
+
+
+class PropertiesLines:
+    """All properties as JSON lines."""
+
+    head = b""
+
+    def __init__(self, store: FeedbackStore, deleted: bool) -> None:
+        self._store, self._deleted = store, deleted
+
+    def batches(self) -> Generator[bytes]:
+        for rows in self._store.properties():
+            yield written_properties([row for row in rows if self._deleted or row.content is not None])
 
 
 class Exports:
@@ -31,7 +66,7 @@ class Exports:
         self._in_thread, self._most = in_thread, most
         self._running: set[Export] = set()
 
-    async def start(self, store: FeedbackStore, kind: str, deleted: bool) -> Export:
+    async def start(self, lines: Lines) -> Export:
         """An export with its first batch read.
 
         Raises:
@@ -44,7 +79,7 @@ class Exports:
             if monotonic() > until:
                 raise Refused(f"{self._most} exports are under way; try again later", code="busy", status=503)
             await asyncio.sleep(_LOOK)
-        export = Export(self, store, kind, deleted)
+        export = Export(self, lines)
         self._running.add(export)
         try:
             await export.begin()
@@ -74,9 +109,9 @@ class Exports:
 class Export:
     """The pieces of one export (see `http.Pieces`)."""
 
-    def __init__(self, exports: Exports, store: FeedbackStore, kind: str, deleted: bool) -> None:
-        self._exports, self._kind, self._deleted = exports, kind, deleted
-        self._batches: Generator[list[Feedback]] = store.everything()  # type: ignore[assignment]
+    def __init__(self, exports: Exports, lines: Lines) -> None:
+        self._exports, self._head = exports, lines.head
+        self._batches = lines.batches()
         self._reading = threading.Lock()
         self._first: bytes | None = None
         self._ends = monotonic() + LONGEST
@@ -84,7 +119,7 @@ class Export:
         self.cut = asyncio.Event()
 
     async def begin(self) -> None:
-        self._first = (CSV_HEADER if self._kind == "csv" else b"") + (await self._next() or b"")
+        self._first = self._head + (await self._next() or b"")
 
     async def piece(self) -> bytes | None:
         if self._first is not None:
@@ -107,11 +142,7 @@ class Export:
 
     def _lines(self) -> bytes | None:
         with self._reading:
-            rows = next(self._batches, None)
-        if rows is None:
-            return None
-        kept = rows if self._deleted else [row for row in rows if row.rating is not None]
-        return written_lines(kept, self._kind)
+            return next(self._batches, None)
 
     def _close(self) -> None:
         with self._reading:

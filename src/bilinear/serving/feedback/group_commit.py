@@ -1,26 +1,28 @@
-"""One thread writes feedback: what arrives while it syncs shares the next sync."""
+"""One thread writes to the store: what arrives while it syncs shares the next sync."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from typing import Any
 
-from bilinear.serving.feedback.store import Feedback, FeedbackStore
+from bilinear.serving.feedback.store import Feedback, FeedbackStore, Properties
 from bilinear.serving.problems import StoreUnavailable
 
 _TOGETHER = 1000
 _WAITING = 10_000
 
-Job = tuple[Sequence[Feedback], "Future[list[float | None]]"]
+Rows = Sequence[Feedback] | Sequence[Properties]
+Job = tuple[Rows, "Future[list[float | None]]"]
 
 
 class Writer:
     """Writes in the order of arrival; the future of a write ends when it is on disk, or failed.
 
     Small writes that wait together go into one transaction: one sync for all. Each is still there
-    whole or not at all, and none is acknowledged before the sync.
+    whole or not at all, and none is acknowledged before the sync. Properties have a transaction of their own.
     """
 
     def __init__(self, store: FeedbackStore) -> None:
@@ -30,7 +32,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="bilinear-writer", daemon=True)
         self._thread.start()
 
-    def write(self, rows: Sequence[Feedback]) -> Future[list[float | None]]:
+    def write(self, rows: Rows) -> Future[list[float | None]]:
         """Raises StoreUnavailable: too many writes wait already."""
         future: Future[list[float | None]] = Future()
         try:
@@ -60,13 +62,17 @@ class Writer:
                     break
                 job = self._jobs.get()
             ending = job is None
-            if jobs:
-                self._write(jobs)
+            properties = [job for job in jobs if job[0] and isinstance(job[0][0], Properties)]
+            feedback = [job for job in jobs if not (job[0] and isinstance(job[0][0], Properties))]
+            if feedback:
+                self._write(feedback, self._store.write)
+            if properties:
+                self._write(properties, self._store.write_properties)
 
-    def _write(self, jobs: list[Job]) -> None:
+    def _write(self, jobs: list[Job], write: Callable[[list[Any]], list[float | None]]) -> None:
         rows = [row for some, _ in jobs for row in some]
         try:
-            stored = self._store.write(rows)
+            stored = write(rows)
         except BaseException as error:
             for _, future in jobs:
                 future.set_exception(error)

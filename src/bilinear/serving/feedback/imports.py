@@ -6,34 +6,46 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from typing import TypeVar
 
 import msgspec
 
-from bilinear.serving.feedback.store import Feedback
-from bilinear.serving.messages import FeedbackLine
+from bilinear.serving.feedback.store import Feedback, Properties
+from bilinear.serving.messages import Content, FeedbackLine, PropertiesLine
 from bilinear.serving.problems import Refused
 
 _COLUMNS = ("user", "item", "rating", "time")
 _FORMULA = re.compile("'*[=+\\-@\\t\\r\\n\uff1d\uff0b\uff0d\uff20]")
 _line_decoder = msgspec.json.Decoder(FeedbackLine)
+_properties_decoder = msgspec.json.Decoder(PropertiesLine)
 _encoder = msgspec.json.Encoder()
+Line = TypeVar("Line")
 
 
 def read_lines(body: bytes, kind: str) -> Iterator[tuple[int, FeedbackLine]]:
     """(number of the line, what it says). Raises Refused: a line that does not fit, with its number."""
+    text = _text(body)
+    yield from _from_csv(text) if kind == "text/csv" else _from_json(text, _line_decoder)
+
+
+def read_properties(body: bytes) -> Iterator[tuple[int, PropertiesLine]]:
+    """As `read_lines`, of properties as JSON lines."""
+    yield from _from_json(_text(body), _properties_decoder)
+
+
+def _text(body: bytes) -> str:
     try:
-        text = body.decode("utf-8-sig")
+        return body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Refused(f"the body is not UTF-8 (byte {error.start})", code="bad_body") from None
-    yield from _from_csv(text) if kind == "text/csv" else _from_json(text)
 
 
-def _from_json(text: str) -> Iterator[tuple[int, FeedbackLine]]:
+def _from_json(text: str, decoder: msgspec.json.Decoder[Line]) -> Iterator[tuple[int, Line]]:
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
-            yield number, _line_decoder.decode(line)
+            yield number, decoder.decode(line)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise _wrong(number, str(error)) from None
 
@@ -79,6 +91,16 @@ def written_lines(rows: list[Feedback], kind: str) -> bytes:
         )
         return out.getvalue().encode()
     return _encoder.encode_lines([FeedbackLine(*row) for row in rows])
+
+
+def written_properties(rows: list[Properties]) -> bytes:
+    """Rows as an import reads them."""
+    lines = []
+    for row in rows:
+        found = None if row.content is None else msgspec.json.decode(row.content, type=Content)
+        title, features = (None, None) if found is None else (found.title, found.features)
+        lines.append(PropertiesLine(row.side, row.id, title, features, row.time))
+    return _encoder.encode_lines(lines)
 
 
 def _as_text(cell: str) -> str:

@@ -17,6 +17,9 @@ from bilinear.serving.feedback.store import (
     SCHEMA_VERSION,
     Counts,
     Feedback,
+    Mark,
+    Properties,
+    Row,
     pairs_of_stamped,
     register_store,
     settled,
@@ -45,6 +48,23 @@ SELECT * FROM unnest(%s::text[], %s::text[], %s::float8[], %s::float8[])
 ON CONFLICT (user_id, item_id) DO UPDATE SET rating = excluded.rating, time = excluded.time
 WHERE excluded.time >= old.time RETURNING user_id, item_id
 """
+_PROPERTIES = """
+CREATE TABLE IF NOT EXISTS bilinear_properties (
+    side text COLLATE "C" NOT NULL, id text COLLATE "C" NOT NULL,
+    content text, time double precision NOT NULL, PRIMARY KEY (side, id)
+)
+"""
+_TIMES_OF_PROPERTIES = """
+SELECT side, id, time FROM bilinear_properties
+JOIN unnest(%s::text[], %s::text[]) AS asked (s, i) ON side = asked.s AND id = asked.i
+"""
+_WRITE_PROPERTIES = """
+INSERT INTO bilinear_properties AS old
+SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::float8[])
+ON CONFLICT (side, id) DO UPDATE SET content = excluded.content, time = excluded.time
+WHERE excluded.time >= old.time RETURNING side, id
+"""
+_HAS_PROPERTIES = "SELECT to_regclass('bilinear_properties') IS NOT NULL"
 _SECONDS = 10
 Made = TypeVar("Made")
 
@@ -91,6 +111,12 @@ class PostgresStore:
         return None if row is None else Feedback(*row)
 
     def write(self, rows: Sequence[Feedback]) -> list[float | None]:
+        return self._write(rows, _TIMES, _WRITE)
+
+    def write_properties(self, rows: Sequence[Properties]) -> list[float | None]:
+        return self._write(rows, _TIMES_OF_PROPERTIES, _WRITE_PROPERTIES)
+
+    def _write(self, rows: Sequence[Row], times_of: str, write_rows: str) -> list[float | None]:
         pairs = pairs_of_stamped(rows)
         if not rows:
             return []
@@ -99,11 +125,11 @@ class PostgresStore:
             with connection.transaction():
                 known = {}
                 if pairs:
-                    found = connection.execute(_TIMES, _columns(pairs)).fetchall()
-                    known = {(user, item): moment for user, item, moment in found}
+                    found = connection.execute(times_of, _columns(pairs)).fetchall()
+                    known = {(one, other): moment for one, other, moment in found}
                 kept = settled(rows, known)
                 columns = _columns(sorted(kept.values(), key=lambda row: row[:2]))
-                there = set(connection.execute(_WRITE, columns).fetchall())
+                there = set(connection.execute(write_rows, columns).fetchall())
             stored: list[float | None] = [None] * len(rows)
             for at, row in kept.items():
                 if row[:2] in there:
@@ -114,15 +140,34 @@ class PostgresStore:
         return self._run(write)
 
     def everything(self) -> Iterator[list[Feedback]]:
+        for rows in self._batches("SELECT * FROM bilinear_feedback ORDER BY user_id, item_id"):
+            yield [Feedback(*row) for row in rows]
+
+    def properties(self) -> Iterator[list[Properties]]:
+        if self._has_properties():
+            for rows in self._batches("SELECT * FROM bilinear_properties ORDER BY side, id"):
+                yield [Properties(*row) for row in rows]
+
+    def properties_mark(self) -> Mark:
+        query = "SELECT count(*), coalesce(sum(time), 0) FROM bilinear_properties"
+        if not self._has_properties():
+            return Mark(0, 0.0)
+        return Mark(*self._run(lambda connection: connection.execute(query).fetchone()))
+
+    def _has_properties(self) -> bool:
+        """False only where the table is missing and may not be made."""
+        return bool(self._run(lambda connection: connection.execute(_HAS_PROPERTIES).fetchone())[0])
+
+    def _batches(self, query: str) -> Iterator[list[Any]]:
         try:
             with (
                 self._connected() as connection,
                 connection.transaction(),
                 connection.cursor("bilinear_export") as cursor,
             ):
-                cursor.execute("SELECT * FROM bilinear_feedback ORDER BY user_id, item_id")
+                cursor.execute(query)
                 while rows := cursor.fetchmany(BATCH):
-                    yield [Feedback(*row) for row in rows]
+                    yield rows
         except self._psycopg.Error as error:
             raise self._unavailable(error) from error
 
@@ -182,6 +227,9 @@ class PostgresStore:
         with connection.transaction():
             connection.execute(_LOCK)
             says, columns = connection.execute(_KNOWN).fetchone()
+            with suppress(self._psycopg.errors.InsufficientPrivilege), connection.transaction():
+                if not connection.execute(_HAS_PROPERTIES).fetchone()[0]:
+                    connection.execute(_PROPERTIES)
             if columns is None:
                 connection.execute(_SCHEMA)
                 connection.execute(f"COMMENT ON TABLE bilinear_feedback IS '{_SAYS.format(SCHEMA_VERSION)}'")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from time import monotonic
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import unquote
 
 from bilinear.serving.feedback.store import (
@@ -18,6 +18,9 @@ from bilinear.serving.feedback.store import (
     SCHEMA_VERSION,
     Counts,
     Feedback,
+    Mark,
+    Properties,
+    Row,
     pairs_of_stamped,
     register_store,
     settled,
@@ -37,6 +40,17 @@ INSERT INTO feedback VALUES (?, ?, ?, ?) ON CONFLICT (user_id, item_id)
 DO UPDATE SET rating = excluded.rating, time = excluded.time WHERE excluded.time >= feedback.time
 """
 _TIME = "SELECT time FROM feedback WHERE user_id = ? AND item_id = ?"
+_PROPERTIES = """
+CREATE TABLE IF NOT EXISTS properties (
+    side TEXT NOT NULL, id TEXT NOT NULL, content TEXT, time REAL NOT NULL, PRIMARY KEY (side, id)
+) WITHOUT ROWID
+"""
+_WRITE_PROPERTIES = """
+INSERT INTO properties VALUES (?, ?, ?, ?) ON CONFLICT (side, id)
+DO UPDATE SET content = excluded.content, time = excluded.time WHERE excluded.time >= properties.time
+"""
+_TIME_OF_PROPERTIES = "SELECT time FROM properties WHERE side = ? AND id = ?"
+_HAS_PROPERTIES = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'properties'"
 _OF_USER = "SELECT item_id, rating, time FROM feedback WHERE user_id = ? ORDER BY item_id LIMIT ?"
 _WAIT = 5.0
 _MOMENT = 0.001
@@ -94,16 +108,22 @@ class SQLiteStore:
         return None if row is None else Feedback(*row)
 
     def write(self, rows: Sequence[Feedback]) -> list[float | None]:
+        return self._write(rows, _TIME, _WRITE)
+
+    def write_properties(self, rows: Sequence[Properties]) -> list[float | None]:
+        return self._write(rows, _TIME_OF_PROPERTIES, _WRITE_PROPERTIES)
+
+    def _write(self, rows: Sequence[Row], time_of: str, write: str) -> list[float | None]:
         stored: list[float | None] = [None] * len(rows)
         with self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 known = {}
                 for pair in pairs_of_stamped(rows):
-                    for (moment,) in connection.execute(_TIME, pair):
+                    for (moment,) in connection.execute(time_of, pair):
                         known[pair] = moment
                 for at, row in settled(rows, known).items():
-                    if connection.execute(_WRITE, row).rowcount > 0:
+                    if connection.execute(write, row).rowcount > 0:
                         stored[at] = row.time
                 connection.execute("COMMIT")
             except BaseException:
@@ -113,12 +133,29 @@ class SQLiteStore:
         return stored
 
     def everything(self) -> Iterator[list[Feedback]]:
+        for rows in self._batches("SELECT * FROM feedback ORDER BY user_id, item_id"):
+            yield [Feedback(*row) for row in rows]
+
+    def properties(self) -> Iterator[list[Properties]]:
+        with self._connection() as connection:
+            (there,) = connection.execute(_HAS_PROPERTIES).fetchone()
+        if there:  # a file that may only be read, of an earlier version, has none
+            for rows in self._batches("SELECT * FROM properties ORDER BY side, id"):
+                yield [Properties(*row) for row in rows]
+
+    def properties_mark(self) -> Mark:
+        with self._connection() as connection:
+            (there,) = connection.execute(_HAS_PROPERTIES).fetchone()
+            query = "SELECT count(*), coalesce(sum(time), 0.0) FROM properties"
+            return Mark(*connection.execute(query).fetchone()) if there else Mark(0, 0.0)
+
+    def _batches(self, query: str) -> Iterator[list[Any]]:
         with self._connection():
             pass  # which sees to it that the files are those of this store
         with self._errors(), closing(self._connect()) as connection:  # its own: others may read on
-            cursor = connection.execute("SELECT * FROM feedback ORDER BY user_id, item_id")
+            cursor = connection.execute(query)
             while rows := cursor.fetchmany(BATCH):
-                yield [Feedback(*row) for row in rows]
+                yield rows
 
     def counts(self) -> Counts:
         with self._connection() as connection:
@@ -249,8 +286,10 @@ class SQLiteStore:
                 f"feedback store {self.path}: its table has the columns {', '.join(columns)}, expected "
                 f"{', '.join(COLUMNS)}; restore it from a copy, or choose another file for --store"
             )
+        with suppress(sqlite3.OperationalError):  # a file that may only be read is read all the same
+            connection.execute(_PROPERTIES)
         if version != SCHEMA_VERSION:  # before versions were written the table was the same
-            with suppress(sqlite3.OperationalError):  # a file that may only be read is read all the same
+            with suppress(sqlite3.OperationalError):
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def _identities(self) -> tuple[FileIdentity, FileIdentity]:

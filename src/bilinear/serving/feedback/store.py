@@ -7,6 +7,9 @@ returns; until then nothing of it is there.
 
 A write whose time is the server's own is never earlier than what it replaces: a clock that was set back,
 or a client whose clock is ahead, does not lose it.
+
+Properties of items and users are kept by the same rules: of a side and an id there is at most one row, and a
+deletion is a row without content.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from math import inf, nextafter
-from typing import ClassVar, NamedTuple, Protocol, TypeVar
+from typing import ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
 from bilinear.errors import ParameterValueError
 from bilinear.registry import Registry
@@ -23,6 +26,8 @@ BATCH = 500
 SCHEMA_VERSION = 1
 _WORDS = re.compile(r"\s*[a-z_]+\s*=")
 COLUMNS = ("user_id", "item_id", "rating", "time")
+
+Side = Literal["item", "user"]
 
 
 class Feedback(NamedTuple):
@@ -38,6 +43,32 @@ class Stamped(Feedback):
     """Feedback without a time: the store sets the server's, later than that of the row it replaces."""
 
     __slots__ = ()
+
+
+class Properties(NamedTuple):
+    """Title and features of one item or user as JSON; `content` None is a deletion."""
+
+    side: Side
+    id: str
+    content: str | None
+    time: float
+
+
+class StampedProperties(Properties):
+    """Properties without a time, see `Stamped`."""
+
+    __slots__ = ()
+
+
+class Mark(NamedTuple):
+    """Changes with every write of properties: their number, deletions as well, and the sum of their times."""
+
+    n_rows: int
+    sum_of_times: float
+
+
+Row = TypeVar("Row", Feedback, Properties)
+_STAMPED = (Stamped, StampedProperties)
 
 
 class Counts(NamedTuple):
@@ -94,6 +125,18 @@ class FeedbackStore(Protocol):
         ...
 
     def counts(self) -> Counts: ...
+
+    def write_properties(self, rows: Sequence[Properties]) -> list[float | None]:
+        """As `write`, of properties."""
+        ...
+
+    def properties(self) -> Iterator[list[Properties]]:
+        """All properties in batches, deletions as well, by side and id, as they were at one moment."""
+        ...
+
+    def properties_mark(self) -> Mark:
+        """Whether properties were written since, by this server or another."""
+        ...
 
     def close(self) -> None: ...
 
@@ -180,16 +223,17 @@ def unreadable(url: str) -> ParameterValueError:
     return ParameterValueError(f"--store {shown}: give {addresses()}")
 
 
-def settled(rows: Sequence[Feedback], stored: Mapping[tuple[str, str], float]) -> dict[int, Feedback]:
+def settled(rows: Sequence[Row], stored: Mapping[tuple[str, str], float]) -> dict[int, Row]:
     """The rows that count when a write names a pair more than once, by position and in their order.
 
-    A `Stamped` row gets a time later than those of the rows before it and of `stored`, if it has not.
+    The pair is that of user and item, or of side and id. A `Stamped` row gets a time later than those of the
+    rows before it and of `stored`, if it has not.
     """
-    last: dict[tuple[str, str], tuple[int, Feedback]] = {}
+    last: dict[tuple[str, str], tuple[int, Row]] = {}
     for at, row in enumerate(rows):
         pair = row[:2]
         before = last[pair][1].time if pair in last else None
-        if isinstance(row, Stamped):
+        if isinstance(row, _STAMPED):
             known = max(before or 0.0, stored.get(pair, 0.0))
             if known >= row.time:
                 row = row._replace(time=max(known + 1e-6, nextafter(known, inf)))
@@ -198,6 +242,6 @@ def settled(rows: Sequence[Feedback], stored: Mapping[tuple[str, str], float]) -
     return dict(sorted(last.values()))
 
 
-def pairs_of_stamped(rows: Sequence[Feedback]) -> list[tuple[str, str]]:
+def pairs_of_stamped(rows: Sequence[Row]) -> list[tuple[str, str]]:
     """Pairs whose stored times `settled` asks for."""
-    return sorted({row[:2] for row in rows if isinstance(row, Stamped)})
+    return sorted({row[:2] for row in rows if isinstance(row, _STAMPED)})

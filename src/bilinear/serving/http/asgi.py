@@ -161,8 +161,11 @@ def parse_query(raw: bytes, kind: type[Parsed]) -> Parsed:
         raise Refused(f"the query string has more than {_MOST_FIELDS} fields", code="bad_query") from None
     lists = _list_fields(kind)
     values: dict[str, Any] = {}
+    others = "filters" in kind.__struct_fields__  # names of columns
     for name, value in pairs:
-        if name in lists:
+        if others and (name == "filters" or name not in kind.__struct_fields__):
+            values.setdefault("filters", {}).setdefault(name, []).append(value)
+        elif name in lists:
             values.setdefault(name, []).append(value)
         elif name in values:
             raise Refused(f"{name[:100]!r} is there twice", code="bad_query")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ from bilinear.serving.problems import StoreUnavailable
 _THREADS = 8
 _BULK_THREADS = 2
 _SAY_AGAIN = 10.0
+_FOLLOW = 2.0
 
 Made = TypeVar("Made")
 
@@ -61,6 +63,13 @@ class Context:
             self._store_fault = str(error), monotonic()
             self.log.write("store", state="unavailable", message=str(error))
 
+    async def follow(self) -> None:
+        """Takes over properties that other servers on the same store have written."""
+        while True:
+            await asyncio.sleep(_FOLLOW)
+            with suppress(StoreUnavailable):
+                await self.in_thread(self.service.refresh)
+
     def map_of(self, serving_model: ServingModel) -> bytes:
         """The map of one model as JSON, made once."""
         if self._map[0] is not serving_model:
@@ -72,6 +81,8 @@ class Context:
         yield "bilinear_model_loaded_seconds", "When the model went live.", serving_model.loaded_at
         yield "bilinear_model_users", "Users of the model.", serving_model.n_users
         yield "bilinear_model_items", "Items of the model.", serving_model.n_items
+        yield "bilinear_new_items", "Items put to it that have no ratings.", len(serving_model.additions)
+        yield "bilinear_new_users", "Users put to it.", len(serving_model.additions.users)
         yield "bilinear_swaps_total", "Models that went live after the first.", self.service.n_swaps
         yield "bilinear_feedback_rows_total", "Rows of feedback that were acknowledged.", self.writer.n_rows
         yield "bilinear_feedback_syncs_total", "Transactions that they took.", self.writer.n_syncs

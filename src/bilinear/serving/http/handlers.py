@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import bilinear.serving.messages as m
-from bilinear.serving.feedback.imports import read_lines
-from bilinear.serving.feedback.store import Feedback
+from bilinear.serving.feedback.exports import FeedbackLines, PropertiesLines
+from bilinear.serving.feedback.imports import read_lines, read_properties
+from bilinear.serving.feedback.store import Feedback, Properties, Side
 from bilinear.serving.http.asgi import Answer, json_answer
 from bilinear.serving.http.context import Context
 from bilinear.serving.http.metrics import KIND
-from bilinear.serving.problems import StoreUnavailable
+from bilinear.serving.problems import Refused, StoreUnavailable
 
 _MANY = 1000
 
@@ -30,18 +32,20 @@ def in_thread(method: str) -> Handler:
 
 
 async def recommend(context: Context, query: m.RecommendQuery, _: None) -> Answer:
-    asked = m.RecommendBody(query.user, query.n, query.exclude_seen, query.category, query.candidate)
+    asked = m.RecommendBody(
+        query.user, query.n, query.exclude_seen, query.category, query.candidate, query.new, query.filters
+    )
     return await recommend_among(context, None, asked)
 
 
 async def recommend_among(context: Context, _: None, body: m.RecommendBody) -> Answer:
     """The hot path: a read of the store, then a place in the next batch.
 
-    What takes its time, thousands of candidates or of ratings, is a thread's.
+    What takes its time, filters, thousands of candidates or of ratings, is a thread's.
     """
     service = context.service
     store = service.store
-    if len(body.candidates) <= _MANY:
+    if len(body.candidates) <= _MANY and not body.filters and body.new == "mixed":
         most = body.user, _MANY + 1
         changes = store.of_user(*most) if store.is_local else await context.in_thread(store.of_user, *most)
         if len(changes) <= _MANY and service.folds_quickly(body.user, changes):
@@ -79,23 +83,79 @@ async def import_feedback(context: Context, _: m.Nothing, body: tuple[bytes, str
 
 
 def _checked_rows(context: Context, body: bytes, kind: str) -> list[Feedback]:
-    from bilinear.serving.problems import Refused
-
     service, rows = context.service, []
     for number, line in read_lines(body, kind):
-        try:
+        with _naming(number):
             rows.append(service.feedback_row(line.user, line.item, line.rating, line.time))
-        except Refused as error:
-            raise Refused(
-                f"line {number}: {error}; nothing was stored", code=error.code, status=error.status
-            ) from None
     return rows
 
 
+@contextmanager
+def _naming(number: int) -> Iterator[None]:
+    """Refusals with the number of the line."""
+    try:
+        yield
+    except Refused as error:
+        raise Refused(
+            f"line {number}: {error}; nothing was stored", code=error.code, status=error.status
+        ) from None
+
+
 async def export_feedback(context: Context, query: m.ExportQuery, _: None) -> Answer:
-    pieces = await context.exports.start(context.service.store, query.format, query.deleted)
+    pieces = await context.exports.start(FeedbackLines(context.service.store, query.format, query.deleted))
     kind = b"text/csv; charset=utf-8" if query.format == "csv" else b"application/x-ndjson"
     return Answer(200, pieces, kind)
+
+
+async def put_item(context: Context, query: m.ItemQuery, body: m.Content) -> Answer:
+    return await _put(context, "item", query.item, body)
+
+
+async def put_user(context: Context, query: m.UserIdQuery, body: m.Content) -> Answer:
+    return await _put(context, "user", query.user, body)
+
+
+async def delete_item(context: Context, query: m.ItemQuery, _: None) -> Answer:
+    return await _put(context, "item", query.item, None)
+
+
+async def delete_user(context: Context, query: m.UserIdQuery, _: None) -> Answer:
+    return await _put(context, "user", query.user, None)
+
+
+async def _put(context: Context, side: Side, id_: str, content: m.Content | None) -> Answer:
+    """On disk first, then live, then acknowledged."""
+    service = context.service
+    row = await context.in_thread(service.properties_row, side, id_, content)
+    (moment,) = await asyncio.wrap_future(context.writer.write([row]))
+    if moment is not None:
+        row = row._replace(time=moment)
+        await context.in_thread(service.apply, [row])
+    return json_answer(service.properties_record(row, stored=moment is not None))
+
+
+async def import_properties(context: Context, _: m.Nothing, body: tuple[bytes, str]) -> Answer:
+    async with context.importing:
+        rows = await context.in_bulk_thread(_checked_properties, context, *body)
+        if rows:
+            moments = await asyncio.wrap_future(context.writer.write(rows))
+            stored = [row._replace(time=at) for row, at in zip(rows, moments, strict=True) if at is not None]
+            await context.in_bulk_thread(context.service.apply, stored)
+    return json_answer(m.Imported(len(rows)))
+
+
+def _checked_properties(context: Context, body: bytes, _: str) -> list[Properties]:
+    rows = []
+    for number, line in read_properties(body):
+        content = None if line.features is None else m.Content(line.title, line.features)
+        with _naming(number):
+            rows.append(context.service.properties_row(line.side, line.id, content, line.time))
+    return rows
+
+
+async def export_properties(context: Context, query: m.ExportPropertiesQuery, _: None) -> Answer:
+    pieces = await context.exports.start(PropertiesLines(context.service.store, query.deleted))
+    return Answer(200, pieces, b"application/x-ndjson")
 
 
 def swap(method: str) -> Handler:

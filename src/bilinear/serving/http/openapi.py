@@ -22,6 +22,7 @@ _REFUSALS = {
     409: "The model that is served, or the state of the server, does not allow this.",
     413: "The body is too long.",
     415: "The body is of another media type.",
+    422: "A column that the model does not know; the message names those that it does.",
     421: "This server does not answer for that host.",
     429: "Too many requests; Retry-After says how long to wait.",
     503: "The feedback store cannot be used now, or the server is busy; nothing was acknowledged. Try again.",
@@ -108,8 +109,16 @@ def _parameters(schema: dict[str, Any]) -> list[dict[str, Any]]:
         parameter["schema"] = field
         if field.get("type") == "array":
             parameter |= {"style": "form", "explode": True}
+        if field.get("type") == "object":  # each entry is a parameter
+            parameter["schema"] = {"type": "object", "additionalProperties": _one_of(field)}
+            parameter |= {"style": "form", "explode": True}
         parameters.append(parameter)
     return parameters
+
+
+def _one_of(field: dict[str, Any]) -> dict[str, Any]:
+    items: dict[str, Any] = field["additionalProperties"]["items"]
+    return items
 
 
 def page(described: dict[str, Any]) -> bytes:

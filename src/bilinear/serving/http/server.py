@@ -86,7 +86,7 @@ class Server:
             "/licenses": WebFile.of(LICENSES.read_bytes(), b"text/plain; charset=utf-8"),
             "/docs.css": WebFile.of(openapi.STYLE, b"text/css; charset=utf-8"),
         }
-        self._schedule: asyncio.Task[None] | None = None
+        self._schedules: list[asyncio.Task[None]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -100,8 +100,10 @@ class Server:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                self._schedules.append(asyncio.create_task(self.context.follow()))
                 if self._retrain_every is not None:
-                    self._schedule = asyncio.create_task(self.context.retraining.every(self._retrain_every))
+                    every = self.context.retraining.every(self._retrain_every)
+                    self._schedules.append(asyncio.create_task(every))
                 serving_model = self.context.service.serving_model
                 self.context.log.write(
                     "start",
@@ -116,10 +118,11 @@ class Server:
                 return
 
     async def _end(self) -> None:
-        if self._schedule is not None:
-            self._schedule.cancel()
+        while self._schedules:
+            schedule = self._schedules.pop()
+            schedule.cancel()
             with suppress(asyncio.CancelledError):
-                await self._schedule
+                await schedule
         await self.context.close()
         self.context.log.write("stop")
 

@@ -11,12 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from bilinear.data.features.cells import categories, separator_of
 from bilinear.data.items import Items
 from bilinear.data.packed_text import PackedText
 from bilinear.data.reading.item_tables import read_items
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import BilinearError, ModelFileError
 from bilinear.estimators.recommender import Recommender
+from bilinear.estimators.with_features import texts_of
 from bilinear.memory import available
 from bilinear.persistence.artifact import artifact_stamp, check_artifact, copy_artifact
 from bilinear.persistence.models import load
@@ -163,7 +165,7 @@ class ModelFolder:
             raise Conflict(f"{folder} holds another model than the one that was measured", code="other_model")
         if self._read_items is not None:
             self._items = self._items or self._read_items(match=model.item_vocabulary_)
-            model.item_texts_ = _texts(self._items, model.item_vocabulary_)
+            model.item_texts_ = {**model.item_texts_, **_texts(self._items, model.item_vocabulary_)}
         return model, found[:_VERSION_DIGITS]
 
     def condition(self, live: str) -> Condition:
@@ -268,9 +270,15 @@ def held_out(model: Recommender) -> dict[str, float] | None:
 
 
 def _texts(items: Items, vocabulary: Vocabulary) -> dict[str, PackedText]:
-    texts = {"title": PackedText.of(items.titles(vocabulary))}
-    if items.genre_column is not None:
-        texts["genres"] = PackedText.of("|".join(items.genres(item)) for item in vocabulary)
+    """Title, genres and all other columns."""
+    texts = texts_of(items, vocabulary)
+    rows = items.vocabulary.encode(vocabulary).tolist()
+    for name, values in items.columns.items():
+        if name not in (*texts, items.title_column, items.genre_column):
+            separator = separator_of(values)
+            texts[name] = PackedText.of(
+                "|".join(categories(values[row], separator)) if row >= 0 else "" for row in rows
+            )
     return texts
 
 

@@ -30,15 +30,18 @@ from bilinear.estimators.baselines import BiasModel, GlobalMean
 from bilinear.estimators.measurement import Measurement
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.recommender import Recommender
+from bilinear.estimators.with_features import Side as FeatureSide
 from bilinear.evaluation.compare import Comparison, compare
 from bilinear.evaluation.compare_ratings import RatingComparison, compare_ratings
 from bilinear.evaluation.ranking_task import RankingProtocol
 from bilinear.persistence.artifact import check_artifact
 from bilinear.persistence.models import load
-from bilinear.serving.feedback.store import FeedbackStore, open_store
+from bilinear.serving.feedback.properties import Put, Reader, read_content
+from bilinear.serving.feedback.store import FeedbackStore, Side, open_store
 from bilinear.serving.lifecycle.model_folder import held_out
 
 TEST_SHARE = 0.1
+_SIDES: tuple[tuple[Side, FeatureSide], ...] = (("item", "items"), ("user", "users"))
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,45 @@ def table_with_feedback(base: Interactions | None, store: FeedbackStore) -> Inte
         ids=base.user_vocabulary.rules,
         source=f"{base.source} with {source}",
     )
+
+
+def with_properties(model: Recommender, url: str) -> Recommender:
+    """The model with the features that were put, of a store by its address; as far as it has such features.
+
+    What is trained next, and has ratings by then, goes by these.
+    """
+    store = open_store(url, create=False)
+    try:
+        rows = [row for batch in store.properties() for row in batch if row.content is not None]
+    finally:
+        store.close()
+    reader = Reader(model)
+    for side, noun in _SIDES:
+        puts = {
+            row.id: reader.put(side, row.id, read_content(row.content or ""), strict=False)
+            for row in rows
+            if row.side == side and reader.knows(side)
+        }
+        if puts:
+            records = {id_: reader.of_features(side, put) for id_, put in puts.items()}
+            with_features: Any = model
+            model = with_features.with_records(noun, records)
+            if side == "item":
+                model.item_texts_ = _with_put_texts(model, puts, reader)
+    return model
+
+
+def _with_put_texts(model: Recommender, puts: Mapping[str, Put], reader: Reader) -> dict[str, PackedText]:
+    by_row = dict(zip(model.item_rows(list(puts)).tolist(), puts.values(), strict=True))
+    texts = {}
+    for name, old in model.item_texts_.items():
+        changed = {
+            row: put.title if name == "title" else "|".join(put.categories(name, reader.separator(name)))
+            for row, put in by_row.items()
+            if (put.title if name == "title" else name in put.features)
+        }
+        texts[name] = PackedText.of(changed.get(row, text) for row, text in enumerate(old))
+    return texts
 
 
 def trained_on(model: Recommender) -> Interactions:
@@ -178,7 +220,7 @@ def _end_with_parent() -> None:
 
 def carry_out(order: Mapping[str, Any]) -> dict[str, Any]:
     """Makes the model that was ordered; see `Retraining`."""
-    old = load(order["model"])
+    old = with_properties(load(order["model"]), order["store"])
     table = with_feedback(trained_on(old), order["store"])
     model, verdict = retrained(old, table, max_worse=order["max_worse"], bound=order["bound"])
     if verdict.good_enough:
