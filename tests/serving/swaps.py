@@ -21,6 +21,7 @@ import bilinear
 import bilinear.serving.messages as m
 from bilinear.data.interactions import Interactions
 from bilinear.serving.answers.service import Service
+from bilinear.serving.feedback.store import Mark
 from bilinear.serving.lifecycle.model_folder import ModelFolder
 from bilinear.serving.lifecycle.model_history import is_whole
 from bilinear.serving.problems import Conflict
@@ -35,6 +36,12 @@ class NoStore:
 
     def of_user(self, user: str) -> list[Any]:
         return []
+
+    def properties(self) -> list[Any]:
+        return []
+
+    def properties_mark(self) -> Mark:
+        return Mark(0, 0.0)
 
 
 @dataclass(frozen=True)
