@@ -21,7 +21,6 @@ html_css_files = ["docs.css"]
 html_theme_options = {"navigation_with_keys": True}
 html_show_sphinx = False
 autodoc_typehints = "none"
-autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 default_role = "code"
 napoleon_numpy_docstring = False
