@@ -171,10 +171,7 @@ class Capabilities(ParamsMixin):
         """Contribution of each rating of a user to the score of the row `item`.
 
         Here: what a user with this one rating would get. It adds up to the score where the model is linear
-        in histories.
-
-        Args:
-            item: Its row, or of models with features the weights of an item that has no row.
+        in histories. Models with features take the weights of an item that has no row as well.
         """
         assert not isinstance(item, ItemWeights), "a model without features has weights for its rows only"
         added = np.zeros(len(items))

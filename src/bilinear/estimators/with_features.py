@@ -269,12 +269,9 @@ class WithFeatures(_Learned):
         return self._wider(side, ids, features.encoder.encode(table).blocks, table)
 
     def with_records(self, side: Side, records: Mapping[str, Mapping[str, Any]]) -> Self:
-        """A copy with other features, by id.
+        """A copy with other features, column -> value by id; an id that it does not know becomes a new row.
 
         Rows with ratings stay, and go by these features when the model is trained anew.
-
-        Args:
-            records: Column -> value by id; an id that the model does not know becomes a new row.
         """
         features: SideFeatures = getattr(self.features_, side)
         encoded = features.encoder.encode_records(list(records.values()))
