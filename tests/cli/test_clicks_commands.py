@@ -214,7 +214,7 @@ def test_ratings_that_are_all_alike_are_clicks(run: Run, tmp_path: Path) -> None
         (("--model", "mf"), "no rating column found"),
         (("--task", "ranking", "--model", "mf"), "--model mf is a model of ratings"),
         (("--task", "ratings", "--model", "ease"), "--model ease predicts no ratings"),
-        (("--model", "ease", "--set", "l3=1"), "EASE has no argument 'l3'; it has"),
+        (("--model", "ease", "--set", "l3=1"), "EASE has no argument 'l3'; did you mean 'l2'?"),
         (("--model", "ease", "--set", "l2"), "--set l2: write NAME=VALUE"),
         (("--model", "ease", "--set", "l2=-1"), "l2=-1"),
         (("--model", "ease", "--set", "l2=abc"), "l2='abc'"),
