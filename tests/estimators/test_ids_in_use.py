@@ -65,7 +65,7 @@ def test_every_spelling_of_an_id_finds_its_row(model: BiasModel, what: str) -> N
     id_ = SPELLINGS[what]
     expected = model.recommend("3", 4, exclude_seen=False)
     assert model.recommend(id_, 4, exclude_seen=False).items.tolist() == expected.items.tolist()
-    assert model.recommend([id_], 4, exclude_seen=False)[0].items.tolist() == expected.items.tolist()
+    assert model.recommend([id_], 4, exclude_seen=False).lists[0].items.tolist() == expected.items.tolist()
     predicted = model.predict([id_], [id_])
     assert not predicted.unknown_user.any()
     assert not predicted.unknown_item.any()
@@ -109,7 +109,7 @@ def test_the_columns_of_training_are_known_in_use(what: str, tmp_path: Path) -> 
         assert not predicted.unknown_item.any()
     pairs = read_pairs(frame)
     assert not model.predict(pairs.users, pairs.items).unknown_user.any()
-    assert len(model.recommend(list(frame["user"])[:5])) == 5
+    assert len(model.recommend(list(frame["user"])[:5]).lists) == 5
     assert model.count_trained_pairs(read_ratings(frame)) == len(frame)
 
 
