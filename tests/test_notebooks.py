@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
 import sys
 from importlib import import_module
 from pkgutil import walk_packages
@@ -125,9 +126,15 @@ def test_compiling_is_announced_where_a_person_sees_it(monkeypatch, capsys, seen
         monkeypatch.setattr(sys, "ps1", "In : ", raising=False)  # as at a prompt and in a notebook
     else:
         monkeypatch.delattr(sys, "ps1", raising=False)
-    assert compiling.announce is compiling.say_in_sight
     compiling.say_in_sight(compiling.NOTICE)
     assert (compiling.NOTICE in capsys.readouterr().err) == seen
+
+
+def test_it_is_announced_there_unless_a_command_does_it():
+    code = (
+        "from bilinear import compiling; raise SystemExit(compiling.announce is not compiling.say_in_sight)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 # Four users. Each block is what one of them writes, six lines at the most.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from dataclasses import asdict
 from html.parser import HTMLParser
 
@@ -123,14 +124,18 @@ class Tags(HTMLParser):
             assert self.open.pop() == tag
 
 
+PICTURE = r'<img alt="[^"<>]*" src="data:image/png;base64,[\w+/=]+" style="[\w:%-]+">'
+
+
 @every_result
 def test_html_is_well_formed_and_holds_titles_as_text(name):
-    html, parser = RESULTS[name]._repr_html_(), Tags()
+    html, n_pictures = re.subn(PICTURE, "", RESULTS[name]._repr_html_())
+    parser = Tags()
     parser.feed(html)
     assert not parser.open
     assert parser.seen <= TAGS
     assert "<img" not in html
-    assert "&lt;img" in html or "title" not in RESULTS[name].to_columns()
+    assert "&lt;img" in html or n_pictures or "title" not in RESULTS[name].to_columns()
 
 
 def test_intervals_are_drawn_where_they_lie():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from bilinear.data.interactions import Grouped
 
 _RELIABILITY = 0.9
 _FEWEST_ITEMS = 20
+_AT_ONCE = 1 << 11  # ratings
 
 
 def needed_support(seen: Grouped, user_biases: NDArray[Any], n_items: int) -> int:
@@ -39,19 +41,32 @@ def needed_support(seen: Grouped, user_biases: NDArray[Any], n_items: int) -> in
         >>> needed_support(seen, np.zeros(200), 60)
         34
     """
-    counts = np.bincount(seen.indices, minlength=n_items)
+    counts, sums, squares = np.zeros(n_items, np.int64), np.zeros(n_items), 0.0
+    for items, values in _parts(seen, user_biases):
+        np.add.at(counts, items, 1)
+        np.add.at(sums, items, values)
     n_rated, n = int((counts > 0).sum()), len(seen.indices)
     if not n_rated:
         return 1
     most = int(np.sort(counts)[-min(_FEWEST_ITEMS, n_rated)])
     if n_rated < 2 or n <= n_rated:
         return most
-    values = seen.ratings.astype(np.float64) - np.repeat(user_biases.astype(np.float64), seen.counts)
-    means = np.bincount(seen.indices, values, n_items) / np.maximum(counts, 1)
-    within = float(((values - means[seen.indices]) ** 2).sum()) / (n - n_rated)
-    spread = float((counts * (means - values.mean()) ** 2).sum()) - (n_rated - 1) * within
+    means = sums / np.maximum(counts, 1)
+    for items, values in _parts(seen, user_biases):
+        squares += float(((values - means[items]) ** 2).sum())
+    within = squares / (n - n_rated)
+    spread = float((counts * (means - sums.sum() / n) ** 2).sum()) - (n_rated - 1) * within
     between = spread / (n - float((counts.astype(np.float64) ** 2).sum()) / n)
     if between <= 0:
         return most
     needed = _RELIABILITY / (1 - _RELIABILITY) * within / between
     return max(1, min(most, int(np.ceil(needed))))
+
+
+def _parts(seen: Grouped, user_biases: NDArray[Any]) -> Iterator[tuple[NDArray[Any], NDArray[np.float64]]]:
+    """Items and ratings without the biases of users, a part of the table at a time."""
+    for start in range(0, len(seen.indices), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        items, ratings = seen.indices[part], seen.ratings[part].astype(np.float64)
+        users = np.searchsorted(seen.indptr, np.arange(start, start + len(items)), "right") - 1
+        yield items, ratings - user_biases[users]
