@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -130,3 +131,4 @@ def command(
         print_note(f"http://{f'[{host}]' if ':' in host else host}:{port}/  (API: /docs; stop with Ctrl-C)")
         with suppress(KeyboardInterrupt):  # raised after all requests are answered: the way to end it
             uvicorn_server(app, limits, Proxies(trusted_proxy or ())).run([listening])
+        gc.freeze()  # what is left ends with the process: a collection while Python ends has crashed
