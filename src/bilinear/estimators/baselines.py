@@ -16,7 +16,6 @@ from bilinear.data.splits import split_validation
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.capabilities import HowTrained
 from bilinear.estimators.rating_model import RatingModel, check_table, resolve_link
-from bilinear.estimators.update import Change
 from bilinear.estimators.with_features import WithFeatures
 from bilinear.memory import require
 from bilinear.model.link import Identity, Link
@@ -67,9 +66,6 @@ class GlobalMean(RatingModel):
     @property
     def how_trained(self) -> HowTrained:
         return "counts"
-
-    def _update(self, change: Change) -> None:
-        self.retrain(change.table)
 
     def retrain(self, interactions: InteractionsLike, *, progress: Progress | None = None) -> Self:
         """The mean of another table; the same as `fit`."""
@@ -141,9 +137,6 @@ class BiasModel(WithFeatures, RatingModel):
         self._learn_features(features, items)
         warn_of_outliers(units.fence, interactions)
         return self
-
-    def _update(self, change: Change) -> None:
-        self.retrain(change.table)
 
     def retrain(self, interactions: InteractionsLike, *, progress: Progress | None = None) -> Self:
         """Solves for the biases of another table with the penalty that `fit` took."""

@@ -75,8 +75,10 @@ class FoldedUser:
         if len(self.rated) or self.by_features:
             return model._titled([model._rank_folded(self, n, allowed)])[0]
         enough = model.supported()
-        first, rest = (model._rank_folded(self, n, allowed & part) for part in (enough, ~enough))
-        return model._titled([first.followed_by(rest, n)])[0]
+        ranked = model._rank_folded(self, n, allowed & enough)
+        if len(ranked) < n:
+            ranked = ranked.followed_by(model._rank_folded(self, n, allowed & ~enough), n)
+        return model._titled([ranked])[0]
 
     def predict(self, items: Sequence[Id]) -> Array:
         """(n,) predicted ratings; an unknown item is answered by the user's bias.

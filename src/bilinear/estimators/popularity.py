@@ -9,7 +9,6 @@ import numpy as np
 
 from bilinear.data.interactions import Grouped, InteractionsLike
 from bilinear.estimators.history_model import HistoryModel
-from bilinear.estimators.update import Change
 from bilinear.model.parameters import Array
 from bilinear.registry import register
 from bilinear.training.progress import Progress
@@ -40,9 +39,6 @@ class Popularity(HistoryModel):
         self.seed_ = None
         self._learn_positives(interactions, table.by_user)
         return self
-
-    def _update(self, change: Change) -> None:
-        self.fit(change.table)
 
     def _scores_of(self, weighted: Grouped) -> Array:
         return np.tile(self._scores_for_all(), (len(weighted.counts), 1))

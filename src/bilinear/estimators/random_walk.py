@@ -9,7 +9,6 @@ import numpy as np
 
 from bilinear.data.interactions import InteractionsLike
 from bilinear.estimators.neighbour_model import NeighbourModel, checked_exponent, checked_neighbours
-from bilinear.estimators.update import Change
 from bilinear.registry import register
 from bilinear.training.neighbours import grouped_the_other_way, sums_by_row, walks
 from bilinear.training.progress import Progress
@@ -85,7 +84,3 @@ class RandomWalk(NeighbourModel):
         self.seed_ = None
         self._learn_positives(interactions, table.by_user)
         return self
-
-    def _update(self, change: Change) -> None:
-        """Walks again: a further interaction changes the steps of all items that are near."""
-        self.fit(change.table)

@@ -23,8 +23,7 @@ from bilinear.estimators.capabilities import (
 )
 from bilinear.estimators.fold_in import FoldedUser, ids_of, is_single
 from bilinear.estimators.posterior_state import posterior_state, restored_posterior
-from bilinear.estimators.predictions import Prediction as Prediction
-from bilinear.estimators.predictions import Predictions as Predictions
+from bilinear.estimators.predictions import Prediction, Predictions
 from bilinear.estimators.recommender import Recommender, TensorReader
 from bilinear.estimators.support import needed_support
 from bilinear.evaluation.coverage import Coverage

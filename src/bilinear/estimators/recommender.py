@@ -152,8 +152,8 @@ class Recommender(Capabilities):
         )
 
     def _update(self, change: Change) -> None:
-        """Learns `change.table`; attributes are set anew, never changed in place."""
-        raise NotImplementedError
+        """Learns `change.table`; attributes are set anew, never changed in place. Here: all of it anew."""
+        self.retrain(change.table)
 
     def __getattr__(self, name: str) -> Any:
         fitted = "seen_" in self.__dict__
@@ -494,8 +494,7 @@ class Recommender(Capabilities):
         new: NewItems = "mixed",
         exclude: Iterable[Id] | None = None,
     ) -> NDArray[np.bool_]:
-        """(n_items,) which items may be listed: all, or the candidates; with or without new ones.
-        The arguments are those of `recommend`.
+        """(n_items,) which items may be listed; the arguments are those of `recommend`.
 
         Raises:
             UnknownIdError: a candidate that the model does not know.
@@ -537,13 +536,17 @@ class Recommender(Capabilities):
             >>> Popularity().fit(Interactions.from_columns(users, items)).supported(2)  # jam, salt, tea
             array([ True, False,  True])
         """
-        needed = self.min_support_ if min_support is None else min_support
-        if not (is_whole(needed) and needed >= 0):
-            raise ParameterValueError(f"min_support={needed!r}; a whole number, zero or more, or None")
+        needed = self._needed_support(min_support)
         enough: NDArray[np.bool_] = (
             np.bincount(self.seen_.indices, minlength=len(self.item_vocabulary_)) >= needed
         )
         return enough
+
+    def _needed_support(self, min_support: int | None) -> int:
+        needed = self.min_support_ if min_support is None else min_support
+        if not (is_whole(needed) and needed >= 0):
+            raise ParameterValueError(f"min_support={needed!r}; a whole number, zero or more, or None")
+        return needed
 
     def _lists(
         self,
@@ -555,8 +558,8 @@ class Recommender(Capabilities):
         min_support: int | None,
     ) -> list[RankedItems]:
         """`_rank`; rows that are not known get the items with enough support, then the others."""
-        enough = self.supported(min_support)
-        if known.all() or enough.all():
+        needed = self._needed_support(min_support)
+        if known.all() or (enough := self.supported(needed)).all():
             return self._rank(rows, n, exclude_seen, allowed)
         lists: list[Any] = [None] * len(rows)
         for chosen, first in ((known, allowed), (~known, allowed & enough)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 from warnings import warn
@@ -364,11 +364,13 @@ def texts_of(
         if feature.column in texts or isinstance(feature, (Words, Vector)):
             continue
         separator = feature.separator if isinstance(feature, Categories) else None
-        cells = column_values(items, feature.column)
-        texts[feature.column] = PackedText.of(
-            "|".join(categories(cells[row], separator)) if row >= 0 else "" for row in rows
-        )
+        texts[feature.column] = packed_cells(column_values(items, feature.column), separator, rows)
     return texts
+
+
+def packed_cells(cells: Any, separator: str | None, rows: Iterable[int]) -> PackedText:
+    """The cells of a column at rows (-1: empty), with "|" between the entries of one."""
+    return PackedText.of("|".join(categories(cells[row], separator)) if row >= 0 else "" for row in rows)
 
 
 def _moved(grouped: Grouped, side: Side, place: NDArray[Any], n: int) -> Grouped:

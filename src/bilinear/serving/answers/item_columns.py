@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from bilinear.data.features.cells import number
 from bilinear.data.packed_text import PackedText
 from bilinear.recommend.screening import Rows
 from bilinear.serving.answers.additions import Additions
+from bilinear.serving.answers.pauses import no_pause
 from bilinear.serving.feedback.properties import Reader
 from bilinear.serving.problems import NotFound
 
@@ -21,13 +22,14 @@ class ItemColumns:
 
     Args:
         texts: Column -> one text an item, several values with "|" between them.
+        alike: Those of a model with equal texts, whose indices are taken over.
     Cost:
         O(n_items) for the first filter by a column.
     """
 
-    def __init__(self, texts: Mapping[str, PackedText]) -> None:
+    def __init__(self, texts: Mapping[str, PackedText], alike: ItemColumns | None = None) -> None:
         self._texts = texts
-        self._indices: dict[str, dict[str, Rows]] = {}
+        self._indices: dict[str, dict[str, Rows]] = {} if alike is None else alike._indices
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -35,7 +37,7 @@ class ItemColumns:
 
     def values(self, name: str) -> list[str]:
         """Of a column, the most frequent first."""
-        index = self._index(name)
+        index = self.index(name)
         return sorted(index, key=lambda value: (-len(index[value]), value))
 
     def rows(self, name: str, values: Sequence[str], additions: Additions, reader: Reader) -> Rows:
@@ -52,7 +54,7 @@ class ItemColumns:
                 f"{name!r} is neither a parameter nor a column of items; columns: {known}",
                 code="unknown_column",
             )
-        index, separator = self._index(name), reader.separator(name)
+        index, separator = self.index(name), reader.separator(name)
         put = {row: one.categories(name, separator) for row, one in additions.puts() if name in one.features}
         named, matching = set(), set()
         for value in values:
@@ -70,14 +72,17 @@ class ItemColumns:
         found -= put.keys() | set(additions.superseded.tolist())
         return np.array(sorted(found | matching), np.int32)
 
-    def _index(self, name: str) -> dict[str, Rows]:
+    def index(self, name: str, pause: Callable[[], None] = no_pause) -> dict[str, Rows]:
+        """Value -> rows of the model, ascending, by value; of a column that it does not have, none."""
         index = self._indices.get(name)
         if index is None:
             rows: dict[str, list[int]] = {}
-            for row, text in enumerate(self._texts[name]):
-                for value in text.split("|") if text else ():
+            for row, text in enumerate(self._texts.get(name, ())):
+                pause()
+                for value in filter(None, text.split("|")):
                     rows.setdefault(value, []).append(row)
-            index = self._indices[name] = {value: np.array(rows[value], np.int32) for value in rows}
+            index = {value: np.unique(np.array(rows[value], np.int32)) for value in sorted(rows)}
+            self._indices[name] = index
         return index
 
 

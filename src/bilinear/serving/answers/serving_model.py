@@ -83,9 +83,10 @@ class ServingModel:
         self.model, self.version, self.loaded_at = model, version, time()
         self.identity = object()  # what it shares with others that have other items beside the same model
         self.reader = Reader(model)
-        self.columns = ItemColumns(model.item_texts_)
         parameters = model.dot_product()
         alike = before if before is not None and _have_same_items(before.model, model) else None
+        columns = None if alike is None else alike.columns
+        self.columns: ItemColumns = ItemColumns(model.item_texts_, columns)
         self._cards: dict[int, tuple[bytes, bytes]] = alike._cards if alike else {}
         self._names_by_text: dict[str, list[str]] = alike._names_by_text if alike else {}
         self._no_weights = None if parameters is None else model.fold_in_weights(NO_ITEMS, NO_RATINGS)
@@ -97,14 +98,13 @@ class ServingModel:
         enough = model.supported()
         self._supported, self._unsupported = (np.flatnonzero(of).astype(np.int32) for of in (enough, ~enough))
         lines: Sequence[str]
-        self.rows_by_category: dict[str, Rows]
         if alike:
-            lines, self.rows_by_category = alike.titles.lines, alike.rows_by_category
+            lines = alike.titles.lines
             if "_rows_by_id" in alike.__dict__:
                 self.__dict__["_rows_by_id"] = alike._rows_by_id
         else:
             lines = plain_lines(map(self.title, range(self.n_items)), pause)
-            self.rows_by_category = self._categories(pause)
+        self.rows_by_category = self.columns.index("genres", pause)
         self.titles: TitleIndex = TitleIndex(lines, self.item_counts, pause)
         self._unknown_user = self._without_ratings(-1)
         every = np.arange(self.n_items, dtype=np.int32)
@@ -398,7 +398,6 @@ class ServingModel:
         return UserState("non-personal", row, NO_ITEMS, NO_RATINGS, self._no_weights)
 
     def _folded(self, basis: Basis, row: int, history: dict[int, float], put: Put | None = None) -> UserState:
-        centre = None if put is None else put.row
         if not history and put is None:
             return self._without_ratings(row)
         rated = np.fromiter(sorted(history), np.int32, len(history))
@@ -408,8 +407,7 @@ class ServingModel:
             return UserState("non-personal", row, rated, ratings, self._no_weights)
         weights = None
         if self.retrieval is not None:
-            of_whom = (items, values) if centre is None else (items, values, centre)
-            weights = self.model.fold_in_weights(*of_whom)
+            weights = self.model.fold_in_weights(items, values, None if put is None else put.row)
         basis = basis if len(items) else "features"
         return UserState(basis, row, rated, ratings, weights)
 
@@ -460,10 +458,7 @@ class ServingModel:
             return self._lists(self.retrieval, queries, self.additions.factors, self.additions.biases)
         made = []
         for user_state, n, exclude_seen, only in asked:
-            allowed = np.ones(self.n_items, bool)
-            if only is not None:
-                allowed[:] = False
-                allowed[only] = True
+            allowed = _mask(self.n_items, only)
             if exclude_seen:
                 allowed[user_state.rated] = False
             made.append(best_rows(self.scores(user_state)[None], n, allowed))
@@ -486,10 +481,8 @@ class ServingModel:
         ]
         lists = []
         for query, (rows, scores) in zip(queries, retrieval.lists(inside), strict=True):
-            allowed = np.ones(len(additions), bool)
-            if query.only is not None:
-                allowed[:] = False
-                allowed[query.only[query.only >= first] - first] = True
+            beside = None if query.only is None else query.only[query.only >= first] - first
+            allowed = _mask(len(additions), beside)
             allowed[query.hidden[query.hidden >= first] - first] = False
             scored = factors @ query.vector + biases + query.offset
             fresh, theirs = best_rows(scored[None], query.n, allowed)
@@ -551,12 +544,8 @@ class ServingModel:
                 f"a {type(self.model).__name__} without factors cannot say which items are alike",
                 code="not_supported",
             )
-        allowed = np.ones(self.n_items, bool)
-        if only is not None:
-            allowed[:] = False
-            allowed[only] = True
         try:
-            return self.model._alike(row, n, allowed)
+            return self.model._alike(row, n, _mask(self.n_items, only))
         except ParameterValueError as error:
             raise Conflict(str(error), code="not_supported") from None
 
@@ -610,20 +599,20 @@ class ServingModel:
         together = [*(int(put[at]) for at in found), *rows]
         return together[:n], more or more_of_these or len(together) > n
 
-    def _categories(self, pause: Callable[[], None]) -> dict[str, Rows]:
-        rows: dict[str, list[int]] = {}
-        for row in range(self.n_items):
-            pause()
-            for name in self._categories_of_model(row):
-                rows.setdefault(name, []).append(row)
-        return {name: np.unique(np.array(rows[name], np.int32)) for name in sorted(rows)}
-
 
 def _units(factors: Array) -> Array:
     """Rows of length one; zeros stay."""
     lengths = np.linalg.norm(factors, axis=1)
     found: Array = (factors / np.where(lengths > 0, lengths, 1)[:, None]).astype(np.float32)
     return found
+
+
+def _mask(n: int, only: Rows | None) -> NDArray[np.bool_]:
+    """(n,) which rows may be listed: all, or these."""
+    mask = np.full(n, only is None)
+    if only is not None:
+        mask[only] = True
+    return mask
 
 
 def _within(only: Rows | None, rows: Rows) -> Rows:

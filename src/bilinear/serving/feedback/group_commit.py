@@ -62,12 +62,10 @@ class Writer:
                     break
                 job = self._jobs.get()
             ending = job is None
-            properties = [job for job in jobs if job[0] and isinstance(job[0][0], Properties)]
-            feedback = [job for job in jobs if not (job[0] and isinstance(job[0][0], Properties))]
-            if feedback:
-                self._write(feedback, self._store.write)
-            if properties:
-                self._write(properties, self._store.write_properties)
+            for of_properties, write in ((False, self._store.write), (True, self._store.write_properties)):
+                some = [job for job in jobs if _is_of_properties(job) == of_properties]
+                if some:
+                    self._write(some, write)
 
     def _write(self, jobs: list[Job], write: Callable[[list[Any]], list[float | None]]) -> None:
         rows = [row for some, _ in jobs for row in some]
@@ -82,3 +80,8 @@ class Writer:
         for some, future in jobs:
             future.set_result(stored[at : at + len(some)])
             at += len(some)
+
+
+def _is_of_properties(job: Job) -> bool:
+    rows, _ = job
+    return bool(rows) and isinstance(rows[0], Properties)

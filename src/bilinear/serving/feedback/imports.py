@@ -10,8 +10,9 @@ from typing import TypeVar
 
 import msgspec
 
+from bilinear.serving.feedback.properties import read_content
 from bilinear.serving.feedback.store import Feedback, Properties
-from bilinear.serving.messages import Content, FeedbackLine, PropertiesLine
+from bilinear.serving.messages import FeedbackLine, PropertiesLine
 from bilinear.serving.problems import Refused
 
 _COLUMNS = ("user", "item", "rating", "time")
@@ -97,7 +98,7 @@ def written_properties(rows: list[Properties]) -> bytes:
     """Rows as an import reads them."""
     lines = []
     for row in rows:
-        found = None if row.content is None else msgspec.json.decode(row.content, type=Content)
+        found = None if row.content is None else read_content(row.content)
         title, features = (None, None) if found is None else (found.title, found.features)
         lines.append(PropertiesLine(row.side, row.id, title, features, row.time))
     return _encoder.encode_lines(lines)

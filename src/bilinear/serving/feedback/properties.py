@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bilinear.data.features.cells import categories, is_empty
 from bilinear.data.features.inference import as_record
-from bilinear.data.features.kinds import Categories
+from bilinear.data.features.kinds import Categories, Feature
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.recommender import Recommender
 from bilinear.estimators.side_features import SideFeatures
@@ -70,19 +70,18 @@ class Reader:
 
     def separator(self, name: str) -> str | None:
         """Between the categories of an item's column."""
-        found = self._features["item"]
-        for feature in () if found is None else found.encoder.features:
-            if feature.column == name and isinstance(feature, Categories):
-                return feature.separator
-        return "|"
+        feature = self._feature("item", name)
+        return feature.separator if isinstance(feature, Categories) else "|"
 
     def kind(self, side: Side, name: str) -> str:
         """Of a column: that of its feature, or "text"."""
+        feature = self._feature(side, name)
+        return "text" if feature is None else type(feature).__name__.lower()
+
+    def _feature(self, side: Side, name: str) -> Feature | None:
         found = self._features[side]
-        for feature in () if found is None else found.encoder.features:
-            if feature.column == name:
-                return type(feature).__name__.lower()
-        return "text"
+        features = () if found is None else found.encoder.features
+        return next((feature for feature in features if feature.column == name), None)
 
     def put(self, side: Side, id_: str, content: Content, *, strict: bool) -> Put:
         """Properties as the model understands them.

@@ -137,17 +137,21 @@ class SQLiteStore:
             yield [Feedback(*row) for row in rows]
 
     def properties(self) -> Iterator[list[Properties]]:
-        with self._connection() as connection:
-            (there,) = connection.execute(_HAS_PROPERTIES).fetchone()
-        if there:  # a file that may only be read, of an earlier version, has none
+        if self._has_properties():
             for rows in self._batches("SELECT * FROM properties ORDER BY side, id"):
                 yield [Properties(*row) for row in rows]
 
     def properties_mark(self) -> Mark:
+        if not self._has_properties():
+            return Mark(0, 0.0)
         with self._connection() as connection:
-            (there,) = connection.execute(_HAS_PROPERTIES).fetchone()
             query = "SELECT count(*), coalesce(sum(time), 0.0) FROM properties"
-            return Mark(*connection.execute(query).fetchone()) if there else Mark(0, 0.0)
+            return Mark(*connection.execute(query).fetchone())
+
+    def _has_properties(self) -> bool:
+        """False only of a file of an earlier version that may only be read."""
+        with self._connection() as connection:
+            return bool(connection.execute(_HAS_PROPERTIES).fetchone()[0])
 
     def _batches(self, query: str) -> Iterator[list[Any]]:
         with self._connection():

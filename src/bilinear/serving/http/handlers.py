@@ -107,31 +107,22 @@ async def export_feedback(context: Context, query: m.ExportQuery, _: None) -> An
     return Answer(200, pieces, kind)
 
 
-async def put_item(context: Context, query: m.ItemQuery, body: m.Content) -> Answer:
-    return await _put(context, "item", query.item, body)
+def put_properties(side: Side) -> Handler:
+    """Of an item or a user, or takes them away where there is no body.
 
+    On disk first, then live, then acknowledged.
+    """
 
-async def put_user(context: Context, query: m.UserIdQuery, body: m.Content) -> Answer:
-    return await _put(context, "user", query.user, body)
+    async def handle(context: Context, query: Any, content: m.Content | None) -> Answer:
+        service = context.service
+        row = await context.in_thread(service.properties_row, side, getattr(query, side), content)
+        (moment,) = await asyncio.wrap_future(context.writer.write([row]))
+        if moment is not None:
+            row = row._replace(time=moment)
+            await context.in_thread(service.apply, [row])
+        return json_answer(service.properties_record(row, stored=moment is not None))
 
-
-async def delete_item(context: Context, query: m.ItemQuery, _: None) -> Answer:
-    return await _put(context, "item", query.item, None)
-
-
-async def delete_user(context: Context, query: m.UserIdQuery, _: None) -> Answer:
-    return await _put(context, "user", query.user, None)
-
-
-async def _put(context: Context, side: Side, id_: str, content: m.Content | None) -> Answer:
-    """On disk first, then live, then acknowledged."""
-    service = context.service
-    row = await context.in_thread(service.properties_row, side, id_, content)
-    (moment,) = await asyncio.wrap_future(context.writer.write([row]))
-    if moment is not None:
-        row = row._replace(time=moment)
-        await context.in_thread(service.apply, [row])
-    return json_answer(service.properties_record(row, stored=moment is not None))
+    return handle
 
 
 async def import_properties(context: Context, _: m.Nothing, body: tuple[bytes, str]) -> Answer:

@@ -14,6 +14,7 @@ import msgspec
 
 import bilinear.serving.http.handlers as h
 import bilinear.serving.messages as m
+from bilinear.serving.feedback.store import Side
 from bilinear.serving.http.guard import Access
 
 _JSON = ("application/json",)
@@ -64,6 +65,35 @@ def _operation(
 
 
 _get, _put, _post, _delete = (partial(_operation, method) for method in ("GET", "PUT", "POST", "DELETE"))
+
+
+def _put_and_delete(
+    side: Side, query: type[msgspec.Struct], stored: str, left: str = ""
+) -> tuple[Operation, Operation]:
+    """The operations on the properties of items or users."""
+    path, once = f"/v1/{side}", "Repetitions have the effect of one."
+    handler, one = h.put_properties(side), f"an {side}" if side == "item" else f"a {side}"
+    more: dict[str, Any] = {"handler": handler, "access": "write", "query": query}
+    return (
+        _put(
+            path,
+            f"put_{side}",
+            f"Stores {stored} of {one}; on disk, and in lists, when answered. {once}",
+            m.PropertiesRecord,
+            body=m.Content,
+            can_fail=(409, 422, 503),
+            **more,
+        ),
+        _delete(
+            path,
+            f"delete_{side}",
+            f"Takes back what was put of {one}{left}. {once}",
+            m.PropertiesRecord,
+            can_fail=(409, 503),
+            **more,
+        ),
+    )
+
 
 _TAGGED = {
     "Lists": (
@@ -143,28 +173,7 @@ _TAGGED = {
             query=m.ItemQuery,
             can_fail=(404,),
         ),
-        _put(
-            "/v1/item",
-            "put_item",
-            "Stores title and features of an item; on disk, and in lists, when answered. Repetitions have "
-            "the effect of one.",
-            m.PropertiesRecord,
-            handler=h.put_item,
-            access="write",
-            query=m.ItemQuery,
-            body=m.Content,
-            can_fail=(409, 422, 503),
-        ),
-        _delete(
-            "/v1/item",
-            "delete_item",
-            "Takes back what was put of an item. Repetitions have the effect of one.",
-            m.PropertiesRecord,
-            handler=h.delete_item,
-            access="write",
-            query=m.ItemQuery,
-            can_fail=(409, 503),
-        ),
+        *_put_and_delete("item", m.ItemQuery, "title and features"),
         _get("/v1/categories", "categories", "All categories.", m.CategoryList),
         _get(
             "/v1/columns",
@@ -180,28 +189,7 @@ _TAGGED = {
             query=m.UserQuery,
             can_fail=(404, 503),
         ),
-        _put(
-            "/v1/user",
-            "put_user",
-            "Stores features of a user; on disk, and in lists, when answered. Repetitions have the effect of "
-            "one.",
-            m.PropertiesRecord,
-            handler=h.put_user,
-            access="write",
-            query=m.UserIdQuery,
-            body=m.Content,
-            can_fail=(409, 422, 503),
-        ),
-        _delete(
-            "/v1/user",
-            "delete_user",
-            "Takes back what was put of a user; their ratings stay. Repetitions have the effect of one.",
-            m.PropertiesRecord,
-            handler=h.delete_user,
-            access="write",
-            query=m.UserIdQuery,
-            can_fail=(409, 503),
-        ),
+        *_put_and_delete("user", m.UserIdQuery, "features", "; their ratings stay"),
         _post(
             "/v1/properties/import",
             "import_properties",

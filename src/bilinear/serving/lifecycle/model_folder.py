@@ -11,14 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from bilinear.data.features.cells import categories, separator_of
+from bilinear.data.features.cells import separator_of
 from bilinear.data.items import Items
 from bilinear.data.packed_text import PackedText
 from bilinear.data.reading.item_tables import read_items
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import BilinearError, ModelFileError
 from bilinear.estimators.recommender import Recommender
-from bilinear.estimators.with_features import texts_of
+from bilinear.estimators.with_features import packed_cells, texts_of
 from bilinear.memory import available
 from bilinear.persistence.artifact import artifact_stamp, check_artifact, copy_artifact
 from bilinear.persistence.models import load
@@ -275,10 +275,7 @@ def _texts(items: Items, vocabulary: Vocabulary) -> dict[str, PackedText]:
     rows = items.vocabulary.encode(vocabulary).tolist()
     for name, values in items.columns.items():
         if name not in (*texts, items.title_column, items.genre_column):
-            separator = separator_of(values)
-            texts[name] = PackedText.of(
-                "|".join(categories(values[row], separator)) if row >= 0 else "" for row in rows
-            )
+            texts[name] = packed_cells(values, separator_of(values), rows)
     return texts
 
 
