@@ -6,6 +6,7 @@ import asyncio
 import re
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -29,41 +30,46 @@ PAGE = Path(__file__).parents[1] / "docs" / "develop" / "add-a-model.md"
 DAY = 86_400.0
 
 
-@pytest.fixture
-def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The page's module, in a folder that Python imports from."""
+@contextmanager
+def from_page(number: int, name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A block of the page as a module, in a folder that Python imports from."""
     source = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert len(source) == 3
-    (tmp_path / "recent_popularity.py").write_text(source[0])
-    monkeypatch.syspath_prepend(tmp_path)
+    (folder / f"{name}.py").write_text(source[number])
+    monkeypatch.syspath_prepend(folder)
+    yield import_module(name)
+    del sys.modules[name]
+
+
+@pytest.fixture
+def plugin_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, which no plugin is named in yet."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(PLUGINS, "")
-    yield import_module("recent_popularity")
-    del sys.modules["recent_popularity"]
+    return tmp_path
+
+
+@pytest.fixture
+def added(plugin_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The page's model."""
+    with from_page(0, "recent_popularity", plugin_folder, monkeypatch) as module:
+        yield module
     CLASSES.discard("RecentPopularity")
 
 
 @pytest.fixture
 def own_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The page's metric, in a module of its own."""
-    source = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    (tmp_path / "own_metric.py").write_text(source[2])
-    monkeypatch.syspath_prepend(tmp_path)
-    yield import_module("own_metric").reciprocal_rank
-    del sys.modules["own_metric"]
+    with from_page(2, "own_metric", tmp_path, monkeypatch) as module:
+        yield module.reciprocal_rank
     METRICS.discard("reciprocal_rank")
 
 
 @pytest.fixture
-def own_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def own_parts(plugin_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The page's loss, link, ranking loss, optimiser and penalty."""
-    source = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    (tmp_path / "own_parts.py").write_text(source[1])
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(PLUGINS, "")
-    yield import_module("own_parts")
-    del sys.modules["own_parts"]
+    with from_page(1, "own_parts", plugin_folder, monkeypatch) as module:
+        yield module
     for name in ("Huber", "Arctangent", "Hinge", "SignDescent", "Logarithmic"):
         CLASSES.discard(name)
 

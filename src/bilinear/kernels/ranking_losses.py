@@ -23,6 +23,12 @@ BPR, WARP, SOFTMAX, COSINE_CONTRASTIVE = range(4)
 
 
 @njit(inline="always")
+def _logistic(ahead, decay):  # type: ignore[no-untyped-def]
+    """1 / (1 + exp(-ahead)), where decay is exp(-|ahead|)."""
+    return (np.float32(1) if ahead >= 0 else decay) / (np.float32(1) + decay)
+
+
+@njit(inline="always")
 def _bpr(positive, weights, negative, n, log_weights, a, b, up, down):  # type: ignore[no-untyped-def]
     value = 0.0
     down[:] = 0
@@ -32,13 +38,11 @@ def _bpr(positive, weights, negative, n, log_weights, a, b, up, down):  # type: 
         for k in range(len(negative)):
             ahead = negative[k] - own
             decay = elementary.exp(-abs(ahead))
-            gradient = (np.float32(1) if ahead >= 0 else decay) / (np.float32(1) + decay)
             total += elementary.log1p(decay) + max(ahead, np.float32(0))
-            pull += gradient
+            pull += _logistic(ahead, decay)
         for k in range(len(negative)):
             ahead = negative[k] - own
-            decay = elementary.exp(-abs(ahead))
-            down[k] += share * ((np.float32(1) if ahead >= 0 else decay) / (np.float32(1) + decay))
+            down[k] += share * _logistic(ahead, elementary.exp(-abs(ahead)))
         value += share * total  # type: ignore[assignment]
         up[p] = -share * pull
     return value
