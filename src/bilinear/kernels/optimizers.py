@@ -111,8 +111,9 @@ def _look_ahead(side, used, every, pull_back):  # type: ignore[no-untyped-def]
         if side.steps[n] % every == 0:
             _draw_near(side.slow_biases[n], side.biases[n], pull_back)
             _draw_near(side.slow_factors[n], side.factors[n], pull_back)
-            side.biases[n] = side.slow_biases[n]
-            side.factors[n] = side.slow_factors[n]
+            side.biases[n, 0] = side.slow_biases[n, 0]
+            for f in range(side.factors.shape[1]):
+                side.factors[n, f] = side.slow_factors[n, f]
 
 
 @njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
@@ -123,14 +124,14 @@ def _take_steps(  # type: ignore[no-untyped-def]
     """One step of every row that has a gradient; frees its slot."""
     if memory > 0:
         _catch_up(side, used, t, memory)
-    _step_rows(
-        side.biases, side.bias_gradient, side.bias_state, side.touched, used,
-        rule, rate, momentum, t, decay, epsilon, scale, weight_decay_biases,
-    )  # fmt: skip
-    _step_rows(
-        side.factors, side.factor_gradient, side.factor_state, side.touched, used,
-        rule, rate, momentum, t, decay, epsilon, scale, weight_decay_factors,
-    )  # fmt: skip
+    for rows, gradients, states, weight_decay in (  # a loop, so that the rules are compiled once
+        (side.biases, side.bias_gradient, side.bias_state, weight_decay_biases),
+        (side.factors, side.factor_gradient, side.factor_state, weight_decay_factors),
+    ):
+        _step_rows(
+            rows, gradients, states, side.touched, used,
+            rule, rate, momentum, t, decay, epsilon, scale, weight_decay,
+        )  # fmt: skip
     if every > 0:
         _look_ahead(side, used, every, pull_back)
     if memory > 0:

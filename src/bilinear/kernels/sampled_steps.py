@@ -86,17 +86,17 @@ def sampled_block(  # type: ignore[no-untyped-def]
     score was not; the batch that it is in has then taken no step.
     """
     total = 0.0
-    chunk = len(work.negatives)
+    chunk, n_parts = len(work.negatives), len(parts)
     for batch in range(len(cuts) - 1):
         pairs = order[cuts[batch] : cuts[batch + 1]]
         n_users = find_users(pairs, positives, work)
         n_sets = (n_users + SET - 1) // SET
-        for p in range(len(parts)):
+        for p in range(n_parts):
             used[p] = len(parts[p].slots) if rule.dense else 0
         for a in range(0, n_sets, chunk):
             b = min(a + chunk, n_sets)
             score_sets(a, b, a, number, pairs, n_users, positives, sampler, model, user, rule.dense, work)
-            for p in range(len(parts)):
+            for p in range(n_parts):
                 used[p] = gather_items(
                     parts[p], part_cuts[p], part_cuts[p + 1], a, b,
                     pairs, n_users, positives, rule.dense, work, used[p],
@@ -107,14 +107,14 @@ def sampled_block(  # type: ignore[no-untyped-def]
         total += loss
         number += n_sets
         n_rows = len(user.slots) if rule.dense else n_users
-        for p in range(len(parts)):
-            squares[p] = finish_gradients(parts[p], used[p], model.cosine, biased, rule)
-            some = part_of_users(user, n_rows, p, len(parts))
-            squares[len(parts) + p] = finish_gradients(some, len(some.touched), model.cosine, False, rule)
+        for p in range(2 * n_parts):  # of the items, then of the users, in one loop: each is compiled once
+            side = parts[p] if p < n_parts else part_of_users(user, n_rows, p - n_parts, n_parts)
+            n = used[p] if p < n_parts else len(side.touched)
+            squares[p] = finish_gradients(side, n, model.cosine, biased and p < n_parts, rule)
         scale = clipping(squares, rule.longest)
         t += 1
-        for p in range(len(parts)):
-            take_steps(parts[p], used[p], rule, rates[batch], momenta[batch], t, scale)
-            some = part_of_users(user, n_rows, p, len(parts))
-            take_steps(some, len(some.touched), rule, rates[batch], momenta[batch], t, scale)
+        for p in range(2 * n_parts):
+            side = parts[p] if p < n_parts else part_of_users(user, n_rows, p - n_parts, n_parts)
+            n = used[p] if p < n_parts else len(side.touched)
+            take_steps(side, n, rule, rates[batch], momenta[batch], t, scale)
     return total, number
