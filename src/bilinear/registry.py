@@ -83,7 +83,7 @@ class Registry(Generic[Kind]):
             ParameterValueError: No class has this name; the message lists the names, the nearest first.
         """
         if name not in self._classes:
-            self._import()
+            self.load()
         if name not in self._classes:
             near = get_close_matches(str(name), self._classes, 1)
             hint = f"did you mean {near[0]!r}? Known: " if near else "known: "
@@ -96,14 +96,15 @@ class Registry(Generic[Kind]):
 
     def subclasses(self, base: type[Added]) -> dict[str, type[Added]]:
         """The classes that derive from `base`, by name."""
-        self._import()
+        self.load()
         return {name: cls for name, cls in self._classes.items() if issubclass(cls, base)}
 
     def discard(self, name: str) -> None:
         """Removes a name, if it is there."""
         self._classes.pop(name, None)
 
-    def _import(self) -> None:
+    def load(self) -> None:
+        """Imports the modules that add classes, and those that `BILINEAR_PLUGINS` names."""
         while self._packages:
             package = import_module(self._packages.pop())
             for module in walk_packages(package.__path__, f"{package.__name__}."):
@@ -112,12 +113,12 @@ class Registry(Generic[Kind]):
             import_plugin(name)
 
     def __iter__(self) -> Iterator[str]:
-        self._import()
+        self.load()
         return iter(self._classes)
 
     def __contains__(self, name: object) -> bool:
         if name not in self._classes:
-            self._import()
+            self.load()
         return name in self._classes
 
     def __len__(self) -> int:
@@ -183,6 +184,8 @@ def register(cls: type[Added]) -> type[Added]:
         True
         >>> CLASSES.discard("HalfRate")
     """
+    if cls.__module__.partition(".")[0] != __name__.partition(".")[0]:
+        CLASSES.load()  # bilinear's own names are taken, whatever has been imported so far
     return _checking_names(CLASSES.add(cls))
 
 
