@@ -511,9 +511,14 @@ class Interactions(Columns):
 
     def aligned_to(self, users: Vocabulary, items: Vocabulary) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Each rating's rows in two other vocabularies, -1 where they lack the id. Cost: O(n_ratings)."""
-        user_map = users.encode(self.user_vocabulary.decode(np.arange(self.n_users)))
-        item_map = items.encode(self.item_vocabulary.decode(np.arange(self.n_items)))
-        return user_map[self.users], item_map[self.items]
+
+        def aligned(rows: NDArray[np.int32], own: Vocabulary, other: Vocabulary) -> NDArray[np.int32]:
+            return rows if own is other else other.encode(own.decode(np.arange(len(own))))[rows]
+
+        return (
+            aligned(self.users, self.user_vocabulary, users),
+            aligned(self.items, self.item_vocabulary, items),
+        )
 
     def check_trainable(self) -> None:
         """Raises EmptyDataError unless at least two users and two items have ratings."""
