@@ -26,8 +26,7 @@ from numpy.typing import NDArray
 import bilinear
 from bilinear.data.splits import Split
 from bilinear.estimators.measurement import fit
-from bilinear.evaluation.bootstrap import mean_intervals
-from bilinear.evaluation.ratings import Interval
+from bilinear.evaluation.bootstrap import Interval, mean_intervals
 from bilinear.training.progress import NullProgress
 
 LIKED = 4.0

@@ -7,10 +7,16 @@ import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from problems import planted_table
+from pyarrow import csv, parquet
 
-from bilinear.data.reading.database import connected
+from bilinear import memory
+from bilinear.data.reading import duckdb_reader
+from bilinear.data.reading.database import connected, lower_limit
+from bilinear.data.reading.readers import read_ratings
 from bilinear.data.synthetic.catalogue import synthetic_ratings
 from bilinear.errors import MemoryLimitError, ParameterValueError
 from bilinear.estimators.auto.auto_ranker import AutoRanker
@@ -183,6 +189,66 @@ def test_the_reading_engine_takes_half_of_what_is_free_unless_it_is_told(monkeyp
     assert limit("300MB") == pytest.approx(300 * 10**6, rel=0.01)
     monkeypatch.setenv(LIMIT, "1KB")
     assert limit() == pytest.approx(64 * 10**6, rel=0.01)
+
+
+def test_a_process_has_no_more_than_it_was_given_less_what_it_holds(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "_most", None)
+    monkeypatch.setattr(memory, "resident", lambda: 3 * GIB)
+    with pytest.raises(ParameterValueError, match=r"'2GB': the program itself takes 3.22GB"):
+        memory.limit_process("2GB")
+    with pytest.raises(ParameterValueError, match="'lots'; an amount of memory such as 8GB"):
+        memory.limit_process("lots")
+    root = system(tmp_path, {})
+    assert available(root) == 8 * GIB
+    memory.limit_process("5GiB")
+    assert available(root) == 2 * GIB
+    monkeypatch.setenv(LIMIT, "1GiB")
+    assert available(root) == GIB
+    monkeypatch.setattr(memory, "resident", lambda: 6 * GIB)
+    assert available(root) == 0
+
+
+def test_a_process_holds_at_least_the_arrays_it_has_written():
+    before = memory.resident()
+    held = np.ones(30 * 10**6, np.uint8)
+    assert memory.resident() - before > 0.9 * held.nbytes
+
+
+@pytest.mark.parametrize("name", ["ratings.csv", "ratings.parquet"])
+def test_a_file_that_does_not_fit_is_refused_before_it_is_read(tmp_path, monkeypatch, name):
+    ids = TABLE.to_columns()
+    frame = pa.table({key: ids[key] for key in ("user", "item", "rating")})
+    if name.endswith("csv"):
+        csv.write_csv(frame, tmp_path / name)
+    else:
+        parquet.write_table(frame, tmp_path / name)
+    monkeypatch.setattr(duckdb_reader, "_load", lambda *_: pytest.fail("it was read"))
+    monkeypatch.setenv(LIMIT, "1KB")
+    with pytest.raises(MemoryLimitError, match=f"reading some .* rows of .*{name} needs about") as refused:
+        read_ratings(tmp_path / name)
+    needed = duckdb_reader.bytes_to_read(TABLE.n_ratings, with_times=False)
+    assert parsed_size(re.search(r"about (\S+)", str(refused.value))[1]) == pytest.approx(needed, rel=0.01)
+
+
+def test_rows_that_are_encoded_from_disk_in_pieces_are_the_same_table(tmp_path, monkeypatch):
+    ids = TABLE.to_columns()
+    csv.write_csv(pa.table({key: ids[key] for key in ("user", "item", "rating")}), tmp_path / "ratings.csv")
+    whole = read_ratings(tmp_path / "ratings.csv")
+    lowered = []
+    monkeypatch.setattr(duckdb_reader, "lower_limit", lambda _, n: lowered.append(n))
+    monkeypatch.setattr(duckdb_reader, "_FETCH", 7)
+    in_pieces = read_ratings(tmp_path / "ratings.csv")
+    assert lowered == [128 * 10**6]
+    for name in ("users", "items", "ratings"):
+        assert np.array_equal(getattr(whole, name), getattr(in_pieces, name))
+
+
+def test_an_engine_takes_a_lower_limit_and_never_a_higher_one(tmp_path):
+    with connected(tmp_path, "300MB") as connection:
+        for n_bytes, expected in ((500 * 10**6, 300), (200 * 10**6, 200), (250 * 10**6, 200)):
+            lower_limit(connection, n_bytes)
+            now = connection.execute("SELECT current_setting('memory_limit')").fetchone()[0]
+            assert parsed_size(now) == pytest.approx(expected * 10**6, rel=0.01)
 
 
 def test_the_estimate_counts_what_each_solver_keeps():

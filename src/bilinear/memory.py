@@ -15,6 +15,9 @@ _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
 
+_most: int | None = None
+"""Bytes that this process may take in all; None: whatever is free."""
+
 REMEDY = "use a smaller table or model, or a larger machine"
 
 
@@ -31,20 +34,47 @@ def require(n_bytes: int, what: str, remedy: str = REMEDY) -> None:
         )
 
 
+def limit_process(text: str) -> None:
+    """From now on this process counts on so much memory in all, what it has taken already included.
+
+    Raises:
+        ParameterValueError: not an amount, or it has taken more.
+    """
+    global _most
+    most, taken = parsed_size(text, "memory limit "), resident()
+    if most <= taken:
+        raise ParameterValueError(
+            f"memory limit {text!r}: the program itself takes {shown(taken)}; give more"
+        )
+    _most = most
+
+
 def available(root: Path = Path("/")) -> int | None:
-    """Bytes that can still be taken: by `LIMIT`, else the least of the system's and the control groups'."""
+    """Bytes that can still be taken: by `LIMIT`, else the least of the system's and the control groups'.
+
+    Never more than `limit_process` leaves.
+    """
     given = os.environ.get(LIMIT)
-    if given is not None:
-        return parsed_size(given)
-    found = [_meminfo(root / "proc" / "meminfo"), *_groups(root)]
+    found = [_meminfo(root / "proc" / "meminfo"), *_groups(root)] if given is None else [parsed_size(given)]
+    if _most is not None:
+        found.append(max(0, _most - resident()))
     return min((n for n in found if n is not None), default=None)
 
 
-def parsed_size(text: str) -> int:
-    """Bytes of a text such as "8GB", "500 MiB" or "1000000"."""
+def resident() -> int:
+    """Bytes of memory that this process holds; 0 on a system that does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def parsed_size(text: str, what: str = f"{LIMIT}=") -> int:
+    """Bytes of a text such as "8GB", "500 MiB" or "1000000"; `what` it is, for the error."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
     if match is None or match[2].upper() not in _UNITS:
-        raise ParameterValueError(f"{LIMIT}={text!r}; an amount of memory such as 8GB or 500MB")
+        raise ParameterValueError(f"{what}{text!r}; an amount of memory such as 8GB or 500MB")
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 

@@ -16,10 +16,10 @@ from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.estimators.measurement import Measurement, measure
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
+from bilinear.evaluation.bootstrap import Interval
 from bilinear.evaluation.compare import compare
 from bilinear.evaluation.compare_ratings import RatingComparison, compare_ratings
 from bilinear.evaluation.ranking import RankingProtocol
-from bilinear.evaluation.ratings import Interval
 
 
 def test_each_model_is_fitted_on_the_training_part_and_scored_on_the_other():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bilinear.evaluation import ratings as module
+from bilinear.evaluation import bootstrap as module
 from bilinear.evaluation.ratings import RatingScores, rating_scores, rmse_difference
 
 
@@ -65,8 +65,36 @@ def test_the_interval_is_that_of_a_bootstrap_over_users_written_out():
 def test_resampling_in_pieces_changes_nothing(monkeypatch):
     case = problem()
     whole = rating_scores(*case)
-    monkeypatch.setattr(module, "_CHUNK", 25 * 7)
+    monkeypatch.setattr(module, "_COUNTS_AT_ONCE", 25 * 7)
     assert rating_scores(*case) == whole
+
+
+@pytest.mark.parametrize("most", [10_000, 1000])
+def test_groups_of_users_give_the_interval_of_normal_theory(monkeypatch, most):
+    """By the delta method: the spread of a mean of squares over users, and of its root."""
+    monkeypatch.setattr(module, "_MOST", most)
+    rng = np.random.default_rng(1)
+    users = np.repeat(np.arange(30_000), rng.integers(1, 6, 30_000))
+    errors = rng.uniform(0.5, 1.5, 30_000)[users] * rng.normal(size=len(users))
+    nobody = np.zeros(len(users), bool)
+    found = rating_scores(errors, np.zeros(len(users)), users, nobody, nobody).rmse
+    sizes, squares = np.bincount(users), np.bincount(users, errors**2)
+    mse = squares.sum() / sizes.sum()
+    spread = np.sqrt(((squares - mse * sizes) ** 2).sum()) / sizes.sum() / (2 * np.sqrt(mse))
+    assert found.value == pytest.approx(np.sqrt(mse))
+    for end, sign in ((found.low, -1), (found.high, 1)):
+        assert (end - found.value) * sign == pytest.approx(1.96 * spread, rel=0.15)
+
+
+def test_groups_keep_columns_paired(monkeypatch):
+    monkeypatch.setattr(module, "_MOST", 50)
+    values = np.random.default_rng(0).normal(size=(173, 2))
+    sums = module.resampled_sums(values, 4)
+    differences = module.resampled_sums(values[:, :1] - values[:, 1:], 4)
+    np.testing.assert_allclose(sums[:, 0] - sums[:, 1], differences[:, 0], atol=1e-9)
+    sizes = module.resampled_sums(np.ones((173, 1)), 4)
+    assert abs(sizes.mean() - 173) < 1
+    assert set(np.unique(sizes % 1)) == {0}
 
 
 def test_the_seed_decides_the_interval_and_not_the_value():

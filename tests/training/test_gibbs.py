@@ -15,8 +15,9 @@ from bilinear import (
 )
 from bilinear.data.interactions import Grouped, Interactions
 from bilinear.data.sparse_block import SparseBlock
+from bilinear.data.splits import split_validation
 from bilinear.errors import ParameterValueError
-from bilinear.training import gibbs_chain
+from bilinear.training import gibbs_chain, search
 from bilinear.training.compiling import compile_draws
 from bilinear.training.gibbs import Gibbs, SamplingRun, split_r_hat
 from bilinear.training.gibbs_chain import Chain, history_blocks
@@ -434,3 +435,13 @@ def test_auto_is_sgd_where_a_chain_is_impossible(table):
 
     model = MatrixFactorization(solver=Auto(), n_factors=2, l2=0.5, l2_biases=0.5, rng=0).fit(table)
     assert isinstance(model.solver_, SGD)
+
+
+def test_auto_tries_chains_on_some_users_of_a_large_table_and_samples_all(table, monkeypatch):
+    monkeypatch.setattr(search, "_SEARCHED", 300)
+    model = MatrixFactorization(solver=Auto(budget=0), n_factors=2, refit=False, rng=0).fit(table)
+    assert 300 <= model.search_.n_searched < 300 + table.n_items
+    inner = split_validation(table, 0.1, np.random.default_rng([0, 0]))
+    chain = Gibbs(n_epochs=160, history=model.solver_.history)
+    posterior, _ = chain.sample(inner.train, 2, np.random.default_rng([0, 2]))
+    assert np.array_equal(posterior.parameters.user_factors, model.parameters_.user_factors)

@@ -134,7 +134,7 @@ def test_the_grid_is_as_good_as_shuffled_ratings(monkeypatch):
     """The order of the steps is another, so the bits are; the error is the same within its noise."""
     model = fitted(monkeypatch)
     assert model.history_.epochs[-1].loss < 0.4 * model.history_.epochs[0].loss
-    monkeypatch.setattr(sgd, "Grid", Shuffled)
+    monkeypatch.setattr(module, "Grid", Shuffled)
     monkeypatch.setattr(module, "_n_blocks", lambda *_: 1)
     shuffled = MatrixFactorization(**FIXED, solver=SGD(n_epochs=40)).fit(SPLIT.train)
     mine, other = (m.evaluate(SPLIT.test).rmse.value for m in (model, shuffled))

@@ -13,6 +13,8 @@ from bilinear.model.link import Identity, Sigmoid
 from bilinear.model.parameters import Parameters
 from bilinear.objective.losses import CrossEntropy, SquaredError
 from bilinear.objective.penalties import L2
+from bilinear.training import rating_grid
+from bilinear.training import search as module
 from bilinear.training.bias_solver import solve_biases
 from bilinear.training.initialization import Scale
 from bilinear.training.search import (
@@ -243,3 +245,65 @@ def test_a_table_survives_json_and_prints_a_row_a_trial(found):
     lines = str(table).splitlines()
     assert len(lines) == 1 + len(table.trials)
     assert sum(line.endswith("<- kept") for line in lines) == 3
+
+
+def test_a_search_builds_one_grid_for_each_cut_of_the_table(monkeypatch):
+    built = []
+    of = rating_grid.Grid.of.__func__
+
+    def counted(cls, table, row_bytes, rng, workers):
+        built.append(table)
+        return of(cls, table, row_bytes, rng, workers)
+
+    monkeypatch.setattr(rating_grid.Grid, "of", classmethod(counted))
+    result = run()
+    assert len([trial for trial in result.table.trials if trial.n_factors]) > 5
+    assert len(built) == 1  # 80 items fit the cache with any number of factors
+
+
+def searched_in_part(monkeypatch, n_ratings, **fixed):
+    monkeypatch.setattr(module, "_SEARCHED", n_ratings)
+    return run(**fixed)
+
+
+@pytest.mark.parametrize("n_ratings", [2000, 600])
+def test_a_large_table_is_searched_on_some_users_and_trained_on_all(monkeypatch, found, n_ratings):
+    part = searched_in_part(monkeypatch, n_ratings)
+    table = part.table
+    assert n_ratings <= table.n_searched < n_ratings + TABLE.n_items
+    finalist = table.trials[-1]
+    assert finalist.stage == "finalist"
+    assert finalist.kept
+    for name in ("n_factors", "l2", "l2_biases"):
+        assert getattr(finalist, name) == getattr(table, name)
+    assert part.parameters.user_factors.shape == (TABLE.n_users, table.n_factors)
+    assert rmse(part.parameters, LINK, SPLIT.test) == finalist.validation_rmse
+    assert finalist.validation_rmse < found.history.best_validation_rmse * 1.15
+    again = [trial.l2 for trial in table.trials[:-1] if trial.stage == "l2"]
+    rises = [n for n in range(1, len(again)) if again[n] > again[n - 1]]  # a second path
+    assert len(rises) == (n_ratings < 0.25 * SPLIT.train.n_ratings)
+    assert f"{table.n_searched:,} ratings" in str(table)
+    assert SearchTable.from_dict(table.to_dict()) == table
+    assert same_bits(searched_in_part(monkeypatch, n_ratings).parameters, part.parameters)
+
+
+def test_a_part_that_chooses_no_factors_has_the_biases_of_all(monkeypatch):
+    rng = np.random.default_rng(0)
+    pairs = np.argwhere(rng.random((120, 40)) < 0.3)
+    values = (
+        3 + rng.normal(size=120)[pairs[:, 0]] + rng.normal(size=40)[pairs[:, 1]] + rng.normal(size=len(pairs))
+    )
+    split = split_random(Interactions.from_columns(*pairs.T, values), 0.1)
+    result = searched_in_part(monkeypatch, 400, split=split, link=Identity(-9, 15))
+    assert result.table.n_factors == 0
+    exact = solve_biases(split.train, L2(0.0, result.table.l2_biases, 0.5))
+    assert same_bits(result.parameters, exact)
+
+
+def test_ctrl_c_while_a_part_is_searched_comes_through_and_later_keeps_the_best(monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        searched_in_part(monkeypatch, 2000, progress=CtrlC("epoch", 3, "search full run"))
+    kept = searched_in_part(monkeypatch, 2000, progress=CtrlC("epoch", 3, "search finalist"))
+    assert kept.table.interrupted
+    assert kept.parameters.n_users == TABLE.n_users
+    assert rmse(kept.parameters, LINK, SPLIT.test) == kept.history.best_validation_rmse

@@ -60,7 +60,8 @@ class TableOptions:
     memory_limit: Annotated[
         str | None,
         typer.Option(
-            help="Memory for reading, such as 2GB; more spills to disk. Default: half of the free memory."
+            help="Memory that the command may take in all, such as 8GB: reading spills to disk beyond half "
+            "of it, and what would not fit is refused. Default: the free memory."
         ),
     ] = None
     missing: Annotated[
@@ -82,7 +83,7 @@ class TableOptions:
         """The same for a second file: the rows it leaves out go to a file of their own."""
         path = self.skip_bad_rows
         second = path and path.with_name(f"{path.stem}-test{path.suffix}")
-        return replace(self, query=None, store=None, skip_bad_rows=second)
+        return replace(self, query=None, store=None, skip_bad_rows=second, memory_limit=None)
 
     def read(self, source: str, has_ratings: bool | None = None) -> Any:
         """The table of a file or of a database query.
@@ -90,11 +91,14 @@ class TableOptions:
         `has_ratings` says what it must have; None reads ratings where there are some.
         """
         from bilinear.data.reading.readers import read_any
+        from bilinear.memory import limit_process
 
+        if self.memory_limit is not None:
+            limit_process(self.memory_limit)
         if self.rating is not None and self.count:
             raise ParameterValueError("--rating and --count: a table has ratings or counts, name one of them")
         how: dict[str, Any] = vars(self) | {"has_ratings": has_ratings, "missing": self.missing or None}
-        for name in ("query", "store"):
+        for name in ("query", "store", "memory_limit"):
             del how[name]
         if source.startswith(("http://", "https://")):
             raise ParameterValueError(
@@ -106,8 +110,7 @@ class TableOptions:
                     f"{source} is a database: say what to read, such as "
                     "--query 'SELECT user_id, item_id, rating FROM ratings'"
                 )
-            for name in ("encoding", "memory_limit"):  # of files
-                del how[name]
+            del how["encoding"]  # of files
             table = read_any(self.query, connection=source, **how)
         elif self.query is not None:
             raise ParameterValueError(f"--query reads from a database, but {source} is a file")

@@ -261,6 +261,39 @@ def split_validation(
     return Split(Part(interactions, np.logical_not(mask, out=mask)), test, how)
 
 
+def sample_users(split: Split, n_ratings: int, rng: np.random.Generator) -> Split:
+    """All ratings of users drawn at random until these have `n_ratings` in the training part.
+
+    The items stay all; a user's id is its row in the split. A split that has no more comes back as it is.
+
+    Examples:
+        >>> import numpy as np
+        >>> from bilinear import split_random, synthetic_ratings
+        >>> from bilinear.data.splits import sample_users
+        >>> split = split_random(synthetic_ratings(50, 30, 600, rng=0), test=0.2, rng=0)
+        >>> part = sample_users(split, 100, np.random.default_rng(0))
+        >>> 100 <= part.train.n_ratings < 130, part.train.n_items
+        (True, 30)
+    """
+    if split.train.n_ratings <= n_ratings:
+        return split
+    order = rng.permutation(split.train.n_users)
+    n_users = 1 + int(np.searchsorted(np.cumsum(split.train.user_counts[order]), n_ratings))
+    rows = np.sort(order[:n_users])
+    place = np.full(len(order), -1, np.int32)
+    place[rows] = np.arange(len(rows))
+    users = Vocabulary.from_sorted(rows)
+
+    def of(table: Interactions) -> Interactions:
+        whole, kept = table.stored
+        chosen = (place >= 0)[whole.users]
+        part = whole.take(chosen & kept if len(kept) else chosen)
+        return replace(part, users=place[part.users], user_vocabulary=users)
+
+    how = f"{split.how}, {len(rows):,} of {len(order):,} users"
+    return Split(of(split.train), of(split.test), how)
+
+
 def _last_of_each(interactions: Interactions, keys: NDArray[np.float64], test: float) -> NDArray[np.bool_]:
     order = np.lexsort((keys, interactions.users))
     starts = interactions.by_user.indptr

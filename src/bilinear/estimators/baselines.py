@@ -27,7 +27,7 @@ from bilinear.training.bias_solver import solve_biases
 from bilinear.training.history import CLOSED_FORM
 from bilinear.training.progress import Progress
 from bilinear.training.rating_units import Units
-from bilinear.training.search import choose_bias_penalty
+from bilinear.training.search import choose_bias_penalty, searched_part
 
 _BYTES, _BYTES_SEARCHED = (15, 40), (21, 55)  # of a rating and a row, that BiasModel takes; measured
 
@@ -127,6 +127,7 @@ class BiasModel(WithFeatures, RatingModel):
         if self.l2_biases == "auto":
             check_fraction(self.validation_fraction)
             split = split_validation(inner, self.validation_fraction, np.random.default_rng([seed, 0]))
+            split = searched_part(split, seed)
             table = choose_bias_penalty(split.train, split.test, units.link(link), self.l2_exponent)
             penalty = replace(penalty, biases=table.l2_biases)
             table = units.search_table(table, link, SquaredError())

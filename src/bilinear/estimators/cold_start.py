@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from bilinear.data.interactions import Interactions
 from bilinear.data.splits import Split
 from bilinear.estimators.with_features import WithFeatures
-from bilinear.evaluation.bootstrap import mean_intervals
+from bilinear.evaluation.bootstrap import Interval, mean_intervals
 from bilinear.evaluation.metrics import ndcg
-from bilinear.evaluation.ratings import Interval, interval_columns, rating_scores
+from bilinear.evaluation.ratings import interval_columns, rating_scores
 from bilinear.tabular import Tabular
 
 SHUFFLED = "features shuffled"

@@ -48,7 +48,13 @@ from bilinear.training.loop import Validation, train_again
 from bilinear.training.lr_find import RangeTest, lr_find
 from bilinear.training.progress import NullProgress, Progress
 from bilinear.training.rating_units import Units
-from bilinear.training.search import SearchTable, first_choice, search, solve_without_factors
+from bilinear.training.search import (
+    SearchTable,
+    first_choice,
+    search,
+    searched_part,
+    solve_without_factors,
+)
 from bilinear.training.sgd import SGD
 from bilinear.training.solver import Solver
 from bilinear.training.validation import RankingValidation, RatingValidation
@@ -97,7 +103,8 @@ class MatrixFactorization(WithFeatures, RatingModel):
     Learned attributes are listed at `RatingModel`.
 
     Cost:
-        O(n_ratings * n_factors * n_epochs); the search costs some ten such runs.
+        O(n_ratings * n_factors * n_epochs); the search costs some ten such runs, of more than 5 million
+        ratings some two or three, as it tries most of its choices on a part of the users.
 
     Examples:
         >>> from bilinear import ALS, MatrixFactorization, split_random, synthetic_ratings
@@ -154,7 +161,8 @@ class MatrixFactorization(WithFeatures, RatingModel):
             on_epoch: a function, or several, called with a `TrainingState` after every epoch of every stage
                 (search, training, training on all ratings). What it raises ends training.
 
-        Ctrl-C ends training and keeps the best weights so far (`history_.ended` says so).
+        Ctrl-C ends training and keeps the best weights so far (`history_.ended` says so); while a part of the
+        users of a large table is searched there are none, and it ends `fit`.
 
         Raises:
             EmptyDataError, RatingValueError, ParameterValueError: before any work.
@@ -231,14 +239,22 @@ class MatrixFactorization(WithFeatures, RatingModel):
     ) -> tuple[L2, SearchTable, Parameters, History, Posterior | None]:
         """What `Auto` finds best on the inner validation part, trained on everything."""
         n = interactions.n_ratings
-        planned = solver.planned(n)
         chance = np.random.default_rng([seed, 0])
-        inner = split_validation(interactions, self.validation_fraction, chance)
+        inner = split_validation(interactions, self.validation_fraction, chance, lazy=True)
+        assert isinstance(inner.train, Part)
+        in_full = features.users is not None or "sgd" in solver.planned(n)
+        part = inner if in_full else searched_part(inner, seed)
+        n_searched = None if part is inner else part.train.n_ratings
+        planned = solver.planned(n_searched or n)
+        if n_searched is None:
+            part = Split(inner.train.gathered(), inner.test, inner.how)
         n_factors = None if self.n_factors == "auto" else self.n_factors
         histories = [name for name in HISTORIES if name in planned] or ["none"]
         order = sorted(histories, key=("none", "items", "both", "users").index)
-        chain = choose_chain(inner, link, solver, n_factors, seed, progress, order, **_blocks(features))
-        del inner
+        chain = choose_chain(part, link, solver, n_factors, seed, progress, order, **_blocks(features))
+        if n_searched is not None and chain.history.ended == "interrupted":
+            raise KeyboardInterrupt  # there are no weights for all users yet
+        del part
         trials = chain.trials
         if "sgd" in planned and not chain.interrupted:
             found = self._trained(solver.sgd(), units, interactions, link, seed, progress, refit=False)
@@ -252,12 +268,12 @@ class MatrixFactorization(WithFeatures, RatingModel):
                 assert table is not None
                 shown = tuple(replace(t, kept=t.kept and not t.stage.startswith("gibbs")) for t in trials)
                 return penalty, replace(table, trials=shown), parameters, history, None
-        table = SearchTable(trials, chain.n_factors, 0.0, 0.0, chain.interrupted)
+        interrupted = chain.interrupted and n_searched is None
+        table = SearchTable(trials, chain.n_factors, 0.0, 0.0, interrupted, n_searched=n_searched)
         posterior, history = chain.posterior, chain.history
-        if self.refit and not chain.interrupted:
-            posterior, history = self._sampled(
-                chain.solver, interactions, seed, progress, features, chain.n_factors
-            )
+        if n_searched is not None or (self.refit and not interrupted):
+            on = interactions if self.refit else inner.train.gathered()
+            posterior, history = self._sampled(chain.solver, on, seed, progress, features, chain.n_factors)
         self.seed_, self.solver_ = seed, chain.solver.resolved(n)
         return L2(exponent=0), table, posterior.parameters, history, posterior
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from bilinear.data.interactions import Interactions
 from bilinear.data.splits import Split
 from bilinear.errors import DataError, ParameterValueError
-from bilinear.evaluation.bootstrap import mean_intervals
+from bilinear.evaluation.bootstrap import Interval, mean_intervals
 from bilinear.evaluation.ranking import RankingScores, aligned, evaluate_ranking
 from bilinear.evaluation.ranking_task import Model, RankingProtocol
-from bilinear.evaluation.ratings import Interval, comparison_columns
+from bilinear.evaluation.ratings import comparison_columns
 from bilinear.model.parameters import Array
 from bilinear.tabular import Tabular
 

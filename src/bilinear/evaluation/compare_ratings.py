@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from bilinear.data.interactions import Interactions
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import DataError, ParameterValueError
-from bilinear.evaluation.ratings import Interval, RatingScores, comparison_columns, rmse_difference
+from bilinear.evaluation.bootstrap import Interval
+from bilinear.evaluation.ratings import RatingScores, comparison_columns, rmse_difference
 from bilinear.model.parameters import Array
 from bilinear.tabular import Tabular
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bilinear.data.interactions import Interactions
 from bilinear.data.splits import Split
 from bilinear.errors import ParameterValueError
-from bilinear.evaluation.bootstrap import mean_intervals
+from bilinear.evaluation.bootstrap import Interval, mean_intervals
 from bilinear.evaluation.metrics import MetricLike, hits_in
 from bilinear.evaluation.ranking_metrics import (
     ACCURACY,
@@ -24,7 +24,7 @@ from bilinear.evaluation.ranking_metrics import (
 )
 from bilinear.evaluation.ranking_task import Model, RankingTask, taken_rows
 from bilinear.evaluation.ranking_task import RankingProtocol as RankingProtocol
-from bilinear.evaluation.ratings import Interval, interval_columns
+from bilinear.evaluation.ratings import interval_columns
 from bilinear.kernels.ranking import keep_only
 from bilinear.kernels.top_k_blocks import first_nan, hide_seen
 from bilinear.model.blocks import checked_block_size, checked_threads, map_blocks

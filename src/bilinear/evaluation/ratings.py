@@ -9,22 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bilinear.data.vocabulary import Vocabulary
+from bilinear.evaluation.bootstrap import Interval, resampled_sums
 from bilinear.tabular import Tabular
-
-_RESAMPLES = 1000
-_CHUNK = 1 << 22
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A number with its 95 % bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
 
 
 @dataclass(frozen=True)
@@ -115,25 +102,23 @@ def rating_scores(
     """RMSE and MAE with percentile intervals from 1,000 resamples of the users.
 
     Whole users are drawn, because one user's errors are alike: drawing single ratings would
-    make the interval too narrow.
+    make the interval too narrow. Of more than 10,000 users random groups are drawn, see `resampled_sums`.
 
     Args:
         predictions, ratings, users: (n,) each; `users` are any integer labels.
     Cost:
-        O(n + 1000 * n_users) time.
+        O(n) time, beside at most 0.1 s.
     Source:
         Efron & Tibshirani, An Introduction to the Bootstrap, 1993 (cluster resampling).
     """
     errors = predictions.astype(np.float64) - ratings.astype(np.float64)
-    _, cluster = np.unique(users, return_inverse=True)
-    counts = np.bincount(cluster)
-    parts = [np.bincount(cluster, errors**2), np.bincount(cluster, np.abs(errors)), counts]
-    sums = np.stack(parts, axis=1).astype(np.float64)
-    mse, mae = _resampled(sums, np.random.default_rng(rng))
+    counts, squares, sizes = _of_users(users, errors**2, np.abs(errors))
+    totals = resampled_sums(np.stack([squares, sizes, counts], axis=1), rng)
+    mse, mae = totals[:, 0] / totals[:, 2], totals[:, 1] / totals[:, 2]
     unknown = unknown_user | unknown_item
     return RatingScores(
-        _interval(float(np.sqrt(np.mean(errors**2))), np.sqrt(mse)),
-        _interval(float(np.mean(np.abs(errors))), mae),
+        Interval.of(float(np.sqrt(np.mean(errors**2))), np.sqrt(mse)),
+        Interval.of(float(np.mean(np.abs(errors))), mae),
         len(errors),
         len(counts),
         float(unknown_user.mean()),
@@ -158,32 +143,17 @@ def rmse_difference(
         as `rating_scores`.
     """
     errors = [(part.astype(np.float64) - ratings.astype(np.float64)) ** 2 for part in (first, second)]
-    _, cluster = np.unique(users, return_inverse=True)
-    sums = [np.bincount(cluster, part) for part in errors]
-    totals = np.stack([*sums, np.bincount(cluster)], axis=1).astype(np.float64)
-    mine, other = (np.sqrt(part) for part in _resampled(totals, np.random.default_rng(rng)))
+    counts, *sums = _of_users(users, *errors)
+    totals = resampled_sums(np.stack([*sums, counts], axis=1), rng)
+    mine, other = (np.sqrt(totals[:, n] / totals[:, 2]) for n in range(2))
     value = float(np.sqrt(np.mean(errors[0])) - np.sqrt(np.mean(errors[1])))
-    return _interval(value, mine - other)
+    return Interval.of(value, mine - other)
 
 
-def _resampled(
-    sums: NDArray[np.float64], rng: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The first two columns over the third, in each resample; sums (n_users, 3)."""
-    n_users = len(sums)
-    totals = np.empty((_RESAMPLES, 3))
-    at_once = max(1, _CHUNK // n_users)
-    for start in range(0, _RESAMPLES, at_once):
-        stop = min(start + at_once, _RESAMPLES)
-        drawn = rng.integers(n_users, size=(stop - start, n_users))
-        for n in range(stop - start):
-            totals[start + n] = np.bincount(drawn[n], minlength=n_users) @ sums
-    return totals[:, 0] / totals[:, 2], totals[:, 1] / totals[:, 2]
-
-
-def _interval(value: float, resampled: NDArray[np.float64]) -> Interval:
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    return Interval(value, float(low), float(high))
+def _of_users(users: NDArray[Any], *values: NDArray[np.float64]) -> list[NDArray[Any]]:
+    """By user: how many rows, then the sums of the values."""
+    _, rows = Vocabulary.factorize(users)
+    return [np.bincount(rows, column) for column in (np.ones(len(rows)), *values)]
 
 
 def _rmse(errors: NDArray[np.float64]) -> float | None:

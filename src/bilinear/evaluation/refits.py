@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.evaluation.ratings import Interval, interval_columns
+from bilinear.evaluation.bootstrap import Interval
+from bilinear.evaluation.ratings import interval_columns
 from bilinear.tabular import Tabular
 
 _NORMAL = 1.959963984540054  # the 97.5 % quantile

@@ -10,6 +10,9 @@ bits (Gemulla, Nijkamp, Haas and Sismanis 2011; Zhuang, Chin, Juan and Lin 2013)
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -79,9 +82,7 @@ class Grid:
         """Cuts `table` so that the rows of a cell's items, of `row_bytes` each, fit the cache."""
         whole, kept = table.stored
         by_user = whole.by_user
-        n_item_blocks = _n_blocks(table.n_items, _CACHE // row_bytes)
-        # an item block stays in cache; users pass through, and need only be enough for all threads
-        n_user_blocks = _n_blocks(table.n_users, max(1, table.n_users // n_item_blocks))
+        n_user_blocks, n_item_blocks = _blocks_of(table, row_bytes)
         user_side = Side.cut(table.user_counts, n_user_blocks, rng)
         item_side = Side.cut(table.item_counts, n_item_blocks, rng)
         n_cells = user_side.n_blocks * item_side.n_blocks
@@ -152,6 +153,47 @@ class Grid:
         return replace(table, users=users, items=items)
 
 
+@dataclass
+class _Kept:
+    """The last grid that was asked for."""
+
+    seed: int
+    made_of: tuple[Interactions, tuple[int, int]] | None = None
+    grid: Grid | None = None
+
+    def of(self, table: Interactions, row_bytes: int, workers: Workers) -> Grid:
+        blocks = _blocks_of(table, row_bytes)
+        if (
+            self.grid is None
+            or self.made_of is None
+            or self.made_of[0] is not table
+            or self.made_of[1] != blocks
+        ):
+            self.grid = self.made_of = None  # two do not fit where one does
+            self.grid = Grid.of(table, row_bytes, np.random.default_rng([self.seed, *blocks]), workers)
+            self.made_of = table, blocks
+        return self.grid
+
+
+_kept: ContextVar[_Kept | None] = ContextVar("kept_grid", default=None)
+
+
+@contextmanager
+def keeping_grids(seed: int) -> Iterator[None]:
+    """Descents of the block that follow one another on one table share its grid, which `seed` draws."""
+    token = _kept.set(_Kept(seed))
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
+def grid_for(table: Interactions, row_bytes: int, rng: np.random.Generator, workers: Workers) -> Grid:
+    """`Grid.of`, or the grid that is kept, for which `rng` draws nothing."""
+    kept = _kept.get()
+    return Grid.of(table, row_bytes, rng, workers) if kept is None else kept.of(table, row_bytes, workers)
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Parameters and velocities of one side, users or items, in the order of the grid.
@@ -194,6 +236,13 @@ class Rows:
 
     def arrays(self) -> dict[str, Array]:
         return {"bias_columns": self.bias_columns, "factors": self.factors, "velocities": self.velocities}
+
+
+def _blocks_of(table: Interactions, row_bytes: int) -> tuple[int, int]:
+    """Blocks of users and of items: all that a grid takes from `row_bytes`."""
+    n_item_blocks = _n_blocks(table.n_items, _CACHE // row_bytes)
+    # an item block stays in cache; users pass through, and need only be enough for all threads
+    return _n_blocks(table.n_users, max(1, table.n_users // n_item_blocks)), n_item_blocks
 
 
 def _n_blocks(n_rows: int, rows_a_block: int) -> int:

@@ -29,7 +29,7 @@ from bilinear.training.history import History
 from bilinear.training.initialization import Scale
 from bilinear.training.loop import Run
 from bilinear.training.progress import Progress
-from bilinear.training.rating_grid import Grid, Rows
+from bilinear.training.rating_grid import Grid, Rows, grid_for
 from bilinear.training.schedules import Falling, OneCycle, Schedule, after
 from bilinear.training.solver import Epochs, Solver
 from bilinear.training.thread_pool import Workers
@@ -176,7 +176,7 @@ class SGDRun(Run):
         solver.check(objective.loss, objective.link)
         check_known(objective.penalty)
         row_bytes = start.n_factors * start.user_factors.itemsize + 16
-        grid, moving = Grid.of(objective.interactions, row_bytes, rng, workers), solver.momentum > 0
+        grid, moving = grid_for(objective.interactions, row_bytes, rng, workers), solver.momentum > 0
         scale = Scale.of(objective.interactions, objective.link, objective.loss)
         shares = [
             weights_per_rating(objective.penalty, counts, start.user_biases.dtype.type)

@@ -6,7 +6,7 @@ import errno
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from bilinear.errors import (
     ParameterValueError,
     RatingValueError,
 )
-from bilinear.memory import available
+from bilinear.memory import available, parsed_size
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -84,6 +84,16 @@ def default_limit() -> dict[str, Any]:
     """DuckDB's setting that leaves half of the free memory to everything else, and 64 MB at least to it."""
     free = available()
     return {} if free is None else {"memory_limit": f"{max(free // 2, 64 * 10**6) // 10**6}MB"}
+
+
+def lower_limit(connection: Connection, n_bytes: int) -> None:
+    """Has the engine keep no more in memory from now on, the rest on disk; what allows less stays."""
+    import duckdb
+
+    now = connection.execute("SELECT current_setting('memory_limit')").fetchall()[0][0]
+    if parsed_size(now) > n_bytes:
+        with suppress(duckdb.Error):  # it holds more that it cannot write to disk
+            connection.execute(f"SET memory_limit = '{n_bytes // 10**6}MB'")
 
 
 @contextmanager

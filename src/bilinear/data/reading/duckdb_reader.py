@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from bilinear.data.interactions import bytes_to_sort
 from bilinear.data.reading import values
 from bilinear.data.reading.boolean_columns import WORDS, are_flags
 from bilinear.data.reading.columns import Role
@@ -20,6 +21,7 @@ from bilinear.data.reading.database import (
     INTEGERS,
     ParquetTable,
     is_moment,
+    lower_limit,
     parquet,
     sql_name,
     sql_path,
@@ -29,11 +31,14 @@ from bilinear.data.reading.id_columns import has_many_lines
 from bilinear.data.reading.tables import JsonTable, Table, TextTable
 from bilinear.data.vocabulary import Vocabulary, canonical_integer
 from bilinear.errors import EmptyDataError
+from bilinear.memory import require
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
-_FETCH = 2_000_000
+_FETCH = 1_000_000
+_KEPT, _KEPT_A_ROW = 128 * 10**6, 8
+"""Bytes of the loaded rows that stay in memory while they are encoded, at most; the others are on disk."""
 _ISO = r"\d{4}-[01]\d-[0-3]\d([ T]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?Z?)?"
 
 
@@ -54,6 +59,11 @@ def read(connection: Connection, table: Table, columns: Mapping[Role, int]) -> E
     Cost:
         O(n_ratings); about 0.2 s a million rows of text on two cores.
     """
+    expected = _expected_rows(table)
+    if expected is not None:
+        require(
+            bytes_to_read(expected, "time" in columns), f"reading some {expected:,} rows of {table.label}"
+        )
     if not _load(connection, table, columns):
         return None
     user_vocabulary = _vocabulary(connection, "user", table.is_text)
@@ -61,15 +71,17 @@ def read(connection: Connection, table: Table, columns: Mapping[Role, int]) -> E
     if user_vocabulary is None or item_vocabulary is None:
         return None
     n_rows = connection.execute("SELECT count(*) FROM ratings").fetchall()[0][0]
+    lower_limit(connection, max(_KEPT, _KEPT_A_ROW * n_rows))
     users, items = np.empty(n_rows, np.int32), np.empty(n_rows, np.int32)
     scores = np.empty(n_rows, np.float32)
     times = np.empty(n_rows) if "time" in columns else None
     clock = ", r.time_" if times is not None else ""
-    for start in range(0, n_rows, _FETCH):
+    at_once = max(_FETCH, 4 * len(user_vocabulary), 4 * len(item_vocabulary))  # each joins all ids anew
+    for start in range(0, n_rows, at_once):
         part = connection.execute(
             f"SELECT r.rowid AS row_, u.code AS user_, i.code AS item_, r.rating_{clock} FROM ratings r "
             "JOIN user_ids u ON r.user_ = u.id JOIN item_ids i ON r.item_ = i.id "
-            f"WHERE r.rowid >= {start} AND r.rowid < {start + _FETCH}"
+            f"WHERE r.rowid >= {start} AND r.rowid < {start + at_once}"
         ).fetchnumpy()
         rows = part["row_"]  # a join keeps no order
         users[rows], items[rows], scores[rows] = part["user_"], part["item_"], part["rating_"]
@@ -78,6 +90,21 @@ def read(connection: Connection, table: Table, columns: Mapping[Role, int]) -> E
     if times is not None and not _is_date(table, columns["time"]):
         times = values.in_seconds(times)
     return Encoded([users, items, scores, times], user_vocabulary, item_vocabulary)
+
+
+def bytes_to_read(n_rows: int, with_times: bool) -> int:
+    """Peak memory of reading so many rows into a table, the table included; ids come on top."""
+    columns = (20 if with_times else 12) * n_rows
+    loaded = min(28 * n_rows, max(_KEPT, _KEPT_A_ROW * n_rows)) + 28 * min(n_rows, _FETCH)
+    return columns + max(loaded, bytes_to_sort(n_rows, with_times, owned=True))
+
+
+def _expected_rows(table: Table) -> int | None:
+    """About how many rows there are, where that is cheap to say."""
+    if isinstance(table, ParquetTable):
+        found = table.connection.execute(f"SELECT count(*) FROM {parquet(table.path)}").fetchall()
+        return int(found[0][0])
+    return table.n_lines if isinstance(table, (JsonTable, TextTable)) else None
 
 
 def distinct(connection: Connection, table: Table, at: int, n: int) -> list[Any] | None:

@@ -295,7 +295,7 @@ def in_seconds(times: NDArray[np.float64]) -> NDArray[np.float64]:
     until the year 5138, milliseconds below 1e14, microseconds below 1e17; above are nanoseconds.
     Anything else that is smaller (years, 20200131, counters) stays as it is: only order matters.
     """
-    largest = float(np.abs(times).max(initial=0.0))
+    largest = max(float(times.max(initial=0.0)), -float(times.min(initial=0.0)))
     for limit, unit in ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3)):
         if largest >= limit:
             return times / unit
