@@ -19,6 +19,7 @@ from bilinear.errors import (
     RatingValueError,
     UnknownIdError,
 )
+from bilinear.estimators import ease
 from bilinear.estimators.ease import EASE, SparseEASE
 from bilinear.estimators.graph_filter import GraphFilter, slow_directions
 from bilinear.estimators.implicit_als import ImplicitALS
@@ -429,6 +430,17 @@ def test_sparse_ease_with_all_items_as_sources_is_ease():
         x = dense()[:, mine]
         expected = np.linalg.solve(x.T @ x + 5 * np.eye(len(mine)), x.T @ dense()[:, j])
         np.testing.assert_allclose(weights[mine, j], expected, atol=1e-5)
+
+
+def test_sparse_ease_has_the_same_weights_with_the_products_of_all_items_and_without(monkeypatch):
+    def weights(pay: bool) -> np.ndarray:
+        monkeypatch.setattr(ease, "products_pay", lambda *_: pay)
+        model = SparseEASE(7, l2=5, user_exponent=0.5, confidence="log").fit(TRAIN)
+        return model.weights_.ratings
+
+    with_products, without = weights(True), weights(False)
+    assert not np.array_equal(with_products, without)  # two ways of adding up
+    np.testing.assert_allclose(with_products, without, atol=1e-6)
 
 
 def test_sparse_ease_weighs_users_by_their_interactions():

@@ -31,6 +31,8 @@ Precision = Literal["float32", "float64"]
 _ROWS = 512
 _RIDGE = 5.0  # times the mean of the diagonal
 _DEAR = 8  # times as much work a row of an update is as an item in solving for all weights
+_MOST_PRODUCTS = 10_000  # items whose products SparseEASE may hold: 400 MB
+_SOLVED = 3e5  # multiply-adds that an item's system costs, whatever its size
 _LONG = 80.0  # interactions of a user from which on the ridge does not depend on their number
 
 
@@ -123,7 +125,7 @@ class EASE(_Learned):
 
     def _solve(self, table: Interactions, l2: float | Literal["auto"]) -> None:
         with workers(None) as pool:
-            products = _products(table, np.dtype(self.precision), pool)
+            products = _products(table.by_item, table.by_user, np.dtype(self.precision), pool)
         if l2 == "auto":
             l2 = default_l2(products.diagonal(), table.by_user.counts)
         np.fill_diagonal(products, products.diagonal() + l2)
@@ -230,7 +232,9 @@ class SparseEASE(_LearnedSparse):
         the regression is SLIM's (Ning, Karypis, ICDM 2011) without its sign constraint, and with the
         sources chosen beforehand, as its fsSLIM does.
     Cost:
-        O(n_neighbours^3 + n_neighbours * interactions of an item's users) an item; 8 bytes a weight.
+        O(n_neighbours^3 + n_neighbours * interactions of an item's users) an item; 8 bytes a weight. Up to
+        10,000 items, where it is less work, the products of all items are made once, as for `EASE`:
+        O(sum over users of their interactions squared), and n_items^2 numbers of memory.
 
     Examples:
         >>> from bilinear import Interactions, SparseEASE
@@ -277,6 +281,9 @@ class SparseEASE(_LearnedSparse):
     ) -> Self:
         table = self._positives(interactions)
         by_item, by_user, n_items = table.by_item, table.by_user, table.n_items
+        dense = products_pay(n_items, n_neighbours, float(by_user.counts.astype(np.float64) @ by_user.counts))
+        if dense:
+            require(4 * n_items**2, f"SparseEASE of {n_items:,} items")
         users = np.maximum(sums_by_row(by_user), 1e-30) ** -exponent
         valued = by_item._replace(ratings=(by_item.ratings * users[by_item.indices]).astype(np.float32))
         squares = valued._replace(ratings=valued.ratings * by_item.ratings)
@@ -287,7 +294,10 @@ class SparseEASE(_LearnedSparse):
             reporter = progress or NullProgress()
             reporter.stage("sparse EASE", len(sources.indices))
             cuts = pool.shares(sources.counts)
-            regress = _Regression(sources, valued, by_user, l2, weights)
+            regress: _Regression | _RegressionOfProducts = _Regression(sources, valued, by_user, l2, weights)
+            if dense:
+                products = _products(valued, by_user, weights.dtype, pool)
+                regress = _RegressionOfProducts(sources, products, l2, weights)
             for n, _ in enumerate(pool.each(regress, cuts)):
                 reporter.advance(int(sources.indptr[cuts[n + 1]] - sources.indptr[cuts[n]]), 0.0)
         self.weights_, self.l2_ = grouped_the_other_way(sources._replace(ratings=weights), n_items), l2
@@ -346,17 +356,59 @@ class _Regression:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class _RegressionOfProducts:
+    """As `_Regression`, each item's system cut out of the `products` of all items (lower triangle)."""
+
+    sources: Grouped
+    products: Array
+    l2: float
+    out: Array
+
+    def __call__(self, a: int, b: int) -> None:
+        from scipy.linalg.lapack import get_lapack_funcs
+
+        (solve,) = get_lapack_funcs(("posv",), (self.products,))
+        scale = self.products.dtype.type(1 / self.l2)
+        for item in range(a, b):
+            at = slice(self.sources.indptr[item], self.sources.indptr[item + 1])
+            rows = self.sources.indices[at]
+            if not len(rows):
+                continue
+            system = self.products[np.ix_(rows, rows)] * scale  # rows ascend: its lower triangle is theirs
+            np.fill_diagonal(system, system.diagonal() + 1)
+            target = self.products[np.maximum(rows, item), np.minimum(rows, item)] * scale
+            _, self.out[at], failed = solve(system, target, lower=1)
+            assert not failed, "one plus products is positive definite"
+
+
+def products_pay(n_items: int, n_neighbours: int, user_squares: float) -> bool:
+    """Whether `SparseEASE` makes the products of all items first, as `EASE` does: by the table alone.
+
+    Without them the interactions of an item's users are passed once for each of its sources.
+
+    Args:
+        user_squares: the sum of squares of the users' numbers of interactions.
+
+    Examples:
+        >>> from bilinear.estimators.ease import products_pay
+        >>> products_pay(3_000, 100, 6e7), products_pay(10_000, 100, 3e6), products_pay(40_000, 100, 4e7)
+        (True, False, False)
+    """
+    once = user_squares / 2 + n_items * (_SOLVED + 5.0 * n_neighbours**2)
+    return n_items <= _MOST_PRODUCTS and once < n_neighbours * user_squares
+
+
 def _check_l2(l2: Any) -> None:
     if l2 != "auto" and not (is_real(l2) and l2 > 0):
         raise ParameterValueError(f"l2={l2!r}; a positive number, or 'auto'")
 
 
-def _products(table: Interactions, dtype: np.dtype[Any], pool: Workers) -> Array:
-    """(n_items, n_items) X^T X, the lower triangle."""
-    out = np.empty((table.n_items, table.n_items), dtype)
-    by_item, by_user = (
-        rows._replace(ratings=rows.ratings.astype(dtype)) for rows in (table.by_item, table.by_user)
-    )
+def _products(by_item: Grouped, by_user: Grouped, dtype: np.dtype[Any], pool: Workers) -> Array:
+    """(n_items, n_items) X^T X of the two sides of X, the lower triangle."""
+    n_items = len(by_item.counts)
+    out = np.empty((n_items, n_items), dtype)
+    by_item, by_user = (rows._replace(ratings=rows.ratings.astype(dtype)) for rows in (by_item, by_user))
     pool.run(lambda a, b: item_products(a, b, *by_item, *by_user, out), pool.shares(by_item.counts + 1))
     return out
 
