@@ -11,6 +11,7 @@ from problems import clustered_table, same_bits, with_strangers
 
 from bilinear.data.interactions import Grouped
 from bilinear.data.splits import split_random
+from bilinear.data.synthetic.catalogue import synthetic_catalogue
 from bilinear.errors import (
     EmptyDataError,
     ModelFileError,
@@ -415,6 +416,22 @@ def test_ease_is_the_ridge_regression_of_each_item_on_the_others():
     np.testing.assert_allclose(fitted("ease").weights_, expected, atol=1e-5)
     scores = fitted("ease").score_block(some_rows())[1:-1]
     np.testing.assert_allclose(scores, (dense() @ expected)[1:-1], atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_ease_of_few_users_is_that_of_the_definition(precision):
+    table = synthetic_catalogue(300, 12, 150, rng=0).interactions
+    assert ease.users_are_few(*table.shape)
+    x = np.zeros(table.shape)
+    x[table.users, table.items] = 1
+    for l2 in (0.01, 3.0):  # the smaller one is too small for the way of few users
+        inverse = np.linalg.inv(x.T @ x + l2 * np.eye(table.n_items))
+        expected = -inverse / inverse.diagonal()
+        np.fill_diagonal(expected, 0)
+        model = EASE(l2, precision).fit(table)
+        tolerance = {"float32": 1e-3, "float64": 1e-9}[precision]
+        np.testing.assert_allclose(model.weights_, expected, atol=tolerance)
+        np.testing.assert_allclose(model.inverse_diagonal_, inverse.diagonal(), rtol=tolerance)
 
 
 def test_sparse_ease_with_all_items_as_sources_is_ease():

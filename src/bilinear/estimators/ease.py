@@ -31,6 +31,8 @@ Precision = Literal["float32", "float64"]
 _ROWS = 512
 _RIDGE = 5.0  # times the mean of the diagonal
 _DEAR = 8  # times as much work a row of an update is as an item in solving for all weights
+_FEW = 8  # times as many items as users are where the products of the users are inverted
+_LEAST_RIDGE = 0.01  # of the largest diagonal: with less, digits of float32 would be lost there
 _MOST_PRODUCTS = 10_000  # items whose products SparseEASE may hold: 400 MB
 _SOLVED = 3e5  # multiply-adds that an item's system costs, whatever its size
 _LONG = 80.0  # interactions of a user from which on the ridge does not depend on their number
@@ -66,7 +68,8 @@ class EASE(_Learned):
         l2_: the ridge that was used.
     Cost:
         n_items^2 numbers of memory, stated and checked before work begins; n_items^3 multiply-adds by
-        LAPACK, in place: a minute or so for 20,000 items.
+        LAPACK, in place: a minute or so for 20,000 items. Where items are eight times as many as users,
+        n_items^2 * n_users.
 
     Examples:
         >>> from bilinear import EASE, Interactions
@@ -124,13 +127,19 @@ class EASE(_Learned):
         return self
 
     def _solve(self, table: Interactions, l2: float | Literal["auto"]) -> None:
+        squares = np.bincount(table.items, table.ratings.astype(np.float64) ** 2, table.n_items)
+        self.l2_ = default_l2(squares, table.by_user.counts) if l2 == "auto" else float(l2)
+        self.seed_, dtype = None, np.dtype(self.precision)
+        few = users_are_few(int(np.count_nonzero(table.by_user.counts)), table.n_items)
+        if few and self.l2_ >= _LEAST_RIDGE * squares.max():
+            self.weights_, self.inverse_diagonal_ = _weights_of_inverse(
+                _inverse_by_users(table, self.l2_, dtype)
+            )
+            return
         with workers(None) as pool:
-            products = _products(table.by_item, table.by_user, np.dtype(self.precision), pool)
-        if l2 == "auto":
-            l2 = default_l2(products.diagonal(), table.by_user.counts)
-        np.fill_diagonal(products, products.diagonal() + l2)
+            products = _products(table.by_item, table.by_user, dtype, pool)
+        np.fill_diagonal(products, products.diagonal() + self.l2_)
         self.weights_, self.inverse_diagonal_ = _weights_in_place(products)
-        self.l2_, self.seed_ = float(l2), None
 
     def _update(self, change: Change) -> None:
         """By the rows of the users that occur: P - P U' (C + U P U')^-1 U P.
@@ -167,6 +176,8 @@ class EASE(_Learned):
 
     def bytes_to_fit(self, n_pairs: int, n_users: int, n_items: int) -> int:
         block = self.memory_needed(1) * _ROWS * n_items
+        if users_are_few(n_users, n_items):
+            block = (8 + self.memory_needed(1)) * n_users * n_items
         return super().bytes_to_fit(n_pairs, n_users, n_items) + self.memory_needed(n_items) + block
 
     def _scores_of(self, weighted: Grouped) -> Array:
@@ -284,10 +295,8 @@ class SparseEASE(_LearnedSparse):
         dense = products_pay(n_items, n_neighbours, float(by_user.counts.astype(np.float64) @ by_user.counts))
         if dense:
             require(4 * n_items**2, f"SparseEASE of {n_items:,} items")
-        users = np.maximum(sums_by_row(by_user), 1e-30) ** -exponent
-        valued = by_item._replace(ratings=(by_item.ratings * users[by_item.indices]).astype(np.float32))
-        squares = valued._replace(ratings=valued.ratings * by_item.ratings)
-        l2 = default_l2(sums_by_row(squares), by_user.counts) if l2 == "auto" else float(l2)
+        valued = _valued(table, exponent)
+        l2 = default_sparse_l2(table, exponent) if l2 == "auto" else float(l2)
         with workers(self.n_threads) as pool:
             sources = walks(by_item, by_user, 0.5, 0.5, 0.0, n_neighbours, pool)
             weights = np.empty(len(sources.indices), np.float32)
@@ -338,6 +347,28 @@ def default_l2(diagonal: NDArray[Any], user_counts: NDArray[Any]) -> float:
     known = diagonal[diagonal > 0].astype(np.float64)
     n = float(user_counts[user_counts > 0].mean())
     return _RIDGE * float(known.mean()) * max(1.0, float(np.sqrt(_LONG / n)))
+
+
+def default_sparse_l2(table: Interactions, user_exponent: float) -> float:
+    """`default_l2` of the weighted squares that `SparseEASE` adds it to.
+
+    Examples:
+        >>> from bilinear import Interactions
+        >>> from bilinear.estimators.ease import default_sparse_l2
+        >>> table = Interactions.from_columns([1, 1, 2], [1, 2, 1])
+        >>> round(default_sparse_l2(table, 0.0), 2)  # 7.5 sqrt(80 / 1.5)
+        54.77
+    """
+    squares = _valued(table, user_exponent)
+    squares = squares._replace(ratings=squares.ratings * table.by_item.ratings)
+    return default_l2(sums_by_row(squares), table.by_user.counts)
+
+
+def _valued(table: Interactions, user_exponent: float) -> Grouped:
+    """The items' interactions, each times its user's weight to the power -user_exponent."""
+    by_item = table.by_item
+    users = np.maximum(sums_by_row(table.by_user), 1e-30) ** -user_exponent
+    return by_item._replace(ratings=(by_item.ratings * users[by_item.indices]).astype(np.float32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -411,6 +442,38 @@ def _products(by_item: Grouped, by_user: Grouped, dtype: np.dtype[Any], pool: Wo
     by_item, by_user = (rows._replace(ratings=rows.ratings.astype(dtype)) for rows in (by_item, by_user))
     pool.run(lambda a, b: item_products(a, b, *by_item, *by_user, out), pool.shares(by_item.counts + 1))
     return out
+
+
+def users_are_few(n_users: int, n_items: int) -> bool:
+    """Whether `EASE` inverts the products of the users instead of those of the items: n_items^2 * n_users.
+
+    Examples:
+        >>> from bilinear.estimators.ease import users_are_few
+        >>> users_are_few(600, 9_000), users_are_few(6_000, 9_000)
+        (True, False)
+    """
+    return n_users * _FEW <= n_items
+
+
+def _inverse_by_users(table: Interactions, l2: float, dtype: np.dtype[Any]) -> Array:
+    """(n_items, n_items) P = (X^T X + l2)^-1 = (1 - Z^T Z) / l2, with Z = L^-1 X and L L^T = X X^T + l2.
+
+    Source:
+        the identity of Woodbury.
+    """
+    from scipy.linalg import cholesky, solve_triangular
+
+    kept = np.cumsum(table.by_user.counts > 0) - 1
+    rows = np.zeros((int(kept[-1]) + 1, table.n_items))
+    rows[kept[table.users], table.items] = table.ratings
+    system = rows @ rows.T
+    np.fill_diagonal(system, system.diagonal() + l2)
+    factor = cholesky(system, lower=True, overwrite_a=True, check_finite=False)
+    rows = solve_triangular(factor, rows, lower=True, overwrite_b=True, check_finite=False).astype(dtype)
+    inverse: Array = rows.T @ rows
+    inverse *= dtype.type(-1 / l2)
+    np.fill_diagonal(inverse, inverse.diagonal() + dtype.type(1 / l2))
+    return inverse
 
 
 def _weights_in_place(products: Array) -> tuple[Array, Array]:
