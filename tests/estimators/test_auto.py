@@ -292,6 +292,14 @@ def test_several_starts_of_a_kind_are_multiples_of_the_default_of_the_table(auto
     assert kind.make({"l2": 4}, {}, positives).l2 == "auto"
 
 
+def test_models_get_as_many_factors_as_the_budget_allows():
+    kinds = ("Popularity", "ImplicitALS")
+    for budget, most in ((0.07, 128), (0.2, 256)):
+        trials = AutoRanker(budget, kinds=kinds, rng=0).fit(TRAIN).search_.trials[:3]
+        named = [re.search(r"n_factors=(\d+)", trial.model) for trial in trials]
+        assert max(int(found[1]) if found else 128 for found in named) == most
+
+
 def test_the_best_of_every_kind_reaches_the_last_rung_first_and_best_first(monkeypatch):
     monkeypatch.setattr(auto_search, "_LEAST_PAIRS", 80)
     monkeypatch.setattr(auto_search, "_ETA", 3)

@@ -40,6 +40,7 @@ _IN_BLEND = 5  # models at most
 _WORTH = 1.002  # by what a blend must be better than its best model
 _EQUAL = 0.99  # of the best value: below it a model is not as good, however wide the interval
 _SLACK = 1.25  # estimates of time are taken so many times
+_GROWN = 0.3  # of the budget: what a fit on everything of a larger model of a kind may take
 _IDLE = 12  # variations in a row that bring nothing end the search
 
 Pool = list[tuple[ModelFamily, GridPoint]]
@@ -203,7 +204,7 @@ class Search:
             self._users_of_rungs.append(rung.validation_users)
             self._try_all(pool, rung)
             if number == 0:
-                self._try_all(self._starts(), rung, within=1.0 if rung.last else _FIRST_SHARE)
+                self._try_all(self._starts(rung), rung, within=1.0 if rung.last else _FIRST_SHARE)
             if rung.last:
                 ended = self._vary(rung)
             if self._limit():
@@ -221,11 +222,27 @@ class Search:
             self._note_skipped(kind, kind.default, self._everything, 1.0, why)
         return not why
 
-    def _starts(self) -> Pool:
-        """Further starts of the kinds, those of better kinds first."""
+    def _starts(self, rung: _Rung) -> Pool:
+        """Further starts of the kinds, those of better kinds first; of all users, larger ones too."""
         ordered = sorted(self._best.values(), key=lambda made: -made.value)
         hopeful = [made for made in ordered if made.value >= _HOPELESS * ordered[0].value]
-        return [(made.kind, start) for made in hopeful for start in made.kind.starts]
+        found = [(made.kind, start) for made in hopeful for start in made.kind.starts]
+        grown = [(made.kind, self._grown(made.kind, made.choice)) for made in hopeful] if rung.last else []
+        return [*grown, *found]
+
+    def _grown(self, kind: ModelFamily, choice: GridPoint) -> GridPoint:
+        """With as many factors as a share of the budget allows, and half the penalty for each doubling."""
+        most = self.limits.work if self.limits.seconds is None else self.limits.seconds
+        grown = dict(choice)
+        while most is not None and grown.get("n_factors", np.inf) < len(kind.grid.get("n_factors", ())) - 1:
+            larger = grown | {"n_factors": grown["n_factors"] + 1}
+            if "l2" in grown:
+                larger["l2"] = max(grown["l2"] - 1, 0)
+            model = self._make(kind, larger, self._everything)
+            if kind.fit_seconds(self._full, model) > _GROWN * most:
+                break
+            grown = larger
+        return grown
 
     def _part(self, share: float, number: int, n_rungs: int) -> _Rung:
         """The inner training part of a share of the users, and the validation users of this rung."""
@@ -263,7 +280,10 @@ class Search:
             fallen = [made for made in self._best.values() if made.rung < number]
             firsts += sorted(fallen, key=lambda made: (-made.rung, -made.value))
         others = [made for made in ordered[: len(ordered) // _BEST_THIRD] if made not in firsts]
-        return [(made.kind, made.choice) for made in [*firsts, *others][: max(_PROMOTED, len(firsts))]]
+        kept = [*firsts, *others][: max(_PROMOTED, len(firsts))]
+        return [
+            (made.kind, self._grown(made.kind, made.choice) if before_last else made.choice) for made in kept
+        ]
 
     def _vary(self, rung: _Rung) -> str:
         """Trials near the best of each kind, better kinds more often, while that brings something."""
@@ -349,7 +369,7 @@ class Search:
             blended = sum(
                 made.kind.score_seconds(self._full, self._fitted[name], len(self._validation_users.rows))
                 for name, made in self._best.items()
-                if self.blend and name in self._fitted
+                if self.blend and name in self._fitted and within == 1
             )
             if self.work + work + blended > within * most:
                 self._hit = self._hit if within < 1 else self._work_spent()
