@@ -207,6 +207,28 @@ def test_lists_in_archives_with_trailing_separators_and_blank_lines(tmp_path: Pa
     assert table.n_duplicates == 1
 
 
+def test_the_place_in_a_line_is_the_time_unless_lines_are_sorted_or_it_is_left_out(tmp_path: Path) -> None:
+    path = written(tmp_path, "1 5 3 9 4 4\n2 7 1 2 8\n")
+    table = read_interactions(path, layout="lists", duplicates="last")
+    items = table.item_vocabulary.decode(table.items)
+    assert table.times is not None
+    order = np.lexsort((table.times, table.users))
+    assert items[order].tolist() == [5, 3, 9, 4, 7, 1, 2, 8]
+    assert table.describe().time_span is None
+    assert "the place in a line stands for the time" in str(table.describe())
+    held_out = split_leave_last_out(table).test
+    assert sorted(held_out.item_vocabulary.decode(held_out.items)) == [4, 8]
+    with pytest.raises(MissingColumnError, match="places in the lists of users"):
+        split_temporal(table)
+    assert read_interactions(path, layout="lists", time=False).times is None
+    ascending = written(tmp_path, "1 3 4 5 9\n2 1 2 7 8\n", "sorted.txt")
+    descending = written(tmp_path, "1 9 5 4 3\n2 8 7 2 1\n", "falling.txt")
+    for path in (ascending, descending):
+        table = read_interactions(path, layout="lists")
+        assert table.times is None
+        assert "place in a line" not in str(table.describe())
+
+
 def test_many_lines_are_read_as_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path, "".join(f"{n} {n % 7} {n % 11 + 7}{' 99' * (n % 2)}\n" for n in range(200)))
     whole = read_interactions(path, layout="lists", duplicates="last")

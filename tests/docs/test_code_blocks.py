@@ -32,12 +32,11 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "docs" / "index.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
 
 SHORTER = {
-    "AutoRanker(rng=0)": "AutoRanker(time_budget=1, rng=0)",
-    "AutoRanker(time_budget=60)": "AutoRanker(time_budget=1)",
+    "AutoRanker(rng=0)": "AutoRanker(work_budget=1, rng=0)",
     "n_trials=200": "n_trials=4",
     "bilinear train ratings.csv --out next ": "bilinear train ratings.csv --model biases --out next ",
     "bilinear train ratings.csv --out model  ": "bilinear train ratings.csv --model biases --out model  ",
-    "bilinear train clicks.csv": "bilinear train clicks.csv --time-budget 1",
+    "bilinear train clicks.csv": "bilinear train clicks.csv --set work_budget=1",
 }
 """What pages show with the minute that it deserves."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ from bilinear.data.splits import split_random
 from bilinear.errors import EmptyDataError, ModelFileError, NotFittedError, ParameterValueError
 from bilinear.estimators.auto import search as auto_search
 from bilinear.estimators.auto.auto_ranker import AutoRanker
-from bilinear.estimators.auto.search_space import KINDS, CostModel, Sizes
+from bilinear.estimators.auto.search_space import KINDS, CostModel, Sizes, learnable
 from bilinear.estimators.auto.trials import AutoTable
 from bilinear.estimators.blend import Blend
 from bilinear.estimators.ease import EASE
@@ -129,8 +130,8 @@ def test_only_the_kinds_asked_for_are_tried_and_a_single_model_is_kept_as_it_is(
     assert {trial.kind for trial in model.search_.trials} == {"RandomWalk"}
     assert isinstance(model.model_, RandomWalk)
     best = max(trial.value for trial in model.search_.trials)
-    assert model.search_.value == best
-    assert [trial.value for trial in model.search_.trials if trial.note == "chosen"] == [best]
+    assert 0.99 * best <= model.search_.value <= best
+    assert [t.value for t in model.search_.trials if t.note == "chosen"] == [model.search_.value]
     plain = AutoRanker(n_trials=8, blend=False, rng=0).fit(TRAIN)
     assert not isinstance(plain.model_, Blend)
 
@@ -156,7 +157,7 @@ def test_a_budget_stops_what_it_cannot_pay_and_still_gives_a_model(monkeypatch):
     monkeypatch.setattr(auto_search, "clock", lambda: float(next(clock)))
     spoken = Spoken()
     model = AutoRanker(time_budget=12, rng=0).fit(TRAIN, progress=spoken)
-    assert model.search_.ended == "budget spent"
+    assert model.search_.ended == "time limit of 12 s reached"
     assert 1 <= len([trial for trial in model.search_.trials if trial.value is not None]) < 12
     assert len(model.recommend(TRAIN.user_vocabulary[5], 3)) == 3
     assert any("not tried: about" in trial.note for trial in model.search_.trials)
@@ -165,14 +166,18 @@ def test_a_budget_stops_what_it_cannot_pay_and_still_gives_a_model(monkeypatch):
 
 def test_a_trial_that_cannot_be_afforded_is_not_made():
     sizes = Sizes.of(TRAIN)
-    huge = replace(sizes, n_items=10**6)
+    huge = replace(sizes, n_items=10**6, n_users=10**6)
     dense = next(kind for kind in KINDS if kind.model is EASE)
     pace = CostModel(1)
     assert pace.fit_seconds(dense, huge, EASE()) > 1e6
-    assert not dense.fits(huge)
-    assert dense.fits(sizes)
-    assert dense.bearable(replace(sizes, n_items=15_000))
-    assert not dense.bearable(replace(sizes, n_items=30_000))
+    assert re.fullmatch(
+        r"needs .* of memory, more than 60% of the .* free", dense.memory_refusal(huge, EASE())
+    )
+    assert not dense.memory_refusal(sizes, EASE())
+    many = replace(sizes, n_users=10_000)
+    assert dense.bearable(replace(many, n_items=15_000), EASE())
+    assert not dense.bearable(replace(many, n_items=30_000), EASE())
+    assert dense.bearable(replace(sizes, n_items=30_000), EASE())  # of few users
     pace.measured(dense, sizes, EASE(), 10, 50.0, 1.0)
     assert pace.fit_seconds(dense, sizes, EASE()) == pytest.approx(50)
     pace.measured(dense, sizes, EASE(), 10, 2.0, 1.0)  # the first had to compile
@@ -243,8 +248,100 @@ def test_moves_in_the_grid_stay_in_it_and_always_move():
             moved = kind.neighbour(choice, rng)
             assert moved != choice
             assert all(0 <= moved[name] < len(values) for name, values in kind.grid.items())
-            kind.make(moved, {"rng": 0, "threshold": 3})
+            kind.make(moved, {"rng": 0, "threshold": 3}, TRAIN)
             choice = moved
+
+
+def test_the_default_budget_counts_work_and_gives_the_same_model_whatever_the_clock_says(monkeypatch):
+    kinds = ("Popularity", "RandomWalk", "ItemKNN", "ImplicitALS")
+    spoken = Spoken()
+    usual = AutoRanker(0.05, kinds=kinds, rng=0).fit(TRAIN, progress=spoken)
+    assert spoken.notes[0].startswith(
+        "search over 4 kinds of models: up to 0.05 core-seconds of estimated work"
+    )
+    assert 0.025 < usual.search_.work <= 0.05
+    assert usual.search_.ended in {
+        "budget of work spent: 0 of 0.05 core-seconds",
+        "no progress in 7 variations",
+    }
+    clock = iter(np.arange(0, 1e6, 50.0))
+    monkeypatch.setattr(auto_search, "clock", lambda: float(next(clock)))
+    slow = AutoRanker(0.05, kinds=kinds, rng=0).fit(TRAIN)
+    assert slow.search_.chosen == usual.search_.chosen
+    assert same_bits(slow.score_block(USERS), usual.score_block(USERS))
+
+
+def test_limits_add_up_and_the_first_that_is_reached_is_named():
+    model = AutoRanker(10, n_trials=3, kinds=("Popularity", "GraphFilter", "RandomWalk"), rng=0).fit(TRAIN)
+    assert model.search_.ended == "all trials done"
+    assert AutoRanker(kinds=("Popularity",), rng=0).fit(TRAIN).search_.ended == "nothing left to try"
+    model = AutoRanker(1e6, kinds=("EASE",), rng=0).fit(TRAIN)
+    assert model.search_.ended == "nothing left to try" or "no progress in" in model.search_.ended
+
+
+def test_several_starts_of_a_kind_are_multiples_of_the_default_of_the_table(auto):
+    default = EASE().fit(TRAIN).l2_
+    inner = AutoRanker(n_trials=9, kinds=("EASE",), blend=False, rng=0).fit(TRAIN)
+    assert inner.search_.trials[0].model == "EASE()"
+    tried = [float(re.search("l2=(.*?)[,)]", trial.model)[1]) for trial in inner.search_.trials[1:3]]
+    assert tried[1] / tried[0] == pytest.approx(16, rel=0.01)
+    chosen = EASE(4 * default)
+    kind = next(kind for kind in KINDS if kind.model is EASE)
+    positives = learnable(TRAIN, None, "equal")
+    assert kind.make({"l2": 6}, {}, positives).l2 == pytest.approx(chosen.l2, rel=0.005)
+    assert kind.make({"l2": 4}, {}, positives).l2 == "auto"
+
+
+def test_models_get_as_many_factors_as_the_budget_allows():
+    kinds = ("Popularity", "ImplicitALS")
+    for budget, most in ((0.07, 128), (0.2, 256)):
+        trials = AutoRanker(budget, kinds=kinds, rng=0).fit(TRAIN).search_.trials[:3]
+        named = [re.search(r"n_factors=(\d+)", trial.model) for trial in trials]
+        assert max(int(found[1]) if found else 128 for found in named) == most
+
+
+def test_the_best_of_every_kind_reaches_the_last_rung_first_and_best_first(monkeypatch):
+    monkeypatch.setattr(auto_search, "_LEAST_PAIRS", 80)
+    monkeypatch.setattr(auto_search, "_ETA", 3)
+    kinds = ("Popularity", "GraphFilter", "RandomWalk", "ItemKNN", "EASE")
+    trials = AutoRanker(n_trials=24, kinds=kinds, rng=0).fit(TRAIN).search_.trials
+    first = [trial for trial in trials if trial.share == trials[0].share]
+    last = [trial for trial in trials if trial.share == 1]
+    hopeful = {trial.kind for trial in first if trial.value >= max(other.value for other in first) / 2}
+    assert {trial.kind for trial in last[: len(hopeful)]} >= hopeful
+
+
+def test_of_models_that_are_as_good_the_one_with_the_larger_coverage_is_chosen():
+    def result(name: str, values: list[float], coverage: float) -> auto_search.TrialResult:
+        kind = next(kind for kind in KINDS if kind.name == name)
+        of_users = np.tile(values, 50)
+        return auto_search.TrialResult(kind, kind.default, 0, of_users.mean(), of_users, coverage, 0)
+
+    narrow = result("Popularity", [0.4, 0.6], 0.01)
+    for values, chosen in (
+        ([0.6, 0.399], "EASE"),
+        ([0.3, 0.6], "Popularity"),
+        ([0.398, 0.598], "Popularity"),
+    ):
+        search = auto_search.Search.__new__(auto_search.Search)
+        search._made, search._rung, search.seed = [narrow, result("EASE", values, 0.5)], 0, 0
+        ((made, weight),), value = search._choice(may_blend=False)
+        assert (made.kind.name, weight, value) == (chosen, 1.0, made.value)
+
+
+def test_the_best_of_a_rung_stays_the_choice_where_it_was_not_tried_on_the_next():
+    kinds = {kind.name: kind for kind in KINDS}
+
+    def result(name: str, rung: int, value: float) -> auto_search.TrialResult:
+        kind = kinds[name]
+        return auto_search.TrialResult(kind, kind.default, rung, value, np.full(5, value), 0.1, 0)
+
+    search = auto_search.Search.__new__(auto_search.Search)
+    search._rung, search._made = 1, [result("EASE", 0, 0.5), result("Popularity", 0, 0.1)]
+    search._made.append(result("Popularity", 1, 0.2))
+    assert search._leader().kind.name == "EASE"
+    search._made.append(result("EASE", 1, 0.15))
+    assert search._leader().kind.name == "Popularity"
 
 
 # -- refusals and storage -------------------------------------------------------------------------
@@ -254,6 +351,7 @@ def test_moves_in_the_grid_stay_in_it_and_always_move():
     ("arguments", "message"),
     [
         ({"time_budget": 0}, "time_budget=0"),
+        ({"work_budget": 0}, "work_budget=0"),
         ({"time_budget": "a minute"}, "time_budget='a minute'"),
         ({"n_trials": 0}, "n_trials=0"),
         ({"kinds": ("GPT",)}, "a tuple of names among Popularity"),

@@ -110,6 +110,30 @@ def test_scores_are_cosines(name):
     assert np.abs(model.score_block(ROWS)).max() <= 1 + 1e-5
 
 
+def test_the_share_of_the_history_mixes_unit_vectors_in_training_and_in_fold_in():
+    plain = MAKE["softmax"](validation_fraction=0).fit(TRAIN)
+    trained = TRAIN.by_user.counts > 0
+    users, items = plain.user_factors_.astype(float), plain.item_factors_.astype(float)
+
+    def unit(rows):
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    taken = np.zeros(TRAIN.shape)
+    taken[TRAIN.users, TRAIN.items] = TRAIN.by_user.ratings > 0
+    history = unit(taken[trained] @ items)
+    for share in (0.7, 1.0):
+        model = MAKE["softmax"](validation_fraction=0, history_share=share).fit(TRAIN)
+        assert same_bits(model.item_factors_, plain.item_factors_)
+        expected = unit((1 - share) * unit(users[trained]) + share * history)
+        np.testing.assert_allclose(model.user_factors_[trained], expected, atol=1e-5)
+        rows = np.flatnonzero(trained)[:9]
+        folded = model.fold_in_factors(rows_of(TRAIN.by_user, rows))
+        tolerance = 1e-5 if share == 1 else 0.3  # of the history alone fold-in is exact
+        np.testing.assert_allclose(folded, model.user_factors_[rows], atol=tolerance)
+    nobody = model.score_block(np.array([-1], np.int32))[0]
+    np.testing.assert_allclose(nobody, model.score_block(np.flatnonzero(trained)).mean(axis=0), atol=1e-4)
+
+
 @every_model
 def test_users_without_interactions_are_the_mean_user(name):
     model = fitted(name)
@@ -291,6 +315,7 @@ BAD = {
     "validate_every": [0],
     "popularity_exponent": [-0.1, 1.1],
     "user_exponent": [2],
+    "history_share": [-0.1, 1.5, "all"],
     "order": ["items"],
     "l2": [-1],
     "l2_exponent": [2],
@@ -314,6 +339,7 @@ def test_arguments_that_do_not_go_together_are_refused():
     for more, message in (
         ({"cosine": False}, "needs cosine=True"),
         ({"item_biases": True}, "needs cosine=False"),
+        ({"loss": BPR(), "cosine": False, "history_share": 0.5}, "history_share needs cosine=True"),
         ({"solver": replace(QUICK, weight_decay=WeightDecay(0.1, 0.0))}, "decays biases like factors"),
     ):
         with pytest.raises(ParameterValueError, match=message):

@@ -11,6 +11,7 @@ from problems import clustered_table, same_bits, with_strangers
 
 from bilinear.data.interactions import Grouped
 from bilinear.data.splits import split_random
+from bilinear.data.synthetic.catalogue import synthetic_catalogue
 from bilinear.errors import (
     EmptyDataError,
     ModelFileError,
@@ -19,6 +20,7 @@ from bilinear.errors import (
     RatingValueError,
     UnknownIdError,
 )
+from bilinear.estimators import ease
 from bilinear.estimators.ease import EASE, SparseEASE
 from bilinear.estimators.graph_filter import GraphFilter, slow_directions
 from bilinear.estimators.implicit_als import ImplicitALS
@@ -416,6 +418,22 @@ def test_ease_is_the_ridge_regression_of_each_item_on_the_others():
     np.testing.assert_allclose(scores, (dense() @ expected)[1:-1], atol=1e-5)
 
 
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_ease_of_few_users_is_that_of_the_definition(precision):
+    table = synthetic_catalogue(300, 12, 150, rng=0).interactions
+    assert ease.users_are_few(*table.shape)
+    x = np.zeros(table.shape)
+    x[table.users, table.items] = 1
+    for l2 in (0.01, 3.0):  # the smaller one is too small for the way of few users
+        inverse = np.linalg.inv(x.T @ x + l2 * np.eye(table.n_items))
+        expected = -inverse / inverse.diagonal()
+        np.fill_diagonal(expected, 0)
+        model = EASE(l2, precision).fit(table)
+        tolerance = {"float32": 1e-3, "float64": 1e-9}[precision]
+        np.testing.assert_allclose(model.weights_, expected, atol=tolerance)
+        np.testing.assert_allclose(model.inverse_diagonal_, inverse.diagonal(), rtol=tolerance)
+
+
 def test_sparse_ease_with_all_items_as_sources_is_ease():
     model = SparseEASE(10**6, l2=5).fit(TRAIN)
     weights = np.zeros((TRAIN.n_items, TRAIN.n_items))
@@ -429,6 +447,17 @@ def test_sparse_ease_with_all_items_as_sources_is_ease():
         x = dense()[:, mine]
         expected = np.linalg.solve(x.T @ x + 5 * np.eye(len(mine)), x.T @ dense()[:, j])
         np.testing.assert_allclose(weights[mine, j], expected, atol=1e-5)
+
+
+def test_sparse_ease_has_the_same_weights_with_the_products_of_all_items_and_without(monkeypatch):
+    def weights(pay: bool) -> np.ndarray:
+        monkeypatch.setattr(ease, "products_pay", lambda *_: pay)
+        model = SparseEASE(7, l2=5, user_exponent=0.5, confidence="log").fit(TRAIN)
+        return model.weights_.ratings
+
+    with_products, without = weights(True), weights(False)
+    assert not np.array_equal(with_products, without)  # two ways of adding up
+    np.testing.assert_allclose(with_products, without, atol=1e-6)
 
 
 def test_sparse_ease_weighs_users_by_their_interactions():

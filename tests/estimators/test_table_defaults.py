@@ -72,9 +72,11 @@ def test_the_weight_of_all_pairs_is_a_share_of_the_root_of_the_density():
     assert model.unobserved_weight_ == pytest.approx(0.4 * np.sqrt(10 / 24))
 
 
-def test_the_penalty_follows_the_weight_and_is_larger_where_users_have_few_interactions():
+def test_the_penalty_follows_the_weight_and_is_larger_where_users_or_items_have_few_interactions():
     assert l2_of(SMALL, 0.002) == pytest.approx(0.3 * 0.002 * 80 / 2.5)
-    assert l2_of(LONG, 0.1) == pytest.approx(0.3 * 0.1)
+    assert l2_of(LONG, 0.1) == pytest.approx(0.3 * 0.1 * np.sqrt(80 / (200 / 150)))
+    full = Interactions.from_columns(np.repeat(np.arange(90), 100), np.tile(np.arange(100), 90))
+    assert l2_of(full, 0.1) == pytest.approx(0.3 * 0.1)
 
 
 def test_the_penalty_stays_below_the_one_at_which_factors_are_zero():

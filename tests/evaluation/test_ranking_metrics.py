@@ -280,9 +280,21 @@ def test_gini_is_zero_for_equal_and_one_less_one_item_for_a_single_one():
     assert alone.coverage()[0] == pytest.approx(1 / 5)
 
 
+def test_the_share_of_the_most_popular_counts_the_places_of_the_first_hundredth_of_the_items():
+    counts = np.ones(200, int)
+    counts[[7, 50]] = 9  # two of 200 are one in a hundred
+    statistics = ListStatistics(np.array([1, 2]), counts, 4)
+    scores = np.zeros((2, 200))
+    scores[0, [7, 50]] = 2, 1
+    scores[1, [3, 7]] = 2, 1
+    statistics.add(TopLists.of(scores, 2))
+    np.testing.assert_allclose(statistics.popular_share(), [1 / 2, 3 / 4])
+
+
 def test_lists_of_nothing_are_counted_as_nothing():
     statistics = ListStatistics(np.array([2]), np.ones(3, int), 3, np.ones((3, 2)))
     found = statistics.add(TopLists.of(np.full((1, 3), np.nan), 2))
     assert not found.any()
     assert statistics.coverage()[0] == 0
     assert statistics.gini()[0] == 0
+    assert statistics.popular_share()[0] == 0

@@ -70,7 +70,12 @@ Also = Annotated[
         "given more than once."
     ),
 ]
-TimeBudget = Annotated[float | None, typer.Option(help="Ranking, model auto: seconds to try models in.")]
+TimeBudget = Annotated[
+    float | None,
+    typer.Option(
+        help="Ranking, model auto: seconds by the clock to try models in, in place of estimated work."
+    ),
+]
 Refit = Annotated[
     bool,
     typer.Option(

@@ -28,11 +28,13 @@ class ReadingNotes:
             those of the first rows.
         n_left_out: rows that were left out, for a reason that is among the remarks.
         remarks: a line each.
+        places: whether times are places in a user's list, and not moments.
     """
 
     ignored: tuple[tuple[str, str], ...] = ()
     n_left_out: int = 0
     remarks: tuple[str, ...] = ()
+    places: bool = False
 
     def lines(self) -> list[str]:
         """All of it, a line each."""
@@ -94,7 +96,11 @@ class Description(Tabular):
             rating_range=(float(ratings.min()), float(ratings.max())) if len(ratings) else (0.0, 0.0),
             mean_rating=float(ratings.mean(dtype=np.float64)) if len(ratings) else 0.0,
             histogram=_histogram(ratings),
-            time_span=(_iso(times.min()), _iso(times.max())) if times is not None and len(times) else None,
+            time_span=(
+                (_iso(times.min()), _iso(times.max()))
+                if times is not None and len(times) and not table.notes.places
+                else None
+            ),
             median_ratings_per_user=float(np.median(per_user)) if len(per_user) else 0.0,
             median_ratings_per_item=float(np.median(per_item)) if len(per_item) else 0.0,
             cold_users=int((per_user == 0).sum()),

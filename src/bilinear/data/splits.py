@@ -88,6 +88,11 @@ def split_temporal(interactions: Interactions, test: float = 0.2) -> Split:
     """
     n_test = _n_test(interactions, test)
     times = _times(interactions, "a temporal split")
+    if interactions.notes.places:
+        raise MissingColumnError(
+            f"{interactions.source} has places in the lists of users, which do not order different users; "
+            "leave the last out (--split leave-last-out), or split at random"
+        )
     border = np.partition(times, len(times) - n_test)[len(times) - n_test]
     mask = times >= border
     if mask.all():

@@ -164,12 +164,18 @@ class BlendCandidates:
 
     def value(self, weights: Sequence[float], metric: Metric) -> float:
         """The mean of the metric over the users, of the mixture with these weights."""
+        return float(self.lists(weights, metric)[1].mean())
+
+    def lists(
+        self, weights: Sequence[float], metric: Metric
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """The mixture's lists (n_users, k), -1 past the end of one, and the metric of each (n_users,)."""
         assert metric.k is not None
         places = np.empty((len(self.n_relevant), metric.k), np.int64)
         mixture_lists(self.starts, self.scores, np.asarray(weights, np.float64), places)
         hits = self.relevant[places] & (places >= 0)
         items = np.where(places >= 0, self.items[places], np.int32(-1))
-        return float(metric.of_lists(items, hits, self.n_relevant).mean())
+        return items, metric.of_lists(items, hits, self.n_relevant)
 
 
 def choose_weights(

@@ -31,6 +31,10 @@ Precision = Literal["float32", "float64"]
 _ROWS = 512
 _RIDGE = 5.0  # times the mean of the diagonal
 _DEAR = 8  # times as much work a row of an update is as an item in solving for all weights
+_FEW = 8  # times as many items as users are where the products of the users are inverted
+_LEAST_RIDGE = 0.01  # of the largest diagonal: with less, digits of float32 would be lost there
+_MOST_PRODUCTS = 10_000  # items whose products SparseEASE may hold: 400 MB
+_SOLVED = 3e5  # multiply-adds that an item's system costs, whatever its size
 _LONG = 80.0  # interactions of a user from which on the ridge does not depend on their number
 
 
@@ -64,7 +68,8 @@ class EASE(_Learned):
         l2_: the ridge that was used.
     Cost:
         n_items^2 numbers of memory, stated and checked before work begins; n_items^3 multiply-adds by
-        LAPACK, in place: a minute or so for 20,000 items.
+        LAPACK, in place: a minute or so for 20,000 items. Where items are eight times as many as users,
+        n_items^2 * n_users.
 
     Examples:
         >>> from bilinear import EASE, Interactions
@@ -122,13 +127,19 @@ class EASE(_Learned):
         return self
 
     def _solve(self, table: Interactions, l2: float | Literal["auto"]) -> None:
+        squares = np.bincount(table.items, table.ratings.astype(np.float64) ** 2, table.n_items)
+        self.l2_ = default_l2(squares, table.by_user.counts) if l2 == "auto" else float(l2)
+        self.seed_, dtype = None, np.dtype(self.precision)
+        few = users_are_few(int(np.count_nonzero(table.by_user.counts)), table.n_items)
+        if few and self.l2_ >= _LEAST_RIDGE * squares.max():
+            self.weights_, self.inverse_diagonal_ = _weights_of_inverse(
+                _inverse_by_users(table, self.l2_, dtype)
+            )
+            return
         with workers(None) as pool:
-            products = _products(table, np.dtype(self.precision), pool)
-        if l2 == "auto":
-            l2 = default_l2(products.diagonal(), table.by_user.counts)
-        np.fill_diagonal(products, products.diagonal() + l2)
+            products = _products(table.by_item, table.by_user, dtype, pool)
+        np.fill_diagonal(products, products.diagonal() + self.l2_)
         self.weights_, self.inverse_diagonal_ = _weights_in_place(products)
-        self.l2_, self.seed_ = float(l2), None
 
     def _update(self, change: Change) -> None:
         """By the rows of the users that occur: P - P U' (C + U P U')^-1 U P.
@@ -165,6 +176,8 @@ class EASE(_Learned):
 
     def bytes_to_fit(self, n_pairs: int, n_users: int, n_items: int) -> int:
         block = self.memory_needed(1) * _ROWS * n_items
+        if users_are_few(n_users, n_items):
+            block = (8 + self.memory_needed(1)) * n_users * n_items
         return super().bytes_to_fit(n_pairs, n_users, n_items) + self.memory_needed(n_items) + block
 
     def _scores_of(self, weighted: Grouped) -> Array:
@@ -230,7 +243,9 @@ class SparseEASE(_LearnedSparse):
         the regression is SLIM's (Ning, Karypis, ICDM 2011) without its sign constraint, and with the
         sources chosen beforehand, as its fsSLIM does.
     Cost:
-        O(n_neighbours^3 + n_neighbours * interactions of an item's users) an item; 8 bytes a weight.
+        O(n_neighbours^3 + n_neighbours * interactions of an item's users) an item; 8 bytes a weight. Up to
+        10,000 items, where it is less work, the products of all items are made once, as for `EASE`:
+        O(sum over users of their interactions squared), and n_items^2 numbers of memory.
 
     Examples:
         >>> from bilinear import Interactions, SparseEASE
@@ -277,17 +292,21 @@ class SparseEASE(_LearnedSparse):
     ) -> Self:
         table = self._positives(interactions)
         by_item, by_user, n_items = table.by_item, table.by_user, table.n_items
-        users = np.maximum(sums_by_row(by_user), 1e-30) ** -exponent
-        valued = by_item._replace(ratings=(by_item.ratings * users[by_item.indices]).astype(np.float32))
-        squares = valued._replace(ratings=valued.ratings * by_item.ratings)
-        l2 = default_l2(sums_by_row(squares), by_user.counts) if l2 == "auto" else float(l2)
+        dense = products_pay(n_items, n_neighbours, float(by_user.counts.astype(np.float64) @ by_user.counts))
+        if dense:
+            require(4 * n_items**2, f"SparseEASE of {n_items:,} items")
+        valued = _valued(table, exponent)
+        l2 = default_sparse_l2(table, exponent) if l2 == "auto" else float(l2)
         with workers(self.n_threads) as pool:
             sources = walks(by_item, by_user, 0.5, 0.5, 0.0, n_neighbours, pool)
             weights = np.empty(len(sources.indices), np.float32)
             reporter = progress or NullProgress()
             reporter.stage("sparse EASE", len(sources.indices))
             cuts = pool.shares(sources.counts)
-            regress = _Regression(sources, valued, by_user, l2, weights)
+            regress: _Regression | _RegressionOfProducts = _Regression(sources, valued, by_user, l2, weights)
+            if dense:
+                products = _products(valued, by_user, weights.dtype, pool)
+                regress = _RegressionOfProducts(sources, products, l2, weights)
             for n, _ in enumerate(pool.each(regress, cuts)):
                 reporter.advance(int(sources.indptr[cuts[n + 1]] - sources.indptr[cuts[n]]), 0.0)
         self.weights_, self.l2_ = grouped_the_other_way(sources._replace(ratings=weights), n_items), l2
@@ -330,6 +349,28 @@ def default_l2(diagonal: NDArray[Any], user_counts: NDArray[Any]) -> float:
     return _RIDGE * float(known.mean()) * max(1.0, float(np.sqrt(_LONG / n)))
 
 
+def default_sparse_l2(table: Interactions, user_exponent: float) -> float:
+    """`default_l2` of the weighted squares that `SparseEASE` adds it to.
+
+    Examples:
+        >>> from bilinear import Interactions
+        >>> from bilinear.estimators.ease import default_sparse_l2
+        >>> table = Interactions.from_columns([1, 1, 2], [1, 2, 1])
+        >>> round(default_sparse_l2(table, 0.0), 2)  # 7.5 sqrt(80 / 1.5)
+        54.77
+    """
+    squares = _valued(table, user_exponent)
+    squares = squares._replace(ratings=squares.ratings * table.by_item.ratings)
+    return default_l2(sums_by_row(squares), table.by_user.counts)
+
+
+def _valued(table: Interactions, user_exponent: float) -> Grouped:
+    """The items' interactions, each times its user's weight to the power -user_exponent."""
+    by_item = table.by_item
+    users = np.maximum(sums_by_row(table.by_user), 1e-30) ** -user_exponent
+    return by_item._replace(ratings=(by_item.ratings * users[by_item.indices]).astype(np.float32))
+
+
 @dataclass(frozen=True, eq=False)
 class _Regression:
     """The weights of items a to b, into `out`."""
@@ -346,19 +387,93 @@ class _Regression:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class _RegressionOfProducts:
+    """As `_Regression`, each item's system cut out of the `products` of all items (lower triangle)."""
+
+    sources: Grouped
+    products: Array
+    l2: float
+    out: Array
+
+    def __call__(self, a: int, b: int) -> None:
+        from scipy.linalg.lapack import get_lapack_funcs
+
+        (solve,) = get_lapack_funcs(("posv",), (self.products,))
+        scale = self.products.dtype.type(1 / self.l2)
+        for item in range(a, b):
+            at = slice(self.sources.indptr[item], self.sources.indptr[item + 1])
+            rows = self.sources.indices[at]
+            if not len(rows):
+                continue
+            system = self.products[np.ix_(rows, rows)] * scale  # rows ascend: its lower triangle is theirs
+            np.fill_diagonal(system, system.diagonal() + 1)
+            target = self.products[np.maximum(rows, item), np.minimum(rows, item)] * scale
+            _, self.out[at], failed = solve(system, target, lower=1)
+            assert not failed, "one plus products is positive definite"
+
+
+def products_pay(n_items: int, n_neighbours: int, user_squares: float) -> bool:
+    """Whether `SparseEASE` makes the products of all items first, as `EASE` does: by the table alone.
+
+    Without them the interactions of an item's users are passed once for each of its sources.
+
+    Args:
+        user_squares: the sum of squares of the users' numbers of interactions.
+
+    Examples:
+        >>> from bilinear.estimators.ease import products_pay
+        >>> products_pay(3_000, 100, 6e7), products_pay(10_000, 100, 3e6), products_pay(40_000, 100, 4e7)
+        (True, False, False)
+    """
+    once = user_squares / 2 + n_items * (_SOLVED + 5.0 * n_neighbours**2)
+    return n_items <= _MOST_PRODUCTS and once < n_neighbours * user_squares
+
+
 def _check_l2(l2: Any) -> None:
     if l2 != "auto" and not (is_real(l2) and l2 > 0):
         raise ParameterValueError(f"l2={l2!r}; a positive number, or 'auto'")
 
 
-def _products(table: Interactions, dtype: np.dtype[Any], pool: Workers) -> Array:
-    """(n_items, n_items) X^T X, the lower triangle."""
-    out = np.empty((table.n_items, table.n_items), dtype)
-    by_item, by_user = (
-        rows._replace(ratings=rows.ratings.astype(dtype)) for rows in (table.by_item, table.by_user)
-    )
+def _products(by_item: Grouped, by_user: Grouped, dtype: np.dtype[Any], pool: Workers) -> Array:
+    """(n_items, n_items) X^T X of the two sides of X, the lower triangle."""
+    n_items = len(by_item.counts)
+    out = np.empty((n_items, n_items), dtype)
+    by_item, by_user = (rows._replace(ratings=rows.ratings.astype(dtype)) for rows in (by_item, by_user))
     pool.run(lambda a, b: item_products(a, b, *by_item, *by_user, out), pool.shares(by_item.counts + 1))
     return out
+
+
+def users_are_few(n_users: int, n_items: int) -> bool:
+    """Whether `EASE` inverts the products of the users instead of those of the items: n_items^2 * n_users.
+
+    Examples:
+        >>> from bilinear.estimators.ease import users_are_few
+        >>> users_are_few(600, 9_000), users_are_few(6_000, 9_000)
+        (True, False)
+    """
+    return n_users * _FEW <= n_items
+
+
+def _inverse_by_users(table: Interactions, l2: float, dtype: np.dtype[Any]) -> Array:
+    """(n_items, n_items) P = (X^T X + l2)^-1 = (1 - Z^T Z) / l2, with Z = L^-1 X and L L^T = X X^T + l2.
+
+    Source:
+        the identity of Woodbury.
+    """
+    from scipy.linalg import cholesky, solve_triangular
+
+    kept = np.cumsum(table.by_user.counts > 0) - 1
+    rows = np.zeros((int(kept[-1]) + 1, table.n_items))
+    rows[kept[table.users], table.items] = table.ratings
+    system = rows @ rows.T
+    np.fill_diagonal(system, system.diagonal() + l2)
+    factor = cholesky(system, lower=True, overwrite_a=True, check_finite=False)
+    rows = solve_triangular(factor, rows, lower=True, overwrite_b=True, check_finite=False).astype(dtype)
+    inverse: Array = rows.T @ rows
+    inverse *= dtype.type(-1 / l2)
+    np.fill_diagonal(inverse, inverse.diagonal() + dtype.type(1 / l2))
+    return inverse
 
 
 def _weights_in_place(products: Array) -> tuple[Array, Array]:

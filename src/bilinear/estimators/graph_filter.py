@@ -152,10 +152,7 @@ class GraphFilter(_Learned):
         return self._prepared
 
     def _users_to_hear(self, by_user: Grouped) -> int | None:
-        if self.n_neighbours != "auto":
-            return self.n_neighbours
-        counts = by_user.counts[by_user.counts > 0]
-        return max(_FEWEST_USERS, round(_HEARD / float(counts.mean())))
+        return default_listeners(by_user) if self.n_neighbours == "auto" else self.n_neighbours
 
     def _check(self) -> None:
         for name in ("item_exponent", "user_exponent", "popularity_exponent"):
@@ -183,6 +180,23 @@ class GraphFilter(_Learned):
         if not np.isfinite(self.directions_).all():
             raise ValueError("directions has values that are not finite")
         self._prepared = None
+
+
+def default_listeners(by_user: Grouped) -> int:
+    """The users that are listened to where it is "auto": 8,000 / n, at least 20.
+
+    n is the mean number of interactions of users that have any.
+
+    Source:
+        docs/decisions/0018-defaults-of-the-table.md.
+
+    Examples:
+        >>> from bilinear import synthetic_catalogue
+        >>> from bilinear.estimators.graph_filter import default_listeners
+        >>> default_listeners(synthetic_catalogue(1000, 40, 60, rng=0).interactions.by_user)  # n = 25
+        320
+    """
+    return max(_FEWEST_USERS, round(_HEARD / float(by_user.counts[by_user.counts > 0].mean())))
 
 
 def slow_directions(by_user: Grouped, n_items: int, k: int) -> NDArray[np.float32]:

@@ -45,7 +45,7 @@ from bilinear.training.thread_pool import workers
 _WEIGHT = 0.4  # of all pairs, in roots of the density
 _L2_SHARE = 0.3  # of the weight of all pairs
 _MOST_L2 = 0.8  # of that at which the factors of a table without structure are zero
-_LONG = 80.0  # interactions of a user from which on l2 does not depend on their number
+_LONG = 80.0  # interactions of a user or an item from which on l2 does not depend on their number
 
 
 class _Learned(FactorRanking):
@@ -66,8 +66,8 @@ class ImplicitALS(_Learned):
 
     Args:
         n_factors: length of the factors; more are better until memory or time ends.
-        l2: penalty of the factors; "auto" is 0.3 times the weight of all pairs, and where users have fewer
-            than 80 interactions in the mean, larger by as much: see `default_l2`.
+        l2: penalty of the factors; "auto" is 0.3 times the weight of all pairs, and more where users or
+            items have fewer than 80 interactions in the mean: see `default_l2`.
         l2_exponent: how it grows with a row's weight; 0 is plain ridge, 1 makes
             the penalty a share of all that is said about a row.
         unobserved_weight: weight of the error on all pairs, against one for an observed pair of
@@ -319,11 +319,11 @@ def default_unobserved_weight(table: Interactions) -> float:
 
 
 def default_l2(table: Interactions, unobserved_weight: float) -> float:
-    """The penalty where it is "auto": 0.3 times the weight of all pairs, times max(1, 80 / n).
+    """The penalty where it is "auto": 0.3 times the weight of all pairs, times max(1, 80 / n, sqrt(80 / m)).
 
-    n is the mean number of interactions of users that have any: what a user's few interactions say is
-    mostly noise, and with a small penalty the lists are worse than those of `Popularity`. It is at most
-    0.8 p / (p + weight) with p the density: at 1.0 times that, with l2_exponent=1, zero factors would be
+    n and m are the mean numbers of interactions of users and of items that have any: what few interactions
+    say is mostly noise, and with a small penalty the lists are worse than those of `Popularity`. It is at
+    most 0.8 p / (p + weight) with p the density: at 1.0 times that, with l2_exponent=1, zero factors would be
     the minimum for a table without structure, and not even popularity would be learned.
 
     Source:
@@ -333,13 +333,14 @@ def default_l2(table: Interactions, unobserved_weight: float) -> float:
         >>> from bilinear import Interactions
         >>> from bilinear.estimators.implicit_als import default_l2
         >>> table = Interactions.from_columns([1, 1, 2, 2], [1, 2, 1, 3])
-        >>> round(default_l2(table, 0.01), 6)  # 0.3 * 0.01 * 80 / 2
+        >>> round(default_l2(table, 0.01), 6)  # 0.3 * 0.01 * 80 / 2, as n = 2 and m = 4 / 3
         0.12
         >>> round(default_l2(table, 0.1), 6)  # 0.8 * 4/6 / (4/6 + 0.1)
         0.695652
     """
-    counts, density = table.by_user.counts, _density(table)
-    wanted = _L2_SHARE * unobserved_weight * max(1.0, _LONG / float(counts[counts > 0].mean()))
+    density = _density(table)
+    n, m = (float(counts[counts > 0].mean()) for counts in (table.by_user.counts, table.item_counts))
+    wanted = _L2_SHARE * unobserved_weight * max(1.0, _LONG / n, float(np.sqrt(_LONG / m)))
     return min(wanted, _MOST_L2 * density / (density + unobserved_weight))
 
 

@@ -77,6 +77,9 @@ class RankingFactorization(_Learned):
             `L2`. It is of the sum of the loss over interactions, and goes through the optimiser.
         user_exponent: a user's interactions count n^-user_exponent; 0: all the same, 1: all users the
             same.
+        history_share: s of the user's vector, which becomes unit((1 - s) user + s unit(mean of the unit item
+            factors of the user's history)) when training ends, in its validation, and for new users. For
+            cosines only; `on_epoch` sees the users without it.
         start_size: standard deviation of the starting factors times sqrt(n_factors).
         validation_fraction: share of each user's interactions, the latest where there are times, set
             aside inside `fit` for early stopping and the best epoch, by `metric`, a name
@@ -133,6 +136,7 @@ class RankingFactorization(_Learned):
     l2: float = 0.0
     l2_exponent: RowWeights = 0.0
     user_exponent: float = 0.0
+    history_share: float = 0.0
     start_size: float = 0.1
     validation_fraction: float = 0.1
     metric: MetricLike = "recall@20"
@@ -186,7 +190,9 @@ class RankingFactorization(_Learned):
             )
         with (
             workers(self.n_threads) as pool,
-            fitting(self, interactions, progress, checkpoint, on_epoch, parameters=self._ranking) as reporter,
+            fitting(
+                self, interactions, progress, checkpoint, on_epoch, parameters=self._without_history
+            ) as reporter,
         ):
             seed = record_once(lambda: draw_seed(self.rng))
             descend = partial(self._descend, seed, pool, reporter)
@@ -198,8 +204,9 @@ class RankingFactorization(_Learned):
                 split = inner_split(replace(table, times=times), self.validation_fraction, seed)
                 rng = np.random.default_rng([seed, 0])
                 metric = Metric.of_rankings(self.metric)
+                ranking = partial(self._ranking, split.train.by_user)
                 held_out = RankingValidation(
-                    split, metric, _MOST_VALIDATION_USERS, rng, self._ranking, self.validate_every
+                    split, metric, _MOST_VALIDATION_USERS, rng, ranking, self.validate_every
                 )
                 parameters, history = descend(split.train, held_out)
                 if self.refit and not history.cut_short:
@@ -237,7 +244,8 @@ class RankingFactorization(_Learned):
                 1.0 if self.cosine else self.longest_user_,
                 self.mean_user_,
             )
-        return self._fold_in.solve(weighted)
+        users = self._fold_in.solve(weighted)
+        return self._with_history(users, self._trained_item_factors(), weighted)
 
     def _own_biases(self) -> Array:
         """(n_items,) item biases without the score for the mean user."""
@@ -298,15 +306,32 @@ class RankingFactorization(_Learned):
         zeros = [np.zeros(len(factors), np.float32) for factors in sides]
         return Parameters(0.0, zeros[0], zeros[1], sides[0], sides[1])
 
-    def _ranking(self, found: Parameters) -> Parameters:
-        """Weights whose dot products are the scores."""
+    def _without_history(self, found: Parameters) -> Parameters:
+        """Weights whose dot products are the scores, of the users as they are trained."""
         if not self.cosine:
             return found
         return replace(found, user_factors=_unit(found.user_factors), item_factors=_unit(found.item_factors))
 
+    def _ranking(self, by_user: Grouped, found: Parameters) -> Parameters:
+        """Weights whose dot products are the scores, of users with these histories."""
+        unit = self._without_history(found)
+        return replace(unit, user_factors=self._with_history(unit.user_factors, unit.item_factors, by_user))
+
+    def _with_history(self, users: Array, items: Array, histories: Grouped) -> Array:
+        """The users with their share of the unit `items` of their histories; those without any stay."""
+        if not self.history_share:
+            return users
+        from scipy.sparse import csr_array
+
+        share, known = np.float32(self.history_share), histories.counts > 0
+        shape = len(histories.counts), len(items)
+        taken = csr_array((histories.ratings, histories.indices, histories.indptr), shape=shape)
+        mixed = _unit((1 - share) * _unit(users) + share * _unit(taken @ items))
+        return np.where(known[:, None], mixed, users).astype(np.float32)
+
     def _keep(self, found: Parameters, table: Interactions) -> None:
         """Stores the weights, users less the mean user."""
-        ranking = self._ranking(found)
+        ranking = self._ranking(table.by_user, found)
         users, items = ranking.user_factors.copy(), ranking.item_factors.copy()
         self.longest_user_ = float(np.linalg.norm(users, axis=1).max())
         self._keep_factors(users, items, ranking.item_biases, table.by_user.counts > 0)
@@ -337,6 +362,10 @@ class RankingFactorization(_Learned):
         for name in ("popularity_exponent", "user_exponent"):
             if not (is_real(getattr(self, name)) and 0 <= getattr(self, name) <= 1):
                 raise ParameterValueError(f"{name}={getattr(self, name)!r}; a number in [0, 1]")
+        if not (is_real(self.history_share) and 0 <= self.history_share <= 1):
+            raise ParameterValueError(f"history_share={self.history_share!r}; a number in [0, 1]")
+        if self.history_share and not self.cosine:
+            raise ParameterValueError("history_share needs cosine=True: it mixes vectors of length one")
         if self.order not in ("users", "pairs"):
             raise ParameterValueError(f"order={self.order!r}; 'users' or 'pairs'")
         L2(self.l2, self.l2, self.l2_exponent)

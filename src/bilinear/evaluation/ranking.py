@@ -16,6 +16,7 @@ from bilinear.evaluation.bootstrap import Interval, mean_intervals
 from bilinear.evaluation.metrics import MetricLike, hits_in
 from bilinear.evaluation.ranking_metrics import (
     ACCURACY,
+    OF_CATALOGUE,
     OF_LISTS,
     ListStatistics,
     Sums,
@@ -111,7 +112,7 @@ class RankingScores(Tabular):
 
     def __str__(self) -> str:
         rows = [["", *(f"@{k}" for k in self.cutoffs)]]
-        for name in (*ACCURACY, *OF_LISTS, "coverage", "gini"):
+        for name in (*ACCURACY, *OF_LISTS, *OF_CATALOGUE):
             cells = [self._cell(f"{name}@{k}") for k in self.cutoffs]
             if any(cells):
                 rows.append([name, *cells])
@@ -209,7 +210,8 @@ def evaluate_ranking(
             for name, values in named.items()
             if item_vectors is not None or not name.startswith("diversity")
         }
-        for name, values in (("coverage", statistics.coverage()), ("gini", statistics.gini())):
+        for name in OF_CATALOGUE:
+            values = getattr(statistics, name)()
             catalogue |= {f"{name}@{k}": float(value) for k, value in zip(cutoffs, values, strict=True)}
     names = [metric.name for metric in protocol.own_metrics]
     per_user |= {name: np.concatenate([values[name] for values in own]) for name in names}

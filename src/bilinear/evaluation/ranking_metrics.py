@@ -19,6 +19,9 @@ ACCURACY = ("recall", "capped_recall", "precision", "hit_rate", "ndcg", "map", "
 """Of each user at each cut-off, in the kernel's order; AUC has no cut-off."""
 OF_LISTS = ("popularity", "novelty", "diversity")
 """Of each user's list at each cut-off, in the kernel's order."""
+OF_CATALOGUE = ("coverage", "gini", "popular_share")
+"""Of all lists together at each cut-off; methods of `ListStatistics`."""
+_MOST_POPULAR = 0.01  # of the items
 
 
 def checked_cutoffs(cutoffs: Iterable[int]) -> NDArray[np.int64]:
@@ -179,6 +182,15 @@ class ListStatistics:
     def coverage(self) -> NDArray[np.float64]:
         """(n_cutoffs,) expected share of the items that are in at least one list."""
         share: NDArray[np.float64] = 1 - self._missed.mean(axis=1)
+        return share
+
+    def popular_share(self) -> NDArray[np.float64]:
+        """(n_cutoffs,) share of all places that the 1 % most popular items take, one item at the least."""
+        n_most = max(1, round(_MOST_POPULAR * len(self._popularity)))
+        most = np.argsort(-self._popularity, kind="stable")[:n_most]
+        total = self._exposure.sum(axis=1)
+        share: NDArray[np.float64] = np.zeros(len(total))
+        np.divide(self._exposure[:, most].sum(axis=1), total, out=share, where=total > 0)
         return share
 
     def gini(self) -> NDArray[np.float64]:

@@ -109,7 +109,7 @@ def find_columns(
     _check_types(given)
     found: dict[Role, int] = {}
     for role, column in given.items():
-        if column is not None and not _is_off(column):
+        if column is not None and not is_off(column):
             found[role] = _position(names, n_columns, role, column, label)
     for role, at in found.items():
         for other, also in found.items():
@@ -182,7 +182,8 @@ def is_position(column: object) -> bool:
     )
 
 
-def _is_off(column: object) -> bool:
+def is_off(column: object) -> bool:
+    """Whether an override leaves the column out: False, or "" on the command line."""
     return column is False or column == ""
 
 

@@ -25,6 +25,7 @@ from bilinear.data.reading.columns import (
     Column,
     Role,
     find_columns,
+    is_off,
 )
 from bilinear.data.reading.database import ParquetTable
 from bilinear.data.reading.id_columns import IdColumn
@@ -188,7 +189,8 @@ def read_interactions(
     The same files and frames as `read_ratings`; a rating column is left alone. Without a header, a file
     has two columns, user and item, and perhaps a third of times that look like such. A file may also
     list a user with its items per line (`user item item item ...`, as the public Gowalla split does); a
-    user without items is then known all the same.
+    user without items is then known all the same, and the place in the line is the time, unless nearly all
+    lines are sorted by id.
 
     Args:
         source: a path or a frame; with `connection` a query.
@@ -340,7 +342,14 @@ def _read(
         with opening as (table, connection):
             if isinstance(table, ListTable):
                 _no_columns(given, table.label)
-                chosen, found = Chosen({}, False, False, False, "", ReadingNotes()), table.read()
+                found = table.read()
+                if is_off(given.get("time")) or found.columns[3] is None:
+                    found.columns[3] = None
+                    chosen = Chosen({}, False, False, False, "", ReadingNotes())
+                else:
+                    chosen = Chosen(
+                        {}, False, False, False, "", ReadingNotes(remarks=(_PLACES,), places=True)
+                    )
             else:
                 chosen = choose(table, given, has_ratings, connection)
                 check_duplicates(duplicates or "last", chosen.has_ratings)
@@ -363,6 +372,11 @@ def _encoded(
         if encoded is not None:
             return encoded
     return collect(table, columns, flags=chosen.flags, time_format=time_format, bad=bad)
+
+
+_PLACES = (
+    "the place in a line stands for the time of an interaction (time=False, --time '': it means nothing)"
+)
 
 
 def _no_columns(given: Given, label: str) -> None:

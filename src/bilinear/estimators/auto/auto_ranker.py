@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Grouped, Interactions, InteractionsLike
 from bilinear.errors import ParameterValueError
-from bilinear.estimators.auto.search import Search
-from bilinear.estimators.auto.search_space import ModelFamily, check_learnable, families
+from bilinear.estimators.auto.search import Limits, Search
+from bilinear.estimators.auto.search_space import ModelFamily, families, learnable
 from bilinear.estimators.auto.trials import AutoTable
 from bilinear.estimators.baselines import draw_seed
 from bilinear.estimators.blend import Blend
@@ -38,6 +38,8 @@ from bilinear.model.parameters import Array, Parameters
 from bilinear.registry import register
 from bilinear.training.progress import NullProgress, Progress, progress_bar
 
+_WORK_BUDGET = 60.0
+
 
 class _Learned(RankingModel):
     model_: RankingModel
@@ -47,20 +49,26 @@ class _Learned(RankingModel):
 @register
 @dataclass(repr=False, eq=False)
 class AutoRanker(_Learned):
-    """Tries ranking models within a time budget and keeps the best, or a blend of the best few.
+    """Tries ranking models within a budget and keeps the best, or a blend of the best of each kind.
 
     Part of each user's interactions is held out: the latest where the table has times, else at random.
-    Many models and arguments are tried on a part of the users, the best third of them on three
-    times as many, and so on to all (successive halving); then the best are varied until the budget
-    ends. What is chosen is trained on everything. The cost of a trial and of that last training is
-    estimated before a trial begins, so the budget holds but for the smallest ones and for what a trial
-    takes longer than those before it let expect.
+    Models of every kind, from several starts, are tried on a part of the users, the best of each kind and
+    the best third of all on six times as many, and so on to all (successive halving); then the best are
+    varied until that brings nothing or a limit is reached. What is chosen is trained on everything: what is
+    best on the part held out, and of what is as good beyond doubt (the difference within 1 %, its 95 %
+    interval with zero in it) what lists the most items.
+
+    The default budget counts estimated work and not seconds, so that one seed gives one model on
+    every machine that has the memory; of several limits the first that is reached ends the search.
 
     Args:
-        time_budget: seconds for search and last training together. How many trials that allows depends
-            on the machine and on what else it does, so two runs may choose differently.
-        n_trials: so many trials instead, whatever they take: the same seed then gives the same model. Kinds
-            that need more memory than there is, or by estimate ten minutes of a core a trial, are left out.
+        work_budget: for the search, in seconds of one core as estimated from the sizes of the table; what is
+            chosen takes at most as much again to be trained. None: 60, or no such limit where one of the next
+            two is given.
+        time_budget: seconds of the clock for search and last training together. What that allows
+            depends on the machine and on what else it does, so two runs may choose differently.
+        n_trials: so many trials, whatever they take. Kinds of which a trial takes ten minutes of a core by
+            estimate are left out.
         kinds: names of models to try, such as ("RandomWalk", "EASE"); None tries all.
         metric: what decides: "ndcg@20", "recall@10", or one of your own, see `Metric`.
         validation: share of each user's interactions that is held out for it.
@@ -73,7 +81,7 @@ class AutoRanker(_Learned):
 
     Learned attributes:
         model_: what was chosen, trained on everything; a `Blend` where several are mixed.
-        search_: AutoTable, all trials; `print(model.search_)` shows it.
+        search_: AutoTable, all trials and why the search ended; `print(model.search_)` shows it.
 
     Examples:
         >>> from bilinear import AutoRanker, synthetic_catalogue
@@ -85,7 +93,8 @@ class AutoRanker(_Learned):
         ('Blend', 3)
     """
 
-    time_budget: float = 60.0
+    work_budget: float | None = None
+    time_budget: float | None = None
     n_trials: int | None = None
     kinds: tuple[str, ...] | None = None
     metric: MetricLike = "ndcg@20"
@@ -123,8 +132,7 @@ class AutoRanker(_Learned):
             self.validation,
             self.blend,
             seed,
-            self.time_budget if self.n_trials is None else None,
-            self.n_trials,
+            self._limits(),
             self.n_threads,
             reporter,
         )
@@ -214,16 +222,24 @@ class AutoRanker(_Learned):
     def _check(self, interactions: Interactions) -> tuple[ModelFamily, ...]:
         """The kinds to try."""
         wanted = families(self.kinds)
-        if self.n_trials is None and not (is_real(self.time_budget) and self.time_budget > 0):
-            raise ParameterValueError(f"time_budget={self.time_budget!r}; seconds")
+        for name in ("work_budget", "time_budget"):
+            given = getattr(self, name)
+            if given is not None and not (is_real(given) and given > 0):
+                raise ParameterValueError(f"{name}={given!r}; seconds, more than zero, or None")
         if self.n_trials is not None and not (is_whole(self.n_trials) and self.n_trials >= 1):
             raise ParameterValueError(f"n_trials={self.n_trials!r}; a whole number, one or more, or None")
         Metric.of_rankings(self.metric, maximised=True)
         interactions.check_trainable()
         needed = self.bytes_to_fit(interactions.n_ratings, *interactions.shape)
         require(needed, f"AutoRanker of {interactions.n_ratings:,} interactions")
-        check_learnable(interactions, self.threshold, self.confidence)
+        learnable(interactions, self.threshold, self.confidence)
         return wanted
+
+    def _limits(self) -> Limits:
+        work = self.work_budget
+        if work is None and self.n_trials is None and self.time_budget is None:
+            work = _WORK_BUDGET
+        return Limits(work, self.n_trials, self.time_budget)
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         described, tensors = nested_state(self.model_, "chosen")

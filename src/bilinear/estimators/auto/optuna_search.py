@@ -14,7 +14,7 @@ from bilinear.arguments import is_whole
 from bilinear.compiling import clock
 from bilinear.data.interactions import Interactions
 from bilinear.errors import DivergenceError, ParameterValueError
-from bilinear.estimators.auto.search_space import ModelFamily, Sizes, check_learnable, families
+from bilinear.estimators.auto.search_space import ModelFamily, Sizes, families, learnable
 from bilinear.estimators.auto.trials import AutoTable, AutoTrial
 from bilinear.estimators.blend_weights import ValidationUsers, inner_split
 from bilinear.estimators.history_model import Confidence
@@ -103,12 +103,12 @@ def search_with_optuna(
         raise ParameterValueError(f"rng={rng!r}; a whole number, zero or more")
     shared = {"threshold": threshold, "confidence": confidence, "n_threads": n_threads, "rng": rng}
     interactions.check_trainable()
-    check_learnable(interactions, threshold, confidence)
+    everything = learnable(interactions, threshold, confidence)
     reporter, wanted_metric = progress or NullProgress(), Metric.of_rankings(metric, maximised=True)
     split = inner_split(interactions, validation, rng)
     validation_users = ValidationUsers.of(split, threshold, rng)
-    sizes = Sizes.of(interactions)
-    usable = tuple(name for name, kind in by_name.items() if kind.bearable(sizes))
+    positives, sizes = learnable(split.train, threshold, confidence), Sizes.of(interactions)
+    usable = tuple(name for name, kind in by_name.items() if _usable(kind, sizes, everything))
     if not usable:
         raise ParameterValueError(f"kinds={kinds!r}: none of them fits in memory and ten minutes a trial")
     rules = _rules(interactions, wanted_metric, validation, threshold, confidence, rng, usable)
@@ -138,7 +138,8 @@ def search_with_optuna(
 
     def value_of(trial: Any) -> float:
         kind = by_name[trial.suggest_categorical("kind", usable)]
-        model = kind.make(_choice(kind, trial), shared)
+        choice = _choice(kind, trial)
+        model, described = kind.make(choice, shared, positives), repr(kind.make(choice, shared, everything))
         start = clock()
         try:
             fitted_whole(model, split.train)
@@ -151,9 +152,9 @@ def search_with_optuna(
             interruptions.append(trial.number)
             study.stop()
             raise optuna.TrialPruned from None
-        trial.set_user_attr("model", repr(model))
+        trial.set_user_attr("model", described)
         trial.set_user_attr("seconds", [fitted - start, clock() - fitted])
-        reporter.note(f"{trial.number + 1:3d} of {n_trials}  {wanted_metric} {value:.4f}  {model!r}")
+        reporter.note(f"{trial.number + 1:3d} of {n_trials}  {wanted_metric} {value:.4f}  {described}")
         return value
 
     failures = DivergenceError, MemoryError, ParameterValueError
@@ -165,7 +166,7 @@ def search_with_optuna(
     best = study.best_trial
     kind = by_name[best.params["kind"]]
     places = {name: best.params[f"{kind.name}.{name}"] for name in kind.grid}
-    model = kind.make(places, shared)
+    model = kind.make(places, shared, everything)
     trials = tuple(_row(trial, trial.number == best.number) for trial in study.get_trials(states=finished))
     table = AutoTable(
         str(wanted_metric),
@@ -180,6 +181,11 @@ def search_with_optuna(
     return OptunaResult(model, best.value, table, study)
 
 
+def _usable(kind: ModelFamily, sizes: Sizes, positives: Interactions) -> bool:
+    model = kind.make(kind.default, {}, positives)
+    return not kind.memory_refusal(sizes, model) and kind.bearable(sizes, model)
+
+
 def _choice(kind: ModelFamily, trial: Any) -> dict[str, int]:
     """A place in the grid, as Optuna proposes: neighbours in a grid are alike, so places are numbers."""
     return {
@@ -192,7 +198,15 @@ def _row(trial: Any, is_best: bool) -> AutoTrial:
     fitted, scored = trial.user_attrs.get("seconds", (0.0, 0.0))
     name = trial.params.get("kind", "")
     note = "chosen" if is_best else "" if trial.value is not None else "failed"
-    return AutoTrial(trial.user_attrs.get("model", name), name, 1.0, trial.value, fitted, scored, note)
+    return AutoTrial(
+        trial.user_attrs.get("model", name),
+        name,
+        1.0,
+        trial.value,
+        fit_seconds=fitted,
+        score_seconds=scored,
+        note=note,
+    )
 
 
 def _journal(optuna: Any, path: Path) -> Any:

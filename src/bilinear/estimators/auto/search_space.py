@@ -10,16 +10,24 @@ import numpy as np
 
 from bilinear.data.interactions import Interactions
 from bilinear.errors import ParameterValueError
-from bilinear.estimators.ease import EASE, SparseEASE
-from bilinear.estimators.graph_filter import GraphFilter
+from bilinear.estimators.ease import (
+    EASE,
+    SparseEASE,
+    default_l2,
+    default_sparse_l2,
+    products_pay,
+    users_are_few,
+)
+from bilinear.estimators.graph_filter import GraphFilter, default_listeners
 from bilinear.estimators.history_model import Confidence
-from bilinear.estimators.implicit_als import ImplicitALS
-from bilinear.estimators.item_knn import ItemKNN
+from bilinear.estimators.implicit_als import ImplicitALS, default_unobserved_weight
+from bilinear.estimators.implicit_als import default_l2 as default_implicit_l2
+from bilinear.estimators.item_knn import ItemKNN, default_similarity
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
 from bilinear.estimators.ranking_factorization import RankingFactorization
 from bilinear.estimators.ranking_model import RankingModel
-from bilinear.memory import available
+from bilinear.memory import available, shown
 from bilinear.model.blocks import checked_threads
 from bilinear.objective.ranking_losses import CosineContrastive, SampledSoftmax
 from bilinear.training.minibatch import MiniBatch
@@ -31,8 +39,9 @@ GridPoint = Mapping[str, int]
 """A place in each argument's grid."""
 
 _MOST_MEMORY = 0.6  # of what is free
-_LONGEST = 600.0  # seconds of one core a trial without a budget
-_SCORE_RATE = 2.5e8  # multiply-adds a second and thread, before one was measured
+_LONGEST = 600.0  # core-seconds a trial of searches that count trials
+_LISTED = 7e-9  # core-seconds an item: a user's list is made and evaluated
+_FACTORS_RATE, _PRODUCTS_RATE = 2e10, 2e9  # multiply-adds a core-second of scores
 
 
 @dataclass(frozen=True)
@@ -59,16 +68,24 @@ class Sizes:
         return cls(max(int((users > 0).sum()), 1), table.n_items, table.n_ratings, *squares)
 
 
+Arguments = dict[str, Any]
+
+
 @dataclass(frozen=True)
 class ModelFamily:
     """A kind of model, the grid of its arguments, and its cost.
 
     Attributes:
-        grid: values of each argument, in an order in which neighbours are alike.
+        grid: values of each argument, in an order in which neighbours are alike; of one that has a default
+            by the table, multiples of it.
         default: the place in the grid that is tried first.
-        fixed: arguments that are not searched.
         fit_work, score_work: multiply-adds, about: to fit, and to score one user.
-        rate: multiply-adds a second and thread of a fit, before one was measured.
+        rate, score_rate: multiply-adds a second of one core of them; measured on one machine, and fixed, so
+            that a budget of work means the same on all.
+        fixed: arguments that are not searched.
+        resolved: arguments from the values of the grid: multiples times the table's default. The table is
+            that of the positives, with confidences as ratings.
+        starts: further places that are tried first.
     """
 
     model: type[RankingModel]
@@ -76,38 +93,48 @@ class ModelFamily:
     default: GridPoint
     fit_work: Callable[[Sizes, Any], float]
     score_work: Callable[[Sizes, Any], float]
-    rate: float = 2.5e8
+    rate: float
+    score_rate: float = 2.5e8
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    resolved: Callable[[Arguments, Interactions], Arguments] = lambda values, _: values
+    starts: tuple[GridPoint, ...] = ()
 
     @property
     def name(self) -> str:
         return self.model.__name__
 
-    def make(self, choice: GridPoint, shared: Mapping[str, Any]) -> Any:
+    def make(self, choice: GridPoint, shared: Mapping[str, Any], positives: Interactions) -> Any:
         """The unfitted model at a place of the grid; of `shared` it takes the arguments that it has."""
-        chosen = {name: values[choice[name]] for name, values in self.grid.items()}
         known = self.model.__dataclass_fields__  # type: ignore[attr-defined]
-        return self.model(
-            **self.fixed, **chosen, **{name: value for name, value in shared.items() if name in known}
-        )
+        mine = {name: value for name, value in shared.items() if name in known}
+        return self.model(**self.fixed, **self._arguments(choice, positives), **mine)
 
-    def describe(self, choice: GridPoint) -> str:
+    def describe(self, choice: GridPoint, positives: Interactions) -> str:
         """A place of the grid in words, without what all trials have in common."""
-        return repr(self.model(**{name: values[choice[name]] for name, values in self.grid.items()}))
+        return repr(self.model(**self._arguments(choice, positives)))
 
-    def fits(self, sizes: Sizes) -> bool:
-        """Whether memory allows it."""
-        free, model = available(), self.make(self.default, {})
-        needed = model.bytes_to_fit(sizes.pairs, sizes.n_users, sizes.n_items)
-        return free is None or needed <= _MOST_MEMORY * free
+    def _arguments(self, choice: GridPoint, positives: Interactions) -> Arguments:
+        chosen = {name: values[choice[name]] for name, values in self.grid.items()}
+        return self.resolved(chosen, positives)
 
-    def bearable(self, sizes: Sizes) -> bool:
-        """Whether memory allows it, and a trial would take about ten minutes of one core at most.
+    def fit_seconds(self, sizes: Sizes, model: Any) -> float:
+        """Estimate of a fit, in seconds of one core."""
+        return self.fit_work(sizes, model) / self.rate
 
-        By the guess alone, never by the clock: for searches that count trials.
-        """
-        work = self.fit_work(sizes, self.make(self.default, {}))
-        return self.fits(sizes) and work <= _LONGEST * self.rate
+    def score_seconds(self, sizes: Sizes, model: Any, n_users: int) -> float:
+        """Estimate of scoring and evaluating so many users, in seconds of one core."""
+        return n_users * (self.score_work(sizes, model) / self.score_rate + _LISTED * sizes.n_items)
+
+    def memory_refusal(self, sizes: Sizes, model: Any) -> str:
+        """Why memory does not allow it; empty where it does."""
+        free, needed = available(), model.bytes_to_fit(sizes.pairs, sizes.n_users, sizes.n_items)
+        if free is None or needed <= _MOST_MEMORY * free:
+            return ""
+        return f"needs {shown(needed)} of memory, more than {_MOST_MEMORY:.0%} of the {shown(free)} free"
+
+    def bearable(self, sizes: Sizes, model: Any) -> bool:
+        """Whether a trial would take about ten minutes of one core at most."""
+        return self.fit_seconds(sizes, model) <= _LONGEST
 
     def neighbour(self, choice: GridPoint, rng: np.random.Generator) -> GridPoint:
         """A place near by: one or two arguments moved by one or two steps."""
@@ -132,8 +159,15 @@ def _per_user_neighbours(sizes: Sizes, model: Any) -> float:
     return sizes.pairs / sizes.n_users * int(model.n_neighbours) + sizes.n_items
 
 
+def _ease_work(sizes: Sizes, model: Any) -> float:
+    inner = sizes.n_users if users_are_few(sizes.n_users, sizes.n_items) else sizes.n_items
+    return float(sizes.n_items) ** 2 * inner + 50.0 * sizes.user_squares
+
+
 def _sparse_ease_work(sizes: Sizes, model: Any) -> float:
     k = min(int(model.n_neighbours), sizes.n_items)
+    if products_pay(sizes.n_items, k, sizes.user_squares):
+        return 0.5 * (sizes.user_squares + sizes.n_items * (3e5 + 5.0 * k**2))
     return sizes.n_items * k**3 / 6.0 + 2.0 * k * sizes.user_squares
 
 
@@ -152,6 +186,52 @@ def _squares(sizes: Sizes, model: Any) -> float:
     return 2.0 * sizes.user_squares + 20.0 * sizes.pairs
 
 
+def _of_factors(sizes: Sizes, model: Any) -> float:
+    return float(sizes.n_items * model.n_factors)
+
+
+def _times(multiple: float, default: float) -> float | str:
+    """So many times the default of the table; once is "auto", so that another table has its own."""
+    return "auto" if multiple == 1 else float(f"{multiple * default:.3g}")
+
+
+def _ridge(values: Arguments, table: Interactions) -> Arguments:
+    squares = np.bincount(table.items, table.ratings.astype(np.float64) ** 2)
+    return values | {"l2": _times(values["l2"], default_l2(squares, table.by_user.counts))}
+
+
+def _sparse_ridge(values: Arguments, table: Interactions) -> Arguments:
+    return values | {"l2": _times(values["l2"], default_sparse_l2(table, values["user_exponent"]))}
+
+
+def _weights(values: Arguments, table: Interactions) -> Arguments:
+    default = default_unobserved_weight(table)
+    weight = _times(values["unobserved_weight"], default)
+    l2 = default_implicit_l2(table, default if weight == "auto" else float(weight))
+    return values | {"unobserved_weight": weight, "l2": _times(values["l2"], l2)}
+
+
+def _shrinkage(values: Arguments, table: Interactions) -> Arguments:
+    if isinstance(values["similarity"], BM25):
+        return values
+    kind, multiple = values["similarity"]
+    shrinkage = _times(multiple, default_similarity(table).shrinkage)
+    similarity = "auto" if kind is CosineSimilarity and shrinkage == "auto" else None
+    if similarity is None:
+        similarity = kind(default_similarity(table).shrinkage if shrinkage == "auto" else shrinkage)
+    return values | {"similarity": similarity}
+
+
+def _listeners(values: Arguments, table: Interactions) -> Arguments:
+    multiple = values["n_neighbours"]
+    if multiple is None or multiple == 1:
+        return values | {"n_neighbours": None if multiple is None else "auto"}
+    return values | {"n_neighbours": max(1, round(multiple * default_listeners(table.by_user)))}
+
+
+_MULTIPLES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0, 16.0)
+_ONCE, _QUARTER, _FOURFOLD = 4, 2, 6  # places in it
+
 KINDS: tuple[ModelFamily, ...] = (
     ModelFamily(
         Popularity,
@@ -159,6 +239,7 @@ KINDS: tuple[ModelFamily, ...] = (
         {},
         lambda sizes, model: sizes.pairs,
         lambda sizes, model: sizes.n_items,
+        rate=1e8,
     ),
     ModelFamily(
         GraphFilter,
@@ -166,11 +247,18 @@ KINDS: tuple[ModelFamily, ...] = (
             "item_exponent": (0.2, 0.3, 0.4, 0.5, 0.7, 0.85, 1.0),
             "user_exponent": (0.3, 0.5, 0.7, 0.85, 1.0),
             "popularity_exponent": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5),
-            "n_neighbours": (50, 100, 200, 300, 1000, None),
+            "n_neighbours": (1 / 4, 1 / 2, 1.0, 2.0, 4.0, None),
         },
-        {"item_exponent": 4, "user_exponent": 2, "popularity_exponent": 0, "n_neighbours": 3},
+        {"item_exponent": 4, "user_exponent": 2, "popularity_exponent": 0, "n_neighbours": 2},
         lambda sizes, model: 10.0 * sizes.pairs,
         _per_user_walk,
+        rate=7e8,
+        score_rate=1.3e8,
+        resolved=_listeners,
+        starts=tuple(
+            {"item_exponent": 4, "user_exponent": 2, "popularity_exponent": 0, "n_neighbours": n}
+            for n in (0, 4)
+        ),
     ),
     ModelFamily(
         RandomWalk,
@@ -183,65 +271,89 @@ KINDS: tuple[ModelFamily, ...] = (
         },
         {
             "n_neighbours": 2,
-            "item_exponent": 3,
+            "item_exponent": 5,
             "user_exponent": 2,
             "popularity_exponent": 2,
-            "normalization": 4,
+            "normalization": 2,
         },
         _squares,
         _per_user_neighbours,
+        rate=2e7,
+        starts=(
+            {
+                "n_neighbours": 2,
+                "item_exponent": 3,
+                "user_exponent": 2,
+                "popularity_exponent": 2,
+                "normalization": 4,
+            },
+        ),
     ),
     ModelFamily(
         ImplicitALS,
         {
             "n_factors": (32, 64, 128, 256, 512),
-            "l2": (0.0003, 0.001, 0.003, 0.01, 0.03),
-            "unobserved_weight": (0.001, 0.003, 0.01, 0.03, 0.1),
+            "l2": _MULTIPLES,
+            "unobserved_weight": _MULTIPLES,
         },
-        {"n_factors": 2, "l2": 2, "unobserved_weight": 2},
+        {"n_factors": 2, "l2": _ONCE, "unobserved_weight": _ONCE},
         _als_work,
-        lambda sizes, model: float(sizes.n_items * model.n_factors),
-        rate=1.5e9,
-        fixed={"l2_exponent": 1.0, "n_epochs": 8},
+        _of_factors,
+        rate=3e9,
+        score_rate=_FACTORS_RATE,
+        fixed={"n_epochs": 5},
+        resolved=_weights,
+        starts=tuple(
+            {"n_factors": 2, "l2": _ONCE, "unobserved_weight": place} for place in (_QUARTER, _FOURFOLD)
+        ),
     ),
     ModelFamily(
         ItemKNN,
         {
             "n_neighbours": (20, 50, 100, 200, 400),
             "similarity": (
-                CosineSimilarity(),
-                CosineSimilarity(10.0),
-                CosineSimilarity(30.0),
-                CosineSimilarity(100.0),
-                CosineSimilarity(300.0),
-                TFIDF(300.0),
-                TFIDF(30.0),
+                (CosineSimilarity, 1 / 16),
+                (CosineSimilarity, 1 / 4),
+                (CosineSimilarity, 1.0),
+                (CosineSimilarity, 4.0),
+                (TFIDF, 4.0),
+                (TFIDF, 1.0),
+                (TFIDF, 1 / 4),
                 BM25(1.2, 0.3),
                 BM25(1.2, 0.75),
             ),
         },
-        {"n_neighbours": 2, "similarity": 3},
+        {"n_neighbours": 2, "similarity": 2},
         _squares,
         _per_user_neighbours,
+        rate=3e7,
+        resolved=_shrinkage,
+        starts=({"n_neighbours": 2, "similarity": 1}, {"n_neighbours": 2, "similarity": 3}),
     ),
     ModelFamily(
         SparseEASE,
         {
             "n_neighbours": (30, 60, 100, 150),
-            "l2": (6.0, 12.0, 25.0, 50.0, 100.0, 200.0, 400.0),
+            "l2": _MULTIPLES,
             "user_exponent": (0.0, 0.25, 0.5),
         },
-        {"n_neighbours": 1, "l2": 3, "user_exponent": 0},
+        {"n_neighbours": 1, "l2": _ONCE, "user_exponent": 0},
         _sparse_ease_work,
         _per_user_neighbours,
+        rate=4.5e8,
+        resolved=_sparse_ridge,
+        starts=tuple({"n_neighbours": 1, "l2": place, "user_exponent": 0} for place in (_QUARTER, _FOURFOLD)),
     ),
     ModelFamily(
         EASE,
-        {"l2": (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)},
-        {"l2": 3},
-        lambda sizes, model: float(sizes.n_items) ** 3 + sizes.user_squares,
+        {"l2": _MULTIPLES},
+        {"l2": _ONCE},
+        _ease_work,
         lambda sizes, model: sizes.pairs / sizes.n_users * float(sizes.n_items),
         rate=1.5e10,
+        score_rate=_PRODUCTS_RATE,
+        resolved=_ridge,
+        starts=({"l2": _QUARTER}, {"l2": _FOURFOLD}),
     ),
     ModelFamily(
         RankingFactorization,
@@ -254,8 +366,9 @@ KINDS: tuple[ModelFamily, ...] = (
         },
         {"n_factors": 1, "loss": 2},
         _sampled_work,
-        lambda sizes, model: float(sizes.n_items * model.n_factors),
-        rate=1e9,
+        _of_factors,
+        rate=4e8,
+        score_rate=_FACTORS_RATE,
         fixed={
             "solver": MiniBatch(Adam(), batch_size=8192, n_epochs=30, learning_rate=0.01, schedule=Cosine()),
             "order": "users",
@@ -267,38 +380,30 @@ KINDS: tuple[ModelFamily, ...] = (
 
 
 class CostModel:
-    """Seconds of fitting and scoring: estimated at first, then as measured.
-
-    A guess is on the slow side, so that a budget holds from the first trial on.
-    """
+    """Seconds by the clock: as estimated for one core at first, then as measured."""
 
     def __init__(self, n_threads: int | None) -> None:
-        threads = checked_threads(n_threads)
-        self._threads = threads
+        self._usual = 1.0 / checked_threads(n_threads)
         self._known: dict[tuple[str, str], float] = {}
 
     def fit_seconds(self, kind: ModelFamily, sizes: Sizes, model: Any) -> float:
-        return self._seconds("fit", kind, kind.fit_work(sizes, model))
+        return kind.fit_seconds(sizes, model) * self._known.get(("fit", kind.name), self._usual)
 
     def score_seconds(self, kind: ModelFamily, sizes: Sizes, model: Any, n_users: int) -> float:
-        # Lists are made and evaluated as well: some passes over the items.
-        return self._seconds("score", kind, n_users * (kind.score_work(sizes, model) + 30.0 * sizes.n_items))
+        estimate = kind.score_seconds(sizes, model, n_users)
+        return estimate * self._known.get(("score", kind.name), self._usual)
 
     def measured(
         self, kind: ModelFamily, sizes: Sizes, model: Any, n_users: int, fitted: float, scored: float
     ) -> None:
         """Learns from a trial; the first of a process also compiles, so the fastest counts most."""
-        for what, work, seconds in (
-            ("fit", kind.fit_work(sizes, model), fitted),
-            ("score", n_users * (kind.score_work(sizes, model) + 30.0 * sizes.n_items), scored),
+        for what, estimate, seconds in (
+            ("fit", kind.fit_seconds(sizes, model), fitted),
+            ("score", kind.score_seconds(sizes, model, n_users), scored),
         ):
-            rate = work / max(seconds, 1e-3)
-            before = self._known.get((what, kind.name), rate)
-            self._known[what, kind.name] = max(rate, before) if rate > before else 0.5 * (rate + before)
-
-    def _seconds(self, what: str, kind: ModelFamily, work: float) -> float:
-        guess = self._threads * (kind.rate if what == "fit" else _SCORE_RATE)
-        return work / self._known.get((what, kind.name), guess)
+            ratio = max(seconds, 1e-3) / estimate
+            before = self._known.get((what, kind.name), ratio)
+            self._known[what, kind.name] = ratio if ratio < before else 0.5 * (ratio + before)
 
 
 def families(kinds: tuple[str, ...] | None) -> tuple[ModelFamily, ...]:
@@ -310,6 +415,9 @@ def families(kinds: tuple[str, ...] | None) -> tuple[ModelFamily, ...]:
     return tuple(known[name] for name in wanted)
 
 
-def check_learnable(interactions: Interactions, threshold: float | None, confidence: Confidence) -> None:
-    """Refuses a table, a threshold or a rating that no model could use, as every `fit` would."""
-    Popularity(threshold=threshold, confidence=confidence)._positives(interactions)
+def learnable(interactions: Interactions, threshold: float | None, confidence: Confidence) -> Interactions:
+    """What models learn from: the positives, with confidences as ratings.
+
+    Refuses a table, a threshold or a rating that no model could use, as every `fit` would.
+    """
+    return Popularity(threshold=threshold, confidence=confidence)._positives(interactions)
