@@ -41,6 +41,18 @@ def numbers(model):
     return [getattr(value, "shrinkage", value) for value in used(model).values()]
 
 
+def m_of(table):
+    return table.n_ratings / table.n_items
+
+
+def density_of(table):
+    return table.n_ratings / np.prod(table.shape)
+
+
+def full_table():
+    return Interactions.from_columns(np.repeat(np.arange(90), 100), np.tile(np.arange(100), 90))
+
+
 def l2_of(table, weight):
     return ImplicitALS(2, unobserved_weight=weight, rng=0).fit(table).l2_
 
@@ -69,18 +81,21 @@ def test_the_ridge_is_in_units_of_what_it_is_added_to():
 
 def test_the_weight_of_all_pairs_is_a_share_of_the_root_of_the_density():
     model = ImplicitALS(2, rng=0).fit(SMALL)
-    assert model.unobserved_weight_ == pytest.approx(0.4 * np.sqrt(10 / 24))
+    assert model.unobserved_weight_ == pytest.approx(4 * 0.4 * np.sqrt(10 / 24))  # items of 10 / 6
+    some = Interactions.from_columns(np.arange(40) % 10, np.repeat([1, 2, 3, 4], 10))
+    model = ImplicitALS(2, rng=0).fit(some)
+    assert model.unobserved_weight_ == pytest.approx((12 / m_of(some)) ** 4 * 0.4 * np.sqrt(density_of(some)))
+    assert ImplicitALS(2, rng=0).fit(full_table()).unobserved_weight_ == pytest.approx(0.4)
 
 
 def test_the_penalty_follows_the_weight_and_is_larger_where_users_or_items_have_few_interactions():
-    assert l2_of(SMALL, 0.002) == pytest.approx(0.3 * 0.002 * 80 / 2.5)
-    assert l2_of(LONG, 0.1) == pytest.approx(0.3 * 0.1 * np.sqrt(80 / (200 / 150)))
-    full = Interactions.from_columns(np.repeat(np.arange(90), 100), np.tile(np.arange(100), 90))
-    assert l2_of(full, 0.1) == pytest.approx(0.3 * 0.1)
+    assert l2_of(SMALL, 0.002) == pytest.approx(0.3 / 4 * 0.002 * 80 / 2.5)
+    assert l2_of(LONG, 0.1) == pytest.approx(0.3 / 4 * 0.1 * np.sqrt(80 / (200 / 150)) / 4)
+    assert l2_of(full_table(), 0.1) == pytest.approx(0.3 * 0.1)
 
 
 def test_the_penalty_stays_below_the_one_at_which_factors_are_zero():
-    assert l2_of(SMALL, 0.2) == pytest.approx(0.8 * (10 / 24) / (10 / 24 + 0.2))
+    assert l2_of(SMALL, 0.4) == pytest.approx(0.8 * (10 / 24) / (10 / 24 + 0.4))
     everyone_alike = Interactions.from_columns(np.repeat(np.arange(9), 3), np.tile([1, 2, 3], 9))
     model = ImplicitALS(2, n_epochs=50, rng=0).fit(everyone_alike)
     assert np.abs(model.score_block(np.arange(9))).min() > 0.05

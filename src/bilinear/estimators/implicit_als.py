@@ -45,6 +45,7 @@ from bilinear.training.thread_pool import workers
 _WEIGHT = 0.4  # of all pairs, in roots of the density
 _L2_SHARE = 0.3  # of the weight of all pairs
 _MOST_L2 = 0.8  # of that at which the factors of a table without structure are zero
+_RARE, _MOST_RARE = 12.0, 4.0  # interactions of an item below which the weight grows; by how much at most
 _LONG = 80.0  # interactions of a user or an item from which on l2 does not depend on their number
 
 
@@ -72,7 +73,8 @@ class ImplicitALS(_Learned):
             the penalty a share of all that is said about a row.
         unobserved_weight: weight of the error on all pairs, against one for an observed pair of
             confidence one; "auto" is 0.4 times the root of the share of the pairs that is observed, of users
-            and items that have interactions.
+            and items that have interactions, and more where items have fewer than 12 interactions in the
+            mean: see `default_unobserved_weight`.
         n_epochs: passes over both sides.
         tolerance: end earlier, after an epoch that lowered the
             objective by less than this share of it.
@@ -102,8 +104,8 @@ class ImplicitALS(_Learned):
         array(['scone'], dtype=object)
         >>> model.item_factors_.shape, len(model.history_.epochs)
         ((6, 2), 8)
-        >>> round(model.unobserved_weight_, 4)  # 10 of 4 * 6 pairs: 0.4 sqrt(10 / 24)
-        0.2582
+        >>> round(model.unobserved_weight_, 4)  # 10 of 4 * 6 pairs: 4 * 0.4 sqrt(10 / 24), as items are rare
+        1.0328
     """
 
     can_checkpoint = True
@@ -301,8 +303,10 @@ class ImplicitALS(_Learned):
 
 
 def default_unobserved_weight(table: Interactions) -> float:
-    """The weight of all pairs where it is "auto": 0.4 times the root of the density.
+    """The weight of all pairs where it is "auto": 0.4 f times the root of the density.
 
+    f is (12 / m)^4, at least 1 and at most 4, with m the mean number of interactions of items that have
+    any: of rare items little is known beside how rare they are, and with a small weight that is lost.
     Users and items without interactions do not count, so that they do not change the model.
 
     Source:
@@ -312,19 +316,20 @@ def default_unobserved_weight(table: Interactions) -> float:
         >>> from bilinear import Interactions
         >>> from bilinear.estimators.implicit_als import default_unobserved_weight
         >>> table = Interactions.from_columns([1, 1, 2, 2], [1, 2, 1, 3])
-        >>> round(default_unobserved_weight(table) / 0.4, 4)  # the root of 4 / (2 * 3)
+        >>> round(default_unobserved_weight(table) / 1.6, 4)  # the root of 4 / (2 * 3)
         0.8165
     """
-    return _WEIGHT * float(np.sqrt(_density(table)))
+    return _WEIGHT * _rarity(table) * float(np.sqrt(_density(table)))
 
 
 def default_l2(table: Interactions, unobserved_weight: float) -> float:
-    """The penalty where it is "auto": 0.3 times the weight of all pairs, times max(1, 80 / n, sqrt(80 / m)).
+    """The penalty where it is "auto": 0.3 / f times that weight, times max(1, 80 / n, sqrt(80 / m) / f).
 
-    n and m are the mean numbers of interactions of users and of items that have any: what few interactions
-    say is mostly noise, and with a small penalty the lists are worse than those of `Popularity`. It is at
-    most 0.8 p / (p + weight) with p the density: at 1.0 times that, with l2_exponent=1, zero factors would be
-    the minimum for a table without structure, and not even popularity would be learned.
+    n is the mean number of interactions of users that have any; m, of items, and f are those of
+    `default_unobserved_weight`. What few interactions say is mostly noise, and with a small penalty the lists
+    are worse than those of `Popularity`. It is at most 0.8 p / (p + weight) with p the density: at 1.0 times
+    that, with l2_exponent=1, zero factors would be the minimum for a table without structure, and not even
+    popularity would be learned.
 
     Source:
         docs/decisions/0018-defaults-of-the-table.md.
@@ -333,15 +338,25 @@ def default_l2(table: Interactions, unobserved_weight: float) -> float:
         >>> from bilinear import Interactions
         >>> from bilinear.estimators.implicit_als import default_l2
         >>> table = Interactions.from_columns([1, 1, 2, 2], [1, 2, 1, 3])
-        >>> round(default_l2(table, 0.01), 6)  # 0.3 * 0.01 * 80 / 2, as n = 2 and m = 4 / 3
-        0.12
+        >>> round(default_l2(table, 0.01), 6)  # 0.3 / 4 * 0.01 * 80 / 2, as n = 2 and m = 4 / 3
+        0.03
         >>> round(default_l2(table, 0.1), 6)  # 0.8 * 4/6 / (4/6 + 0.1)
         0.695652
     """
-    density = _density(table)
-    n, m = (float(counts[counts > 0].mean()) for counts in (table.by_user.counts, table.item_counts))
-    wanted = _L2_SHARE * unobserved_weight * max(1.0, _LONG / n, float(np.sqrt(_LONG / m)))
+    density, rarity = _density(table), _rarity(table)
+    n, m = _mean(table.by_user.counts), _mean(table.item_counts)
+    wanted = _L2_SHARE / rarity * unobserved_weight * max(1.0, _LONG / n, float(np.sqrt(_LONG / m)) / rarity)
     return min(wanted, _MOST_L2 * density / (density + unobserved_weight))
+
+
+def _rarity(table: Interactions) -> float:
+    """By how much the weight of all pairs is larger where items have few interactions."""
+    return min(max(1.0, (_RARE / _mean(table.item_counts)) ** 4), _MOST_RARE)
+
+
+def _mean(counts: NDArray[np.int64]) -> float:
+    """Of the rows that have any."""
+    return float(counts[counts > 0].mean())
 
 
 def _density(table: Interactions) -> float:

@@ -268,12 +268,17 @@ class Search:
     def _promoted(self, number: int, *, before_last: bool) -> Pool:
         """The best of each kind, best first, then what else is among the best third.
 
-        For the last rung also those of kinds that fell before.
+        Of a kind the default stands for a start that is not clearly better. For the last rung also those of
+        kinds that fell before.
         """
         ordered = sorted((made for made in self._made if made.rung == number), key=lambda made: -made.value)
         if not ordered:
             return []
         best = {made.kind.name: made for made in reversed(ordered)}
+        for made in ordered:
+            leader = best[made.kind.name]
+            if made.choice == made.kind.default and self._as_good(made.of_users, leader.of_users):
+                best[made.kind.name] = made
         firsts = sorted(best.values(), key=lambda made: -made.value)
         firsts = [made for made in firsts if made.value >= _HOPELESS * ordered[0].value]
         if before_last:
