@@ -52,8 +52,8 @@ MODELS: dict[str, Callable[[], RankingModel]] = {
     "GraphFilter": GraphFilter,
     "GF-CF": lambda: GraphFilter(256, 0.3, 0.5, 1.0, 0.5, None),
     "Blend": lambda: Blend(tuple(make() for _, make in BLEND), tuple(weight for weight, _ in BLEND), rng=0),
-    "AutoRanker, 60 s, no times": lambda: AutoRanker(60, rng=0),
-    "AutoRanker, 300 s": lambda: AutoRanker(300, rng=0),
+    "AutoRanker, 60 s, no times": lambda: AutoRanker(time_budget=60, rng=0),
+    "AutoRanker, 300 s": lambda: AutoRanker(time_budget=300, rng=0),
 }
 LEFT_OUT = ("EASE",)  # 6.7 GB and many minutes: named with --models
 PUBLISHED = (
