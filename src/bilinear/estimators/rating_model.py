@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -426,6 +426,10 @@ class RatingModel(Recommender):
         self.parameters_, self.history_, self.posterior_ = parameters, history, posterior
         self._learn_table(interactions)
         self.min_support_ = needed_support(self.seen_, parameters.user_biases, interactions.n_items)
+
+    def _move_rows(self, side: Literal["items", "users"], rows: NDArray[np.int32]) -> None:
+        if self.posterior_ is not None:
+            self.posterior_ = self.posterior_.taken(side, rows, self.parameters_)
 
     def _rank(
         self, user_rows: NDArray[np.int32], n: int, exclude_seen: bool, allowed: NDArray[np.bool_]
