@@ -264,3 +264,15 @@ def test_recommend_explores_where_draws_are_kept(
     with path.open(newline="") as file:
         items = [row["item"] for row in csv.DictReader(file) if row["user"] == "007"]
     assert items == [str(place["item"]) for place in json.loads(lists[0])[0]["items"]]
+
+
+def test_intervals_of_a_point_estimate(run: Run, model: Path, ratings_file: Path, tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("userId,movieId\n007,3\n")
+    (row,) = json.loads(run("predict", model, pairs, "--interval", 0.8, "--json").out)
+    assert row["low"] < row["prediction"] < row["high"]
+    pairs.write_text("userId,movieId\n007,3\n007,4000\n")
+    refused = run("predict", model, pairs, "--interval", 0.8)
+    assert refused.code == 2
+    assert "item '4000' has no training ratings" in refused.err
+    assert "90% intervals hold" in run("evaluate", model, ratings_file).out

@@ -15,6 +15,7 @@ from bilinear.data.side_table import Users
 from bilinear.data.splits import split_validation
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.capabilities import HowTrained
+from bilinear.estimators.conformal import Conformal
 from bilinear.estimators.rating_model import RatingModel, check_table, resolve_link
 from bilinear.estimators.with_features import WithFeatures
 from bilinear.memory import require
@@ -123,6 +124,7 @@ class BiasModel(WithFeatures, RatingModel):
         require(needed, f"BiasModel of {interactions.n_ratings:,} ratings")
         units, link = self._in_units(interactions)
         inner, seed, table = units.table(interactions), draw_seed(self.rng), None
+        conformal = None
         penalty = L2(0.0, 0.0 if self.l2_biases == "auto" else self.l2_biases, self.l2_exponent)
         if self.l2_biases == "auto":
             check_fraction(self.validation_fraction)
@@ -130,11 +132,13 @@ class BiasModel(WithFeatures, RatingModel):
             split = searched_part(split, seed)
             table = choose_bias_penalty(split.train, split.test, units.link(link), self.l2_exponent)
             penalty = replace(penalty, biases=table.l2_biases)
+            measured = Conformal.of(solve_biases(split.train, penalty), units.link(link), split)
+            conformal = None if measured is None else measured.scaled(units.scale)
             table = units.search_table(table, link, SquaredError())
         parameters = units.parameters(solve_biases(inner, penalty), link)
         self.link_, self.loss_, self.penalty_ = link, SquaredError(), penalty
         self.search_, self.seed_ = table, seed
-        self._learn(interactions, parameters, CLOSED_FORM)
+        self._learn(interactions, parameters, CLOSED_FORM, conformal=conformal)
         self._learn_features(features, items)
         warn_of_outliers(units.fence, interactions)
         return self
@@ -145,7 +149,8 @@ class BiasModel(WithFeatures, RatingModel):
         features = self._prepared_features(interactions, None, None)
         units, self.link_ = self._in_units(interactions)
         parameters = solve_biases(units.table(interactions), self.penalty_)
-        self._learn(interactions, units.parameters(parameters, self.link_), CLOSED_FORM)
+        kept = self._kept_conformal(interactions.user_vocabulary)
+        self._learn(interactions, units.parameters(parameters, self.link_), CLOSED_FORM, conformal=kept)
         self._learn_features(features)
         warn_of_outliers(units.fence, interactions)
         return self
