@@ -229,3 +229,13 @@ def test_a_model_named_like_a_command_is_reached_by_its_path(
     ran = run("lab", "./race", ratings_file, "--products", 5, "--quiet")
     assert ran.code == 0, ran.err
     assert "Where did training end?" in ran.out
+
+
+def test_contrast_on_the_command_line(run: Run, ratings_file: Path) -> None:
+    small = "--seeds", 1, "--n-epochs", 1, "--n-factors", 2
+    ran = run("lab", "contrast", ratings_file, *small)
+    assert ran.code == 0, ran.err
+    assert "network without ReLU" in ran.out
+    found = json.loads(run("lab", "contrast", ratings_file, *small, "--quiet", "--json").out)
+    assert found["n_test"] == 180
+    assert found["models"]["dot product"]["difference"] is None

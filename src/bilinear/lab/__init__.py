@@ -82,6 +82,9 @@ from bilinear.lab.reporting.instrument import register as register
 from bilinear.lab.reporting.report import LabReport as LabReport
 from bilinear.lab.reporting.report import report as report
 from bilinear.lab.reporting.section import Section as Section
+from bilinear.lab.retraining.contrast import Contrast as Contrast
+from bilinear.lab.retraining.contrast import ContrastedModel as ContrastedModel
+from bilinear.lab.retraining.contrast import contrast as contrast
 from bilinear.lab.retraining.held_out_study import ErrorPoint as ErrorPoint
 from bilinear.lab.retraining.held_out_study import HeldOutStudy as HeldOutStudy
 from bilinear.lab.retraining.held_out_study import held_out_study as held_out_study
