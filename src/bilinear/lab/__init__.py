@@ -39,7 +39,6 @@ from bilinear.lab.linearity import ScoreLinearity as ScoreLinearity
 from bilinear.lab.linearity import interaction_share as interaction_share
 from bilinear.lab.linearity import measure_linearity as measure_linearity
 from bilinear.lab.linearity import one_hot_differences as one_hot_differences
-from bilinear.lab.linearity import table_share as table_share
 from bilinear.lab.numerics.curvature import Curvature as Curvature
 from bilinear.lab.numerics.curvature import balanced as balanced
 from bilinear.lab.numerics.curvature import imbalance as imbalance
@@ -51,6 +50,7 @@ from bilinear.lab.numerics.polish import Polished as Polished
 from bilinear.lab.numerics.polish import polish as polish
 from bilinear.lab.numerics.problem import Problem as Problem
 from bilinear.lab.numerics.summaries import effective_rank as effective_rank
+from bilinear.lab.numerics.summaries import table_share as table_share
 from bilinear.lab.numerics.symmetries import Symmetries as Symmetries
 from bilinear.lab.optimality import OptimalityGap as OptimalityGap
 from bilinear.lab.proofs.certificate import Certificate as Certificate
