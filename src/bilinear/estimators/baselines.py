@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 import numpy as np
 
-from bilinear.arguments import is_real, is_whole
+from bilinear.arguments import draw_seed, is_real
 from bilinear.data.interactions import Interactions, InteractionsLike
 from bilinear.data.items import Items
 from bilinear.data.outliers import warn_of_outliers
@@ -159,15 +159,6 @@ class BiasModel(WithFeatures, RatingModel):
         """What it is solved in, see `Units`, and the link into the rating range."""
         units = Units.of(interactions, self.rating_range)
         return units, resolve_link(Identity(), self.rating_range, units.fence.bounded(interactions))
-
-
-def draw_seed(rng: int | None) -> int:
-    """The seed given, or a fresh one."""
-    if rng is None:
-        return int(np.random.SeedSequence().generate_state(1)[0])
-    if not (is_whole(rng) and rng >= 0):
-        raise ParameterValueError(f"rng={rng!r}; a whole number, zero or more, or None")
-    return int(rng)
 
 
 def check_fraction(share: float) -> None:

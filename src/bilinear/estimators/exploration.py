@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.arguments import is_real
+from bilinear.arguments import draw_seed, is_real
 from bilinear.errors import ParameterValueError
-from bilinear.estimators.baselines import draw_seed
-from bilinear.estimators.recommender import Recommender
 from bilinear.estimators.update import rows_from
 from bilinear.model.parameters import Parameters
 from bilinear.recommend.lists import RankedItems
@@ -23,7 +21,7 @@ from bilinear.training.compiling import DrawSet
 
 
 def explored_lists(
-    model: Recommender,
+    model: Any,
     rows: NDArray[np.int32],
     known: NDArray[np.bool_],
     explore: float,

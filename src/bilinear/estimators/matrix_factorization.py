@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.arguments import is_real, is_whole
+from bilinear.arguments import draw_seed, is_real, is_whole
 from bilinear.data.interactions import Interactions, InteractionsLike
 from bilinear.data.items import Items
 from bilinear.data.outliers import warn_of_outliers
@@ -20,7 +20,7 @@ from bilinear.data.side_table import Users
 from bilinear.data.sparse_block import SparseBlock
 from bilinear.data.splits import Split, split_validation
 from bilinear.errors import EmptyDataError, ParameterValueError
-from bilinear.estimators.baselines import check_fraction, draw_seed
+from bilinear.estimators.baselines import check_fraction
 from bilinear.estimators.conformal import Conformal
 from bilinear.estimators.rating_model import RatingModel, check_table, resolve_link
 from bilinear.estimators.recommender import TensorReader
