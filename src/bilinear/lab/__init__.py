@@ -33,6 +33,9 @@ from bilinear.lab.endpoint import Endpoint as Endpoint
 from bilinear.lab.endpoint import Escape as Escape
 from bilinear.lab.endpoint import TrainingEndpoint as TrainingEndpoint
 from bilinear.lab.endpoint import diagnose_endpoint as diagnose_endpoint
+from bilinear.lab.features import FeatureControl as FeatureControl
+from bilinear.lab.features import FeatureInformation as FeatureInformation
+from bilinear.lab.features import feature_control as feature_control
 from bilinear.lab.generalisation import Generalisation as Generalisation
 from bilinear.lab.linearity import Linearity as Linearity
 from bilinear.lab.linearity import ScoreLinearity as ScoreLinearity
