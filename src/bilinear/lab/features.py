@@ -131,12 +131,13 @@ class FeatureInformation(Instrument):
     order = 4.5
 
     def measure(self, context: Context) -> Section:
-        model = context.model
+        model: Any = context.model
+        features = getattr(model, "features_", None)
         sides: list[Literal["items", "users"]] = ["items", "users"]
         found = [
             feature_control(model, side, rng=context.rng)
             for side in sides
-            if isinstance(model, WithFeatures) and getattr(model.features_, side) is not None
+            if getattr(features, side, None) is not None
         ]
         if not found:
             return self.section(

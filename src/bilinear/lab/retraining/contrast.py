@@ -23,7 +23,8 @@ from bilinear.data.splits import split_validation
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.baselines import BiasModel
 from bilinear.estimators.rating_model import check_table
-from bilinear.evaluation.ratings import Interval, interval_columns, rating_scores, rmse_difference
+from bilinear.evaluation.bootstrap import Interval
+from bilinear.evaluation.ratings import interval_columns, rating_scores, rmse_difference
 from bilinear.lab.numerics.summaries import table_share
 from bilinear.model.link import Sigmoid
 from bilinear.tabular import Tabular
