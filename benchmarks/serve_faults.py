@@ -1,7 +1,9 @@
-"""Kill -9 of the whole server during feedback writes, and disk, database, lock and folder taken away."""
+"""Kill -9 of the whole server while feedback and items are put; disk, database, lock and folder taken."""
 
 from __future__ import annotations
 
+import http.client
+import json
 import random
 import shutil
 import sqlite3
@@ -17,8 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import common
+import numpy as np
 from served import ServerProcess, ask, random_model
 
+import bilinear
+from bilinear.data.interactions import Interactions
+from bilinear.data.items import Items
+from bilinear.data.vocabulary import Vocabulary
 from bilinear.serving.feedback.store import open_store
 
 sys.path.insert(0, str(common.REPOSITORY / "tests" / "serving"))
@@ -40,6 +47,7 @@ class Written:
 def main() -> None:
     parser = common.arguments(__doc__)
     parser.add_argument("--kills", type=int, default=100, help="of each store")
+    parser.add_argument("--items", type=int, default=1000, help="put, of each store")
     parser.add_argument("--store", choices=["SQLite", "PostgreSQL"], help="only this one")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -60,6 +68,10 @@ def main() -> None:
                 found = killed(folder, url, given.kills, random.Random(given.seed))
                 numbers[f"kill -9, {store}"] = found
                 rows.append([f"kill -9, {store}", *(f"{found[name]:,}" for name in _COUNTS)])
+                print(rows[-1], file=sys.stderr)
+                found = killed_while_items_are_put(folder, url, given.items, random.Random(given.seed))
+                numbers[f"kill -9, items, {store}"] = found
+                rows.append([f"kill -9, items put, {store}", *(f"{found[name]:,}" for name in _COUNTS)])
                 print(rows[-1], file=sys.stderr)
             taken = [took_away(folder, what, play) for what, play in _plays(folder, postgres)]
     table = common.table_text(["fault", *_COUNTS], rows)
@@ -124,6 +136,72 @@ def write(server: ServerProcess, user: str, mine: Written) -> None:
     except Exception as error:  # a connection cut in the middle of an answer
         if type(error).__module__ not in ("http.client", "json.decoder"):
             raise
+    finally:
+        connection.close()
+
+
+def killed_while_items_are_put(folder: Path, url: str, n_items: int, chance: random.Random) -> dict[str, int]:
+    """Four clients put new items until the server is killed, until there are enough.
+
+    An item counts as lost when the store, or a server that is started then, does not have it.
+    """
+    with_kinds(50, 40).save(folder / "with kinds")
+    acknowledged: list[list[str]] = [[] for _ in range(N_CLIENTS)]
+    sent: list[list[str]] = [[] for _ in range(N_CLIENTS)]
+    n_kills = 0
+    while sum(map(len, acknowledged)) < n_items:
+        with ServerProcess(folder / "with kinds", url, folder / "log") as server:
+            threads = [
+                threading.Thread(target=put_items, args=(server, f"{client}-{n_kills}", *lists))
+                for client, lists in enumerate(zip(sent, acknowledged, strict=True))
+            ]
+            for thread in threads:
+                thread.start()
+            time.sleep(chance.uniform(0.1, 0.8))
+            server.kill()
+            for thread in threads:
+                thread.join()
+        n_kills += 1
+    store = open_store(url)
+    rows = [row.id for batch in store.properties() for row in batch if row.id.startswith("new ")]
+    store.close()
+    wanted = {item for items in acknowledged for item in items}
+    lost = wanted - set(rows)
+    with ServerProcess(folder / "with kinds", url, folder / "log") as server:
+        connection = server.connect()
+        for item in wanted - lost:
+            status, answer = ask(connection, "GET", f"/v1/item?item={item.replace(' ', '%20')}")
+            if status != 200 or answer["title"] != f"Title of {item}":
+                lost.add(item)
+    never = set(rows) - {item for items in sent for item in items}
+    counts = n_kills, len(wanted), len(lost), len(rows) - len(set(rows)), len(never)
+    return dict(zip(_COUNTS, counts, strict=True))
+
+
+def with_kinds(n_users: int, n_items: int) -> bilinear.BiasModel:
+    """A model with a feature of items."""
+    users, items = np.divmod(np.arange(n_users * n_items), n_items)
+    names = [f"item {n}" for n in range(n_items)]
+    ratings = Interactions.from_columns(users, [names[n] for n in items], 1.0 + (users + items) % 5)
+    kinds = [f"kind {n % 3}" for n in range(n_items)]
+    table = Items(Vocabulary.from_ids(names), {"title": names, "kind": kinds})
+    return bilinear.BiasModel(l2_biases=1.0, item_features=["kind"]).fit(ratings, items=table)
+
+
+def put_items(server: ServerProcess, name: str, sent: list[str], acknowledged: list[str]) -> None:
+    """Puts one new item after the other until the server is gone."""
+    connection, number = server.connect(timeout=5), 0
+    try:
+        while True:
+            number += 1
+            item = f"new {name}-{number}"
+            sent.append(item)
+            body = {"title": f"Title of {item}", "features": {"kind": f"kind {number % 3}"}}
+            status, answer = ask(connection, "PUT", f"/v1/item?item={item.replace(' ', '%20')}", body)
+            assert status == 200, answer
+            acknowledged.append(item)
+    except (OSError, http.client.HTTPException, json.JSONDecodeError):
+        return
     finally:
         connection.close()
 

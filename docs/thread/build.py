@@ -44,6 +44,13 @@ def claims(values: dict[str, Any]) -> dict[str, bool]:
         < 1e-20
         < 0.01
         < values["share"],
+        "a network bends, and without ReLU only adds": values["net_bend"] > 0.02
+        and values["dot_bend"] < 1e-12
+        and values["straight_interaction"] < 1e-20
+        and abs(values["straight_rmse"] / values["net_biases_rmse"] - 1) < 0.05,
+        "the dot product has more interaction and less error": values["dot_interaction"]
+        > values["net_interaction"]
+        and values["dot_rmse"] < values["net_rmse"],
         "not linear in the pair": values["jointly"] > 0.1,
         "the loss without factors lies above the two twins": values["loss_between"] > values["loss"]
         and abs(values["loss_flipped"] / values["loss"] - 1) < 1e-9,

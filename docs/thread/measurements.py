@@ -21,6 +21,7 @@ from bilinear.lab import (
     certificate_of,
     certify,
     compare_seeds,
+    contrast,
     diagnose_endpoint,
     l2_curve,
     measure_convexity,
@@ -94,6 +95,7 @@ def measure(ratings: Interactions, *, n_factors: int = 64, epochs: tuple[int, ..
     }
     for part in (
         _linearity(train),
+        _contrast(train, tables.validation),
         _product(),
         _convexity(objective, model),
         _saddle(objective),
@@ -125,6 +127,24 @@ def _linearity(train: Interactions) -> Values:
         "bias_share": found.bias_share_before_link,
         "bias_share_after": found.bias_share_after_link,
         "jointly": found.jointly_linear,
+    }
+
+
+def _contrast(train: Interactions, held_out: Interactions) -> Values:
+    """On "But are there no stacked layers with non-linearities?": a network, and the same without ReLU."""
+    found = contrast(train, held_out, n_seeds=1)
+    dot, network, straight = found.models.values()
+    return {
+        "net_bend": network.bend,
+        "net_interaction": network.interaction,
+        "dot_bend": dot.bend,
+        "dot_interaction": dot.interaction,
+        "straight_interaction": straight.interaction,
+        "dot_rmse": dot.rmse.value,
+        "net_rmse": network.rmse.value,
+        "straight_rmse": straight.rmse.value,
+        "net_biases_rmse": found.biases_rmse,
+        "net_layers": network.n_weights - dot.n_weights + train.n_users + train.n_items,
     }
 
 

@@ -66,3 +66,14 @@ def kernel_code(part: Any) -> int:
 
 def _is_bilinear(kind: type) -> bool:
     return kind.__module__.partition(".")[0] == __name__.partition(".")[0]
+
+
+def draw_seed(rng: int | None) -> int:
+    """The seed given, or a fresh one."""
+    if rng is None:
+        from numpy.random import SeedSequence
+
+        return int(SeedSequence().generate_state(1)[0])
+    if not (is_whole(rng) and rng >= 0):
+        raise ParameterValueError(f"rng={rng!r}; a whole number, zero or more, or None")
+    return int(rng)

@@ -42,9 +42,9 @@ def test_report_from_the_verdict_down(run: Run, model: Path, ratings_file: Path,
     ran = run("lab", "--html", page, model, ratings_file)
     assert ran.code == 0, ran.err
     assert ran.out.index("Where did training end?") < ran.out.index("How far from the global optimum?")
-    assert ran.out.count("Next: ") == 6
+    assert ran.out.count("Next: ") == 7
     html = page.read_text()
-    assert html.count("What to do next:") == 6
+    assert html.count("What to do next:") == 7
     assert html.count("<svg") >= 5
     assert "http://" not in html.replace("http-equiv", "")
     assert "https://" not in html
@@ -75,7 +75,7 @@ def test_report_as_json(run: Run, model: Path, ratings_file: Path) -> None:
     assert ran.err == ""
     found = json.loads(ran.out)
     assert found["verdict"] == "not converged"
-    assert len(found["sections"]) == 6
+    assert len(found["sections"]) == 7
     assert all(section["answer"] and section["next_step"] for section in found["sections"])
 
 
@@ -229,3 +229,13 @@ def test_a_model_named_like_a_command_is_reached_by_its_path(
     ran = run("lab", "./race", ratings_file, "--products", 5, "--quiet")
     assert ran.code == 0, ran.err
     assert "Where did training end?" in ran.out
+
+
+def test_contrast_on_the_command_line(run: Run, ratings_file: Path) -> None:
+    small = "--seeds", 1, "--n-epochs", 1, "--n-factors", 2
+    ran = run("lab", "contrast", ratings_file, *small)
+    assert ran.code == 0, ran.err
+    assert "network without ReLU" in ran.out
+    found = json.loads(run("lab", "contrast", ratings_file, *small, "--quiet", "--json").out)
+    assert found["n_test"] == 180
+    assert found["models"]["dot product"]["difference"] is None

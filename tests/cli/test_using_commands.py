@@ -238,3 +238,41 @@ def test_demo_on_own_files(run: Run, ratings_file: Path, items_file: Path, tmp_p
     assert (tmp_path / "demo" / "report.html").is_file()
     assert (tmp_path / "demo" / "items.png").is_file()
     assert "bilinear similar" in ran.out
+
+
+def test_recommend_explores_where_draws_are_kept(
+    run: Run, model: Path, ratings_file: Path, tmp_path: Path
+) -> None:
+    refused = run("recommend", model, "--user", "007", "--explore", 1)
+    assert refused.code == 2
+    assert "keep_draws=True" in refused.err
+    assert "--explore 1" in run("recommend", model, "--user", "007", "--seed", 1).err
+    solver = "solver=Gibbs(n_epochs=8, n_draws=4, keep_draws=True)"
+    out = tmp_path / "drawn"
+    trained = run(
+        "train", ratings_file, "--model", "mf", "--set", solver, "--set", "n_factors=2", "--out", out
+    )
+    assert trained.code == 0, trained.err
+    lists = [
+        run("recommend", out, "--user", "007", "--explore", 1, "--seed", seed, "--json").out
+        for seed in (1, 1, 2, 3)
+    ]
+    assert lists[0] == lists[1]
+    assert len(set(lists)) > 1
+    path = tmp_path / "lists.csv"
+    assert run("recommend", out, "--all", "--explore", 1, "--seed", 1, "--out", path).code == 0
+    with path.open(newline="") as file:
+        items = [row["item"] for row in csv.DictReader(file) if row["user"] == "007"]
+    assert items == [str(place["item"]) for place in json.loads(lists[0])[0]["items"]]
+
+
+def test_intervals_of_a_point_estimate(run: Run, model: Path, ratings_file: Path, tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("userId,movieId\n007,3\n")
+    (row,) = json.loads(run("predict", model, pairs, "--interval", 0.8, "--json").out)
+    assert row["low"] < row["prediction"] < row["high"]
+    pairs.write_text("userId,movieId\n007,3\n007,4000\n")
+    refused = run("predict", model, pairs, "--interval", 0.8)
+    assert refused.code == 2
+    assert "item '4000' has no training ratings" in refused.err
+    assert "90% intervals hold" in run("evaluate", model, ratings_file).out

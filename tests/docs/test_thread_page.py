@@ -60,6 +60,7 @@ def test_fewer_ratings_measure_every_field_and_bear_out_the_words(values: dict[s
         "a constant rate ends in a tremble, a falling one at rest",
         "a loss of zero throws away what was learned",
         "shuffled ratings are memorised",
+        "the dot product has more interaction and less error",
     }
     text = (THREAD / "template.md").read_text(encoding="utf-8").format_map(build.fields(values))
     assert "nan" not in re.sub(r"[Nn]aN", "", text).split()

@@ -282,6 +282,9 @@ DAMAGE = {
     "seen indptr beyond the end": tensor("seen.indptr", poked(-1, 10**9)),
     "seen indptr that run backwards": tensor("seen.indptr", poked(7, 10**6)),
     "seen indptr before the first": tensor("seen.indptr", poked(0, -4)),
+    "spreads that are negative": tensor("user_spreads", poked(3, -1.0)),
+    "ratios that descend": tensor("residual_ratios", lambda array: array[::-1].copy()),
+    "more ratios than ratings": put("conformal", {"new": 1.0, "n_ratings": 3}),
     "ratings of another type": tensor("seen.ratings", lambda array: array.astype(np.int64)),
 }
 REQUIRED = [
@@ -290,6 +293,7 @@ REQUIRED = [
     *("n_items", "n_ratings", "n_users", "penalty", "report", "search", "seed", "solver", "source"),
     *("item_biases", "item_factors", "items.blob", "items.offsets", "seen.indices", "seen.ratings"),
     *("epochs", "seen.indptr", "user_biases", "user_factors", "users.integers"),
+    *("user_spreads", "residual_ratios"),
 ]
 DAMAGE |= {f"without {key}": drop(key) for key in REQUIRED}
 
@@ -308,7 +312,11 @@ def test_what_does_not_fit_together_is_refused_with_its_place(what, folders, tmp
 
 def test_nothing_is_required_that_is_not_tested_here(folders):
     artifact = read_artifact(folders / "factors, fixed")
-    optional = ["id_rules", "min_support"]  # folders that were saved before there were these lack them
+    optional = [
+        "id_rules",
+        "min_support",
+        "conformal",
+    ]  # folders that were saved before there were these lack them
     assert sorted([*artifact.manifest, *artifact.tensors]) == sorted([*REQUIRED, *optional])
     write_artifact(folders / "again", artifact.manifest, artifact.tensors)
     assert repr(load(folders / "again")) == repr(fitted("factors, fixed"))

@@ -79,7 +79,7 @@ def test_every_model_is_reported_on_and_keeps_every_byte(
     assert columns == [column.tobytes() for column in (table.users, table.items, table.ratings)]
 
     assert [section.name for section in found.sections] == list(lab.instruments())
-    assert [section.question[-1] for section in found.sections] == ["?"] * 6
+    assert [section.question[-1] for section in found.sections] == ["?"] * 7
     for section in found.sections:
         assert section.answer.endswith(".")
         assert not section.next_step.endswith(".")
@@ -88,7 +88,7 @@ def test_every_model_is_reported_on_and_keeps_every_byte(
             assert word not in section.answer + section.next_step + "".join(what for what, _ in section.facts)
     json.dumps(found.to_dict(), allow_nan=False)
     page = (tmp_path / "lab.html").read_text()
-    assert page.count("What to do next:") == 6
+    assert page.count("What to do next:") == 7
     assert "nan" not in page.replace("nance", "").lower()
     assert "://" not in page
 

@@ -22,17 +22,32 @@ def test_acknowledged_writes_survive_kill_9(durable_url: str) -> None:
     open_store(durable_url).close()
     newest = 0
     for _ in range(KILLS):
-        newest = max(newest, written_until_killed(durable_url, newest, chance.randint(1, 60)))
+        newest = max([newest, *written_until_killed(durable_url, newest, chance.randint(1, 60))])
         store = open_store(durable_url)
         newest = check(store, newest)
         store.close()
     assert newest > KILLS
 
 
-def written_until_killed(url: str, first: int, n_lines: int) -> int:
-    """The number of the last write that was acknowledged before the kill."""
+def test_a_thousand_items_that_were_put_survive_kill_9(durable_url: str) -> None:
+    open_store(durable_url).close()
+    acknowledged = 0
+    while acknowledged < 1000:
+        newest = max(written_until_killed(durable_url, acknowledged, 350, "items"))
+        store = open_store(durable_url)
+        rows = [row for batch in store.properties() for row in batch]
+        store.close()
+        stored = {row.id: row.content for row in rows}
+        assert len(stored) == len(rows)
+        for number in range(1, newest + 1):
+            assert stored[f"i{number}"] == f'{{"title":"{number}"}}', "an acknowledged item is lost"
+        acknowledged = max(int(id_[1:]) for id_ in stored)
+
+
+def written_until_killed(url: str, first: int, n_lines: int, kind: str = "feedback") -> list[int]:
+    """The numbers of the writes that were acknowledged before the kill."""
     child = subprocess.Popen(
-        [sys.executable, Path(__file__).with_name("writing_child.py"), url, str(first)],
+        [sys.executable, Path(__file__).with_name("writing_child.py"), url, str(first), kind],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -44,7 +59,7 @@ def written_until_killed(url: str, first: int, n_lines: int) -> int:
     child.wait()
     numbers = [int(line) for line in lines if line.endswith("\n")]
     assert len(numbers) >= n_lines, "the child ended by itself"
-    return max(numbers)
+    return numbers
 
 
 def check(store: FeedbackStore, acknowledged: int) -> int:

@@ -400,12 +400,6 @@ def test_intervals_hold_what_they_promise_for_all_and_for_cold_items():
     assert one.low < one.values < one.high
 
 
-def test_point_estimates_refuse_intervals(table):
-    model = MatrixFactorization(n_factors=2, l2=1.0, l2_biases=1.0, refit=False, rng=0).fit(table)
-    with pytest.raises(ParameterValueError, match="point estimate"):
-        model.predict([0], [0], interval=0.9)
-
-
 def test_auto_takes_the_simplest_of_what_predicts_held_out_ratings_best():
     """Ratings of biases alone: no history helps, and the trials say so."""
 

@@ -14,6 +14,7 @@ from bilinear.errors import ParameterValueError
 
 NAME = "evaluate"
 HELP = "Measure a saved model on ratings or clicks that it was not trained on."
+_LEVEL = 0.9  # of the intervals whose coverage is printed
 EXAMPLES = """Examples:
 
 bilinear evaluate model new_ratings.csv
@@ -74,7 +75,7 @@ def command(
         scores = evaluate_ranking(fitted, table, protocol, n_threads=threads)
     else:
         scores = fitted.evaluate(table, rng=seed)
-        coverage = None if fitted.posterior_ is None else fitted.coverage(table)
+        coverage = fitted.coverage(table, _LEVEL) if fitted.interval_limit >= _LEVEL else None
     if json:
         more = {} if coverage is None else {"coverage": coverage.to_dict()}
         print_json({"task": task} | scores.to_dict() | more | {"pairs_trained_on": n_trained})

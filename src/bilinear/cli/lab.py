@@ -1,4 +1,4 @@
-"""bilinear lab: measure a model, certify an optimum, verify a proof, race optimisers."""
+"""bilinear lab: measure a model, certify an optimum, verify a proof, race optimisers, try a network."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ bilinear lab certify ratings.csv --out best --proof proof
 bilinear lab verify proof ratings.csv
 
 bilinear lab race ratings.csv --html race.html
+
+bilinear lab contrast ratings.csv
 
 A model folder with the name of a command: bilinear lab ./race ratings.csv
 """
@@ -343,6 +345,47 @@ def race(
     if html is not None:
         found.to_html(html)
         print_note(f"race written to {html}")
+    print_result(found, run.json)
+
+
+@app.command(
+    help="Compare the dot product with a small neural network, and with the same one without its curves.",
+    epilog="Example: bilinear lab contrast ratings.csv --seeds 1",
+)
+@option_blocks
+def contrast(
+    *,
+    ratings: options.Ratings,
+    test: Annotated[
+        str | None, typer.Option(help="A file of held-out ratings; by default a fifth is held out.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Random starts of each model.", min=1)] = 3,
+    n_epochs: Annotated[int, typer.Option(help="Passes over the ratings in every training.", min=1)] = 5,
+    n_factors: Annotated[int, typer.Option(help="Length of the embeddings.", min=1)] = 50,
+    batch_size: Annotated[int, typer.Option(help="Ratings a step.", min=1)] = 256,
+    reading: RatingsTable,
+    run: LabRun,
+) -> None:
+    from bilinear.data.splits import split_file, split_random
+    from bilinear.lab.retraining.contrast import contrast as lab_contrast
+
+    table = reading.read(ratings)
+    table.check_trainable()
+    parts = (
+        split_random(table, 0.2, run.seed)
+        if test is None
+        else split_file(table, reading.of_test().read(test))
+    )
+    found = lab_contrast(
+        parts.train,
+        parts.test,
+        n_factors=n_factors,
+        n_epochs=n_epochs,
+        batch_size=batch_size,
+        n_seeds=seeds,
+        rng=run.seed,
+        on_progress=None if run.quiet else print_note,
+    )
     print_result(found, run.json)
 
 

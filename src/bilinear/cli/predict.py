@@ -18,6 +18,8 @@ EXAMPLES = """Examples:
 bilinear predict model pairs.csv --out predictions.csv
 
 bilinear predict model pairs.parquet --out predictions.parquet
+
+bilinear predict model pairs.csv --interval 0.9
 """
 
 
@@ -30,7 +32,7 @@ def command(
         Path | None, typer.Option(help="CSV, TSV, Parquet, JSON or JSON lines; else standard output.")
     ] = None,
     interval: Annotated[
-        float | None, typer.Option(help="Share of ratings within low and high, such as 0.9; of Gibbs models.")
+        float | None, typer.Option(help="Share of ratings within low and high, such as 0.9.")
     ] = None,
     user: options.User = None,
     item: options.Item = None,

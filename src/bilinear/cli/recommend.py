@@ -24,6 +24,8 @@ bilinear recommend model --all --out lists.parquet
 bilinear recommend model --user 42 --candidates @in_stock.txt
 
 bilinear recommend model --user 42 --new-items new.csv --new only
+
+bilinear recommend model --user 42 --explore 1
 """
 
 
@@ -60,11 +62,19 @@ def command(
             "the model found in its table.",
         ),
     ] = None,
+    explore: Annotated[
+        float | None,
+        typer.Option(
+            help="Rank by mean + so many times (a draw of the posterior - mean): 1 is Thompson sampling. Of "
+            "models of solver=Gibbs(keep_draws=True).",
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of --explore; by default another each time.")] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             help="CSV, TSV, Parquet, JSON or JSON lines; else standard output. The first three are streamed "
-            "for --all."
+            "for --all without --explore."
         ),
     ] = None,
     threads: options.Threads = None,
@@ -85,7 +95,14 @@ def command(
     only: Any = options.id_list(candidates, fitted.item_vocabulary_)
     if new != "mixed":
         only = fitted.item_vocabulary_.decode(fitted.allowed(only, new).nonzero()[0])
-    if everyone and out is not None and out.suffix.lower() in (".parquet", ".csv", ".tsv"):
+    if explore is None and seed is not None:
+        raise ParameterValueError("--seed is that of --explore; add --explore 1")
+    if (
+        everyone
+        and explore is None
+        and out is not None
+        and out.suffix.lower() in (".parquet", ".csv", ".tsv")
+    ):
         written = write_everyone(
             fitted, out, n, exclude_seen=not include_seen, candidates=only, n_threads=threads
         )
@@ -94,7 +111,15 @@ def command(
             print_json(asdict(written) | {"path": str(out)})
         return
     asked = None if everyone else [user] if user is not None else _users(fitted, users, unknown)
-    lists: Any = fitted.recommend(asked, n, exclude_seen=not include_seen, candidates=only, unknown=unknown)
+    lists: Any = fitted.recommend(
+        asked,
+        n,
+        exclude_seen=not include_seen,
+        candidates=only,
+        unknown=unknown,
+        explore=explore,
+        rng=seed,
+    )
     if out is not None:
         columns = lists.to_columns()
         columns["title"] = [fitted.title(item) for item in columns["item"]]

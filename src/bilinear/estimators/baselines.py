@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 import numpy as np
 
-from bilinear.arguments import is_real, is_whole
+from bilinear.arguments import draw_seed, is_real
 from bilinear.data.interactions import Interactions, InteractionsLike
 from bilinear.data.items import Items
 from bilinear.data.outliers import warn_of_outliers
@@ -15,6 +15,7 @@ from bilinear.data.side_table import Users
 from bilinear.data.splits import split_validation
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.capabilities import HowTrained
+from bilinear.estimators.conformal import Conformal
 from bilinear.estimators.rating_model import RatingModel, check_table, resolve_link
 from bilinear.estimators.with_features import WithFeatures
 from bilinear.memory import require
@@ -123,6 +124,7 @@ class BiasModel(WithFeatures, RatingModel):
         require(needed, f"BiasModel of {interactions.n_ratings:,} ratings")
         units, link = self._in_units(interactions)
         inner, seed, table = units.table(interactions), draw_seed(self.rng), None
+        conformal = None
         penalty = L2(0.0, 0.0 if self.l2_biases == "auto" else self.l2_biases, self.l2_exponent)
         if self.l2_biases == "auto":
             check_fraction(self.validation_fraction)
@@ -130,11 +132,13 @@ class BiasModel(WithFeatures, RatingModel):
             split = searched_part(split, seed)
             table = choose_bias_penalty(split.train, split.test, units.link(link), self.l2_exponent)
             penalty = replace(penalty, biases=table.l2_biases)
+            measured = Conformal.of(solve_biases(split.train, penalty), units.link(link), split)
+            conformal = None if measured is None else measured.scaled(units.scale)
             table = units.search_table(table, link, SquaredError())
         parameters = units.parameters(solve_biases(inner, penalty), link)
         self.link_, self.loss_, self.penalty_ = link, SquaredError(), penalty
         self.search_, self.seed_ = table, seed
-        self._learn(interactions, parameters, CLOSED_FORM)
+        self._learn(interactions, parameters, CLOSED_FORM, conformal=conformal)
         self._learn_features(features, items)
         warn_of_outliers(units.fence, interactions)
         return self
@@ -145,7 +149,8 @@ class BiasModel(WithFeatures, RatingModel):
         features = self._prepared_features(interactions, None, None)
         units, self.link_ = self._in_units(interactions)
         parameters = solve_biases(units.table(interactions), self.penalty_)
-        self._learn(interactions, units.parameters(parameters, self.link_), CLOSED_FORM)
+        kept = self._kept_conformal(interactions.user_vocabulary)
+        self._learn(interactions, units.parameters(parameters, self.link_), CLOSED_FORM, conformal=kept)
         self._learn_features(features)
         warn_of_outliers(units.fence, interactions)
         return self
@@ -154,15 +159,6 @@ class BiasModel(WithFeatures, RatingModel):
         """What it is solved in, see `Units`, and the link into the rating range."""
         units = Units.of(interactions, self.rating_range)
         return units, resolve_link(Identity(), self.rating_range, units.fence.bounded(interactions))
-
-
-def draw_seed(rng: int | None) -> int:
-    """The seed given, or a fresh one."""
-    if rng is None:
-        return int(np.random.SeedSequence().generate_state(1)[0])
-    if not (is_whole(rng) and rng >= 0):
-        raise ParameterValueError(f"rng={rng!r}; a whole number, zero or more, or None")
-    return int(rng)
 
 
 def check_fraction(share: float) -> None:

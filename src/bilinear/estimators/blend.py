@@ -10,10 +10,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.arguments import is_real
+from bilinear.arguments import draw_seed, is_real
 from bilinear.data.interactions import Grouped, InteractionsLike
 from bilinear.errors import ParameterValueError
-from bilinear.estimators.baselines import draw_seed
 from bilinear.estimators.blend_weights import (
     BlendCandidates,
     ValidationUsers,

@@ -11,12 +11,11 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.arguments import is_real, is_whole
+from bilinear.arguments import draw_seed, is_real, is_whole
 from bilinear.data.interactions import Grouped, Interactions, InteractionsLike
 from bilinear.data.items import Items
 from bilinear.data.side_table import Users
 from bilinear.errors import ParameterValueError
-from bilinear.estimators.baselines import draw_seed
 from bilinear.estimators.capabilities import Contributions, HowTrained, ItemWeights, Rows, Values
 from bilinear.estimators.factor_ranking import MOST_FACTORS, FactorRanking
 from bilinear.estimators.fold_in import one_history

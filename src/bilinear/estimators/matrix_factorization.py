@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.arguments import is_real, is_whole
+from bilinear.arguments import draw_seed, is_real, is_whole
 from bilinear.data.interactions import Interactions, InteractionsLike
 from bilinear.data.items import Items
 from bilinear.data.outliers import warn_of_outliers
@@ -20,7 +20,8 @@ from bilinear.data.side_table import Users
 from bilinear.data.sparse_block import SparseBlock
 from bilinear.data.splits import Split, split_validation
 from bilinear.errors import EmptyDataError, ParameterValueError
-from bilinear.estimators.baselines import check_fraction, draw_seed
+from bilinear.estimators.baselines import check_fraction
+from bilinear.estimators.conformal import Conformal
 from bilinear.estimators.rating_model import RatingModel, check_table, resolve_link
 from bilinear.estimators.recommender import TensorReader
 from bilinear.estimators.side_features import Features
@@ -64,6 +65,17 @@ _MOST_VALIDATION_USERS = 6000  # of a ranking metric
 _FEWEST_FACTORS = 32  # that a search tries
 _LAST_STAGE = "on all ratings"
 _SUCH_AS = {"loss": "SquaredError()", "link": "Identity()", "solver": "SGD()"}
+
+
+class _Trained(NamedTuple):
+    """What training ends with, in the units that it was done in."""
+
+    penalty: L2
+    search: SearchTable | None
+    parameters: Parameters
+    history: History
+    posterior: Posterior | None = None
+    conformal: Conformal | None = None
 
 
 @register
@@ -187,35 +199,30 @@ class MatrixFactorization(WithFeatures, RatingModel):
         features = self._prepared_features(interactions, items, users)
         require(self._memory(interactions), f"training on {interactions.n_ratings:,} ratings")
         units, own_link, table, link = self._in_units(interactions)
-        posterior: Posterior | None = None
         shown: dict[str, Any] = {
             "history": partial(units.history, link=link, loss=self.loss),
             "parameters": partial(units.parameters, link=link),
         }
         with fitting(self, interactions, progress, checkpoint, on_epoch, **shown) as reporter:
             seed = record_once(lambda: draw_seed(self.rng))
-            searched: SearchTable | None = None
             solver: Solver = self.solver
             if isinstance(solver, Auto) and not (self._may_sample and units.trivial):
                 solver = solver.sgd()
             if isinstance(solver, Gibbs):
-                penalty = L2(exponent=0)
                 posterior, history = self._sampled(solver, table, seed, reporter, features)
-                parameters = posterior.parameters
+                found = _Trained(L2(exponent=0), None, posterior.parameters, history, posterior)
                 self.seed_, self.solver_ = seed, solver.resolved(table.n_ratings)
             elif isinstance(solver, Auto):
-                penalty, searched, parameters, history, posterior = self._chosen(
-                    solver, units, table, link, seed, reporter, features
-                )
+                found = self._chosen(solver, units, table, link, seed, reporter, features)
             else:
-                penalty, searched, parameters, history = self._trained(
-                    solver, units, table, link, seed, reporter
-                )
+                found = self._trained(solver, units, table, link, seed, reporter)
         self.loss_, self.link_ = self.loss, own_link
-        self.penalty_ = units.penalty(penalty, link, self.loss, back=True)
-        self.search_ = None if searched is None else units.search_table(searched, link, self.loss)
-        parameters, history = units.parameters(parameters, link), units.history(history, link, self.loss)
-        self._learn(interactions, parameters, history, posterior)
+        self.penalty_ = units.penalty(found.penalty, link, self.loss, back=True)
+        self.search_ = None if found.search is None else units.search_table(found.search, link, self.loss)
+        parameters = units.parameters(found.parameters, link)
+        history = units.history(found.history, link, self.loss)
+        conformal = None if found.conformal is None else found.conformal.scaled(units.scale)
+        self._learn(interactions, parameters, history, found.posterior, conformal)
         self._learn_features(features, items)
         warn_of_outliers(units.fence, interactions)
         return self
@@ -236,7 +243,7 @@ class MatrixFactorization(WithFeatures, RatingModel):
         seed: int,
         progress: Progress,
         features: Features,
-    ) -> tuple[L2, SearchTable, Parameters, History, Posterior | None]:
+    ) -> _Trained:
         """What `Auto` finds best on the inner validation part, trained on everything."""
         n = interactions.n_ratings
         chance = np.random.default_rng([seed, 0])
@@ -258,16 +265,14 @@ class MatrixFactorization(WithFeatures, RatingModel):
         trials = chain.trials
         if "sgd" in planned and not chain.interrupted:
             found = self._trained(solver.sgd(), units, interactions, link, seed, progress, refit=False)
-            penalty, table, parameters, history = found
-            own = _validation_rmse(table, history)
-            trials = (*(() if table is None else table.trials), *trials)
-            if own < chain.validation_rmse or history.cut_short:
-                if self.refit and not history.cut_short:
+            own = _validation_rmse(found.search, found.history)
+            trials = (*(() if found.search is None else found.search.trials), *trials)
+            if own < chain.validation_rmse or found.history.cut_short:
+                if self.refit and not found.history.cut_short:
                     found = self._trained(solver.sgd(), units, interactions, link, seed, progress)
-                    penalty, table, parameters, history = found
-                assert table is not None
+                assert found.search is not None
                 shown = tuple(replace(t, kept=t.kept and not t.stage.startswith("gibbs")) for t in trials)
-                return penalty, replace(table, trials=shown), parameters, history, None
+                return found._replace(search=replace(found.search, trials=shown))
         interrupted = chain.interrupted and n_searched is None
         table = SearchTable(trials, chain.n_factors, 0.0, 0.0, interrupted, n_searched=n_searched)
         posterior, history = chain.posterior, chain.history
@@ -275,7 +280,7 @@ class MatrixFactorization(WithFeatures, RatingModel):
             on = interactions if self.refit else inner.train.gathered()
             posterior, history = self._sampled(chain.solver, on, seed, progress, features, chain.n_factors)
         self.seed_, self.solver_ = seed, chain.solver.resolved(n)
-        return L2(exponent=0), table, posterior.parameters, history, posterior
+        return _Trained(L2(exponent=0), table, posterior.parameters, history, posterior)
 
     def _trained(
         self,
@@ -286,8 +291,8 @@ class MatrixFactorization(WithFeatures, RatingModel):
         seed: int,
         progress: Progress,
         refit: bool | None = None,
-    ) -> tuple[L2, SearchTable | None, Parameters, History]:
-        """Penalty, search, weights and history in these units; sets `seed_` and `solver_`."""
+    ) -> _Trained:
+        """What a descent ends with; sets `seed_` and `solver_`."""
         solver = given_solver.resolved(interactions.n_ratings)
         n_factors = self.n_factors
         given = units.penalty(self._given_penalty(), link, self.loss)
@@ -331,6 +336,7 @@ class MatrixFactorization(WithFeatures, RatingModel):
         elif best is None:
             best = descend(interactions)
         parameters, history = best
+        conformal = None if inner is None else Conformal.of(parameters, link, inner)
         again = inner is not None and (self.refit if refit is None else refit) and not history.cut_short
         del inner  # its memory is for what follows
         if again and history.ended == "closed form":
@@ -341,7 +347,7 @@ class MatrixFactorization(WithFeatures, RatingModel):
         if history.ended == "interrupted":
             mark_interrupted()
         self.seed_, self.solver_ = seed, solver
-        return penalty, table, parameters, history
+        return _Trained(penalty, table, parameters, history, conformal=conformal)
 
     def _sampled(
         self,
@@ -420,7 +426,8 @@ class MatrixFactorization(WithFeatures, RatingModel):
             self.history_ = history
         else:
             self.link_ = own_link
-            self._learn(interactions, units.parameters(parameters, link), history)
+            kept = self._kept_conformal(interactions.user_vocabulary)
+            self._learn(interactions, units.parameters(parameters, link), history, conformal=kept)
             self._learn_features(features)
             warn_of_outliers(units.fence, interactions)
         return self
@@ -452,7 +459,8 @@ class MatrixFactorization(WithFeatures, RatingModel):
                 found = fold_in(others, self.link_, self.loss_, self.penalty_, *rated)
                 mine[0][row], mine[1][row] = found.bias, found.factors
         parameters = Parameters(old.global_mean, users[0], items[0], users[1], items[1])
-        self._learn(table, parameters, self.history_)
+        kept = self._kept_conformal(table.user_vocabulary)
+        self._learn(table, parameters, self.history_, conformal=kept)
 
     def lr_find(
         self,

@@ -34,6 +34,7 @@ def posterior_state(posterior: Posterior) -> tuple[dict[str, Any], dict[str, NDA
         tensors["user_prior_history"] = prior.history
     if draws is not None:
         tensors |= {"draw_means": draws.global_means, "user_draws": draws.users, "item_draws": draws.items}
+        tensors["new_item_draws"] = draws.new_items
     return manifest, tensors
 
 
@@ -61,6 +62,7 @@ def restored_posterior(
             np.array(tensor("draw_means", np.float64, n_draws)),
             tensor("user_draws", np.float32, n_draws, n_users, width),
             tensor("item_draws", np.float32, n_draws, n_items, width),
+            tensor("new_item_draws", np.float32, n_draws, width, width),
         )
     new_noise = float(checked_number(manifest["new_noise"]))
     of_rows = tensor("user_variance", np.float32, n_users), tensor("item_variance", np.float32, n_items)

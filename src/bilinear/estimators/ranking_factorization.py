@@ -11,12 +11,12 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.arguments import is_real, is_whole
+from bilinear.arguments import draw_seed, is_real, is_whole
 from bilinear.data.interactions import Grouped, Interactions, InteractionsLike
 from bilinear.data.items import Items
 from bilinear.data.side_table import Users
 from bilinear.errors import EmptyDataError, ParameterValueError
-from bilinear.estimators.baselines import check_fraction, draw_seed
+from bilinear.estimators.baselines import check_fraction
 from bilinear.estimators.blend_weights import inner_split
 from bilinear.estimators.factor_ranking import MOST_FACTORS, FactorRanking
 from bilinear.estimators.ranking_fold_in import FoldIn

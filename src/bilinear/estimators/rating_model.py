@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.arguments import is_real
 from bilinear.data.interactions import Grouped, Interactions, InteractionsLike
-from bilinear.data.vocabulary import Id
+from bilinear.data.vocabulary import Id, Vocabulary
 from bilinear.errors import EmptyDataError, ParameterValueError, RatingValueError
 from bilinear.estimators.capabilities import (
     Contributions,
@@ -21,6 +21,7 @@ from bilinear.estimators.capabilities import (
     UserWeights,
     Values,
 )
+from bilinear.estimators.conformal import Conformal
 from bilinear.estimators.fold_in import FoldedUser, ids_of, is_single
 from bilinear.estimators.posterior_state import posterior_state, restored_posterior
 from bilinear.estimators.predictions import Prediction, Predictions
@@ -59,6 +60,7 @@ class RatingModel(Recommender):
         search_: SearchTable or None, the trials of what was "auto".
         solver_: of MatrixFactorization, the solver with numbers for what was "auto".
         posterior_: Posterior or None, what `Gibbs` found beside the parameters.
+        conformal_: Conformal or None, what the intervals of a point estimate are made of.
     """
 
     predicts_ratings = True
@@ -71,6 +73,7 @@ class RatingModel(Recommender):
     search_: SearchTable | None
     solver_: Solver
     posterior_: Posterior | None = None
+    conformal_: Conformal | None = None
 
     def predict_rows(self, users: NDArray[Any], items: NDArray[Any]) -> Array:
         """Predicted ratings for rows of the vocabularies, -1 for unknown. (n,) float32.
@@ -101,13 +104,13 @@ class RatingModel(Recommender):
         Args:
             users, items: ids of equal length, or one of each. Without `items`, a table of pairs: a data frame
                 whose columns are found as by `read_pairs`, or an array of two columns.
-            interval: share of the ratings that shall lie within `low` and `high`, such as 0.9; needs a model
-                of `Gibbs`.
+            interval: share of the ratings that shall lie within `low` and `high`, such as 0.9; see
+                `predict_interval`.
         Returns:
             `Predictions`, which says where the user or the item had no training rating; of one pair a
             `Prediction`, which is a number.
         Raises:
-            ParameterValueError: the lengths differ, or the model has no intervals.
+            ParameterValueError: the lengths differ, or the model has no interval of a pair, which is named.
 
         Examples:
             >>> from bilinear import BiasModel, Interactions
@@ -132,9 +135,10 @@ class RatingModel(Recommender):
             raise ParameterValueError(
                 f"{len(user_rows)} users and {len(item_rows)} items; one of each a pair"
             )
-        low, high = (
-            (None, None) if interval is None else self.predict_interval(user_rows, item_rows, interval)
-        )
+        low, high = None, None
+        if interval is not None:
+            self._check_interval(interval, user_rows, item_rows, (who, what))
+            low, high = self.predict_interval(user_rows, item_rows, interval)
         return Predictions(
             self.predict_rows(user_rows, item_rows),
             ~self.has_ratings(user_rows),
@@ -150,49 +154,108 @@ class RatingModel(Recommender):
     ) -> tuple[Array, Array]:
         """Intervals of the ratings of pairs of rows, -1 for unknown: (low, high), each (n,) float32.
 
-        The variance is that of the score over the posterior plus that of the user's noise; the interval is
-        Gaussian and cut to the rating range. Rows without ratings have the prior's variance.
+        After `Gibbs` the variance is that of the score over the posterior plus that of the user's noise; the
+        interval is Gaussian. Rows without ratings have the prior's variance. Of a point estimate the half
+        width is the user's spread times a factor, the quantile of such ratios on the inner validation part
+        (`Conformal`); rows without ratings have none. Intervals are cut to the rating range.
 
         Args:
             level: share of the ratings that shall lie within.
 
         Raises:
-            ParameterValueError: the model was not trained with `Gibbs`, or a level that is not within (0, 1).
+            ParameterValueError: a level that is not within (0, 1), or above `interval_limit`; of a point
+                estimate, a pair without training ratings.
 
         Examples:
             >>> import numpy as np
-            >>> from bilinear import Gibbs, MatrixFactorization, synthetic_ratings
+            >>> from bilinear import BiasModel, Gibbs, MatrixFactorization, synthetic_ratings
             >>> ratings = synthetic_ratings(20, 10, 120, rng=0)
             >>> solver = Gibbs(n_epochs=10, burn_in=5, n_draws=5)
-            >>> model = MatrixFactorization(n_factors=2, solver=solver, rng=0).fit(ratings)
-            >>> low, high = model.predict_interval(np.array([0, 1]), np.array([3, 3]), level=0.9)
-            >>> bool((low < high).all())
+            >>> for model in (MatrixFactorization(n_factors=2, solver=solver, rng=0), BiasModel(rng=0)):
+            ...     low, high = model.fit(ratings).predict_interval(np.array([0, 1]), np.array([3, 3]), 0.9)
+            ...     print(bool((low < high).all()))
+            True
             True
         """
+        self._check_interval(level, users, items, None)
+        if self.posterior_ is not None:
+            from scipy.special import ndtri
+
+            scores = score_rows(self.parameters_, users, items).astype(np.float64)
+            variance = self.posterior_.predictive_variance(users, items)
+            half = float(ndtri(0.5 + level / 2)) * np.sqrt(variance)
+            return self.link_.prediction(scores - half), self.link_.prediction(scores + half)
+        assert self.conformal_ is not None
+        predicted = self.predict_rows(users, items).astype(np.float64)
+        half = self.conformal_.half_widths(users, level)
+        low, high = (np.clip(end, *self.link_.bounds) for end in (predicted - half, predicted + half))
+        return low.astype(np.float32), high.astype(np.float32)
+
+    @property
+    def interval_limit(self) -> float:
+        """The largest share that intervals can promise; zero of a model without any.
+
+        Examples:
+            >>> from bilinear import GlobalMean, synthetic_ratings
+            >>> GlobalMean().fit(synthetic_ratings(20, 10, 120, rng=0)).interval_limit
+            0.0
+        """
+        if self.posterior_ is not None:
+            return 1.0
+        return 0.0 if self.conformal_ is None else self.conformal_.limit
+
+    def _check_interval(
+        self, level: float, users: NDArray[Any], items: NDArray[Any], names: tuple[Any, Any] | None
+    ) -> None:
+        """Raises ParameterValueError for what `predict_interval` refuses; `names` are the ids of the rows."""
         if not (is_real(level) and 0 < level < 1):
             raise ParameterValueError(f"interval={level!r}; a share between 0 and 1, such as 0.9")
-        if self.posterior_ is None:
+        if self.posterior_ is not None:
+            return
+        kind = type(self).__name__
+        if self.conformal_ is None:
             raise ParameterValueError(
-                f"interval={level!r}: this {type(self).__name__} is a point estimate and has no intervals; "
-                "train MatrixFactorization(solver=Gibbs())"
+                f"interval={level!r}: this {kind} has no intervals, as no ratings were held out to measure "
+                "its residuals: fit it with a validation part (validation_fraction=0.1, and of BiasModel "
+                "l2_biases='auto'), or train MatrixFactorization(solver=Gibbs())"
             )
-        from scipy.special import ndtri
-
-        scores = score_rows(self.parameters_, users, items).astype(np.float64)
-        half = float(ndtri(0.5 + level / 2)) * np.sqrt(self.posterior_.predictive_variance(users, items))
-        return self.link_.prediction(scores - half), self.link_.prediction(scores + half)
+        for n, (noun, rows, known) in enumerate(
+            (("user", users, self.has_ratings(users)), ("item", items, self.item_has_ratings(items)))
+        ):
+            if not known.all():
+                at = int(np.argmin(known))
+                vocabulary = getattr(self, f"{noun}_vocabulary_")
+                name = names[n][at] if names else vocabulary[rows[at]] if rows[at] >= 0 else "unknown"
+                raise ParameterValueError(
+                    f"interval={level!r}: {noun} {name!r} has no training ratings, as in "
+                    f"{int((~known).sum()):,} of {len(known):,} pairs, and the intervals of this {kind} hold "
+                    "for those that have some; leave these pairs out, or train "
+                    "MatrixFactorization(solver=Gibbs())"
+                )
 
     def coverage(self, interactions: Interactions, level: float = 0.9) -> Coverage:
         """Shares of held-out ratings within their intervals, in groups of users and items.
 
+        Pairs that have no interval, see `predict_interval`, are counted apart.
+
         Raises:
-            ParameterValueError: see `predict_interval`; or there are no ratings.
+            ParameterValueError: the model has no intervals, or the level is not one.
+
+        Examples:
+            >>> from bilinear import BiasModel, split_random, synthetic_ratings
+            >>> split = split_random(synthetic_ratings(50, 30, 600, rng=0), test=0.2, rng=0)
+            >>> found = BiasModel(rng=0).fit(split.train).coverage(split.test)
+            >>> sorted(found.shares), found.counts["all"]
+            (['all', 'erratic users', 'few ratings', 'steady users'], 120)
         """
         users, items = interactions.aligned_to(self.user_vocabulary_, self.item_vocabulary_)
+        ratings = interactions.ratings
+        if self.posterior_ is None:
+            warm = self.has_ratings(users) & self.item_has_ratings(items)
+            users, items, ratings = users[warm], items[warm], ratings[warm]
         low, high = self.predict_interval(users, items, level)
-        assert self.posterior_ is not None
-        few, noise = self.seen_.counts < _FEW_RATINGS, self.posterior_.noise
-        known = self.has_ratings(users)
+        noise = self.posterior_.noise if self.posterior_ is not None else self.conformal_.spreads  # type: ignore[union-attr]
+        few, known = self.seen_.counts < _FEW_RATINGS, self.has_ratings(users)
         inside = np.maximum(users, 0)
         steady, erratic = np.quantile(noise[self.seen_.counts > 0], [0.25, 0.75])
         groups = {
@@ -202,7 +265,7 @@ class RatingModel(Recommender):
             "erratic users": known & (noise[inside] >= erratic),
             "cold items": ~self.item_has_ratings(items),
         }
-        return Coverage.of(level, low, high, interactions.ratings, groups)
+        return Coverage.of(level, low, high, ratings, groups, interactions.n_ratings - len(users))
 
     def evaluate(self, interactions: Interactions | Any, *, rng: int = 0) -> RatingScores:
         """RMSE and MAE on ratings that were not trained on, with 95 % bootstrap intervals.
@@ -422,10 +485,23 @@ class RatingModel(Recommender):
         parameters: Parameters,
         history: History,
         posterior: Posterior | None = None,
+        conformal: Conformal | None = None,
     ) -> None:
-        self.parameters_, self.history_, self.posterior_ = parameters, history, posterior
+        self.parameters_, self.history_ = parameters, history
+        self.posterior_, self.conformal_ = posterior, conformal
         self._learn_table(interactions)
         self.min_support_ = needed_support(self.seen_, parameters.user_biases, interactions.n_items)
+
+    def _move_rows(self, side: Literal["items", "users"], rows: NDArray[np.int32]) -> None:
+        if self.posterior_ is not None:
+            self.posterior_ = self.posterior_.taken(side, rows, self.parameters_)
+        if self.conformal_ is not None and side == "users":
+            self.conformal_ = self.conformal_.taken(rows)
+
+    def _kept_conformal(self, users: Vocabulary) -> Conformal | None:
+        """The intervals' own numbers for another training table; residuals are not measured again."""
+        kept = self.conformal_
+        return None if kept is None else kept.taken(self.user_vocabulary_.encode(users))
 
     def _rank(
         self, user_rows: NDArray[np.int32], n: int, exclude_seen: bool, allowed: NDArray[np.bool_]
@@ -465,6 +541,9 @@ class RatingModel(Recommender):
         if self.posterior_ is not None:
             own, more = posterior_state(self.posterior_)
             return manifest | {"posterior": own}, tensors | more
+        if self.conformal_ is not None:
+            own, more = self.conformal_.state()
+            return manifest | {"conformal": own}, tensors | more
         return manifest, tensors
 
     def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
@@ -499,6 +578,8 @@ class RatingModel(Recommender):
         self.search_ = None if manifest["search"] is None else SearchTable.from_dict(manifest["search"])
         stored = manifest.get("posterior")
         self.posterior_ = None if stored is None else restored_posterior(stored, self.parameters_, tensor)
+        stored = manifest.get("conformal")
+        self.conformal_ = None if stored is None else Conformal.restored(stored, n_users, tensor)
 
     def _checked_ratings(self, items: Iterable[Id], ratings: Iterable[float]) -> NDArray[np.float64]:
         low, high = self.link_.bounds

@@ -216,6 +216,8 @@ class Recommender(Capabilities):
         unknown: str = "error",
         new: NewItems = "mixed",
         min_support: int | None = None,
+        explore: float | None = None,
+        rng: int | None = None,
     ) -> RankedItems | Recommendations:
         """The `n` items with the highest scores for each user.
 
@@ -231,10 +233,16 @@ class Recommender(Capabilities):
             min_support: In a list that is not personal, items with fewer training ratings come after all
                 others, by score as well. None takes `min_support_`: of a model of ratings what makes the mean
                 rating of an item reliable, see `bilinear.estimators.support`; of models of counts 0.
+            explore: Rank by mean + explore * (draw - mean), one draw of the posterior for each user, so that
+                items of which little is known come up sometimes: 1.0 is Thompson sampling. Items without
+                ratings are drawn from their prior. The scores and predictions of such lists are the drawn
+                ones. Needs a model of `Gibbs(keep_draws=True)`.
+            rng: Seed of these draws; None takes another one each time.
         Raises:
             UnknownIdError: a user (see `unknown`) or a candidate that the model does not know.
+            ParameterValueError: `explore` and the model has no draws; `rng` without `explore`.
         Cost:
-            O(users * n_items * n_factors).
+            O(users * n_items * n_factors); exploring, three times that and O(n_items * n_factors) a draw.
 
         Examples:
             >>> from bilinear import Interactions, Popularity
@@ -267,8 +275,16 @@ class Recommender(Capabilities):
         if unknown == "error" and (rows < 0).any():
             self.user_vocabulary_.row(asked[int(np.argmax(rows < 0))], "user")
         known = self.has_ratings(rows) | self.feature_rows("users", rows)
-        allowed = self.allowed(candidates, new, exclude)
-        lists = self._titled(self._lists(rows, known, n, exclude_seen, allowed, min_support))
+        how = n, exclude_seen, self.allowed(candidates, new, exclude), min_support
+        if explore is not None:
+            from bilinear.estimators.exploration import explored_lists
+
+            found = explored_lists(self, rows, known, explore, rng, *how)
+        elif rng is not None:
+            raise ParameterValueError(f"rng={rng!r} is the seed of explore=; give explore=1.0 as well")
+        else:
+            found = self._lists(rows, known, *how)
+        lists = self._titled(found)
         if single:
             return lists[0]
         names = (
@@ -628,6 +644,9 @@ class Recommender(Capabilities):
     ) -> Any:
         """`_folded_user`, pulled to the row `centre` (the bias in front)."""
         raise NotImplementedError
+
+    def _move_rows(self, side: Literal["items", "users"], rows: NDArray[np.int32]) -> None:
+        """Moves what is kept by row beside the parameters: to row n what was at `rows[n]`, -1 being new."""
 
     def _feature_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """The section `features` of the manifest and its tensors, where the model has features."""

@@ -313,6 +313,7 @@ class WithFeatures(_Learned):
         wide = np.zeros((len(new), kept.shape[1]), np.float32)
         wide[known] = kept[rows[known]]
         model._put_rows(side, wide)
+        model._move_rows(side, rows)
         model._forget()
         stacked = tuple(joined(one, two) for one, two in zip(features.blocks, blocks, strict=True))
         source = np.where(known, rows, -1)

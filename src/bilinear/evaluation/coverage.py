@@ -21,12 +21,14 @@ class Coverage(Tabular):
         shares: by group; groups without a rating are left out.
         counts: ratings of each group.
         width: mean width of all intervals, in rating units.
+        n_without: ratings that have no interval, and are in no group.
     """
 
     level: float
     shares: Mapping[str, float]
     counts: Mapping[str, int]
     width: float
+    n_without: int = 0
 
     @classmethod
     def of(
@@ -36,6 +38,7 @@ class Coverage(Tabular):
         high: NDArray[Any],
         ratings: NDArray[Any],
         groups: Mapping[str, NDArray[np.bool_]],
+        n_without: int = 0,
     ) -> Coverage:
         """From ends of intervals and ratings, (n,) each, and masks of the groups."""
         within = (low <= ratings) & (ratings <= high)
@@ -45,6 +48,7 @@ class Coverage(Tabular):
             {name: float(within[mask].mean()) for name, mask in used.items()},
             {name: int(mask.sum()) for name, mask in used.items()},
             float(np.mean(high - low)) if len(low) else 0.0,
+            n_without,
         )
 
     def to_columns(self) -> dict[str, Any]:
@@ -63,4 +67,9 @@ class Coverage(Tabular):
         groups = ", ".join(
             f"{name} {share:.1%} ({self.counts[name]:,})" for name, share in self.shares.items()
         )
-        return f"{self.level:.0%} intervals hold, of mean width {self.width:.2f}: {groups}"
+        without = (
+            f"; {self.n_without:,} ratings of users or items without training ratings have no interval"
+            if self.n_without
+            else ""
+        )
+        return f"{self.level:.0%} intervals hold, of mean width {self.width:.2f}: {groups}{without}"

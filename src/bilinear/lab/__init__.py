@@ -33,13 +33,15 @@ from bilinear.lab.endpoint import Endpoint as Endpoint
 from bilinear.lab.endpoint import Escape as Escape
 from bilinear.lab.endpoint import TrainingEndpoint as TrainingEndpoint
 from bilinear.lab.endpoint import diagnose_endpoint as diagnose_endpoint
+from bilinear.lab.features import FeatureControl as FeatureControl
+from bilinear.lab.features import FeatureInformation as FeatureInformation
+from bilinear.lab.features import feature_control as feature_control
 from bilinear.lab.generalisation import Generalisation as Generalisation
 from bilinear.lab.linearity import Linearity as Linearity
 from bilinear.lab.linearity import ScoreLinearity as ScoreLinearity
 from bilinear.lab.linearity import interaction_share as interaction_share
 from bilinear.lab.linearity import measure_linearity as measure_linearity
 from bilinear.lab.linearity import one_hot_differences as one_hot_differences
-from bilinear.lab.linearity import table_share as table_share
 from bilinear.lab.numerics.curvature import Curvature as Curvature
 from bilinear.lab.numerics.curvature import balanced as balanced
 from bilinear.lab.numerics.curvature import imbalance as imbalance
@@ -51,6 +53,7 @@ from bilinear.lab.numerics.polish import Polished as Polished
 from bilinear.lab.numerics.polish import polish as polish
 from bilinear.lab.numerics.problem import Problem as Problem
 from bilinear.lab.numerics.summaries import effective_rank as effective_rank
+from bilinear.lab.numerics.summaries import table_share as table_share
 from bilinear.lab.numerics.symmetries import Symmetries as Symmetries
 from bilinear.lab.optimality import OptimalityGap as OptimalityGap
 from bilinear.lab.proofs.certificate import Certificate as Certificate
@@ -82,6 +85,9 @@ from bilinear.lab.reporting.instrument import register as register
 from bilinear.lab.reporting.report import LabReport as LabReport
 from bilinear.lab.reporting.report import report as report
 from bilinear.lab.reporting.section import Section as Section
+from bilinear.lab.retraining.contrast import Contrast as Contrast
+from bilinear.lab.retraining.contrast import ContrastedModel as ContrastedModel
+from bilinear.lab.retraining.contrast import contrast as contrast
 from bilinear.lab.retraining.held_out_study import ErrorPoint as ErrorPoint
 from bilinear.lab.retraining.held_out_study import HeldOutStudy as HeldOutStudy
 from bilinear.lab.retraining.held_out_study import held_out_study as held_out_study

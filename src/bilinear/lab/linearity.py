@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bilinear.data.interactions import Interactions
 from bilinear.errors import ParameterValueError
 from bilinear.lab.numerics.problem import Vector
+from bilinear.lab.numerics.summaries import table_share
 from bilinear.lab.reporting.charts import bars
 from bilinear.lab.reporting.context import Context
 from bilinear.lab.reporting.instrument import Instrument, register
@@ -210,27 +211,6 @@ def interaction_share(parameters: Parameters) -> float:
     outer = parameters.n_items * float(user_effect @ user_effect)
     outer += parameters.n_users * float(item_effect @ item_effect)
     return inner / (inner + outer) if inner + outer > 0 else 0.0
-
-
-def table_share(table: Any) -> float:
-    """`interaction_share` of any dense table.
-
-    Args:
-        table: (n_users, n_items) numbers.
-
-    Returns:
-        From 0, where it is a sum of row and column effects, to 1.
-
-    Examples:
-        >>> from bilinear import lab
-        >>> lab.table_share([[1, 2], [3, 4]]), lab.table_share([[1, 0], [0, 1]])
-        (0.0, 1.0)
-    """
-    values = np.asarray(table, np.float64)
-    centred = values - values.mean()
-    inner = centred - centred.mean(axis=0) - centred.mean(axis=1, keepdims=True)
-    total = float((centred**2).sum())
-    return float((inner**2).sum()) / total if total > 0 else 0.0
 
 
 def _affine_in_each(wide: Parameters, generator: np.random.Generator) -> tuple[float, float]:

@@ -38,6 +38,17 @@ class RowPrior:
         found: NDArray[np.float64] = self.history[items].astype(np.float64).sum(axis=0) / np.sqrt(len(items))
         return found
 
+    def taken(self, rows: NDArray[np.int32], weight: float) -> RowPrior:
+        """With other items: those at `rows`; where it is -1, one that counts `weight` and moves no mean."""
+        known = rows >= 0
+        weights = np.full(len(rows), weight, np.float32)
+        weights[known] = self.weights[rows[known]]
+        if self.history is None:
+            return RowPrior(self.precision, weights)
+        history = np.zeros((len(rows), self.history.shape[1]), np.float32)
+        history[known] = self.history[rows[known]]
+        return RowPrior(self.precision, weights, history)
+
     def equations(
         self, parameters: Parameters, items: NDArray[np.int32]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

@@ -8,7 +8,8 @@ them. Their Gram matrices and one decomposition of the small core cut it to the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from bilinear.data.interactions import Grouped
 from bilinear.model.parameters import Array, Parameters
 from bilinear.objective.row_prior import RowPrior
 from bilinear.training.gibbs_chain import Draw
-from bilinear.training.score_variance import ScoreVariance, score_variance
+from bilinear.training.score_variance import ScoreVariance, of_rows, score_variance
 from bilinear.training.user_prior import estimate_user_prior
 
 _ROWS = 4096  # of the stacked factors at a time
@@ -31,11 +32,14 @@ class DrawSet:
     Attributes:
         global_means (S,); users (S, n_users, n_factors + 1), items (S, n_items, n_factors + 1): factors, and
             the bias last; rows without ratings, which have no features either, are zero.
+        new_items (S, n_factors + 1, n_factors + 1): R of each draw; e R, e standard normal, is how the row of
+            an item without ratings differs from its mean.
     """
 
     global_means: NDArray[np.float64]
     users: Array
     items: Array
+    new_items: Array
 
     def __len__(self) -> int:
         return len(self.global_means)
@@ -46,6 +50,11 @@ class DrawSet:
         product = np.einsum("nf,nf->n", p[:, :-1], q[:, :-1], dtype=np.float64)
         found: NDArray[np.float64] = self.global_means[draw] + p[:, -1] + q[:, -1] + product
         return found
+
+    def taken(self, side: Literal["users", "items"], rows: NDArray[np.int32]) -> DrawSet:
+        """With other rows of a side: those at `rows`, and zeros where it is -1."""
+        moved: dict[str, Any] = {side: np.stack([_rows(draw, rows) for draw in getattr(self, side)])}
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +82,25 @@ class Posterior:
         noise = self.noise[np.maximum(users, 0)] if len(self.noise) else np.zeros(len(users))
         noise = np.where(users >= 0, noise, self.new_noise)
         return np.asarray(noise + self.variance.of_pairs(users, items), np.float64)
+
+    def taken(
+        self, side: Literal["users", "items"], rows: NDArray[np.int32], parameters: Parameters
+    ) -> Posterior:
+        """Of `parameters`, in which a side has other rows: those at `rows`, and new ones where it is -1.
+
+        New rows have no ratings: a user's noise and the variance of scores are those of the prior.
+        """
+        variance, draws = self.variance.taken(side, rows), self.draws
+        moved = replace(
+            self,
+            parameters=parameters,
+            variance=variance,
+            draws=None if draws is None else draws.taken(side, rows),
+        )
+        if side == "users":
+            return replace(moved, noise=of_rows(self.noise, rows, self.new_noise).astype(np.float32))
+        weight = self.new_noise / (self.new_noise + variance.new_item)
+        return replace(moved, user_prior=self.user_prior.taken(rows, weight))
 
 
 def compile_draws(
@@ -147,6 +175,8 @@ class _Centred:
     user_map: Array | None
     covariance: NDArray[np.float64]
     """(k + 1, k + 1) of the users' rows in these terms, given their features."""
+    new_item: Array
+    """(k + 1, k + 1) what standard normal numbers are multiplied by to draw an item's row about its mean."""
     precision: float
     """Of a new user's ratings."""
 
@@ -164,7 +194,9 @@ class _Centred:
         turn[-1, :-1] = item_mean[:-1]
         covariance = turn @ np.diag(1 / draw.user_precisions.astype(np.float64)) @ turn.T
         mean = user_mean[-1] + item_mean[-1] + user_mean[:-1] @ item_mean[:-1]
-        return cls(float(mean), users, items, history, covariance, draw.new_precision)
+        new_item = np.diag(1 / np.sqrt(draw.item_precisions))
+        new_item[:, -1] += new_item[:, :-1] @ draw.user_mean[:-1]
+        return cls(float(mean), users, items, history, covariance, new_item, draw.new_precision)
 
 
 def _gram(parts: Sequence[Array]) -> NDArray[np.float64]:
@@ -253,6 +285,7 @@ def _draw_set(centred: Sequence[_Centred], center: float, deviation: float) -> D
         np.array([center + deviation * draw.mean for draw in centred]),
         np.stack([draw.users for draw in centred]) * scale,
         np.stack([draw.items for draw in centred]) * scale,
+        np.stack([draw.new_item for draw in centred]) * scale,
     )
 
 

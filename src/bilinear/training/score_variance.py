@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +33,14 @@ class ScoreVariance:
 
     def of_pairs(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[np.float64]:
         """(n,) of pairs of rows, -1 being unknown."""
-        found: NDArray[np.float64] = _of(self.users, users, self.new_user) + _of(
-            self.items, items, self.new_item
-        )
-        return found
+        of_users = of_rows(self.users, users, self.new_user)
+        return of_users + of_rows(self.items, items, self.new_item)
+
+    def taken(self, side: Literal["users", "items"], rows: NDArray[np.int32]) -> ScoreVariance:
+        """With other rows of a side: those at `rows`, and new ones where it is -1."""
+        if side == "users":
+            return replace(self, users=of_rows(self.users, rows, self.new_user).astype(np.float32))
+        return replace(self, items=of_rows(self.items, rows, self.new_item).astype(np.float32))
 
 
 def score_variance(
@@ -101,6 +106,7 @@ def _pair_variance(
     return np.asarray(scores.var(axis=0, ddof=1), np.float64)
 
 
-def _of(variances: Array, rows: NDArray[np.int32], new: float) -> NDArray[np.float64]:
+def of_rows(variances: Array, rows: NDArray[np.int32], new: float) -> NDArray[np.float64]:
+    """(n,) of each row, `new` for -1."""
     known = variances[np.maximum(rows, 0)] if len(variances) else np.zeros(len(rows))
     return np.where(rows >= 0, known, new)

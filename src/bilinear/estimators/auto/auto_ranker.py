@@ -10,13 +10,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.arguments import is_real, is_whole
+from bilinear.arguments import draw_seed, is_real, is_whole
 from bilinear.data.interactions import Grouped, Interactions, InteractionsLike
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.auto.search import Limits, Search
 from bilinear.estimators.auto.search_space import ModelFamily, families, learnable
 from bilinear.estimators.auto.trials import AutoTable
-from bilinear.estimators.baselines import draw_seed
 from bilinear.estimators.blend import Blend
 from bilinear.estimators.blend_weights import bytes_to_validate
 from bilinear.estimators.capabilities import (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from bilinear.data.interactions import Interactions
@@ -52,3 +54,24 @@ def rmse(parameters: Parameters, link: Link, table: Interactions) -> float:
     """The root mean squared error of the predictions, in float64, for a table in the parameters' rows."""
     scores = score_rows(parameters.astype(np.float64), table.users, table.items)
     return float(np.sqrt(np.mean((link.prediction(scores) - table.ratings) ** 2)))
+
+
+def table_share(table: Any) -> float:
+    """`interaction_share` of any dense table.
+
+    Args:
+        table: (n_users, n_items) numbers.
+
+    Returns:
+        From 0, where it is a sum of row and column effects, to 1.
+
+    Examples:
+        >>> from bilinear import lab
+        >>> lab.table_share([[1, 2], [3, 4]]), lab.table_share([[1, 0], [0, 1]])
+        (0.0, 1.0)
+    """
+    values = np.asarray(table, np.float64)
+    centred = values - values.mean()
+    inner = centred - centred.mean(axis=0) - centred.mean(axis=1, keepdims=True)
+    total = float((centred**2).sum())
+    return float((inner**2).sum()) / total if total > 0 else 0.0
