@@ -9,6 +9,7 @@ import pytest
 
 from bilinear import (
     EASE,
+    AutoRanker,
     BiasModel,
     Interactions,
     MatrixFactorization,
@@ -16,6 +17,7 @@ from bilinear import (
     plan,
     synthetic_ratings,
 )
+from bilinear.cli.models import known_models
 from bilinear.data.reading.duckdb_reader import bytes_to_read
 from bilinear.errors import DataError, MemoryLimitError, ParameterValueError
 from bilinear.estimators.resource_plan import ResourcePlan
@@ -87,6 +89,17 @@ def test_more_rows_and_more_factors_take_more():
     searched = plan(SIZES, MatrixFactorization(solver=SGD()))
     assert searched.cpu_seconds > base.cpu_seconds
     assert plan(SIZES, MatrixFactorization(solver=Auto())).cpu_seconds > searched.cpu_seconds
+
+
+def test_every_model_of_the_command_line_has_a_plan():
+    for name, kind in known_models().items():
+        assert plan(SIZES, kind()).memory > 0, name
+
+
+def test_a_search_of_rankings_takes_its_budget():
+    assert stages(plan(SIZES, AutoRanker(work_budget=50.0)))["training"].cpu_seconds == 100
+    assert stages(plan(SIZES, AutoRanker(time_budget=9.0), n_threads=4))["training"].cpu_seconds == 36
+    assert stages(plan(SIZES, AutoRanker(n_trials=3)))["training"].cpu_seconds is None
 
 
 def test_a_table_of_the_stages():

@@ -237,8 +237,11 @@ def _seconds(
         n_solved = 12 * part if isinstance(model, BiasModel) and model.l2_biases == "auto" else 0
         return solve * (n_trained + n_solved), solve * n
     if isinstance(model, AutoRanker):
-        fit = None if model.n_trials is not None else model.time_budget * threads
-        return fit, fit
+        limits = model._limits()
+        worked = None if limits.work is None else 2 * limits.work  # what is chosen may take as much again
+        timed = None if limits.seconds is None else limits.seconds * threads
+        fit = min((seconds for seconds in (worked, timed) if seconds is not None), default=None)
+        return fit, None if fit is None else fit / 2
     if not isinstance(model, MatrixFactorization):
         kind = next((kind for kind in KINDS if kind.model is type(model)), None)
         work = None if kind is None else _work(kind, model, n_trained, shape)
