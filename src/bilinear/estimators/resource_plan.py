@@ -61,6 +61,12 @@ class ResourcePlan(Tabular):
     Attributes:
         available: bytes of memory that are free; None where the system does not say.
         disk_free: bytes free where the command runs.
+
+    Examples:
+        >>> from bilinear import Popularity, plan
+        >>> found = plan({"n_ratings": 1000, "n_users": 100, "n_items": 50}, Popularity())
+        >>> found.fits, found.memory == max(stage.memory for stage in found.stages)
+        (True, True)
     """
 
     source: str
