@@ -35,6 +35,8 @@ from bilinear.estimators.ranking_factorization import RankingFactorization
 from bilinear.estimators.recommender import Recommender
 from bilinear.memory import LIMIT, available, parsed_size, require
 from bilinear.registry import CLASSES
+from bilinear.training.choice import Auto
+from bilinear.training.gibbs import Gibbs
 from bilinear.training.minibatch import MiniBatch
 from bilinear.training.optimizers import Adam, Momentum
 from bilinear.training.sgd import SGD
@@ -253,11 +255,15 @@ def test_an_engine_takes_a_lower_limit_and_never_a_higher_one(tmp_path):
 
 def test_the_estimate_counts_what_each_solver_keeps():
     def estimate(solver, **arguments):
-        return MatrixFactorization(n_factors=64, solver=solver, **arguments)._memory(TABLE)
+        model = MatrixFactorization(n_factors=64, solver=solver, **arguments)
+        return model.bytes_to_fit(TABLE.n_ratings, *TABLE.shape)
 
     weights = 4 * 65 * sum(TABLE.shape)
     assert estimate(SGD(momentum=0.5)) - estimate(SGD()) == weights
     assert estimate(MiniBatch(Adam())) - estimate(MiniBatch(Momentum())) == weights
     assert estimate(SGD()) - estimate(SGD(), validation_fraction=0) == 3 * TABLE.n_ratings
+    draws = 2 * Gibbs().draws_of(64)
+    assert estimate(Auto()) - estimate(SGD()) == draws * weights
+    assert estimate(Auto(), l2=0.1) == estimate(SGD())  # no chain is possible
     adam = MiniBatch(Adam())
     assert estimate(adam) - estimate(adam, validation_fraction=0) == 12 * TABLE.n_ratings

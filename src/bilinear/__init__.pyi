@@ -48,6 +48,8 @@ from bilinear.estimators.popularity import Popularity as Popularity
 from bilinear.estimators.random_walk import RandomWalk as RandomWalk
 from bilinear.estimators.ranking_factorization import RankingFactorization as RankingFactorization
 from bilinear.estimators.recipes import fastai_recipe as fastai_recipe
+from bilinear.estimators.resource_plan import ResourcePlan as ResourcePlan
+from bilinear.estimators.resource_plan import plan as plan
 from bilinear.estimators.search_vectors import search_vectors as search_vectors
 from bilinear.evaluation.compare import compare as compare
 from bilinear.evaluation.compare_ratings import compare_ratings as compare_ratings

@@ -21,6 +21,7 @@ from bilinear.cli import (
     info,
     inspect,
     lab,
+    plan,
     predict,
     recommend,
     serve,
@@ -82,6 +83,7 @@ def _root(
 
 for module in (
     train,
+    plan,
     evaluate,
     compare,
     predict,

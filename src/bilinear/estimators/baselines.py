@@ -55,7 +55,7 @@ class GlobalMean(RatingModel):
     def fit(self, interactions: InteractionsLike) -> Self:
         """Cost: O(n_ratings)."""
         check_table(interactions)
-        needed = 2 * interactions.n_ratings + 16 * sum(interactions.shape)
+        needed = self.bytes_to_fit(interactions.n_ratings, *interactions.shape)
         require(needed, f"GlobalMean of {interactions.n_ratings:,} ratings")
         link = resolve_link(Identity(), self.rating_range, interactions)
         mean = float(interactions.ratings.mean(dtype=np.float64))
@@ -63,6 +63,9 @@ class GlobalMean(RatingModel):
         self.search_, self.seed_ = None, None
         self._learn(interactions, Parameters.zeros(interactions.shape, 0, mean), CLOSED_FORM)
         return self
+
+    def bytes_to_fit(self, n_ratings: int, n_users: int, n_items: int) -> int:
+        return 2 * n_ratings + 16 * (n_users + n_items)
 
     @property
     def how_trained(self) -> HowTrained:
@@ -119,8 +122,7 @@ class BiasModel(WithFeatures, RatingModel):
         """
         check_table(interactions)
         features = self._prepared_features(interactions, items, users)
-        a_rating, a_row = _BYTES_SEARCHED if self.l2_biases == "auto" else _BYTES
-        needed = a_rating * interactions.n_ratings + a_row * sum(interactions.shape)
+        needed = self.bytes_to_fit(interactions.n_ratings, *interactions.shape)
         require(needed, f"BiasModel of {interactions.n_ratings:,} ratings")
         units, link = self._in_units(interactions)
         inner, seed, table = units.table(interactions), draw_seed(self.rng), None
@@ -154,6 +156,10 @@ class BiasModel(WithFeatures, RatingModel):
         self._learn_features(features)
         warn_of_outliers(units.fence, interactions)
         return self
+
+    def bytes_to_fit(self, n_ratings: int, n_users: int, n_items: int) -> int:
+        a_rating, a_row = _BYTES_SEARCHED if self.l2_biases == "auto" else _BYTES
+        return a_rating * n_ratings + a_row * (n_users + n_items)
 
     def _in_units(self, interactions: Interactions) -> tuple[Units, Link]:
         """What it is solved in, see `Units`, and the link into the rating range."""

@@ -160,7 +160,7 @@ class Blend(_Learned):
     def bytes_to_fit(self, n_pairs: int, n_users: int, n_items: int) -> int:
         """At the least: of the largest model, and of the inner split where weights are chosen."""
         sizes = n_pairs, n_users, n_items
-        fitting = max(model.bytes_to_fit(*sizes) for model in self.models)
+        fitting = max((model.bytes_to_fit(*sizes) for model in self.models), default=0)
         return bytes_to_validate(len(self.models), fitting, *sizes) if self.weights is None else fitting
 
     @property

@@ -197,7 +197,8 @@ class MatrixFactorization(WithFeatures, RatingModel):
         """
         self._check(interactions)
         features = self._prepared_features(interactions, items, users)
-        require(self._memory(interactions), f"training on {interactions.n_ratings:,} ratings")
+        needed = self.bytes_to_fit(interactions.n_ratings, *interactions.shape)
+        require(needed, f"training on {interactions.n_ratings:,} ratings")
         units, own_link, table, link = self._in_units(interactions)
         shown: dict[str, Any] = {
             "history": partial(units.history, link=link, loss=self.loss),
@@ -570,15 +571,19 @@ class MatrixFactorization(WithFeatures, RatingModel):
             return random_start(table, n_factors, scale, size, rng)
         return self.start.draw(table, n_factors, scale, rng)
 
-    def _memory(self, interactions: Interactions) -> int:
-        """About how many bytes `fit` takes beside the table and the process, at the least."""
-        n_ratings, rows = interactions.n_ratings, sum(interactions.shape)
+    def bytes_to_fit(self, n_ratings: int, n_users: int, n_items: int) -> int:
         n_factors = _FEWEST_FACTORS if self.n_factors == "auto" else self.n_factors
-        weights = 4 * rows * (n_factors + 1)
+        solver, n_states = self.solver, self.solver.n_states
+        if isinstance(solver, Auto) and self._may_sample:
+            solver = solver.gibbs()
+        if isinstance(solver, Gibbs):
+            n_factors = solver.factors_for(n_ratings) if self.n_factors == "auto" else n_factors
+            n_states = 2 * solver.draws_of(n_factors)
+        weights = 4 * (n_users + n_items) * (n_factors + 1)
         # start, run, best and result; a grid or a shuffled order; mask and validation part, or a copy
         held = 12 if self.solver.copies_ratings else 4
         apart = 0 if not self.validation_fraction else 3 if self.solver.copies_ratings else 12
-        return (4 + self.solver.n_states) * weights + (held + apart) * n_ratings
+        return (4 + n_states) * weights + (held + apart) * n_ratings
 
     def check_parts(self) -> None:
         """Raises ParameterValueError for a loss, link or solver that is none, or not for the others."""

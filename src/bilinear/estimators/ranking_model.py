@@ -68,10 +68,6 @@ class RankingModel(Recommender):
         table = X if isinstance(X, Split) else self._table(X, y, "score")
         return self.evaluate(table, RankingProtocol(cutoffs=(10,)))["ndcg@10"]
 
-    def bytes_to_fit(self, n_pairs: int, n_users: int, n_items: int) -> int:
-        """Memory that `fit` takes at its peak, about, beside the table and the process."""
-        raise NotImplementedError
-
     def _rank(
         self, user_rows: NDArray[np.int32], n: int, exclude_seen: bool, allowed: NDArray[np.bool_]
     ) -> list[RankedItems]:

@@ -84,6 +84,10 @@ class Recommender(Capabilities):
         """
         raise NotImplementedError
 
+    def bytes_to_fit(self, n_pairs: int, n_users: int, n_items: int, /) -> int:
+        """Memory that `fit` takes at its peak, about, beside the table and the process."""
+        raise NotImplementedError
+
     def retrain(self, interactions: InteractionsLike, *, progress: Progress | None = None) -> Self:
         """Trains again on another table with the settings that `fit` found, searching nothing; returns self.
 

@@ -34,14 +34,15 @@ BIAS_GRID = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2)
 L2_PATH = (1.6, 1.13, 0.8, 0.57, 0.4, 0.28, 0.2, 0.14, 0.1, 0.07, 0.05, 0.035, 0.025)
 BIAS_PATH = (1.0, 0.5, 0.25, 0.125)
 FULL_L2_PATH = (1.41, 2.0, 2.83)
-FINALIST_PATH = (2.0, 1.41, 1.0, 0.71, 0.5)
+FINALIST_PATH = (1.41, 1.0, 0.71, 0.5)
 FACTOR_PATH = (32, 64, 128, 256)
 NO_BIASES = 1e9  # a penalty that leaves the mean alone
 LARGER_START = 5.0  # times the start, where factors grew from it to nothing
 _TOLERANCE = 5e-4  # by which share of the RMSE a trial must be better to be preferred
 _CLEAR = 2.0  # standard errors by which the best trial with factors must beat what has none
 _SEARCHED = 5_000_000  # training ratings; of more, a search takes those of as many users as hold so many
-_ALIKE = 0.25  # share of the ratings from which the best l2 of a part is taken for that of all
+_SHIFT = 0.25  # power of the share of the ratings with which the best l2 of a part grows; measured
+_ALIKE = 0.25  # share from which that is not looked at again
 _PATH_FACTORS = 32  # while the penalties are chosen
 _FIRST_SHARE, _NEXT_SHARE = 2, 4  # of a full run's epochs, inverted, for trials of l2
 _WORSE = 2e-3  # by which share of the RMSE a trial of l2 must be worse to count against going on
@@ -142,8 +143,8 @@ def search(
 
     Of more than 5 million training ratings all this happens on those of users drawn at random who have so
     many. What it chose is then trained on all ratings, as a finalist. Items have fewer ratings in a part,
-    which moves the best l2: where it is less than a quarter, l2 is looked for once more on all ratings,
-    from twice that of the part downwards, as in 2.
+    which moves the best l2: it is divided by the fourth root of the part's share, and where that is less
+    than a quarter l2 is looked for once more on all ratings, near there, as in 2.
 
     Cost:
         some three full runs with 32 factors, and one for each n_factors tried. Ctrl-C ends the search
@@ -279,13 +280,16 @@ class _Search:
         """What was chosen on a part of the users, on all ratings; what is true was chosen there."""
         self.n_factors, self.l2, self.l2_biases = of_part.n_factors, of_part.l2, of_part.l2_biases
         self.start_size = of_part.start_size
+        share = of_part.train.n_ratings / self.train.n_ratings
+        if l2:
+            self.l2 *= share**-_SHIFT
         if factors and not self.n_factors:
             if l2_biases:
                 self.choose_l2_biases()
             self.choose_without_factors(mean=l2_biases)
         else:
             with keeping_grids(self.seed):
-                if l2 and self.n_factors and of_part.train.n_ratings < _ALIKE * self.train.n_ratings:
+                if l2 and self.n_factors and share < _ALIKE:
                     self.n_factors = min(self.n_factors, _PATH_FACTORS)
                     self.choose_l2([share * self.l2 for share in FINALIST_PATH])
                     self.n_factors = of_part.n_factors

@@ -107,6 +107,28 @@ def _expected_rows(table: Table) -> int | None:
     return table.n_lines if isinstance(table, (JsonTable, TextTable)) else None
 
 
+def count_ids(
+    connection: Connection, table: Table, columns: Mapping[Role, int]
+) -> tuple[int, int, int] | None:
+    """Rows, and about how many users and items, in one pass that keeps nothing; None if it cannot be read.
+
+    Cost:
+        that of parsing; users and items are estimates (HyperLogLog), some per cent off.
+    """
+    import duckdb
+
+    refs = [_column(table, columns[role])[0] for role in ("user", "item")]
+    counts = ", ".join(f"approx_count_distinct({ref})" for ref in refs)
+    try:
+        found = connection.execute(f"SELECT count(*), {counts} FROM {_source(table, columns)}").fetchall()[0]
+    except duckdb.OutOfMemoryException:
+        raise
+    except duckdb.Error:
+        return None
+    n_rows, n_users, n_items = map(int, found)
+    return n_rows, max(1, min(n_users, n_rows)), max(1, min(n_items, n_rows))
+
+
 def distinct(connection: Connection, table: Table, at: int, n: int) -> list[Any] | None:
     """Up to `n` different values of a column of the whole table, JSON as text; None if it cannot be read."""
     import duckdb

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,7 @@ from bilinear.data.reading.sql import read_sql as read_sql
 from bilinear.data.reading.tables import Table, TextTable
 from bilinear.data.reading.values import NumberColumn, check_time_format
 from bilinear.data.vocabulary import Id, IdRule
-from bilinear.errors import DataError, EmptyDataError, ParameterValueError
+from bilinear.errors import DataError, EmptyDataError, FileFormatError, ParameterValueError
 from bilinear.tabular import Tabular
 
 Layout = Literal["auto", "rows", "lists", "wide"]
@@ -276,6 +276,52 @@ def read_any(
     return _read(
         source, given, has_ratings, duplicates, layout, memory_limit, encoding, None, spelling, meaning
     )
+
+
+class TableSizes(NamedTuple):
+    """What a table is sized by; users and items of a file are estimates."""
+
+    n_rows: int
+    n_users: int
+    n_items: int
+    has_times: bool
+    has_ratings: bool
+
+
+def table_sizes(
+    source: Source,
+    *,
+    has_ratings: bool | None = None,
+    user: Column = None,
+    item: Column = None,
+    rating: Column = None,
+    time: Column | Literal[False] = None,
+    count: Column | Literal[False] = None,
+    encoding: str = "utf-8",
+    quote: str = "auto",
+) -> TableSizes:
+    """The sizes of a file of rows, without reading it into memory.
+
+    Raises:
+        DataError, ParameterValueError: as `read_any`.
+        FileFormatError: rows cannot be counted without reading them one by one.
+
+    Cost:
+        parsing the file once.
+    """
+    given: Given = {"user": user, "item": item, "rating": rating, "count": count, "time": time}
+    roles = RATINGS if has_ratings else INTERACTIONS
+    found = None
+    with open_table(source, roles, given, encoding, layout="auto", quote=quote) as (table, connection):
+        if connection is not None:
+            chosen = choose(table, given, has_ratings, connection)
+            found = duckdb_reader.count_ids(connection, table, chosen.columns)
+        if found is None:
+            raise FileFormatError(
+                f"{table.label}: its rows can only be counted by reading it (bilinear data describe); "
+                "write it as Parquet, or as a plain CSV file"
+            )
+        return TableSizes(*found, "time" in chosen.columns, chosen.has_ratings)
 
 
 def read_frame(source: Source) -> Interactions:
