@@ -226,6 +226,7 @@ def split_file(train: Interactions, test: Interactions) -> Split:
             items,
             source=part.source,
             has_ratings=part.has_ratings,
+            weighted=part.weighted,
         )
         parts.append(replace(moved, n_rows_read=part.n_rows_read, duplicates=part.duplicates))
     keys = [part.users.astype(np.int64) * len(items) + part.items for part in parts]

@@ -40,6 +40,7 @@ from bilinear.training.progress import NullProgress, Progress, progress_bar
 
 
 class _Learned(RankingModel):
+    uses_weights = "confidence"
     models_: tuple[RankingModel, ...]
     weights_: tuple[float, ...]
     validation_: float | None
@@ -216,7 +217,7 @@ class Blend(_Learned):
         self.models_, self.weights_ = fitted, weights
         self.user_vocabulary_, self.item_vocabulary_ = first.user_vocabulary_, first.item_vocabulary_
         self.seen_, self.source_ = first.seen_, first.source_
-        self.has_ratings_ = first.has_ratings_
+        self.has_ratings_, self.weighted_ = first.has_ratings_, first.weighted_
         self.item_texts_, self.report_ = {}, {}
         self.seed_, self.validation_ = None, None
 

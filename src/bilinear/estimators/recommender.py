@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.arguments import is_real, is_whole
-from bilinear.data.interactions import Grouped, Interactions, InteractionsLike
+from bilinear.data.interactions import Grouped, Interactions, InteractionsLike, taken_pairs
 from bilinear.data.packed_text import PackedText
 from bilinear.data.vocabulary import Id, Vocabulary
 from bilinear.errors import NotFittedError, ParameterValueError, RatingValueError
@@ -46,7 +46,8 @@ class Recommender(Capabilities):
     Learned attributes:
         user_vocabulary_, item_vocabulary_: external ids of the rows.
         seen_: the training table grouped by user.
-        has_ratings_: whether that table had ratings; else `seen_.ratings` are counts.
+        has_ratings_: whether that table had ratings; else `seen_.ratings` are counts, or weights.
+        weighted_: whether it had weights of events, whose dislikes are never recommended.
         seed_: int or None.
         source_: what it was trained on, for people.
         item_texts_: titles and other text columns of the items by name, each in row order.
@@ -58,6 +59,7 @@ class Recommender(Capabilities):
     item_vocabulary_: Vocabulary
     seen_: Grouped
     has_ratings_: bool = True
+    weighted_: bool = False
     seed_: int | None
     source_: str
     item_texts_: dict[str, PackedText]
@@ -131,6 +133,7 @@ class Recommender(Capabilities):
             self.user_vocabulary_,
             self.item_vocabulary_,
             self.has_ratings_,
+            self.weighted_,
             self.source_,
             interactions,
         )
@@ -221,7 +224,7 @@ class Recommender(Capabilities):
 
         Args:
             users: one id gives `RankedItems`; a sequence gives `Recommendations`; None is all users.
-            exclude_seen: leave out what the user rated in training.
+            exclude_seen: leave out what the user rated in training; without, dislikes alone.
             candidates: only these items; a list is shorter when they run out.
             exclude: none of these items, such as those out of stock. Not all may be unknown to the model.
             unknown: "error", or "non-personal" to answer unknown users with one list for all, marked as such.
@@ -381,8 +384,10 @@ class Recommender(Capabilities):
         rated, kept = last_of_each(rows, values)
         if features is not None:
             found = self._folded_with_features(rated, kept, features)
-            return FoldedUser(self, rated, missing, found, by_features=True)
-        return FoldedUser(self, rated, missing, self._folded_user(rated, kept))
+        else:
+            found = self._folded_user(rated, kept)
+        disliked = rated[self._are_dislikes(kept)]
+        return FoldedUser(self, rated, missing, found, features is not None, disliked)
 
     def similar(
         self,
@@ -479,6 +484,15 @@ class Recommender(Capabilities):
     def item_rows(self, items: Iterable[Id]) -> NDArray[np.int32]:
         """Rows of items, -1 where unknown."""
         return self.item_vocabulary_.encode(items)
+
+    def hidden(self, exclude_seen: bool) -> Grouped:
+        """What is not recommended to each user: all that they have seen, or dislikes alone."""
+        if exclude_seen:
+            return self.seen_
+        return taken_pairs(self.seen_, self._are_dislikes(self.seen_.ratings))
+
+    def _are_dislikes(self, ratings: NDArray[Any]) -> NDArray[np.bool_]:
+        return ratings <= 0 if self.weighted_ else np.zeros(len(ratings), bool)
 
     def has_ratings(self, user_rows: NDArray[Any]) -> NDArray[np.bool_]:
         """Whether each user row (-1: unknown) had a training rating."""
@@ -577,6 +591,7 @@ class Recommender(Capabilities):
         self.user_vocabulary_ = interactions.user_vocabulary
         self.item_vocabulary_ = interactions.item_vocabulary
         self.seen_, self.has_ratings_ = interactions.by_user, interactions.has_ratings
+        self.weighted_ = interactions.weighted
         self.source_ = interactions.source
         self.item_texts_, self.report_ = {}, {}
 

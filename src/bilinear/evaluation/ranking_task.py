@@ -135,7 +135,7 @@ class RankingTask:
             seen, rows = model.seen_, model_rows
         else:
             seen, rows = _grouped(history, model), table.users
-        relevant = np.ones(len(users), bool)
+        relevant = table.ratings > 0 if table.weighted else np.ones(len(users), bool)
         if protocol.relevant_from is None and (signs := table.signs()) is not None:
             no, yes = signs
             raise ParameterValueError(

@@ -48,6 +48,7 @@ def save(model: Any, path: Path) -> None:
         },
         "seed": model.seed_,
         "has_ratings": model.has_ratings_,
+        "weighted": model.weighted_,
         "source": model.source_,
         "report": model.report_,
     }
@@ -128,13 +129,18 @@ def _build(manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> 
             raise ValueError(f"item_texts.{name}: {fault}")
         model.item_texts_[name] = texts
     model.seed_, model.source_ = manifest["seed"], str(manifest["source"])
-    if not isinstance(manifest["has_ratings"], bool):
-        raise ValueError(f"has_ratings is {manifest['has_ratings']!r}")  # noqa: TRY004 - a fault of the file
-    model.has_ratings_ = manifest["has_ratings"]
+    model.has_ratings_ = _flag(manifest["has_ratings"], "has_ratings")
+    model.weighted_ = _flag(manifest.get("weighted", False), "weighted")  # older models have none
     model.report_ = dict(manifest["report"])
     model._restore(manifest, tensor)
     model._restore_features(manifest.get("features", {}), tensor)
     return model
+
+
+def _flag(value: Any, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}")  # noqa: TRY004 - a fault of the file
+    return value
 
 
 def _vocabulary(

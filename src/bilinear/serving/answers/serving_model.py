@@ -451,7 +451,7 @@ class ServingModel:
             queries = []
             for user_state, n, exclude_seen, only in asked:
                 assert user_state.weights is not None
-                hidden = user_state.rated if exclude_seen else NO_ITEMS
+                hidden = self._hidden(user_state, exclude_seen)
                 queries.append(
                     TopKQuery(user_state.weights.vector, user_state.weights.offset, hidden, n, only)
                 )
@@ -459,10 +459,15 @@ class ServingModel:
         made = []
         for user_state, n, exclude_seen, only in asked:
             allowed = _mask(self.n_items, only)
-            if exclude_seen:
-                allowed[user_state.rated] = False
+            allowed[self._hidden(user_state, exclude_seen)] = False
             made.append(best_rows(self.scores(user_state)[None], n, allowed))
         return made
+
+    def _hidden(self, user_state: UserState, exclude_seen: bool) -> Rows:
+        """Items that are not listed: what the user has rated, or what they dislike alone."""
+        if exclude_seen:
+            return user_state.rated
+        return user_state.rated[user_state.ratings <= 0] if self.model.weighted_ else NO_ITEMS
 
     def _lists(
         self, retrieval: DotRetrieval, queries: list[TopKQuery], factors: Array, biases: Array
