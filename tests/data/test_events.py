@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from test_outcomes import SOURCES
 
 from bilinear.data.interactions import Interactions
 from bilinear.data.reading.readers import read_any, read_interactions
 from bilinear.data.splits import split_file
 from bilinear.errors import AmbiguousColumnError, MissingColumnError, ParameterValueError, RatingValueError
-from tests.data.test_outcomes import SOURCES
 
 TABLE = {
     "user": ["ann", "ann", "ann", "bob", "bob", "eve", "eve"],

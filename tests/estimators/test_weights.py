@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from test_ranking_conformance import RANKING, make
 
 import bilinear
 from bilinear.data.interactions import Interactions
 from bilinear.errors import EmptyDataError, ParameterValueError
 from bilinear.estimators.recommender import Recommender
 from bilinear.registry import CLASSES
-from tests.estimators.test_ranking_conformance import RANKING, make
 
 OTHERS = [name for name in CLASSES.subclasses(Recommender) if name not in RANKING]
 
@@ -20,11 +20,13 @@ def weighted(dislikes: bool = True) -> Interactions:
     users, items = np.nonzero(rng.random((20, 12)) < 0.5)
     weights = rng.choice([1.0, 3.0, 10.0], len(users))
     weights[3::6] = -4.0
+    times = rng.permutation(len(users))
     kept = np.ones(len(users), bool) if dislikes else weights > 0
     users, items = [f"u{user:02d}" for user in users[kept]], [f"i{item:02d}" for item in items[kept]]
+    times = times[kept]
     if dislikes:
-        return Interactions.from_columns(users, items, weights=weights, source="shop")
-    return Interactions.from_columns(users, items, counts=weights[kept], source="shop")
+        return Interactions.from_columns(users, items, weights=weights, times=times, source="shop")
+    return Interactions.from_columns(users, items, counts=weights[kept], times=times, source="shop")
 
 
 SHOP = weighted()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +90,11 @@ class Capabilities(ParamsMixin):
         return False
 
     @property
+    def uses_times(self) -> bool:
+        """Whether lists depend on when, or in which order, a user took items up."""
+        return False
+
+    @property
     def can_compare_items(self) -> bool:
         """Whether `similar` answers: not where one list serves all."""
         return self.is_personal
@@ -152,6 +157,19 @@ class Capabilities(ParamsMixin):
             f"a {type(self).__name__} cannot fold in users that it was not trained on; "
             "choose a split that keeps every user in training"
         )
+
+    def score_timed_histories(self, histories: Grouped, times: NDArray[np.float64]) -> Array:
+        """`score_histories` with the time of each interaction, for models that use times; here without.
+
+        Args:
+            times: (n_interactions,) seconds; only differences within a row count.
+        """
+        return self.score_histories(histories)
+
+    def fading(self, times: NDArray[np.float64]) -> NDArray[Any]:
+        """(n,) what the interactions of one history at these times are multiplied by: all one, without "
+        "times."""
+        return np.ones(len(times))
 
     def fold_in_weights(
         self, items: Rows, ratings: Values, centre: NDArray[np.float64] | None = None

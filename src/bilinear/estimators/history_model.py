@@ -168,7 +168,7 @@ class HistoryModel(_Learned):
             table.users,
             table.items,
             weighted.ratings,
-            None,
+            table.times if self.uses_times else None,
             table.user_vocabulary,
             table.item_vocabulary,
             table.source,
@@ -191,11 +191,7 @@ class HistoryModel(_Learned):
             has_weights: whether ratings are weights of events; None: as in the training table.
         """
         has_weights = self.weighted_ if has_weights is None else has_weights
-        if self.threshold is not None:
-            histories = taken_pairs(histories, histories.ratings >= self.threshold)
-        if has_weights:
-            of_zeros = self.uses_weights == "confidence and zeros"
-            histories = taken_pairs(histories, histories.ratings != 0 if of_zeros else histories.ratings > 0)
+        histories = taken_pairs(histories, self._are_positive(histories.ratings, has_weights))
         ratings, confidence = histories.ratings, resolved(self.confidence, has_weights)
         if confidence == "equal":
             return histories._replace(ratings=np.sign(ratings) if has_weights else np.ones_like(ratings))
@@ -213,6 +209,14 @@ class HistoryModel(_Learned):
         if confidence == "log":
             ratings = np.sign(ratings) * np.log1p(np.abs(ratings))
         return histories._replace(ratings=ratings)
+
+    def _are_positive(self, ratings: NDArray[Any], has_weights: bool) -> NDArray[np.bool_]:
+        """(n,) which ratings are learned from: from `threshold` on, and without dislikes unless they are "
+        "zeros."""
+        kept = np.ones(len(ratings), bool) if self.threshold is None else ratings >= self.threshold
+        if has_weights:
+            kept &= ratings != 0 if self.uses_weights == "confidence and zeros" else ratings > 0
+        return kept
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         return {}, {}

@@ -48,6 +48,7 @@ class Recommender(Capabilities):
         seen_: the training table grouped by user.
         has_ratings_: whether that table had ratings; else `seen_.ratings` are counts, or weights.
         weighted_: whether it had weights of events, whose dislikes are never recommended.
+        seen_times_: (n_seen,) seconds since 1970 of `seen_`, of models that use times; else None.
         seed_: int or None.
         source_: what it was trained on, for people.
         item_texts_: titles and other text columns of the items by name, each in row order.
@@ -60,6 +61,7 @@ class Recommender(Capabilities):
     seen_: Grouped
     has_ratings_: bool = True
     weighted_: bool = False
+    seen_times_: NDArray[np.float64] | None = None
     seed_: int | None
     source_: str
     item_texts_: dict[str, PackedText]
@@ -332,23 +334,27 @@ class Recommender(Capabilities):
         items: Sequence[Id],
         ratings: Sequence[float] | None = None,
         *,
+        times: Sequence[float] | None = None,
         unknown: str = "error",
         features: Mapping[str, Any] | None = None,
     ) -> FoldedUser:
-        """A new user from a few items or ratings, at once; the model is not changed.
+        """A new user, or a session, from a few items or ratings, at once; the model is not changed.
 
-        An item that is given more than once counts with its last rating.
+        An item that is given more than once counts with its last rating. For models that use times
+        (`Transitions`, those with a half-life) the items are in their order, the latest last.
 
         Args:
             items: Ids of items.
             ratings: One an item; where `needs_ratings()` is False they may be left out.
+            times: When each was, in seconds; None: in their order, a second apart.
             unknown: "error", or "skip" to leave out items the model does not know (they are listed
                 in `FoldedUser.unknown_items`).
             features: What is known of the user, by the names of the model's user features. The user is then
                 pulled to what these say instead of to the mean; without ratings they alone answer.
         Raises:
             UnknownIdError: an item the model does not know (see `unknown`).
-            ParameterValueError: ratings are missing or of another number, or the model has no such features.
+            ParameterValueError: ratings or times are missing or of another number, or the model uses no
+                times, or has no such features.
             RatingValueError: a rating is not finite, or one the model cannot take.
         Cost:
             of one row of `score_histories`.
@@ -382,8 +388,11 @@ class Recommender(Capabilities):
         if missing and unknown == "error":
             self.item_vocabulary_.row(missing[0], "item")
         rated, kept = last_of_each(rows, values)
+        clock = last_of_each(rows, self._checked_times(times, len(items)))[1]
         if features is not None:
             found = self._folded_with_features(rated, kept, features)
+        elif self.uses_times:
+            found = self.score_timed_histories(one_history(rated, kept), clock)[0]
         else:
             found = self._folded_user(rated, kept)
         disliked = rated[self._are_dislikes(kept)]
@@ -592,6 +601,7 @@ class Recommender(Capabilities):
         self.item_vocabulary_ = interactions.item_vocabulary
         self.seen_, self.has_ratings_ = interactions.by_user, interactions.has_ratings
         self.weighted_ = interactions.weighted
+        self.seen_times_ = interactions.times if self.uses_times else None
         self.source_ = interactions.source
         self.item_texts_, self.report_ = {}, {}
 
@@ -613,6 +623,20 @@ class Recommender(Capabilities):
             if not is_real(rating):
                 raise RatingValueError(f"rating {rating!s} of item {item!r} is not finite; correct it")
         return np.asarray(ratings, np.float64)
+
+    def _checked_times(self, times: Sequence[float] | None, n: int) -> NDArray[np.float64]:
+        """Times for `fold_in`; without any, a second from one to the next."""
+        if times is None:
+            return np.arange(n, dtype=np.float64)
+        if not self.uses_times:
+            raise ParameterValueError(
+                f"times: the lists of this {type(self).__name__} do not depend on when an item was taken "
+                "up; leave them out, or give the model a half_life where it has one"
+            )
+        clock = np.asarray(list(times), np.float64)
+        if len(clock) != n or not np.isfinite(clock).all():
+            raise ParameterValueError(f"times: expected {n} finite numbers, one an item, got {times!r}")
+        return clock
 
     def _folded_user(self, rated: NDArray[np.int32], ratings: NDArray[np.float64]) -> Any:
         """What `_scores_of_folded` makes scores of; here these are the (n_items,) scores themselves."""

@@ -30,6 +30,8 @@ def save(model: Any, path: Path) -> None:
     for side, vocabulary in (("users", model.user_vocabulary_), ("items", model.item_vocabulary_)):
         tensors |= {f"{side}.{name}": array for name, array in vocabulary.tensors().items()}
     tensors |= {f"seen.{name}": array for name, array in model.seen_._asdict().items()}
+    if model.seen_times_ is not None:
+        tensors["seen.times"] = model.seen_times_
     for name, texts in model.item_texts_.items():
         tensors |= {f"item_texts.{name}.blob": texts.blob, f"item_texts.{name}.offsets": texts.offsets}
     featured, further = model._feature_state()
@@ -121,6 +123,10 @@ def _build(manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> 
     if n_ratings and not (indices.min() >= 0 and indices.max() < n_items):
         raise ValueError("seen.indices names items that are not there")
     model.seen_ = Grouped(indptr, indices, tensor("seen.ratings", np.float32, n_ratings))
+    if "seen.times" in tensors:
+        model.seen_times_ = tensor("seen.times", np.float64, n_ratings)
+        if not np.isfinite(model.seen_times_).all():
+            raise ValueError("seen.times has values that are not finite")
     model.item_texts_ = {}
     for name in manifest["item_texts"]:
         blob = tensor(f"item_texts.{name}.blob", np.uint8)

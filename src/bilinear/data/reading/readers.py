@@ -203,8 +203,8 @@ def read_interactions(
         event, events: a column that says what happened, and what each of its values weighs:
             {"view": 1, "cart": 3, "buy": 10, "remove": -5}. 0 leaves the rows of a value out, "*" is all
             other values; one without a weight is an error. The weights of a pair are added up, and `weighted`
-            is true. A pair of zero or below is a dislike: never recommended to that user, and no interaction to
-            learn from.
+            is true. A pair of zero or below is a dislike: never recommended to that user, and no interaction
+            to learn from.
         weight: in place of both, a column of such weights.
         connection: of a database, see `read_sql`; `source` is a query that returns rows.
         layout: "rows", "lists" (a user with its items per line), "wide" (one column per item), or "auto":

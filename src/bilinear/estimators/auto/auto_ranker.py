@@ -164,6 +164,13 @@ class AutoRanker(_Learned):
     def score_histories(self, histories: Grouped) -> Array:
         return self.model_.score_histories(histories)
 
+    def score_timed_histories(self, histories: Grouped, times: NDArray[np.float64]) -> Array:
+        return self.model_.score_timed_histories(histories, times)
+
+    @property
+    def uses_times(self) -> bool:
+        return "model_" in vars(self) and self.model_.uses_times
+
     def dot_product(self) -> Parameters | None:
         return self.model_.dot_product()
 
@@ -218,6 +225,7 @@ class AutoRanker(_Learned):
         self.user_vocabulary_, self.item_vocabulary_ = model.user_vocabulary_, model.item_vocabulary_
         self.seen_, self.source_ = model.seen_, model.source_
         self.has_ratings_, self.weighted_ = model.has_ratings_, model.weighted_
+        self.seen_times_ = model.seen_times_
         self.item_texts_, self.report_ = {}, {}
 
     def _check(self, interactions: Interactions) -> tuple[ModelFamily, ...]:

@@ -157,7 +157,7 @@ def trained_on(model: Recommender) -> Interactions:
         users,
         seen.indices,
         seen.ratings,
-        None,
+        model.seen_times_,
         *vocabularies,
         source=model.source_,
         has_ratings=model.has_ratings_,
