@@ -26,7 +26,7 @@ from bilinear.training.progress import Progress
 
 DAY = 86_400.0
 HALF_LIVES = (None, 1.0, 3.0, 10.0, 30.0, 100.0, 365.0)
-"""Days that "auto" tries; None is no forgetting."""
+"""Days that "auto" tries; None does not forget."""
 _VALIDATION = 0.1
 
 

@@ -1,4 +1,4 @@
-"""What people take up again: their own frequency, with decay."""
+"""Repeat consumption: the items of a user again, by their own frequency with decay."""
 
 from __future__ import annotations
 

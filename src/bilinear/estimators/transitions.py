@@ -1,4 +1,4 @@
-"""What follows what: directed transitions from item to item, counted with decay."""
+"""Transitions from item to item: directed, counted with decay."""
 
 from __future__ import annotations
 
