@@ -23,6 +23,7 @@ from bilinear.estimators.auto.auto_ranker import AutoRanker
 from bilinear.estimators.auto.search_space import KINDS, Sizes
 from bilinear.estimators.baselines import BiasModel, GlobalMean
 from bilinear.estimators.blend import Blend
+from bilinear.estimators.diversified import Diversified
 from bilinear.estimators.ease import EASE, SparseEASE
 from bilinear.estimators.graph_filter import GraphFilter
 from bilinear.estimators.implicit_als import ImplicitALS
@@ -138,6 +139,7 @@ EVERY_MODEL = {
     "repeats": RepeatConsumption(),
     "recent": RandomWalk(half_life=3.0),
     "blend": Blend((Popularity(), Popularity(threshold=2.0)), rng=0),
+    "diversified": Diversified(ImplicitALS(n_epochs=1, **FEW)),
     "auto": AutoRanker(n_trials=1, kinds=("Popularity",), rng=0),
 }
 

@@ -38,6 +38,7 @@ from bilinear.estimators.baselines import GlobalMean as GlobalMean
 from bilinear.estimators.blend import Blend as Blend
 from bilinear.estimators.compile_ahead import compile_kernels as compile_kernels
 from bilinear.estimators.cross_validation import cross_validate as cross_validate
+from bilinear.estimators.diversified import Diversified as Diversified
 from bilinear.estimators.ease import EASE as EASE
 from bilinear.estimators.ease import SparseEASE as SparseEASE
 from bilinear.estimators.graph_filter import GraphFilter as GraphFilter

@@ -21,6 +21,7 @@ QUICK = {
     "Blend": {"models": (Popularity(), RandomWalk(5)), "weights": (0.3, 0.7)},
     "AutoRanker": {"n_trials": 2, "kinds": ("Popularity", "RandomWalk")},
     "RankingFactorization": {"n_factors": 4},
+    "Diversified": {"model": bilinear.ImplicitALS(n_factors=4, n_epochs=3, rng=0)},
 }
 RANKING = list(CLASSES.subclasses(RankingModel))
 every_model = pytest.mark.parametrize("name", RANKING)
