@@ -66,6 +66,12 @@ def test_the_star_is_the_weight_of_all_others(source, tmp_path):
     assert pairs(table) == {("ann", 1): 2, ("eve", 3): 2}
 
 
+def test_rows_are_counted_once_where_bad_rows_are_left_out(tmp_path):
+    given = SOURCES["as_csv"](tmp_path, TABLE)
+    with pytest.raises(AmbiguousColumnError, match=r"'view' \(3 rows\)"):
+        read_interactions(**given, event="what", events={"buy": 1}, skip_bad_rows=tmp_path / "bad.csv")
+
+
 def test_an_event_column_without_weights_is_answered_with_its_values():
     with pytest.raises(AmbiguousColumnError, match=r"'buy' \(2 rows\)"):
         read_interactions(SOURCES["as_pandas"](None, TABLE)["source"], event="what")

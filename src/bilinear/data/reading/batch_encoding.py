@@ -49,8 +49,6 @@ def collect(
         cells = dict(zip(columns, batch.columns, strict=True))
         if flags:
             cells[what] = flag_numbers(batch, list(columns).index(what), what)
-        elif events is not None:
-            cells[what] = events.numbers(cells[what])
         return cells
 
     def check(batch: Batch) -> None:
@@ -74,7 +72,7 @@ def collect(
         users.add(cells["user"], batch.where)
         items.add(cells["item"], batch.where)
         if numbers is not None:
-            numbers.add(cells[what], batch.where)
+            numbers.add(cells[what] if events is None else events.numbers(cells[what]), batch.where)
         if "time" in columns:
             times.add(cells["time"], batch.where)
     if not n_rows:
