@@ -32,8 +32,8 @@ class Popularity(RecentHistoryModel):
         >>> model.recommend(3).items
         array(['jam', 'tea'], dtype=object)
         >>> days = [86400 * day for day in (0, 1, 2, 9, 9)]
-        >>> clicks = Interactions.from_columns([1, 1, 2, 2, 3], ["tea", "rye", "tea", "jam", "salt"],
-        times=days)
+        >>> users, items = [1, 1, 2, 2, 3], ["tea", "rye", "tea", "jam", "salt"]
+        >>> clicks = Interactions.from_columns(users, items, times=days)
         >>> Popularity(half_life=3).fit(clicks).recommend(4, unknown="non-personal").items
         array(['jam', 'salt', 'tea', 'rye'], dtype=object)
     """
