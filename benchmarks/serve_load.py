@@ -185,7 +185,7 @@ def fold_in_ms(model: Any) -> float:
     serving_model = ServingModel(model, "benchmark")
     chance = np.random.default_rng(0)
     rated = chance.choice(serving_model.n_items, 200, replace=False).tolist()
-    feedback = [(str(item), 0.5 + 0.5 * (item % 10)) for item in rated]
+    feedback = [(str(item), 0.5 + 0.5 * (item % 10), 0.0) for item in rated]
     serving_model.user_state("somebody", feedback)
     with threadpool_limits(1):  # as in the server
         began = time.process_time()

@@ -23,6 +23,7 @@ from bilinear.estimators.auto.auto_ranker import AutoRanker
 from bilinear.estimators.auto.search_space import KINDS, Sizes
 from bilinear.estimators.baselines import BiasModel, GlobalMean
 from bilinear.estimators.blend import Blend
+from bilinear.estimators.diversified import Diversified
 from bilinear.estimators.ease import EASE, SparseEASE
 from bilinear.estimators.graph_filter import GraphFilter
 from bilinear.estimators.implicit_als import ImplicitALS
@@ -33,6 +34,8 @@ from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
 from bilinear.estimators.ranking_factorization import RankingFactorization
 from bilinear.estimators.recommender import Recommender
+from bilinear.estimators.repeat_consumption import RepeatConsumption
+from bilinear.estimators.transitions import Transitions
 from bilinear.memory import LIMIT, available, parsed_size, require
 from bilinear.registry import CLASSES
 from bilinear.training.choice import Auto
@@ -133,9 +136,21 @@ EVERY_MODEL = {
     "graph, low pass": GraphFilter(low_pass=0.3, n_directions=16),
     "implicit": ImplicitALS(n_epochs=1, **FEW),
     "sampled": RankingFactorization(solver=MiniBatch(n_epochs=1, batch_size=4096), n_negatives=32, **FEW),
+    "transitions": Transitions(),
+    "transitions, few": Transitions(window=1, n_neighbours=20),
+    "repeats": RepeatConsumption(),
+    "recent": RandomWalk(half_life=3.0),
     "blend": Blend((Popularity(), Popularity(threshold=2.0)), rng=0),
+    "diversified": Diversified(ImplicitALS(n_epochs=1, **FEW)),
     "auto": AutoRanker(n_trials=1, kinds=("Popularity",), rng=0),
 }
+
+
+def given_to(model, table):
+    """The table, with times in a random order where the model needs some."""
+    if not getattr(model, "uses_times", False):
+        return table
+    return replace(table, times=np.random.default_rng(0).permutation(table.n_ratings) * 1.0)
 
 
 def needed_by(model) -> int:
@@ -143,7 +158,7 @@ def needed_by(model) -> int:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(LIMIT, "1")
         with pytest.raises(MemoryLimitError, match=LIMIT) as refused:
-            model.fit(WIDE)
+            model.fit(given_to(model, WIDE))
     assert not [name for name in vars(model) if name.endswith("_")]
     return parsed_size(re.search(r"needs about (\S+) of memory", str(refused.value))[1])
 
@@ -155,11 +170,12 @@ def test_the_list_above_has_every_model():
 @pytest.mark.parametrize("name", EVERY_MODEL)
 def test_every_model_asks_for_what_it_then_takes(name):
     model = EVERY_MODEL[name]
-    model.fit(TABLE)  # compiles, and imports
+    model.fit(given_to(model, TABLE))  # compiles, and imports
     needed = needed_by(copied(model))
-    WIDE.__dict__.pop("by_item", None)  # what the table keeps for later is taken by the first model
+    wide = given_to(model, WIDE)
+    wide.__dict__.pop("by_item", None)  # what the table keeps for later is taken by the first model
     tracemalloc.start()
-    model.fit(WIDE)
+    model.fit(wide)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert 0.7 < needed / peak < 1.4

@@ -25,6 +25,7 @@ from bilinear.data.splits import split_file as split_file
 from bilinear.data.splits import split_leave_last_out as split_leave_last_out
 from bilinear.data.splits import split_per_user as split_per_user
 from bilinear.data.splits import split_random as split_random
+from bilinear.data.splits import split_rolling as split_rolling
 from bilinear.data.splits import split_temporal as split_temporal
 from bilinear.data.splits import split_users as split_users
 from bilinear.data.synthetic.catalogue import synthetic_catalogue as synthetic_catalogue
@@ -37,6 +38,7 @@ from bilinear.estimators.baselines import GlobalMean as GlobalMean
 from bilinear.estimators.blend import Blend as Blend
 from bilinear.estimators.compile_ahead import compile_kernels as compile_kernels
 from bilinear.estimators.cross_validation import cross_validate as cross_validate
+from bilinear.estimators.diversified import Diversified as Diversified
 from bilinear.estimators.ease import EASE as EASE
 from bilinear.estimators.ease import SparseEASE as SparseEASE
 from bilinear.estimators.graph_filter import GraphFilter as GraphFilter
@@ -48,9 +50,11 @@ from bilinear.estimators.popularity import Popularity as Popularity
 from bilinear.estimators.random_walk import RandomWalk as RandomWalk
 from bilinear.estimators.ranking_factorization import RankingFactorization as RankingFactorization
 from bilinear.estimators.recipes import fastai_recipe as fastai_recipe
+from bilinear.estimators.repeat_consumption import RepeatConsumption as RepeatConsumption
 from bilinear.estimators.resource_plan import ResourcePlan as ResourcePlan
 from bilinear.estimators.resource_plan import plan as plan
 from bilinear.estimators.search_vectors import search_vectors as search_vectors
+from bilinear.estimators.transitions import Transitions as Transitions
 from bilinear.evaluation.compare import compare as compare
 from bilinear.evaluation.compare_ratings import compare_ratings as compare_ratings
 from bilinear.evaluation.export import format_table as format_table

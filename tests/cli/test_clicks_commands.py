@@ -100,6 +100,7 @@ def test_auto_is_measured_and_saved_as_one_choice(run: Run, clicks_file: Path, t
         ("random", (), "random 20%"),
         ("per-user", ("--test", "0.3"), "30% of each user"),
         ("temporal", (), "latest 20%"),
+        ("rolling", ("--refits", "1"), "cut point 2 of 2"),
         ("leave-last-out", (), "last 1 of each user"),
         ("leave-last-out", ("--test", "2"), "last 2 of each user"),
         ("users", (), "users held out"),
@@ -110,6 +111,27 @@ def test_every_way_to_hold_out(
 ) -> None:
     ran = ok(run("train", clicks_file, "--out", tmp_path / "m", "--split", split, *options, "--json", *WALK))
     assert said in json.loads(ran.out)["split"]
+
+
+def test_events_and_times_are_told_and_used(run: Run, clicks_file: Path, tmp_path: Path) -> None:
+    lines = clicks_file.read_text().splitlines()
+    what = ("what", *("buy" if n % 3 else "hide" for n in range(len(lines) - 1)))
+    shop = tmp_path / "shop.csv"
+    shop.write_text("\n".join(f"{line},{word}" for line, word in zip(lines, what, strict=True)) + "\n")
+    said = ("train", shop, "--out", tmp_path / "m", "--model", "transitions", "--event", "what")
+    ran = ok(run(*said, "--weight", "buy=2", "--weight", "hide=-1"))
+    assert "--split temporal" in ran.err
+    assert bilinear.load(tmp_path / "m").weighted_
+    assert "--split temporal" not in ok(run(*said, "--weight", "*=1", "--split", "temporal")).err
+    for options, message in (
+        (("--weight", "buy=2"), "'hide' ("),
+        (("--weight", "buy"), "write VALUE=NUMBER"),
+        (("--weight", "buy=1", "--weight", "buy=2"), "once for each value"),
+        (("--weight-column", "what"), "event and weight"),
+    ):
+        refused = run(*said, *options)
+        assert refused.code == 2
+        assert message in refused.err
 
 
 def test_a_test_file_is_held_out_and_never_trained_on(run: Run, clicks_file: Path, tmp_path: Path) -> None:

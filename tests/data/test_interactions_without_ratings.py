@@ -330,7 +330,7 @@ def test_a_file_with_ratings_does_not_test_one_without() -> None:
 def test_columns_take_counts_or_ratings() -> None:
     table = Interactions.from_columns(["a", "a", "b"], [1, 1, 2], counts=[2, 3, 1])
     assert pairs(table) == {("a", 1): 5.0, ("b", 2): 1.0}
-    with pytest.raises(ParameterValueError, match="ratings or counts"):
+    with pytest.raises(ParameterValueError, match="ratings, counts or weights"):
         Interactions.from_columns([1], [2], [3], counts=[4])
     with pytest.raises(RatingValueError, match=r"row 2: count 0\.0 is not above zero"):
         Interactions.from_columns([1, 2], [2, 3], counts=[1, 0])

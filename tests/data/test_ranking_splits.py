@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from problems import random_table
 
 from bilinear.data.interactions import Interactions
-from bilinear.data.splits import split_leave_last_out, split_random, split_users
+from bilinear.data.splits import split_leave_last_out, split_random, split_rolling, split_users
 from bilinear.errors import DataError, MissingColumnError, ParameterValueError
 
 
@@ -99,6 +99,32 @@ def test_seeds_decide_and_the_description_has_them():
     assert first.how == "30% of the users held out, shown 80% of their ratings, seed 0"
     assert f"{first.history.n_ratings:,} to fold in" in repr(first)
     assert "to fold in" not in repr(split_random(table))
+
+
+def test_rolling_parts_follow_one_another_and_train_on_all_before():
+    times = np.random.default_rng(3).permutation(40).astype(float)
+    table = Interactions.from_columns(np.arange(40) % 5, np.arange(40) // 5, times=times)
+    found = split_rolling(table, n=3, test=0.1)
+    for at, split in enumerate(found):
+        assert sorted(split.test.times) == list(range(28 + 4 * at, 32 + 4 * at))
+        assert sorted(split.train.times) == list(range(28 + 4 * at))
+    assert [split.how for split in found][-1] == "cut point 3 of 3 by time, 10% after each"
+    tied = Interactions.from_columns(np.arange(40) % 5, np.arange(40) // 5, times=times // 10)
+    first, second = split_rolling(tied, n=2, test=0.25)
+    assert set(first.test.times) == {2}
+    assert set(second.train.times) == {0, 1, 2}
+
+
+def test_rolling_parts_that_cannot_be_are_refused():
+    table = Interactions.from_columns([1, 1, 2, 2], [1, 2, 1, 2], times=[1, 1, 1, 1])
+    with pytest.raises(DataError, match="of one moment for 2 cut points"):
+        split_rolling(table, 2, 0.25)
+    with pytest.raises(DataError, match="leave nothing to train on"):
+        split_rolling(table, 4, 0.25)
+    with pytest.raises(ParameterValueError, match="how many cut points"):
+        split_rolling(table, 0)
+    with pytest.raises(MissingColumnError, match="a rolling split needs"):
+        split_rolling(Interactions.from_columns([1, 1, 2, 2], [1, 2, 1, 2]), 2, 0.25)
 
 
 def test_shares_and_sizes_that_cannot_be_are_refused():

@@ -21,6 +21,7 @@ QUICK = {
     "Blend": {"models": (Popularity(), RandomWalk(5)), "weights": (0.3, 0.7)},
     "AutoRanker": {"n_trials": 2, "kinds": ("Popularity", "RandomWalk")},
     "RankingFactorization": {"n_factors": 4},
+    "Diversified": {"model": bilinear.ImplicitALS(n_factors=4, n_epochs=3, rng=0)},
 }
 RANKING = list(CLASSES.subclasses(RankingModel))
 every_model = pytest.mark.parametrize("name", RANKING)
@@ -40,6 +41,7 @@ def clicks() -> Interactions:
         [f"u{user:02d}" for user in users],
         [f"i{item:02d}" for item in items],
         counts=rng.integers(1, 4, len(users)),
+        times=rng.permutation(len(users)),
         source="clicks",
     )
 
@@ -166,8 +168,13 @@ def test_a_clone_with_the_same_seed_gives_the_same_bits(name):
 @every_model
 def test_counts_do_not_matter_unless_confidence_says_so(name):
     once = Interactions.from_columns(
-        CLICKS.user_vocabulary.decode(CLICKS.users), CLICKS.item_vocabulary.decode(CLICKS.items)
+        CLICKS.user_vocabulary.decode(CLICKS.users),
+        CLICKS.item_vocabulary.decode(CLICKS.items),
+        times=CLICKS.times,
     )
+    if name == "RepeatConsumption":  # which is about counts
+        assert scores(make(name).fit(once)).tobytes() != scores(fitted(name)).tobytes()
+        return
     assert scores(make(name).fit(once)).tobytes() == scores(fitted(name)).tobytes()
     if "confidence" in fitted(name).get_params(deep=False):
         weighted = make(name).set_params(confidence="ratings").fit(CLICKS)

@@ -43,6 +43,7 @@ class Rows:
             np.int32
         )
         self.confidences = rng.uniform(0.2, 3, len(self.indices)).astype(dtype)
+        self.confidences[2::5] *= -1  # whose target is zero
         self.fixed = rng.normal(size=(n_items, k)).astype(dtype)
         self.spectrum = np.sort(rng.uniform(0, 5, k))[::-1].astype(dtype)
         self.l2 = rng.uniform(0.1, 2, len(lengths)).astype(dtype)
@@ -58,7 +59,7 @@ class Rows:
         """The curvature and the linear term of one row, written down as defined."""
         span = slice(self.indptr[row], self.indptr[row + 1])
         y, c = self.fixed[self.indices[span]].astype(np.float64), self.confidences[span].astype(np.float64)
-        return np.diag(self.spectrum + self.l2[row]) + (y.T * c) @ y, y.T @ c
+        return np.diag(self.spectrum + self.l2[row]) + (y.T * np.abs(c)) @ y, y.T @ np.maximum(c, 0)
 
     def value(self, row: int, x) -> float:
         """The function of one row, less what does not depend on x."""
@@ -216,5 +217,6 @@ def test_the_observed_loss_is_the_sum_over_pairs():
     for row in range(1, 6):
         for t in range(rows.indptr[row], rows.indptr[row + 1]):
             score = rows.before[row] @ rows.fixed[rows.indices[t]]
-            expected += 0.5 * rows.confidences[t] * (score - 1) ** 2
+            confidence = rows.confidences[t]
+            expected += 0.5 * abs(confidence) * (score - (confidence > 0)) ** 2
     assert found == pytest.approx(expected, rel=1e-12)

@@ -185,7 +185,7 @@ def test_ranking_models_are_served_alike(
         theirs = model.recommend(user, 10)
         assert [serving_model.item_id(row) for row in ours[0].tolist()] == list(theirs)
         np.testing.assert_allclose(ours[1], theirs.scores, rtol=1e-4, atol=1e-6)
-    new = serving_model.user_state("new", [("item/3 ü", 5.0), ("item/4 ü", 4.0)])
+    new = serving_model.user_state("new", [("item/3 ü", 5.0, 0.0), ("item/4 ü", 4.0, 1.0)])
     rows, scores = serving_model.rank([(new, 10, True, None)])[0]
     theirs = model.fold_in(["item/3 ü", "item/4 ü"], [5.0, 4.0]).recommend(10)  # type: ignore[attr-defined]
     assert [serving_model.item_id(row) for row in rows.tolist()] == list(theirs)

@@ -84,6 +84,8 @@ def command(
         protocol = options.ranking_protocol(ranking.cutoffs, relevant, run.seed)
     if not run.quiet:
         tell_table(table)
+        if not folders:
+            splitting.advise(table)
     if folders:
         if splitting != SplitOptions() or weighing:
             raise ParameterValueError(

@@ -8,8 +8,8 @@ from typing import Any
 from typer.core import TyperArgument, TyperCommand
 
 _GROUPS = {
-    "Reading the table": "user item rating time count layout query duplicates missing ids encoding quote "
-    "time_format skip_bad_rows memory_limit store",
+    "Reading the table": "user item rating time count event weight weight_column layout query duplicates "
+    "missing ids encoding quote time_format skip_bad_rows memory_limit store",
     "Items and users": "items item_features items_id items_title items_quote users user_features users_id "
     "users_quote new_items new_users new",
     "Model": "model set_ also task time_budget threshold confidence",

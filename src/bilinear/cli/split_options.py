@@ -8,11 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
+from bilinear.cli.output import print_note
 from bilinear.cli.table_options import TableOptions
 from bilinear.errors import EmptyDataError, ParameterValueError
 
 _DRAWN = ("random", "per-user", "users")
-HOW = ("random", "per-user", "temporal", "leave-last-out", "users", "file")
+HOW = ("random", "per-user", "temporal", "rolling", "leave-last-out", "users", "file")
+_CUTS = 4  # cut points of --split rolling before the last
 
 
 @dataclass(frozen=True)
@@ -22,25 +24,33 @@ class SplitOptions:
     split: Annotated[
         str,
         typer.Option(
-            help="How to hold out the test part: random, per-user, temporal, leave-last-out, users (whole "
-            "users, met by fold-in; ranking), or file."
+            help="How to hold out the test part: random, per-user, temporal (the latest), rolling (several "
+            "cut points in time), leave-last-out, users (whole users, met by fold-in; ranking), or file."
         ),
     ] = "random"
     test: Annotated[
         str | None,
         typer.Option(
-            help="Share of the rows to hold out (0.2), of the users (0.1), with leave-last-out how many of "
-            "each user (1); with --split file, the file of test rows."
+            help="Share of the rows to hold out (0.2; rolling, after each cut point: 0.05), of the users "
+            "(0.1), with leave-last-out how many of each user (1); with --split file, the file of test rows."
         ),
     ] = None
     refits: Annotated[
         int,
         typer.Option(
             help="Further splits on which all models are fitted again, for intervals about new samples of "
-            "users.",
+            "users; with --split rolling further cut points (4).",
             min=0,
         ),
     ] = 0
+
+    def advise(self, table: Any) -> None:
+        """Prints a line where the table has times and the test part is drawn at random."""
+        if self.split in ("random", "per-user") and table.times is not None and table.n_ratings:
+            print_note(
+                "the test part is drawn at random, though there are times: --split temporal trains on the "
+                "past and tests on the future, as in use"
+            )
 
     def further(self, table: Any, seed: int, reading: TableOptions) -> Iterator[Any]:
         """`refits` more splits of the table, each made when it is asked for, with the seeds after `seed`.
@@ -48,6 +58,8 @@ class SplitOptions:
         Raises:
             ParameterValueError: at once, where chance has no part in the split.
         """
+        if self.split == "rolling":
+            return iter(self._rolling(table)[:-1])
         if self.refits and self.split not in _DRAWN:
             raise ParameterValueError(
                 f"--refits {self.refits}: --split {self.split} is not drawn by chance; choose "
@@ -70,11 +82,16 @@ class SplitOptions:
             if test is None:
                 raise ParameterValueError("--split file: name the file of test rows with --test FILE")
             return splits.split_file(table, reading.of_test().read(test, table.has_ratings))
-        share = _number({"leave-last-out": "1", "users": "0.1"}.get(how, "0.2") if test is None else test)
+        share = _number(
+            {"leave-last-out": "1", "users": "0.1", "rolling": "0.05"}.get(how, "0.2")
+            if test is None
+            else test
+        )
         by_name: dict[str, Callable[[], Any]] = {
             "random": lambda: splits.split_random(table, share, seed),
             "per-user": lambda: splits.split_per_user(table, share, seed),
             "temporal": lambda: splits.split_temporal(table, share),
+            "rolling": lambda: self._rolling(table)[-1],
             "leave-last-out": lambda: splits.split_leave_last_out(table, _whole(share), seed),
             "users": lambda: splits.split_users(table, share, rng=seed),
         }
@@ -88,6 +105,12 @@ class SplitOptions:
                 "Hold out less with --test, or bring more data"
             ) from None
         return split
+
+    def _rolling(self, table: Any) -> list[Any]:
+        from bilinear.data.splits import split_rolling
+
+        share = 0.05 if self.test is None else _number(self.test)
+        return split_rolling(table, (self.refits or _CUTS) + 1, share)
 
 
 def _number(test: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -32,6 +33,25 @@ class TableOptions:
         typer.Option(
             "--count", help="Without ratings: name (or position) of a column of counts; '' for none."
         ),
+    ] = None
+    event: Annotated[
+        str | None,
+        typer.Option(
+            "--event", help="Name (or position) of a column that says what happened: view, cart, buy, remove."
+        ),
+    ] = None
+    weight: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--weight",
+            help="VALUE=NUMBER, what an event weighs, such as buy=10; once for each. 0 leaves its rows "
+            "out, below 0 is a dislike, '*=0' is all others. Ranking models take weights as confidences, "
+            "implicit-als dislikes as zeros.",
+        ),
+    ] = None
+    weight_column: Annotated[
+        str | None,
+        typer.Option(help="In place of --event: name (or position) of a column of such weights."),
     ] = None
     layout: Annotated[
         str,
@@ -100,6 +120,7 @@ class TableOptions:
         how: dict[str, Any] = vars(self) | {"has_ratings": has_ratings, "missing": self.missing or None}
         for name in ("query", "store", "memory_limit"):
             del how[name]
+        how["events"], how["weight"] = _events(self.weight), how.pop("weight_column")
         if source.startswith(("http://", "https://")):
             raise ParameterValueError(
                 f"{source}: files are read from disk; fetch it first, then give its name"
@@ -123,6 +144,23 @@ class TableOptions:
                 f"left out; {self.skip_bad_rows} has them with the reasons"
             )
         return table
+
+
+def _events(given: Sequence[str] | None) -> dict[str, float] | None:
+    """Weights by value from `--weight VALUE=NUMBER`, or None without any."""
+    found = {}
+    for text in given or ():
+        value, _, number = text.rpartition("=")
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = float("nan")
+        if not value or value in found or weight != weight:
+            raise ParameterValueError(
+                f"--weight {text}: write VALUE=NUMBER, once for each value, such as buy=10"
+            )
+        found[value] = weight
+    return found or None
 
 
 def tell_table(table: Any) -> None:

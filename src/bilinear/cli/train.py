@@ -161,6 +161,7 @@ def command(
     parts = splitting.held_out(table, run.seed, reading)
     if not run.quiet:
         tell_table(table)
+        splitting.advise(table)
         _tell_features(plan.models[plan.name], films, people)
     main = plan.models[plan.name]
     _check_checkpoint(saving, main)

@@ -53,7 +53,8 @@ class Description(Tabular):
 
     `histogram` holds (label, count) pairs: one a distinct rating, or ten equal intervals
     when there are more than twelve. `time_span` is UTC, ISO 8601. Cold rows are users and
-    items of the vocabulary without a rating here. Where `has_ratings` is false, ratings are counts.
+    items of the vocabulary without a rating here. Where `has_ratings` is false, ratings are counts,
+    or weights of events.
     `rows_in_source` is always `n_ratings + duplicates_merged + rows_skipped + rows_left_out`: rows that
     repeat a pair, that could not be read, and that were read and are not in the table, such as those with a
     marker for "no rating". `ignored_columns` are (name, kind of its values) of the columns that were not
@@ -146,7 +147,9 @@ class Description(Tabular):
         low, high = self.rating_range
         noun, rated = ("rating", "rated") if self.has_ratings else ("interaction", "with interactions")
         counted = self.has_ratings or (low, high) != (1, 1)
-        what = "ratings" if self.has_ratings else "no ratings; counts of a pair"
+        what = (
+            "ratings" if self.has_ratings else f"no ratings; {'weights' if low < 0 else 'counts'} of a pair"
+        )
         lines = [
             f"{self.source}",
             f"  {self.n_ratings:,} {noun}s by {self.n_users:,} users of {self.n_items:,} items "

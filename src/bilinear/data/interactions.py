@@ -64,6 +64,22 @@ class Grouped(NamedTuple):
         return np.diff(self.indptr)
 
 
+def taken_pairs(grouped: Grouped, kept: NDArray[np.bool_]) -> Grouped:
+    """A grouped table without the ratings that are not `kept` (n_ratings,).
+
+    Examples:
+        >>> import numpy as np
+        >>> from bilinear.data.interactions import Grouped, taken_pairs
+        >>> rows = Grouped(np.array([0, 2, 3]), np.array([4, 7, 7]), np.array([1, -2, 3]))
+        >>> taken_pairs(rows, rows.ratings > 0).indptr
+        array([0, 1, 2])
+    """
+    if kept.all():
+        return grouped
+    starts = np.concatenate([[0], np.cumsum(kept)])[grouped.indptr]
+    return Grouped(starts, grouped.indices[kept], grouped.ratings[kept])
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Interactions(Columns):
     """Ratings, or interactions without any, as columns; sorted by user, then item, each pair once.
@@ -83,6 +99,8 @@ class Interactions(Columns):
         has_ratings: false for clicks, plays and purchases, which say that someone took something up and
             never how it was liked; parts of a table inherit it.
         notes: what was decided in reading, such as which columns were not used.
+        weighted: `ratings` are the weights of events, of a pair added up, with their signs: a pair of zero or
+            below is a dislike.
 
     Cost:
         12 bytes a rating, 20 with times; a grouped view adds 8 a rating for items, 0 for users.
@@ -113,6 +131,7 @@ class Interactions(Columns):
     has_ratings: bool = True
     n_rows_skipped: int = 0
     notes: ReadingNotes = field(default=ReadingNotes())
+    weighted: bool = False
 
     def __post_init__(self) -> None:
         for column in (self.users, self.items, self.ratings, self.times):
@@ -128,6 +147,7 @@ class Interactions(Columns):
         times: Iterable[float] | None = None,
         *,
         counts: Iterable[float] | None = None,
+        weights: Iterable[float] | None = None,
         duplicates: Duplicates | None = None,
         missing: Missing = None,
         ids: str | Iterable[IdRule] | None = None,
@@ -137,11 +157,14 @@ class Interactions(Columns):
 
         Args:
             ratings: None for interactions without ratings; `counts` then says how often each was, else once.
-            duplicates: None keeps the last rating of a pair, and adds up counts.
+            weights: in place of both, what each interaction weighs; a pair of zero or below is a dislike, see
+                `bilinear.read_interactions`.
+            duplicates: None keeps the last rating of a pair, and adds up counts and weights.
             missing, ids: see `bilinear.read_ratings`.
         Raises:
             IdValueError, RatingValueError, DuplicatePairError: with the row, counted from 1.
-            ParameterValueError: the columns differ in length, or both ratings and counts are given.
+            ParameterValueError: the columns differ in length, or several of ratings, counts and weights are
+                given.
 
         Examples:
             >>> from bilinear import Interactions
@@ -153,16 +176,18 @@ class Interactions(Columns):
             >>> plays = Interactions.from_columns(users, items, counts=[1, 3, 2])
             >>> plays.ratings, plays.has_ratings
             (array([1., 5.], dtype=float32), False)
+            >>> Interactions.from_columns(users, items, weights=[1, 3, -4]).ratings  # bob dislikes tea
+            array([ 1., -1.], dtype=float32)
         """
-        if ratings is not None and counts is not None:
-            raise ParameterValueError("give ratings or counts: a table has one of them")
-        has_ratings = ratings is not None
+        if sum(values is not None for values in (ratings, counts, weights)) > 1:
+            raise ParameterValueError("give ratings, counts or weights: a table has one of them")
+        has_ratings, weighted = ratings is not None, weights is not None
         marks, rules = checked_missing(missing), checked_rules(ids)
         if marks and not has_ratings:
             raise ParameterValueError(f"missing={missing!r} needs ratings, and this table has none")
         user_vocabulary, user_rows = Vocabulary.factorize(users, "user")
         item_vocabulary, item_rows = Vocabulary.factorize(items, "item")
-        given = plain_column(ratings if has_ratings else counts)
+        given = plain_column(ratings if has_ratings else weights if weighted else counts)
         try:
             values = (
                 np.ones(len(user_rows))
@@ -172,7 +197,7 @@ class Interactions(Columns):
                 else np.asarray(given if isinstance(given, np.ndarray) else list(given), np.float64)
             )
         except (TypeError, ValueError) as error:
-            what = "ratings" if has_ratings else "counts"
+            what = "ratings" if has_ratings else "weights" if weighted else "counts"
             raise RatingValueError(f"{source}: the {what} are not all numbers ({error})") from None
         clock = None if times is None else np.asarray(times if isinstance(times, np.ndarray) else list(times))
         columns = [user_rows, item_rows, values, clock]
@@ -187,6 +212,7 @@ class Interactions(Columns):
             duplicates=duplicates or ("last" if has_ratings else "sum"),
             source=source,
             has_ratings=has_ratings,
+            weighted=weighted,
         )
 
     @classmethod
@@ -252,6 +278,7 @@ class Interactions(Columns):
         duplicates: Duplicates,
         source: str,
         has_ratings: bool,
+        weighted: bool = False,
         notes: ReadingNotes | None = None,
     ) -> Interactions:
         """As `from_encoded`, without rows that hold no rating, and with ids made alike by `rules`.
@@ -272,11 +299,20 @@ class Interactions(Columns):
             1
         """
         both, n_left_out, told = without_missing(
-            columns, (user_vocabulary, item_vocabulary), missing, source, "rating" if has_ratings else "value"
+            columns,
+            (user_vocabulary, item_vocabulary),
+            missing,
+            source,
+            _noun(has_ratings, weighted).replace("count", "value"),
         )
         both, alike = with_rules(columns, both, rules, is_text, source)
         table = cls.from_encoded(
-            columns, *both, duplicates=duplicates, source=source, has_ratings=has_ratings
+            columns,
+            *both,
+            duplicates=duplicates,
+            source=source,
+            has_ratings=has_ratings,
+            weighted=weighted,
         )
         notes = notes or ReadingNotes()
         remarks = (*notes.remarks, *told, *alike)
@@ -295,11 +331,12 @@ class Interactions(Columns):
         duplicates: Duplicates = "last",
         source: str = "arrays",
         has_ratings: bool = True,
+        weighted: bool = False,
     ) -> Interactions:
         """From encoded columns in the order of the source; checks, sorts and merges duplicates.
 
         Args:
-            ratings: without ratings, counts.
+            ratings: without ratings, counts; where `weighted`, weights.
         Cost:
             O(n_ratings + n_users + n_items) time; memory: the table, and 6 bytes a row while it sorts.
 
@@ -320,6 +357,7 @@ class Interactions(Columns):
             source=source,
             has_ratings=has_ratings,
             owned=False,
+            weighted=weighted,
         )
 
     @classmethod
@@ -333,6 +371,7 @@ class Interactions(Columns):
         source: str,
         has_ratings: bool,
         owned: bool = True,
+        weighted: bool = False,
     ) -> Interactions:
         """As `from_rows`, of a list [users, items, ratings, times] that is emptied.
 
@@ -342,7 +381,7 @@ class Interactions(Columns):
         columns.clear()
         require(bytes_to_sort(len(ratings), times is not None, owned), f"a table of {len(ratings):,} rows")
         check_duplicates(duplicates, has_ratings)
-        noun = "rating" if has_ratings else "count"
+        noun = _noun(has_ratings, weighted)
         lengths = {len(users), len(items), len(ratings)} | ({len(times)} if times is not None else set())
         if len(lengths) > 1:
             raise ParameterValueError(
@@ -365,7 +404,7 @@ class Interactions(Columns):
                 f"{source}, row {row + 1}: {noun} {ratings[row]} is not a finite number; "
                 "correct it or drop the row"
             )
-        if not has_ratings and len(values) and not values.min() > 0:
+        if not (has_ratings or weighted) and len(values) and not values.min() > 0:
             row = int(np.flatnonzero(~(values > 0))[0])
             raise RatingValueError(
                 f"{source}, row {row + 1}: count {ratings[row]} is not above zero; drop the row"
@@ -397,7 +436,7 @@ class Interactions(Columns):
                 )
             users, items, values, times = _merge(users, items, values, times, repeats, duplicates)
             if not np.isfinite(values).all():
-                raise RatingValueError(f"{source}: the counts of a pair add up to more than float32 holds")
+                raise RatingValueError(f"{source}: the {noun}s of a pair add up to more than float32 holds")
         return cls(
             users,
             items,
@@ -409,6 +448,7 @@ class Interactions(Columns):
             len(order),
             duplicates,
             has_ratings,
+            weighted=weighted,
         )
 
     @property
@@ -547,7 +587,8 @@ class Interactions(Columns):
     def __repr__(self) -> str:
         least, most = (self.ratings.min(), self.ratings.max()) if self.n_ratings else (1.0, 1.0)
         scale = f", {least:g} to {most:g}" if self.n_ratings and self.has_ratings else ""
-        scale += f", counts {least:g} to {most:g}" if not self.has_ratings and (least, most) != (1, 1) else ""
+        if not self.has_ratings and (least, most) != (1, 1):
+            scale = f", {_noun(False, self.weighted)}s {least:g} to {most:g}"
         return (
             f"Interactions({self.n_ratings:,} {self.noun}s{scale}; {self.n_users:,} users x "
             f"{self.n_items:,} items, {self.density:.3%} filled; "
@@ -555,18 +596,18 @@ class Interactions(Columns):
         )
 
     def to_columns(self) -> dict[str, Any]:
-        """user, item, rating (count, without ratings) and, where there are times, time."""
+        """user, item, rating (count or weight, without ratings) and, where there are times, time."""
         users, items = (
             vocabulary.decode(np.arange(len(vocabulary)))[rows]
             for vocabulary, rows in ((self.user_vocabulary, self.users), (self.item_vocabulary, self.items))
         )
-        columns = {"user": users, "item": items, "rating" if self.has_ratings else "count": self.ratings}
+        columns = {"user": users, "item": items, _noun(self.has_ratings, self.weighted): self.ratings}
         return columns if self.times is None else columns | {"time": self.times}
 
     def _head(self, n: int) -> tuple[Mapping[str, Any], int]:
         part = self.take(np.arange(min(n, self.n_ratings)))
         ids = part.user_vocabulary.decode(part.users), part.item_vocabulary.decode(part.items)
-        columns = {"user": ids[0], "item": ids[1], "rating" if self.has_ratings else "count": part.ratings}
+        columns = {"user": ids[0], "item": ids[1], _noun(self.has_ratings, self.weighted): part.ratings}
         return columns, self.n_ratings
 
     def _caption(self) -> str:
@@ -575,6 +616,10 @@ class Interactions(Columns):
 
 InteractionsLike = Interactions | Any
 """Interactions, or what `bilinear.data.reading.given` makes some of: frames, matrices, pairs."""
+
+
+def _noun(has_ratings: bool, weighted: bool) -> str:
+    return "rating" if has_ratings else "weight" if weighted else "count"
 
 
 def check_duplicates(duplicates: Any, has_ratings: bool) -> None:

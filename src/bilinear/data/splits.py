@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +102,46 @@ def split_temporal(interactions: Interactions, test: float = 0.2) -> Split:
             "so nothing is left to train on; split at random instead"
         )
     return _split(interactions, mask, f"latest {mask.mean():.0%} by time")
+
+
+def split_rolling(interactions: Interactions, n: int = 5, test: float = 0.05) -> list[Split]:
+    """`n` splits by time, the latest last: each trains on all before its cut point.
+
+    The test parts hold a share `test` of all ratings each, follow one another and end with the table. Ratings
+    with the time of a border go to the later part. Give `measure` the last as the split and the others as
+    `refits`: models are fitted for each cut point, and differences get intervals over them.
+
+    Examples:
+        >>> from bilinear import Interactions, split_rolling
+        >>> clicks = Interactions.from_columns([1, 1, 2, 2], [1, 2, 1, 3], times=[10, 40, 20, 30])
+        >>> for split in split_rolling(clicks, n=2, test=0.25):
+        ...     print(split.train.times, split.test.times)
+        [10. 20.] [30.]
+        [10. 20. 30.] [40.]
+    """
+    if not (is_whole(n) and n >= 1):
+        raise ParameterValueError(f"n={n!r}: how many cut points, one or more")
+    n_test = _n_test(interactions, test)
+    times = _times(interactions, "a rolling split")
+    first = len(times) - n * n_test
+    if first < 1:
+        raise DataError(
+            f"{interactions.source}: {n} test parts of {_percent(test)} leave nothing to train on; take "
+            "fewer or smaller ones"
+        )
+    ordered = np.sort(times)
+    borders = [*ordered[first::n_test][:n], np.inf]
+    splits = []
+    for at, (begin, end) in enumerate(pairwise(borders), start=1):
+        train, tested = times < begin, (begin <= times) & (times < end)
+        if not (train.any() and tested.any()):
+            raise DataError(
+                f"{interactions.source}: too many {interactions.noun}s of one moment for {n} cut points; "
+                "take fewer, or larger test parts"
+            )
+        how = f"cut point {at} of {n} by time, {_percent(test)} after each"
+        splits.append(Split(interactions.take(train), interactions.take(tested), how))
+    return splits
 
 
 def split_leave_last_out(interactions: Interactions, n: int = 1, rng: int = 0) -> Split:
@@ -226,6 +267,7 @@ def split_file(train: Interactions, test: Interactions) -> Split:
             items,
             source=part.source,
             has_ratings=part.has_ratings,
+            weighted=part.weighted,
         )
         parts.append(replace(moved, n_rows_read=part.n_rows_read, duplicates=part.duplicates))
     keys = [part.users.astype(np.int64) * len(items) + part.items for part in parts]

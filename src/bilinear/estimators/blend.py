@@ -39,6 +39,7 @@ from bilinear.training.progress import NullProgress, Progress, progress_bar
 
 
 class _Learned(RankingModel):
+    uses_weights = "confidence"
     models_: tuple[RankingModel, ...]
     weights_: tuple[float, ...]
     validation_: float | None
@@ -157,6 +158,13 @@ class Blend(_Learned):
         """(n, n_items) mixed scores, see `Recommender.score_histories`."""
         return self._mixed([model.score_histories(histories) for model in self.models_])
 
+    def score_timed_histories(self, histories: Grouped, times: NDArray[np.float64]) -> Array:
+        return self._mixed([model.score_timed_histories(histories, times) for model in self.models_])
+
+    @property
+    def uses_times(self) -> bool:
+        return any(model.uses_times for model in vars(self).get("models_", self.models))
+
     def bytes_to_fit(self, n_pairs: int, n_users: int, n_items: int) -> int:
         """At the least: of the largest model, and of the inner split where weights are chosen."""
         sizes = n_pairs, n_users, n_items
@@ -215,7 +223,9 @@ class Blend(_Learned):
         self.models_, self.weights_ = fitted, weights
         self.user_vocabulary_, self.item_vocabulary_ = first.user_vocabulary_, first.item_vocabulary_
         self.seen_, self.source_ = first.seen_, first.source_
-        self.has_ratings_ = first.has_ratings_
+        self.has_ratings_, self.weighted_ = first.has_ratings_, first.weighted_
+        clocks = [model.seen_times_ for model in fitted if model.seen_times_ is not None]
+        self.seen_times_ = clocks[0] if clocks else None
         self.item_texts_, self.report_ = {}, {}
         self.seed_, self.validation_ = None, None
 

@@ -87,6 +87,8 @@ class ValidationUsers:
             EmptyDataError: not a single user has one.
         """
         test = split.test
+        if test.weighted:
+            test = test.take(test.ratings > 0)
         if relevant_from is not None:
             test = test.take(test.ratings >= relevant_from)
         rows = np.flatnonzero((test.by_user.counts > 0) & (split.train.by_user.counts > 0)).astype(np.int32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,12 @@ HowTrained = Literal["ratings", "all pairs", "rankings", "posterior", "closed fo
 
 Nothing is minimised by the mean of a posterior, a linear system solved, and counts.
 """
+
+UsesWeights = Literal["confidence", "confidence and zeros", "no"]
+"""How a model uses the weights of events.
+
+"confidence": a positive weight is how much an interaction counts, and a dislike is left out;
+"confidence and zeros": a dislike counts as a zero, with its weight; "no": `fit` refuses such a table."""
 
 _AT_ONCE = 1 << 22
 
@@ -60,12 +66,15 @@ class Capabilities(ParamsMixin):
     Attributes:
         predicts_ratings: Whether scores become ratings: `predict`, RMSE, `rating_bounds`.
         can_checkpoint: Whether an interrupted `fit` can be resumed from a checkpoint.
+        uses_weights: How it uses the weights of events, see `UsesWeights`.
         can_descend: Whether `descend` trains with other settings, for the lab's curves.
     """
 
     predicts_ratings: ClassVar[bool] = False
     can_checkpoint: ClassVar[bool] = False
     can_descend: ClassVar[bool] = False
+    uses_weights: ClassVar[UsesWeights] = "no"
+    weighted_: bool
     _updates: ClassVar[Updates] = "no"
     item_vocabulary_: Vocabulary
     has_ratings_: bool
@@ -78,6 +87,11 @@ class Capabilities(ParamsMixin):
     @property
     def weighs_interactions(self) -> bool:
         """Whether the rating of an interaction is its weight, and therefore positive."""
+        return False
+
+    @property
+    def uses_times(self) -> bool:
+        """Whether lists depend on when, or in which order, a user took items up."""
         return False
 
     @property
@@ -101,12 +115,13 @@ class Capabilities(ParamsMixin):
 
     def rating_bounds(self) -> tuple[float, float]:
         """The smallest and the largest rating of new feedback that the model can take."""
-        positive = self.weighs_interactions or not self.has_ratings_
+        positive = (self.weighs_interactions or not self.has_ratings_) and not self.weighted_
         return (1e-30 if positive else -np.inf), np.inf
 
     def usable_ratings(self, ratings: Values) -> Values:
         """(n,) ratings as fold-in can take them; NaN where it cannot."""
-        return np.where(ratings > 0, ratings, np.float32(np.nan)) if self.weighs_interactions else ratings
+        positive = self.weighs_interactions and not self.weighted_
+        return np.where(ratings > 0, ratings, np.float32(np.nan)) if positive else ratings
 
     def predictions(self, scores: Array) -> Array | None:
         """Scores in rating units; None of a model that only ranks."""
@@ -142,6 +157,19 @@ class Capabilities(ParamsMixin):
             f"a {type(self).__name__} cannot fold in users that it was not trained on; "
             "choose a split that keeps every user in training"
         )
+
+    def score_timed_histories(self, histories: Grouped, times: NDArray[np.float64]) -> Array:
+        """`score_histories` with the time of each interaction, for models that use times; here without.
+
+        Args:
+            times: (n_interactions,) seconds; only differences within a row count.
+        """
+        return self.score_histories(histories)
+
+    def fading(self, times: NDArray[np.float64]) -> NDArray[Any]:
+        """(n,) what the interactions of one history at these times are multiplied by: all one, without "
+        "times."""
+        return np.ones(len(times))
 
     def fold_in_weights(
         self, items: Rows, ratings: Values, centre: NDArray[np.float64] | None = None

@@ -13,9 +13,10 @@ from bilinear.arguments import is_real
 from bilinear.data.interactions import Grouped, Interactions, InteractionsLike
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.capabilities import HowTrained
-from bilinear.estimators.history_model import HistoryModel, value_used
+from bilinear.estimators.history_model import value_used
 from bilinear.estimators.neighbour_model import NeighbourModel, checked_exponent, checked_neighbours
 from bilinear.estimators.ranking_model import rows_of
+from bilinear.estimators.recent_history import RecentHistoryModel
 from bilinear.estimators.recommender import TensorReader
 from bilinear.estimators.update import Change
 from bilinear.kernels.sparse_ease import add_dense_rows, item_products, regress_items
@@ -38,7 +39,7 @@ _SOLVED = 3e5  # multiply-adds that an item's system costs, whatever its size
 _LONG = 80.0  # interactions of a user from which on the ridge does not depend on their number
 
 
-class _Learned(HistoryModel):
+class _Learned(RecentHistoryModel):
     weights_: Array
     inverse_diagonal_: Array | None
     l2_: float
@@ -58,9 +59,9 @@ class EASE(_Learned):
             where users have few interactions: see `default_l2`.
         precision: "float32" halves memory and time; "float64" for item counts in the millions.
         max_memory: gigabytes it may take; None takes what is free (see `bilinear.memory`).
-        threshold, confidence: see `HistoryModel`.
+        threshold, confidence, half_life: see `HistoryModel` and `RecentHistoryModel`.
 
-    It has the learned attributes of `HistoryModel` and these.
+    It has the learned attributes of `RecentHistoryModel` and these.
 
     Learned attributes:
         weights_: (n_items, n_items).
@@ -189,9 +190,10 @@ class EASE(_Learned):
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         tensors = {"weights": self.weights_}
+        manifest = super()._state()[0] | {"l2": self.l2_}
         if self.inverse_diagonal_ is None:
-            return {"l2": self.l2_}, tensors
-        return {"l2": self.l2_, "updatable": True}, tensors | {"inverse_diagonal": self.inverse_diagonal_}
+            return manifest, tensors
+        return manifest | {"updatable": True}, tensors | {"inverse_diagonal": self.inverse_diagonal_}
 
     def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
         super()._restore(manifest, tensor)
@@ -232,7 +234,7 @@ class SparseEASE(_LearnedSparse):
         user_exponent: how much less a user with many interactions (d_u, their weight) counts.
         zero: not.
         n_threads: None takes all cores; the result is the same for any number.
-        threshold, confidence: see `HistoryModel`.
+        threshold, confidence, half_life: see `HistoryModel` and `RecentHistoryModel`.
 
     It has the learned attributes of `NeighbourModel` and these. Nothing is random.
 

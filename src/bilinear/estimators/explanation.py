@@ -146,6 +146,8 @@ def _by_ratings(model: Any, user: int, item: int, score: float) -> tuple[Part, .
     rows, values = seen.indices[own], model.usable_ratings(seen.ratings[own])
     usable = ~np.isnan(values)
     added, bias = model.contributions(rows[usable], values[usable], item)
+    if model.seen_times_ is not None:
+        added = added * model.fading(model.seen_times_[own][usable])
     order = np.argsort(-np.abs(added), kind="stable")
     parts = [Part("item", "bias", float(bias))]
     parts += [

@@ -35,6 +35,8 @@ class FoldedUser:
         weights: The user's bias and factors, of a model of ratings; else None.
         scores: (n_items,) of all items, in the rows of the model.
         by_features: Whether features of the user were given.
+        disliked: Rows among `rated` that are never recommended: of weights of zero or less, see
+            `read_interactions`.
 
     Examples:
         >>> from bilinear import EASE, synthetic_ratings
@@ -48,6 +50,7 @@ class FoldedUser:
     unknown_items: tuple[Id, ...]
     found: Array | FoldedIn = field(repr=False)
     by_features: bool = False
+    disliked: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
 
     @property
     def weights(self) -> FoldedIn | None:
@@ -70,8 +73,7 @@ class FoldedUser:
         """The `n` best items, without those just given; see `Recommender.recommend` for the arguments."""
         model = self.model
         allowed = model.allowed(candidates, new, exclude)
-        if exclude_seen:
-            allowed[self.rated] = False
+        allowed[self.rated if exclude_seen else self.disliked] = False
         if len(self.rated) or self.by_features:
             return model._titled([model._rank_folded(self, n, allowed)])[0]
         enough = model.supported()

@@ -13,8 +13,8 @@ from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Grouped, InteractionsLike
 from bilinear.eigen import largest_eigen_by_products
 from bilinear.errors import ParameterValueError
-from bilinear.estimators.history_model import HistoryModel
 from bilinear.estimators.neighbour_model import checked_exponent, checked_neighbours
+from bilinear.estimators.recent_history import RecentHistoryModel
 from bilinear.estimators.recommender import TensorReader
 from bilinear.kernels.neighbours import add_two_steps
 from bilinear.kernels.sparse_ease import add_dense_rows
@@ -31,7 +31,7 @@ _FEWEST_USERS = 20
 _ZERO = 1e-6  # of the largest eigenvalue: the rounding of float32
 
 
-class _Learned(HistoryModel):
+class _Learned(RecentHistoryModel):
     directions_: Array
     n_neighbours_: int | None
     _prepared: _Prepared | None = None
@@ -71,9 +71,9 @@ class GraphFilter(_Learned):
         low_pass: its weight; zero leaves it out,
             and with it nearly all of the time `fit` takes, at little loss where the exponents fit.
         item_exponent, user_exponent, popularity_exponent: as above.
-        threshold, confidence: see `HistoryModel`.
+        threshold, confidence, half_life: see `HistoryModel` and `RecentHistoryModel`.
 
-    It has the learned attributes of `HistoryModel` and these.
+    It has the learned attributes of `RecentHistoryModel` and these.
 
     Learned attributes:
         directions_: (n_items, n_directions), V.
@@ -166,7 +166,7 @@ class GraphFilter(_Learned):
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         manifest = {"n_directions": self.directions_.shape[1], "n_neighbours": self.n_neighbours_}
-        return manifest, {"directions": self.directions_}
+        return super()._state()[0] | manifest, {"directions": self.directions_}
 
     def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
         super()._restore(manifest, tensor)

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.arguments import is_real
-from bilinear.data.interactions import Grouped, Interactions
+from bilinear.data.interactions import Grouped, Interactions, taken_pairs
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import EmptyDataError, ParameterValueError, RatingValueError
+from bilinear.estimators.capabilities import UsesWeights
 from bilinear.estimators.fold_in import best_rows, one_history
 from bilinear.estimators.ranking_model import RankingModel, rows_of
 from bilinear.estimators.recommender import TensorReader
@@ -23,8 +24,10 @@ from bilinear.persistence.codec import checked_number
 _BYTES_A_ROW = 20
 _BYTES_A_PAIR_KEPT = 19  # of the rows from `threshold` on, copied
 
-Confidence = Literal["equal", "ratings", "log"]
-"""How much an interaction counts: all the same, as its rating says, or as log(1 + rating)."""
+Confidence = Literal["auto", "equal", "ratings", "log"]
+"""How much an interaction counts: all the same, as its rating says, or as log(1 + rating).
+
+"auto" is "ratings" of tables with weights of events, else "equal"."""
 
 
 class _Learned(RankingModel):
@@ -43,7 +46,11 @@ class HistoryModel(_Learned):
             ratings that are all yes or no (1 or 0, 1 or -1). What lies below still counts as seen and is not
             recommended again.
         confidence: "equal", or "ratings" or "log" for the rating or log(1 + rating) as the weight of an
-            interaction; these need positive ratings.
+            interaction; these need positive ratings. "auto" is "ratings" where the table has weights of
+            events, see `read_interactions`, else "equal".
+
+    A pair whose weights add up to zero or less is a dislike: it is not among the positives, unless the model
+    learns from it (`uses_weights` is "confidence and zeros"); it is never recommended.
 
     It has the learned attributes of `Recommender` and these.
 
@@ -52,8 +59,9 @@ class HistoryModel(_Learned):
     """
 
     threshold: float | None = field(default=None, kw_only=True)
-    confidence: Confidence = field(default="equal", kw_only=True)
+    confidence: Confidence = field(default="auto", kw_only=True)
 
+    uses_weights: ClassVar[UsesWeights] = "confidence"
     bytes_a_pair: ClassVar[int] = 5
     """Memory that `fit` takes for an interaction, beside the table; measured."""
     remedy: ClassVar[str] = REMEDY
@@ -76,10 +84,10 @@ class HistoryModel(_Learned):
 
     @property
     def weighs_interactions(self) -> bool:
-        return self.confidence != "equal"
+        return resolved(self.confidence, self.weighted_) != "equal"
 
     def needs_ratings(self) -> bool:
-        return self.threshold is not None or self.weighs_interactions
+        return self.threshold is not None or self.confidence in ("ratings", "log")
 
     def _scores_of(self, weighted: Grouped) -> Array:
         """(n, n_items) float32 scores of histories that are weighted and not empty, a new array."""
@@ -126,7 +134,7 @@ class HistoryModel(_Learned):
         if self.threshold is not None and not is_real(self.threshold):
             raise ParameterValueError(f"threshold={self.threshold!r}; a rating, or None")
         if self.confidence not in get_args(Confidence):
-            raise ParameterValueError(f"confidence={self.confidence!r}; 'equal', 'ratings' or 'log'")
+            raise ParameterValueError(f"confidence={self.confidence!r}; 'auto', 'equal', 'ratings' or 'log'")
         needed = self.bytes_to_fit(interactions.n_ratings, *interactions.shape)
         require(needed, f"{type(self).__name__} of {interactions.n_ratings:,} interactions", self.remedy)
         table = interactions
@@ -144,33 +152,50 @@ class HistoryModel(_Learned):
                     f"{interactions.source}: no rating reaches threshold={self.threshold:g} "
                     f"(the largest is {interactions.ratings.max():g}); lower it"
                 )
+        if table.weighted and self.uses_weights == "confidence":
+            table = table.take(table.ratings > 0)
+            if interactions.n_ratings and not table.n_ratings:
+                raise EmptyDataError(
+                    f"{interactions.source}: no pair has a weight above zero, so nothing is there to "
+                    "recommend by; give some events a positive weight"
+                )
         table.check_trainable()
-        weighted = self._weighted(table.by_user, table.user_vocabulary, table.item_vocabulary, table.source)
+        weighted = self._weighted(
+            table.by_user, table.user_vocabulary, table.item_vocabulary, table.source, table.weighted
+        )
         # Kept in the table's order, so that both groupings of it carry the weights.
         return Interactions(
             table.users,
             table.items,
             weighted.ratings,
-            None,
+            table.times if self.uses_times else None,
             table.user_vocabulary,
             table.item_vocabulary,
             table.source,
             table.n_rows_read,
             table.duplicates,
+            weighted=table.weighted,
         )
 
     def _weighted(
-        self, histories: Grouped, users: Vocabulary | None, items: Vocabulary, source: str
+        self,
+        histories: Grouped,
+        users: Vocabulary | None,
+        items: Vocabulary,
+        source: str,
+        has_weights: bool | None = None,
     ) -> Grouped:
-        """Histories from `threshold` on, with weights for ratings."""
-        if self.threshold is not None:
-            kept = histories.ratings >= self.threshold
-            starts = np.concatenate([[0], np.cumsum(kept)])[histories.indptr]
-            histories = Grouped(starts, histories.indices[kept], histories.ratings[kept])
-        ratings = histories.ratings
-        if self.confidence == "equal":
-            return histories._replace(ratings=np.ones(len(ratings), np.float32))
-        wrong = np.flatnonzero(~(ratings > 0))
+        """Histories from `threshold` on, without dislikes, with weights for ratings.
+
+        Args:
+            has_weights: whether ratings are weights of events; None: as in the training table.
+        """
+        has_weights = self.weighted_ if has_weights is None else has_weights
+        histories = taken_pairs(histories, self._are_positive(histories.ratings, has_weights))
+        ratings, confidence = histories.ratings, resolved(self.confidence, has_weights)
+        if confidence == "equal":
+            return histories._replace(ratings=np.sign(ratings) if has_weights else np.ones_like(ratings))
+        wrong = np.flatnonzero(~(ratings > 0)) if not has_weights else np.empty(0, int)
         if len(wrong):
             at = int(wrong[0])
             who = ""
@@ -181,13 +206,28 @@ class HistoryModel(_Learned):
                 f"({len(wrong):,} such ratings); confidence={self.confidence!r} needs positive ones: choose "
                 "threshold=... to leave them out, or confidence='equal'"
             )
-        return histories._replace(ratings=ratings if self.confidence == "ratings" else np.log1p(ratings))
+        if confidence == "log":
+            ratings = np.sign(ratings) * np.log1p(np.abs(ratings))
+        return histories._replace(ratings=ratings)
+
+    def _are_positive(self, ratings: NDArray[Any], has_weights: bool) -> NDArray[np.bool_]:
+        """(n,) which ratings are learned from: from `threshold` on, and without dislikes unless they are "
+        "zeros."""
+        kept = np.ones(len(ratings), bool) if self.threshold is None else ratings >= self.threshold
+        if has_weights:
+            kept &= ratings != 0 if self.uses_weights == "confidence and zeros" else ratings > 0
+        return kept
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         return {}, {}
 
     def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
         self.positives_ = self._weighted(self.seen_, self.user_vocabulary_, self.item_vocabulary_, "seen")
+
+
+def resolved(confidence: Confidence, weighted: bool) -> Confidence:
+    """What "auto" is for a table with weights of events, or without; others as they are."""
+    return ("ratings" if weighted else "equal") if confidence == "auto" else confidence
 
 
 def value_used(argument: Any, manifest: Mapping[str, Any], name: str) -> float:

@@ -53,6 +53,7 @@ class _Learned(FactorRanking):
     l2_: float
     unobserved_weight_: float
     _system: NDArray[np.float64] | None = None
+    uses_weights = "confidence and zeros"
 
 
 @register
@@ -61,8 +62,9 @@ class ImplicitALS(_Learned):
     """score = <user factors, item factors>, near one for the items of a user, near zero for all others.
 
     Every pair counts: observed ones with their confidence and target one, all of them with
-    `unobserved_weight` and target zero. Alternating least squares never raises that objective (see
-    `bilinear.training.implicit_als` for it in full), and nothing is sampled.
+    `unobserved_weight` and target zero; a dislike counts with its weight and the target zero. Alternating
+    least squares never raises that objective (see `bilinear.training.implicit_als` for it in full), and
+    nothing is sampled.
 
     Args:
         n_factors: length of the factors; more are better until memory or time ends.
@@ -195,11 +197,10 @@ class ImplicitALS(_Learned):
         if len(weighted.indices):
             factors = self.parameters_.item_factors.astype(np.float64)
             taken, weights = factors[weighted.indices], weighted.ratings.astype(np.float64)
-            penalty = self._objective(weighted, weighted).penalties(np.array([weights.sum()]), len(factors))
-            system = (
-                self._shared() + taken.T @ (weights[:, None] * taken) + penalty[0] * np.eye(taken.shape[1])
-            )
-            added[np.searchsorted(items, weighted.indices)] = weights * (
+            sizes = np.abs(weights)
+            penalty = self._objective(weighted, weighted).penalties(np.array([sizes.sum()]), len(factors))
+            system = self._shared() + taken.T @ (sizes[:, None] * taken) + penalty[0] * np.eye(taken.shape[1])
+            added[np.searchsorted(items, weighted.indices)] = np.maximum(weights, 0) * (
                 taken @ np.linalg.solve(system, asked)
             )
         return Contributions(added, 0.0)
@@ -236,16 +237,17 @@ class ImplicitALS(_Learned):
             weighted: the rows' interactions with the other side, whose factors are `fixed`.
             shared: (n_factors, n_factors) their products, weighed.
         """
-        sums = np.array([weighted.ratings[a:b].sum(dtype=np.float64) for a, b in pairwise(weighted.indptr)])
+        sizes = np.abs(weighted.ratings)
+        sums = np.array([sizes[a:b].sum(dtype=np.float64) for a, b in pairwise(weighted.indptr)])
         penalties = self._objective(weighted, weighted).penalties(sums, len(fixed))
         for row, (a, b) in enumerate(pairwise(weighted.indptr.tolist())):
             if a == b:
                 continue
             taken = fixed[weighted.indices[a:b]].astype(np.float64)
             weights = weighted.ratings[a:b].astype(np.float64)
-            system = shared + taken.T @ (weights[:, None] * taken)
+            system = shared + taken.T @ (np.abs(weights)[:, None] * taken)
             np.fill_diagonal(system, system.diagonal() + penalties[row])
-            start[row] = np.linalg.solve(system, weights @ taken)
+            start[row] = np.linalg.solve(system, np.maximum(weights, 0) @ taken)
         return start
 
     def _update(self, change: Change) -> None:

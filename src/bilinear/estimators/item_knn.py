@@ -41,7 +41,7 @@ class ItemKNN(_Learned):
             shrinkage of 0.6 times the ridge that `EASE` would have, see `default_l2` of
             `bilinear.estimators.ease`.
         n_threads: None takes all cores; the result is the same for any number.
-        threshold, confidence: see `HistoryModel`.
+        threshold, confidence, half_life: see `HistoryModel` and `RecentHistoryModel`.
 
     It has the learned attributes of `NeighbourModel` and these. Nothing is random.
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bilinear.arguments import is_real, is_whole
 from bilinear.data.interactions import Grouped
 from bilinear.errors import ParameterValueError
-from bilinear.estimators.history_model import HistoryModel
+from bilinear.estimators.recent_history import RecentHistoryModel
 from bilinear.estimators.recommender import TensorReader
 from bilinear.kernels.neighbours import add_neighbours
 from bilinear.model.parameters import Array
@@ -19,10 +19,10 @@ from bilinear.model.parameters import Array
 _BYTES_A_WEIGHT = 30  # while the weights are grouped by the other item
 
 
-class NeighbourModel(HistoryModel):
+class NeighbourModel(RecentHistoryModel):
     """score(user, j) = sum over the user's items i of confidence(i) * weight(i, j).
 
-    It has the learned attributes of `HistoryModel` and these.
+    It has the learned attributes of `RecentHistoryModel` and these.
 
     Learned attributes:
         weights_: what item i says about others, grouped by i; `indices` are the items j it speaks
@@ -47,7 +47,7 @@ class NeighbourModel(HistoryModel):
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         tensors = {f"weights.{name}": array for name, array in self.weights_._asdict().items()}
-        return {"n_weights": len(self.weights_.indices)}, tensors
+        return super()._state()[0] | {"n_weights": len(self.weights_.indices)}, tensors
 
     def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
         super()._restore(manifest, tensor)

@@ -51,7 +51,9 @@ def restore_nested(
         raise ValueError(f"{name} is not a model")  # noqa: TRY004 - a fault of the file, like the others
     model.user_vocabulary_, model.item_vocabulary_ = holder.user_vocabulary_, holder.item_vocabulary_
     model.seen_, model.source_, model.seed_ = holder.seen_, holder.source_, stored["seed"]
-    model.item_texts_, model.report_, model.has_ratings_ = {}, {}, holder.has_ratings_
+    model.item_texts_, model.report_ = {}, {}
+    model.has_ratings_, model.weighted_ = holder.has_ratings_, holder.weighted_
+    model.seen_times_ = holder.seen_times_ if model.uses_times else None
 
     def mine(key: str, dtype: type[np.generic], *shape: int) -> NDArray[Any]:
         return tensor(f"{name}.{key}", dtype, *shape)

@@ -33,7 +33,7 @@ class RandomWalk(NeighbourModel):
         n_neighbours: sources an item keeps.
         item_exponent, user_exponent, popularity_exponent, normalization: as above.
         n_threads: None takes all cores; the result is the same for any number.
-        threshold, confidence: see `HistoryModel`.
+        threshold, confidence, half_life: see `HistoryModel` and `RecentHistoryModel`.
 
     The learned attributes are those of `NeighbourModel`. Nothing is random.
 

@@ -199,7 +199,7 @@ class RankingFactorization(_Learned):
             if not self.validation_fraction:
                 parameters, history = descend(table)
             else:
-                kept = interactions.ratings >= (-np.inf if self.threshold is None else self.threshold)
+                kept = self._are_positive(interactions.ratings, interactions.weighted)
                 times = None if interactions.times is None else interactions.times[kept]
                 split = inner_split(replace(table, times=times), self.validation_fraction, seed)
                 rng = np.random.default_rng([seed, 0])

@@ -72,12 +72,11 @@ class RankingModel(Recommender):
         self, user_rows: NDArray[np.int32], n: int, exclude_seen: bool, allowed: NDArray[np.bool_]
     ) -> list[RankedItems]:
         size = max(1, _SCORES_AT_ONCE // max(len(allowed), 1))
-        ranked = []
+        ranked, hidden = [], self.hidden(exclude_seen)
         for start in range(0, len(user_rows), size):
             rows = user_rows[start : start + size]
             scores = self.score_block(rows)
-            if exclude_seen:
-                hide_seen(scores, rows, self.seen_.indptr, self.seen_.indices)
+            hide_seen(scores, rows, hidden.indptr, hidden.indices)
             ranked += ranked_lists(scores, n, allowed, self.item_vocabulary_)
         return ranked
 

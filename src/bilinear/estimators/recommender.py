@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.arguments import is_real, is_whole
-from bilinear.data.interactions import Grouped, Interactions, InteractionsLike
+from bilinear.data.interactions import Grouped, Interactions, InteractionsLike, taken_pairs
 from bilinear.data.packed_text import PackedText
 from bilinear.data.vocabulary import Id, Vocabulary
 from bilinear.errors import NotFittedError, ParameterValueError, RatingValueError
@@ -46,7 +46,9 @@ class Recommender(Capabilities):
     Learned attributes:
         user_vocabulary_, item_vocabulary_: external ids of the rows.
         seen_: the training table grouped by user.
-        has_ratings_: whether that table had ratings; else `seen_.ratings` are counts.
+        has_ratings_: whether that table had ratings; else `seen_.ratings` are counts, or weights.
+        weighted_: whether it had weights of events, whose dislikes are never recommended.
+        seen_times_: (n_seen,) seconds since 1970 of `seen_`, of models that use times; else None.
         seed_: int or None.
         source_: what it was trained on, for people.
         item_texts_: titles and other text columns of the items by name, each in row order.
@@ -58,6 +60,8 @@ class Recommender(Capabilities):
     item_vocabulary_: Vocabulary
     seen_: Grouped
     has_ratings_: bool = True
+    weighted_: bool = False
+    seen_times_: NDArray[np.float64] | None = None
     seed_: int | None
     source_: str
     item_texts_: dict[str, PackedText]
@@ -135,6 +139,7 @@ class Recommender(Capabilities):
             self.user_vocabulary_,
             self.item_vocabulary_,
             self.has_ratings_,
+            self.weighted_,
             self.source_,
             interactions,
         )
@@ -227,7 +232,7 @@ class Recommender(Capabilities):
 
         Args:
             users: one id gives `RankedItems`; a sequence gives `Recommendations`; None is all users.
-            exclude_seen: leave out what the user rated in training.
+            exclude_seen: leave out what the user rated in training; without, dislikes alone.
             candidates: only these items; a list is shorter when they run out.
             exclude: none of these items, such as those out of stock. Not all may be unknown to the model.
             unknown: "error", or "non-personal" to answer unknown users with one list for all, marked as such.
@@ -349,23 +354,27 @@ class Recommender(Capabilities):
         items: Sequence[Id],
         ratings: Sequence[float] | None = None,
         *,
+        times: Sequence[float] | None = None,
         unknown: str = "error",
         features: Mapping[str, Any] | None = None,
     ) -> FoldedUser:
-        """A new user from a few items or ratings, at once; the model is not changed.
+        """A new user, or a session, from a few items or ratings, at once; the model is not changed.
 
-        An item that is given more than once counts with its last rating.
+        An item that is given more than once counts with its last rating. For models that use times
+        (`Transitions`, those with a half-life) the items are in their order, the latest last.
 
         Args:
             items: Ids of items.
             ratings: One an item; where `needs_ratings()` is False they may be left out.
+            times: When each was, in seconds; None: in their order, a second apart.
             unknown: "error", or "skip" to leave out items the model does not know (they are listed
                 in `FoldedUser.unknown_items`).
             features: What is known of the user, by the names of the model's user features. The user is then
                 pulled to what these say instead of to the mean; without ratings they alone answer.
         Raises:
             UnknownIdError: an item the model does not know (see `unknown`).
-            ParameterValueError: ratings are missing or of another number, or the model has no such features.
+            ParameterValueError: ratings or times are missing or of another number, or the model uses no
+                times, or has no such features.
             RatingValueError: a rating is not finite, or one the model cannot take.
         Cost:
             of one row of `score_histories`.
@@ -399,10 +408,15 @@ class Recommender(Capabilities):
         if missing and unknown == "error":
             self.item_vocabulary_.row(missing[0], "item")
         rated, kept = last_of_each(rows, values)
+        clock = last_of_each(rows, self._checked_times(times, len(items)))[1]
         if features is not None:
             found = self._folded_with_features(rated, kept, features)
-            return FoldedUser(self, rated, missing, found, by_features=True)
-        return FoldedUser(self, rated, missing, self._folded_user(rated, kept))
+        elif self.uses_times:
+            found = self.score_timed_histories(one_history(rated, kept), clock)[0]
+        else:
+            found = self._folded_user(rated, kept)
+        disliked = rated[self._are_dislikes(kept)]
+        return FoldedUser(self, rated, missing, found, features is not None, disliked)
 
     def similar(
         self,
@@ -499,6 +513,15 @@ class Recommender(Capabilities):
     def item_rows(self, items: Iterable[Id]) -> NDArray[np.int32]:
         """Rows of items, -1 where unknown."""
         return self.item_vocabulary_.encode(items)
+
+    def hidden(self, exclude_seen: bool) -> Grouped:
+        """What is not recommended to each user: all that they have seen, or dislikes alone."""
+        if exclude_seen:
+            return self.seen_
+        return taken_pairs(self.seen_, self._are_dislikes(self.seen_.ratings))
+
+    def _are_dislikes(self, ratings: NDArray[Any]) -> NDArray[np.bool_]:
+        return ratings <= 0 if self.weighted_ else np.zeros(len(ratings), bool)
 
     def has_ratings(self, user_rows: NDArray[Any]) -> NDArray[np.bool_]:
         """Whether each user row (-1: unknown) had a training rating."""
@@ -597,6 +620,8 @@ class Recommender(Capabilities):
         self.user_vocabulary_ = interactions.user_vocabulary
         self.item_vocabulary_ = interactions.item_vocabulary
         self.seen_, self.has_ratings_ = interactions.by_user, interactions.has_ratings
+        self.weighted_ = interactions.weighted
+        self.seen_times_ = interactions.times if self.uses_times else None
         self.source_ = interactions.source
         self.item_texts_, self.report_ = {}, {}
 
@@ -618,6 +643,20 @@ class Recommender(Capabilities):
             if not is_real(rating):
                 raise RatingValueError(f"rating {rating!s} of item {item!r} is not finite; correct it")
         return np.asarray(ratings, np.float64)
+
+    def _checked_times(self, times: Sequence[float] | None, n: int) -> NDArray[np.float64]:
+        """Times for `fold_in`; without any, a second from one to the next."""
+        if times is None:
+            return np.arange(n, dtype=np.float64)
+        if not self.uses_times:
+            raise ParameterValueError(
+                f"times: the lists of this {type(self).__name__} do not depend on when an item was taken "
+                "up; leave them out, or give the model a half_life where it has one"
+            )
+        clock = np.asarray(list(times), np.float64)
+        if len(clock) != n or not np.isfinite(clock).all():
+            raise ParameterValueError(f"times: expected {n} finite numbers, one an item, got {times!r}")
+        return clock
 
     def _folded_user(self, rated: NDArray[np.int32], ratings: NDArray[np.float64]) -> Any:
         """What `_scores_of_folded` makes scores of; here these are the (n_items,) scores themselves."""

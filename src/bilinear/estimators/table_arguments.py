@@ -30,6 +30,11 @@ def taking_tables(fit: Callable[..., Any]) -> Callable[..., Any]:
         if not takes_any:
             check_names(f"{type(model).__name__}.{fit.__name__}", options, names[1:])
         table = model._table(interactions, y, fit.__name__)
+        if table.weighted and model.uses_weights == "no":
+            raise ParameterValueError(
+                f"{table.source} has weights of events, which a {type(model).__name__} cannot use; read it "
+                "without event= and weight=, or choose a ranking model such as ImplicitALS or RandomWalk"
+            )
         items, users = options.get("items"), options.get("users")
         if items is not None and not isinstance(items, SideTable):
             from bilinear.data.reading.item_tables import read_items

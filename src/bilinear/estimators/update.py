@@ -44,6 +44,7 @@ class Change:
         users: Vocabulary,
         items: Vocabulary,
         has_ratings: bool,
+        weighted: bool,
         source: str,
         further: Interactions,
     ) -> Change:
@@ -68,6 +69,11 @@ class Change:
                 f"{further.source}: the model was trained on {mine} and this table has {other}; read it with "
                 f"bilinear.{reader}"
             )
+        if further.weighted and not weighted:
+            raise ParameterValueError(
+                f"{further.source} has weights of events, and the model was trained on a table without; read "
+                "it without events, or train on all of it with them"
+            )
         user_vocabulary, user_rows, user_place = _wider(further.user_vocabulary, users, "user", further)
         item_vocabulary, item_rows, item_place = _wider(further.item_vocabulary, items, "item", further)
         old_users = user_vocabulary.encode(users).astype(np.int32)
@@ -82,6 +88,7 @@ class Change:
             item_vocabulary,
             source=f"{source.removesuffix(_UPDATED)}{_UPDATED}",
             has_ratings=has_ratings,
+            weighted=weighted,
             duplicates="last" if has_ratings else "sum",
         )
         return cls(table, user_rows, item_rows, np.unique(new_users), np.unique(new_items))

@@ -265,7 +265,7 @@ def _worker(
     def work(block: NDArray[Any]) -> _Done:
         rows = task.seen_rows[block]
         by_history = task.by_history
-        scores = model.score_histories(taken_rows(task.seen, rows)) if by_history else model.score_block(rows)
+        scores = _scores_by_history(model, task, rows) if by_history else model.score_block(rows)
         wrong = first_nan(scores)
         if wrong >= 0:
             raise ParameterValueError(
@@ -300,6 +300,14 @@ def _worker(
         return _Done(accuracy, auc, lists if protocol.n_negatives is None else None, own, n_short)
 
     return work
+
+
+def _scores_by_history(model: Model, task: RankingTask, rows: NDArray[np.int32]) -> Array:
+    histories = taken_rows(task.seen, rows)
+    if task.times is None:
+        return model.score_histories(histories)
+    times = taken_rows(task.seen._replace(ratings=task.times), rows).ratings  # type: ignore[arg-type]
+    return model.score_timed_histories(histories, times)  # type: ignore[arg-type]
 
 
 def put_last(scores: Array, lists: NDArray[np.bool_], items: NDArray[np.bool_]) -> None:

@@ -27,6 +27,7 @@ class Model(Protocol):
 
     def score_block(self, user_rows: NDArray[Any]) -> Array: ...
     def score_histories(self, histories: Grouped) -> Array: ...
+    def score_timed_histories(self, histories: Grouped, times: NDArray[np.float64]) -> Array: ...
     def supported(self) -> NDArray[np.bool_]: ...
     def feature_rows(self, side: Literal["items", "users"], rows: NDArray[Any]) -> NDArray[np.bool_]: ...
 
@@ -111,7 +112,7 @@ class RankingTask:
 
     users: (n,) rows of the test vocabulary; known: (n,) whether they have seen anything.
     items[starts[n]:starts[n + 1]]: relevant rows of the model's items, -1 unknown.
-    seen: what they have seen, row seen_rows[n] (-1: nothing).
+    seen: what they have seen, row seen_rows[n] (-1: nothing); times: when, of users met by their history.
     """
 
     users: NDArray[np.int64]
@@ -121,6 +122,7 @@ class RankingTask:
     seen: Grouped
     seen_rows: NDArray[np.int32]
     by_history: bool
+    times: NDArray[np.float64] | None
     n_without_test: int
     n_trained_pairs: int
 
@@ -132,10 +134,10 @@ class RankingTask:
         model_rows, items = table.aligned_to(model.user_vocabulary_, model.item_vocabulary_)
         users = table.users.astype(np.int64)
         if history is None:
-            seen, rows = model.seen_, model_rows
+            seen, rows, times = model.seen_, model_rows, None
         else:
-            seen, rows = _grouped(history, model), table.users
-        relevant = np.ones(len(users), bool)
+            (seen, times), rows = _grouped(history, model), table.users
+        relevant = table.ratings > 0 if table.weighted else np.ones(len(users), bool)
         if protocol.relevant_from is None and (signs := table.signs()) is not None:
             no, yes = signs
             raise ParameterValueError(
@@ -165,13 +167,14 @@ class RankingTask:
             seen,
             rows,
             history is not None,
+            times,
             int((seen.counts > 0).sum() - known.sum()),
             int(trained.sum()),
         )
 
 
-def _grouped(history: Interactions, model: Model) -> Grouped:
-    """What held-out users have seen, in the model's item rows, by their rows in their own table.
+def _grouped(history: Interactions, model: Model) -> tuple[Grouped, NDArray[np.float64] | None]:
+    """What held-out users have seen, in the model's item rows, by their rows in their own table; and when.
 
     Items that the model does not know can tell it nothing and are left out.
     """
@@ -179,7 +182,8 @@ def _grouped(history: Interactions, model: Model) -> Grouped:
     order = np.lexsort((items, history.users))
     order = order[items[order] >= 0]
     starts = np.searchsorted(history.users[order], np.arange(history.n_users + 1)).astype(np.int64)
-    return Grouped(starts, items[order], history.ratings[order])
+    times = None if history.times is None else history.times[order]
+    return Grouped(starts, items[order], history.ratings[order]), times
 
 
 def taken_rows(grouped: Grouped, rows: NDArray[Any]) -> Grouped:

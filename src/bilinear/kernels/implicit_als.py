@@ -2,13 +2,15 @@
 
 A row with interactions t = 1..n minimises
 
-    1/2 sum_t c_t (<x, y_t> - 1)^2 + 1/2 sum_f (spectrum_f + l2) x_f^2.
+    1/2 sum_t |c_t| (<x, y_t> - [c_t > 0])^2 + 1/2 sum_f (spectrum_f + l2) x_f^2:
+
+a positive confidence has the target one, a negative one the target zero.
 
 The weight on all pairs is a diagonal here because the fixed side has been turned to where its Gramian
-is one (`bilinear.training.implicit_als`). With z_t = sqrt(c_t) y_t / sqrt(spectrum + l2) and
+is one (`bilinear.training.implicit_als`). With z_t = sqrt(|c_t|) y_t / sqrt(spectrum + l2) and
 x = v / sqrt(spectrum + l2), it is ridge regression with unit ridge,
 
-    (1 + Z^T Z) v = Z^T w,  w_t = sqrt(c_t),  or  v = Z^T a  with  (1 + Z Z^T) a = w,
+    (1 + Z^T Z) v = Z^T w,  w_t = sqrt(max(c_t, 0)),  or  v = Z^T a  with  (1 + Z Z^T) a = w,
 
 so that a row with n < n_factors costs n^2, not n_factors^2: most rows have few interactions.
 """
@@ -40,14 +42,15 @@ def _scaled(fixed, item, root, scale, first, out):  # type: ignore[no-untyped-de
 def _solve_row(indices, confidences, fixed, scale, rows, system, inverses, weights, out):  # type: ignore[no-untyped-def]
     """The minimum of one row, exactly. rows, system (>= k, k); inverses, weights (>= k,): scratch."""
     n, k = len(indices), fixed.shape[1]
+    zero = fixed.dtype.type(0)
     out[:] = 0
     if n == 0:
         return
     if n < k:
         padded = (n + 3) // 4 * 4
         for t in range(n):
-            weights[t] = np.sqrt(confidences[t])
-            _scaled(fixed, indices[t], weights[t], scale, 0, rows[t])
+            weights[t] = np.sqrt(max(confidences[t], zero))
+            _scaled(fixed, indices[t], np.sqrt(abs(confidences[t])), scale, 0, rows[t])
         rows[n:padded] = 0
         weights[n:padded] = 0
         row_products(rows, padded, system)
@@ -63,9 +66,9 @@ def _solve_row(indices, confidences, fixed, scale, rows, system, inverses, weigh
         for start in range(0, n, _CHUNK):
             size = min(_CHUNK, n - start)
             for t in range(size):
-                root = np.sqrt(confidences[start + t])
-                z = rows[t]
-                _scaled(fixed, indices[start + t], root, scale, 0, z)
+                c = confidences[start + t]
+                z, root = rows[t], np.sqrt(max(c, zero))
+                _scaled(fixed, indices[start + t], np.sqrt(abs(c)), scale, 0, z)
                 for f in range(k):
                     out[f] += root * z[f]
             add_column_products(rows, size, system)
@@ -97,8 +100,14 @@ def solve_rows(first, last, indptr, indices, confidences, fixed, spectrum, l2, o
 
 
 @njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
+def _pull(confidence, target, zero, score):  # type: ignore[no-untyped-def]
+    """|c| (target - score), the target zero where c is negative."""
+    return abs(confidence) * ((target if confidence > 0 else zero) - score)
+
+
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _add_products(indices, confidences, fixed, vector, target, out):  # type: ignore[no-untyped-def]
-    """out += sum_t c_t (target - <y_t, vector>) y_t, four interactions at a time."""
+    """out += sum_t (max(c_t, 0) target - |c_t| <y_t, vector>) y_t, four interactions at a time."""
     n, k = len(indices), fixed.shape[1]
     zero = fixed.dtype.type(0)
     whole = n // 4 * 4
@@ -116,8 +125,8 @@ def _add_products(indices, confidences, fixed, vector, target, out):  # type: ig
             s1 += y1[f] * v
             s2 += y2[f] * v
             s3 += y3[f] * v
-        s0, s1 = confidences[t] * (target - s0), confidences[t + 1] * (target - s1)
-        s2, s3 = confidences[t + 2] * (target - s2), confidences[t + 3] * (target - s3)
+        s0, s1 = _pull(confidences[t], target, zero, s0), _pull(confidences[t + 1], target, zero, s1)
+        s2, s3 = _pull(confidences[t + 2], target, zero, s2), _pull(confidences[t + 3], target, zero, s3)
         for f in range(k):
             out[f] += s0 * y0[f] + s1 * y1[f] + s2 * y2[f] + s3 * y3[f]
     for t in range(whole, n):
@@ -125,7 +134,7 @@ def _add_products(indices, confidences, fixed, vector, target, out):  # type: ig
         s0 = zero
         for f in range(k):
             s0 += y[f] * vector[f]
-        s0 = confidences[t] * (target - s0)
+        s0 = _pull(confidences[t], target, zero, s0)
         for f in range(k):
             out[f] += s0 * y[f]
 
@@ -223,7 +232,7 @@ def _descend_row_by_blocks(  # type: ignore[no-untyped-def]
         score = zero
         for f in range(k):
             score += y[f] * x[f]
-        residual[t] = np.sqrt(confidences[t]) * (one - score)
+        residual[t] = np.sqrt(abs(confidences[t])) * ((one if confidences[t] > 0 else zero) - score)
     for first in range(0, k, size):
         width = min(size, k - first)
         block = rows[:, :width]
@@ -234,7 +243,7 @@ def _descend_row_by_blocks(  # type: ignore[no-untyped-def]
             chunk = min(_CHUNK, n - start)
             for t in range(chunk):
                 z, error = block[t], residual[start + t]
-                _scaled(fixed, indices[start + t], np.sqrt(confidences[start + t]), scale, first, z)
+                _scaled(fixed, indices[start + t], np.sqrt(abs(confidences[start + t])), scale, first, z)
                 for f in range(width):
                     step[f] += error * z[f]
             add_column_products(block, chunk, system)
@@ -248,7 +257,7 @@ def _descend_row_by_blocks(  # type: ignore[no-untyped-def]
             change = zero
             for f in range(width):
                 change += y[first + f] * step[f]
-            residual[t] -= np.sqrt(confidences[t]) * change
+            residual[t] -= np.sqrt(abs(confidences[t])) * change
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
@@ -289,7 +298,7 @@ def descend_rows_by_blocks(  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
 def observed_loss(first, last, indptr, indices, confidences, left, right):  # type: ignore[no-untyped-def]
-    """1/2 sum of c (<x, y> - 1)^2 over the interactions of rows first..last - 1, in float64."""
+    """1/2 sum of |c| (<x, y> - [c > 0])^2 over the interactions of rows first..last - 1, in float64."""
     k = left.shape[1]
     total = 0.0
     for r in range(first, last):
@@ -299,5 +308,5 @@ def observed_loss(first, last, indptr, indices, confidences, left, right):  # ty
             score = left.dtype.type(0)
             for f in range(k):
                 score += x[f] * y[f]
-            total += confidences[t] * (score - 1.0) ** 2
+            total += abs(confidences[t]) * (score - (confidences[t] > 0)) ** 2
     return 0.5 * total

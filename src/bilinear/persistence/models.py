@@ -30,6 +30,8 @@ def save(model: Any, path: Path) -> None:
     for side, vocabulary in (("users", model.user_vocabulary_), ("items", model.item_vocabulary_)):
         tensors |= {f"{side}.{name}": array for name, array in vocabulary.tensors().items()}
     tensors |= {f"seen.{name}": array for name, array in model.seen_._asdict().items()}
+    if model.seen_times_ is not None:
+        tensors["seen.times"] = model.seen_times_
     for name, texts in model.item_texts_.items():
         tensors |= {f"item_texts.{name}.blob": texts.blob, f"item_texts.{name}.offsets": texts.offsets}
     featured, further = model._feature_state()
@@ -48,6 +50,7 @@ def save(model: Any, path: Path) -> None:
         },
         "seed": model.seed_,
         "has_ratings": model.has_ratings_,
+        "weighted": model.weighted_,
         "source": model.source_,
         "report": model.report_,
     }
@@ -120,6 +123,10 @@ def _build(manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> 
     if n_ratings and not (indices.min() >= 0 and indices.max() < n_items):
         raise ValueError("seen.indices names items that are not there")
     model.seen_ = Grouped(indptr, indices, tensor("seen.ratings", np.float32, n_ratings))
+    if "seen.times" in tensors:
+        model.seen_times_ = tensor("seen.times", np.float64, n_ratings)
+        if not np.isfinite(model.seen_times_).all():
+            raise ValueError("seen.times has values that are not finite")
     model.item_texts_ = {}
     for name in manifest["item_texts"]:
         blob = tensor(f"item_texts.{name}.blob", np.uint8)
@@ -128,13 +135,18 @@ def _build(manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> 
             raise ValueError(f"item_texts.{name}: {fault}")
         model.item_texts_[name] = texts
     model.seed_, model.source_ = manifest["seed"], str(manifest["source"])
-    if not isinstance(manifest["has_ratings"], bool):
-        raise ValueError(f"has_ratings is {manifest['has_ratings']!r}")  # noqa: TRY004 - a fault of the file
-    model.has_ratings_ = manifest["has_ratings"]
+    model.has_ratings_ = _flag(manifest["has_ratings"], "has_ratings")
+    model.weighted_ = _flag(manifest.get("weighted", False), "weighted")  # older models have none
     model.report_ = dict(manifest["report"])
     model._restore(manifest, tensor)
     model._restore_features(manifest.get("features", {}), tensor)
     return model
+
+
+def _flag(value: Any, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}")  # noqa: TRY004 - a fault of the file
+    return value
 
 
 def _vocabulary(

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.arguments import is_whole
-from bilinear.data.interactions import Grouped
 from bilinear.data.vocabulary import Id, Vocabulary
 from bilinear.errors import ParameterValueError
 from bilinear.model.blocks import checked_block_size, checked_threads, map_blocks
@@ -114,7 +113,7 @@ def lists_of_users(
     k = _list_length(n, len(model.item_vocabulary_))
     rows = _rows_of(users, model.user_vocabulary_, "user")
     allowed = model.allowed(candidates)
-    seen = model.seen_ if exclude_seen else _nothing(len(model.user_vocabulary_))
+    seen = model.hidden(exclude_seen)
     parameters = model.dot_product()
 
     def maker_of(allowed: NDArray[np.bool_]) -> Maker:
@@ -171,7 +170,3 @@ def _list_length(n: int, n_items: int) -> int:
     if not (is_whole(n) and n >= 1):
         raise ParameterValueError(f"n={n!r}: the length of a list is a whole number, one or more")
     return min(int(n), n_items)
-
-
-def _nothing(n_rows: int) -> Grouped:
-    return Grouped(np.zeros(n_rows + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))

@@ -3,12 +3,13 @@
 The objective of factors x_u and y_i is, with confidences c of the observed pairs S and the weight
 alpha on all pairs,
 
-    1/2 sum_S c_ui (<x_u, y_i> - 1)^2 + 1/2 alpha sum_all <x_u, y_i>^2
+    1/2 sum_S |c_ui| (<x_u, y_i> - [c_ui > 0])^2 + 1/2 alpha sum_all <x_u, y_i>^2
     + 1/2 l2 (sum_u w_u^e |x_u|^2 + sum_i w_i^e |y_i|^2),
 
 where w_r is the weight of all terms of a row: its confidences plus alpha times the length of the other
-side. Source: Rendle, Krichene, Zhang, Koren, "Revisiting the performance of iALS on item
-recommendation benchmarks", RecSys 2022; there c is 1, the penalty is twice ours.
+side; a negative confidence is that of a dislike, whose target is zero. Source: Rendle, Krichene, Zhang,
+Koren, "Revisiting the performance of iALS on item recommendation benchmarks", RecSys 2022; there
+c is 1, the penalty is twice ours.
 
 The middle sum is alpha <X^T X, Y^T Y>, so unobserved pairs cost nothing. Before one side is solved,
 the other is turned to where its Gramian is diagonal: scores do not change if both sides turn, and
@@ -47,7 +48,8 @@ class ImplicitObjective:
     """The objective above as a function of the factors of both sides.
 
     Args:
-        by_user, by_item: the observed pairs grouped either way, `ratings` the confidences, positive.
+        by_user, by_item: the observed pairs grouped either way, `ratings` the confidences; a negative one
+            has the target zero instead of one.
         unobserved_weight: alpha, zero or more.
         l2: positive.
         l2_exponent: e, in [0, 1]; 0 is plain ridge.
@@ -423,6 +425,6 @@ def gramian(factors: Array, pool: Workers) -> NDArray[np.float64]:
 
 
 def _sums(rows: Grouped) -> NDArray[np.float64]:
-    """(n_rows,) the sum of each row's confidences."""
-    total: NDArray[np.float64] = np.concatenate([[0.0], np.cumsum(rows.ratings, dtype=np.float64)])
+    """(n_rows,) the sum of each row's confidences, without their signs."""
+    total: NDArray[np.float64] = np.concatenate([[0.0], np.cumsum(np.abs(rows.ratings), dtype=np.float64)])
     return np.diff(total[rows.indptr])

@@ -9,7 +9,7 @@ from typing import Literal
 
 from bilinear.errors import AmbiguousColumnError, MissingColumnError, ParameterValueError
 
-Role = Literal["user", "item", "rating", "count", "time", "title"]
+Role = Literal["user", "item", "rating", "count", "time", "title", "event", "weight"]
 Column = str | int | None
 """A column by name, or by position counted from 1 (also as text, "3"); None looks for it."""
 
@@ -32,6 +32,7 @@ _THINGS = (
 
 _TYPED = re.compile(r":(token|float)(_seq)?$")
 _ID_ENDINGS = ("id", "key", "code", "sku", "ean", "upc", "gtin", "asin", "isbn", "isbn13", "slug", "uri")
+_FLAGS: dict[Role, str] = {"weight": "--weight-column"}
 _CAN_BE_OFF = ("count", "time", "title")
 
 
@@ -231,7 +232,7 @@ def _position(names: Sequence[str] | None, n_columns: int, role: Role, column: s
 
 
 def _flag(role: Role, flags: Mapping[Role, str] | None) -> str:
-    return (flags or {}).get(role, f"--{role}")
+    return (flags or _FLAGS).get(role, f"--{role}")
 
 
 def _by_name(

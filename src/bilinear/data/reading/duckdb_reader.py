@@ -27,6 +27,7 @@ from bilinear.data.reading.database import (
     sql_path,
     sql_text,
 )
+from bilinear.data.reading.events import EventWeights
 from bilinear.data.reading.id_columns import has_many_lines
 from bilinear.data.reading.tables import JsonTable, Table, TextTable
 from bilinear.data.vocabulary import Vocabulary, canonical_integer
@@ -51,7 +52,9 @@ class Encoded(NamedTuple):
     item_vocabulary: Vocabulary
 
 
-def read(connection: Connection, table: Table, columns: Mapping[Role, int]) -> Encoded | None:
+def read(
+    connection: Connection, table: Table, columns: Mapping[Role, int], events: EventWeights | None = None
+) -> Encoded | None:
     """The table as `collect` would read it, or None if any row needs the slow reading.
 
     A table without ratings has its counts in their place, or ones.
@@ -64,7 +67,7 @@ def read(connection: Connection, table: Table, columns: Mapping[Role, int]) -> E
         require(
             bytes_to_read(expected, "time" in columns), f"reading some {expected:,} rows of {table.label}"
         )
-    if not _load(connection, table, columns):
+    if not _load(connection, table, columns, events):
         return None
     user_vocabulary = _vocabulary(connection, "user", table.is_text)
     item_vocabulary = _vocabulary(connection, "item", table.is_text)
@@ -145,18 +148,21 @@ def distinct(connection: Connection, table: Table, at: int, n: int) -> list[Any]
     return [row[0] for row in rows]
 
 
-def _load(connection: Connection, table: Table, columns: Mapping[Role, int]) -> bool:
+def _load(
+    connection: Connection, table: Table, columns: Mapping[Role, int], events: EventWeights | None
+) -> bool:
     """Fills the table `ratings`; false if a cell does not fit what its column seems to be."""
     import duckdb
 
     as_text: set[Role] = set()
     while True:
-        cells = {role: _cell(table, role, at, role in as_text) for role, at in columns.items()}
+        cells = {role: _cell(table, role, at, role in as_text, events) for role, at in columns.items()}
         if any(cell is None for cell in cells.values()):
             return False
         inner = ", ".join(f"{cell} AS {role}_" for role, cell in cells.items())
-        if "rating" in columns:
-            value = f"CASE WHEN abs(rating_) <= {values.FLOAT32_MAX!r} THEN CAST(rating_ AS FLOAT) END"
+        signed = next((role for role in ("rating", "event", "weight") if role in columns), None)
+        if signed is not None:
+            value = f"CASE WHEN abs({signed}_) <= {values.FLOAT32_MAX!r} THEN CAST({signed}_ AS FLOAT) END"
         elif "count" in columns:
             value = (
                 f"CASE WHEN count_ > 0 AND count_ <= {values.FLOAT32_MAX!r} THEN CAST(count_ AS FLOAT) END"
@@ -169,7 +175,9 @@ def _load(connection: Connection, table: Table, columns: Mapping[Role, int]) -> 
                 "CREATE OR REPLACE TEMP TABLE ratings AS SELECT user_, item_, "
                 f"{value} AS rating_{clock} FROM (SELECT {inner} FROM {_source(table, columns)})"
             )
-            counts = ", ".join(f"count({'rating' if role == 'count' else role}_)" for role in columns)
+            counts = ", ".join(
+                f"count({role if role in ('user', 'item', 'time') else 'rating'}_)" for role in columns
+            )
             total, *filled = connection.execute(f"SELECT count(*), {counts} FROM ratings").fetchall()[0]
         except duckdb.OutOfMemoryException:
             raise
@@ -222,12 +230,15 @@ def _source(table: Table, columns: Mapping[Role, int]) -> str:
     )
 
 
-def _cell(table: Table, role: Role, at: int, as_text: bool) -> str | None:
+def _cell(table: Table, role: Role, at: int, as_text: bool, events: EventWeights | None) -> str | None:
     """SQL for one cell: null where it is missing or does not fit; None if the column never does."""
     if role == "time":
         return _time_cell(table, at)
     ref, kind = _column(table, at)
-    if role in ("rating", "count"):
+    if role == "event":
+        assert events is not None
+        return events.sql(f"({ref} ->> '$')" if kind == "JSON" else f"CAST({ref} AS VARCHAR)")
+    if role in ("rating", "count", "weight"):
         word = f"({ref} ->> '$')"
         if kind == "BOOLEAN":
             return f"CAST({ref} AS DOUBLE)"

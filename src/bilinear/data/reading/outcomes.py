@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from bilinear.data.interactions import Duplicates, Interactions
 from bilinear.data.missing_values import Missing, checked_missing
 from bilinear.data.reading import dialect, duckdb_reader
 from bilinear.data.reading.columns import PAIRS, RATINGS, Column, Role, find_columns, plain, recognised
+from bilinear.data.reading.events import EventWeights, checked_events, event_remark
 from bilinear.data.reading.profiles import Profile, profiles, seen_whole
 from bilinear.data.reading.tables import Table, TextTable
 from bilinear.data.vocabulary import IdRule, checked_rules
@@ -54,6 +55,7 @@ class Chosen:
         only_yes: interactions are the rows whose rating column is true or 1.
         signs: the question to ask where the rating column, by its name and its first rows one of 0 and 1 or
             of -1 and 1, holds other numbers below; "" where any number will do.
+        events: what the values of the event column weigh, where there is one.
     """
 
     columns: dict[Role, int]
@@ -62,19 +64,31 @@ class Chosen:
     only_yes: bool
     signs: str
     notes: ReadingNotes
+    events: EventWeights | None = None
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the numbers of the rows are weights of events."""
+        return "event" in self.columns or "weight" in self.columns
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """The caller's rules: values that mark a missing rating, and rules for ids."""
+    """The caller's rules: values that mark a missing rating, rules for ids, and weights of events."""
 
     missing: tuple[float, ...] | None
     rules: tuple[IdRule, ...]
+    events: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, missing: Missing, ids: str | Iterable[IdRule] | None) -> Meaning:
+    def of(
+        cls,
+        missing: Missing,
+        ids: str | Iterable[IdRule] | None,
+        events: Mapping[Any, float] | None = None,
+    ) -> Meaning:
         """Raises ParameterValueError: one of them cannot be used."""
-        return cls(checked_missing(missing), checked_rules(ids))
+        return cls(checked_missing(missing), checked_rules(ids), checked_events(events))
 
 
 def finished(
@@ -92,7 +106,7 @@ def finished(
         raise ParameterValueError(
             f"{table.label}: missing={list(meaning.missing)} (--missing) is for ratings; this is read without"
         )
-    no_yes = (0.0, -1.0) if chosen.only_yes else ()
+    no_yes = (0.0, -1.0) if chosen.only_yes else (0.0,) if chosen.weighted else ()
     found = Interactions.refined(
         *encoded,
         missing=meaning.missing if chosen.has_ratings else no_yes,
@@ -101,6 +115,7 @@ def finished(
         duplicates=duplicates or ("last" if chosen.has_ratings else "sum"),
         source=table.label,
         has_ratings=chosen.has_ratings,
+        weighted=chosen.weighted,
         notes=chosen.notes,
     )
     return replace(found, n_rows_skipped=n_skipped) if n_skipped else found
@@ -111,6 +126,7 @@ def choose(
     given: Mapping[Role, Column | Literal[False]],
     has_ratings: bool | None,
     connection: Connection | None = None,
+    events: Mapping[str, float] | None = None,
 ) -> Chosen:
     """The columns of ratings (`has_ratings`), of interactions, or (None) of what the table seems to have.
 
@@ -121,6 +137,8 @@ def choose(
     Raises:
         MissingColumnError, AmbiguousColumnError: with the columns found, and the way to choose.
     """
+    if given.get("event") or given.get("weight") or events:
+        return _chosen_events(table, given, has_ratings, events or {})
     guessed = has_ratings is None
     if has_ratings is None:
         has_ratings = bool(given.get("rating")) or _seems_rated(table, given)
@@ -145,12 +163,49 @@ def choose(
             meaning = "true is 1 and false 0" if flags else profile.kind
             remarks.append(f"{profile.name!r} is the rating: {meaning}")
     ignored = [at for at in range(table.n_columns) if at not in columns.values()]
+    unused = profiles(table, ignored)
+    remarks += [] if has_ratings else event_remark([profile.name for profile in unused])
     notes = ReadingNotes(
-        tuple((profile.name, profile.kind) for profile in profiles(table, ignored)),
+        tuple((profile.name, profile.kind) for profile in unused),
         remarks=tuple(remarks),
     )
     signs = "" if outcome is None or flags else _question(table.label, [outcome])
     return Chosen(columns, has_ratings, flags, only_yes, signs, notes)
+
+
+def _chosen_events(
+    table: Table,
+    given: Mapping[Role, Column | Literal[False]],
+    has_ratings: bool | None,
+    events: Mapping[str, float],
+) -> Chosen:
+    """The columns of interactions with an event column or a column of weights.
+
+    Raises:
+        ParameterValueError: several columns are given for what a row counts, or weights without events.
+    """
+    named: list[Role] = [role for role in ("rating", "count", "event", "weight") if given.get(role)]
+    if has_ratings and "rating" not in named:
+        named.insert(0, "rating")
+    if len(named) > 1:
+        raise ParameterValueError(
+            f"{table.label}: {' and '.join(named)} are given for what a row says; choose one of them"
+        )
+    if events and named != ["event"]:
+        raise ParameterValueError(
+            "events (--weight) are the weights of an event column: name it with event=... (--event)"
+        )
+    mine = {role: column for role, column in given.items() if role not in ("rating", "count")}
+    columns = find_columns(table.names, table.n_columns, PAIRS, mine, table.label, ["time"])
+    profile = profiles(table, [columns[named[0]]])[0]
+    ignored = [at for at in range(table.n_columns) if at not in columns.values()]
+    told = ", ".join(f"{value} {weight:g}" for value, weight in events.items())
+    notes = ReadingNotes(
+        tuple((one.name, one.kind) for one in profiles(table, ignored)),
+        remarks=(f"{profile.name!r} is what a row weighs" + (f": {told}" if told else ""),),
+    )
+    of_events = EventWeights(events, profile.name) if "event" in columns else None
+    return Chosen(columns, False, False, False, "", notes, of_events)
 
 
 def _columns(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -173,6 +173,9 @@ def read_interactions(
     item: Column = None,
     time: Column | Literal[False] = None,
     count: Column | Literal[False] = None,
+    event: Column = None,
+    events: Mapping[Any, float] | None = None,
+    weight: Column = None,
     connection: Any = None,
     layout: Layout = "auto",
     duplicates: Duplicates = "sum",
@@ -197,6 +200,12 @@ def read_interactions(
         user, item, time, count: a column's name, or its position counted from 1. `count` says how often a
             row is to count, a number above zero; without such a column each row counts once.
             `count=False` (or "") and `time=False` leave theirs out.
+        event, events: a column that says what happened, and what each of its values weighs:
+            {"view": 1, "cart": 3, "buy": 10, "remove": -5}. 0 leaves the rows of a value out, "*" is all
+            other values; one without a weight is an error. The weights of a pair are added up, and `weighted`
+            is true. A pair of zero or below is a dislike: never recommended to that user, and no interaction
+            to learn from.
+        weight: in place of both, a column of such weights.
         connection: of a database, see `read_sql`; `source` is a query that returns rows.
         layout: "rows", "lists" (a user with its items per line), "wide" (one column per item), or "auto":
             lists are recognised where lines of whole numbers have different lengths.
@@ -223,10 +232,23 @@ def read_interactions(
         (array([5., 1.], dtype=float32), False, 1)
         >>> read_interactions("plays.csv", count=False).ratings
         array([2., 1.], dtype=float32)
+        >>> _ = Path("shop.csv").write_text(
+        ...     "user,item,event\\nann,7,view\\nann,7,buy\\nbob,7,remove\\nbob,8,view\\nbob,9,scroll\\n"
+        ... )
+        >>> weights = {"view": 1, "buy": 10, "remove": -5, "scroll": 0}
+        >>> read_interactions("shop.csv", event="event", events=weights).to_columns()["weight"]
+        array([11., -5.,  1.], dtype=float32)
     """
     check_duplicates(duplicates, False)
-    meaning = Meaning.of(None, ids)
-    given: Given = {"user": user, "item": item, "count": count, "time": time}
+    meaning = Meaning.of(None, ids, events)
+    given: Given = {
+        "user": user,
+        "item": item,
+        "count": count,
+        "time": time,
+        "event": event,
+        "weight": weight,
+    }
     spelling = _Spelling(quote, time_format, skip_bad_rows)
     if connection is not None:
         _only_files(layout, memory_limit, encoding, n_threads, quote)
@@ -245,6 +267,9 @@ def read_any(
     rating: Column = None,
     time: Column | Literal[False] = None,
     count: Column | Literal[False] = None,
+    event: Column = None,
+    events: Mapping[Any, float] | None = None,
+    weight: Column = None,
     connection: Any = None,
     layout: Layout = "auto",
     duplicates: Duplicates | None = None,
@@ -267,9 +292,10 @@ def read_any(
         ParameterValueError: as these two, and where a column is given that is not for what was found.
     """
     given: Given = {"user": user, "item": item, "rating": rating, "count": count, "time": time}
+    given = {**given, "event": event, "weight": weight}
     if has_ratings is None and (rating is not None or count):
         has_ratings = rating is not None
-    spelling, meaning = _Spelling(quote, time_format, skip_bad_rows), Meaning.of(missing, ids)
+    spelling, meaning = _Spelling(quote, time_format, skip_bad_rows), Meaning.of(missing, ids, events)
     if connection is not None:
         _only_files(layout, memory_limit, encoding, None, quote)
         return _queried(source, connection, given, duplicates, has_ratings, spelling, meaning)
@@ -397,7 +423,7 @@ def _read(
                         {}, False, False, False, "", ReadingNotes(remarks=(_PLACES,), places=True)
                     )
             else:
-                chosen = choose(table, given, has_ratings, connection)
+                chosen = choose(table, given, has_ratings, connection, meaning.events)
                 check_duplicates(duplicates or "last", chosen.has_ratings)
                 found = _encoded(table, connection, chosen, spelling.time_format, bad)
         # The engine is closed now: its memory is free for sorting.
@@ -411,13 +437,13 @@ def _encoded(
     if isinstance(table, ParquetTable):
         table.check_types(columns)
     if connection is not None and (time_format is None or "time" not in columns):
-        encoded = duckdb_reader.read(connection, table, columns)
+        encoded = duckdb_reader.read(connection, table, columns, chosen.events)
         if encoded is None and isinstance(table, TextTable) and table.layout.n_rows is None:
             table = table.settled()
-            encoded = duckdb_reader.read(connection, table, columns)
+            encoded = duckdb_reader.read(connection, table, columns, chosen.events)
         if encoded is not None:
             return encoded
-    return collect(table, columns, flags=chosen.flags, time_format=time_format, bad=bad)
+    return collect(table, columns, flags=chosen.flags, time_format=time_format, bad=bad, events=chosen.events)
 
 
 _PLACES = (

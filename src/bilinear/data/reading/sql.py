@@ -86,9 +86,16 @@ def query_table(
     if duplicates is not None and has_ratings is not None:
         check_duplicates(duplicates, has_ratings)
     with open_query(query, connection) as table:
-        chosen = choose(table, given, has_ratings)
+        chosen = choose(table, given, has_ratings, events=meaning.events)
         check_duplicates(duplicates or "last", chosen.has_ratings)
-        encoded = collect(table, chosen.columns, flags=chosen.flags, time_format=time_format, bad=bad)
+        encoded = collect(
+            table,
+            chosen.columns,
+            flags=chosen.flags,
+            time_format=time_format,
+            bad=bad,
+            events=chosen.events,
+        )
     return finished(encoded, table, chosen, duplicates, meaning, 0 if bad is None else bad.n_rows)
 
 

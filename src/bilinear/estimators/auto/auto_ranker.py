@@ -26,7 +26,7 @@ from bilinear.estimators.capabilities import (
     UserWeights,
     Values,
 )
-from bilinear.estimators.history_model import Confidence
+from bilinear.estimators.history_model import Confidence, resolved
 from bilinear.estimators.nested_models import copied, fitted_whole, nested_state, restore_nested
 from bilinear.estimators.ranking_model import RankingModel
 from bilinear.estimators.recommender import TensorReader
@@ -102,7 +102,8 @@ class AutoRanker(_Learned):
     n_threads: int | None = None
     rng: int | None = None
     threshold: float | None = field(default=None, kw_only=True)
-    confidence: Confidence = field(default="equal", kw_only=True)
+    confidence: Confidence = field(default="auto", kw_only=True)
+    uses_weights = "confidence"
 
     def fit(self, interactions: InteractionsLike, *, progress: Progress | bool = False) -> Self:
         """Searches, then trains what was chosen on everything; returns self.
@@ -162,6 +163,13 @@ class AutoRanker(_Learned):
     def score_histories(self, histories: Grouped) -> Array:
         return self.model_.score_histories(histories)
 
+    def score_timed_histories(self, histories: Grouped, times: NDArray[np.float64]) -> Array:
+        return self.model_.score_timed_histories(histories, times)
+
+    @property
+    def uses_times(self) -> bool:
+        return "model_" in vars(self) and self.model_.uses_times
+
     def dot_product(self) -> Parameters | None:
         return self.model_.dot_product()
 
@@ -191,14 +199,14 @@ class AutoRanker(_Learned):
 
     @property
     def weighs_interactions(self) -> bool:
-        return self.confidence != "equal"
+        return resolved(self.confidence, self.weighted_) != "equal"
 
     @property
     def how_trained(self) -> HowTrained:
         return self.model_.how_trained
 
     def needs_ratings(self) -> bool:
-        return self.threshold is not None or self.weighs_interactions
+        return self.threshold is not None or self.confidence in ("ratings", "log")
 
     def fold_in_weights(
         self, items: Rows, ratings: Values, centre: NDArray[np.float64] | None = None
@@ -215,7 +223,8 @@ class AutoRanker(_Learned):
         self.model_, self.seed_ = model, seed
         self.user_vocabulary_, self.item_vocabulary_ = model.user_vocabulary_, model.item_vocabulary_
         self.seen_, self.source_ = model.seen_, model.source_
-        self.has_ratings_ = model.has_ratings_
+        self.has_ratings_, self.weighted_ = model.has_ratings_, model.weighted_
+        self.seen_times_ = model.seen_times_
         self.item_texts_, self.report_ = {}, {}
 
     def _check(self, interactions: Interactions) -> tuple[ModelFamily, ...]:

@@ -58,7 +58,7 @@ def search_with_optuna(
     metric: MetricLike = "ndcg@20",
     validation: float = 0.2,
     threshold: float | None = None,
-    confidence: Confidence = "equal",
+    confidence: Confidence = "auto",
     n_threads: int | None = None,
     rng: int = 0,
     progress: Progress | bool = False,

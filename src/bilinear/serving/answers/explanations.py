@@ -27,6 +27,7 @@ def explained(
     if user_state.basis not in ("non-personal", "features"):
         items, values = serving_model.usable(user_state.rated, user_state.ratings)
         added, bias = serving_model.model.contributions(items, values, serving_model.item_weights(row))
+        added = added * serving_model.fading(user_state)
     elif serving_model.retrieval is None:
         mean = float(scores[0])  # the list for all is not personal, and that is all there is
     order = np.argsort(-np.abs(added), kind="stable")

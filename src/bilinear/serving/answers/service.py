@@ -202,7 +202,7 @@ class Service:
         besides = None, serving_model.additions
         if known is not None and known.changes == changes and known.put is put and known.beside in besides:
             return known.user_state
-        user_state = serving_model.user_state(user, [change[:2] for change in changes])
+        user_state = serving_model.user_state(user, changes)
         rows = serving_model.item_rows([change[0] for change in changes])
         beside = ((rows < 0) | (rows >= serving_model.n_items)).any()
         if len(folded) >= _MOST_FOLDED:

@@ -50,6 +50,7 @@ class UserState:
         rated: (n,) rows of the items they rated, ascending.
         ratings: (n,).
         weights: to rank by; None for models without.
+        times: (n,) seconds, for models that use times.
     """
 
     basis: Basis
@@ -57,6 +58,7 @@ class UserState:
     rated: Rows
     ratings: NDArray[np.float32]
     weights: UserWeights | None
+    times: NDArray[np.float64] | None = None
 
 
 class ServingModel:
@@ -324,8 +326,8 @@ class ServingModel:
 
     # People
 
-    def user_state(self, user: str, changes: Sequence[tuple[str, float | None]]) -> UserState:
-        """A user by the training ratings overlaid with feedback: (item, rating), None for a deletion.
+    def user_state(self, user: str, changes: Sequence[tuple[str, float | None, float]]) -> UserState:
+        """A user by the training ratings overlaid with feedback: (item, rating, time), None for a deletion.
 
         One of whom features were put is pulled to what these say, unless the model was trained on all that
         is known of their ratings.
@@ -334,9 +336,9 @@ class ServingModel:
         if not changes:
             return self._without_changes(row, put)
         history = self.history(row)
-        before = dict(history)
-        for item_row, (_, rating) in zip(
-            self.item_rows([item for item, _ in changes]).tolist(), changes, strict=True
+        before, clock = dict(history), self._clock(row)
+        for item_row, (_, rating, moment) in zip(
+            self.item_rows([item for item, *_ in changes]).tolist(), changes, strict=True
         ):
             if item_row < 0:
                 continue
@@ -344,9 +346,10 @@ class ServingModel:
                 history.pop(item_row, None)
             else:
                 history[item_row] = float(np.float32(rating))
+                clock[item_row] = moment
         if history == before:
             return self._without_changes(row, put)
-        return self._folded("feedback", row, history, put)
+        return self._folded("feedback", row, history, clock, put)
 
     def put_user(self, user: str) -> Put | None:
         """What was put of a user."""
@@ -354,11 +357,15 @@ class ServingModel:
         return users.get(by_rules(user, self.model.user_vocabulary_.rules)) if users else None
 
     def session(self, ratings: Sequence[tuple[str, float]]) -> tuple[UserState, list[str]]:
-        """The state of a user known only by these ratings; the last rating of an item counts."""
+        """The state of a user known only by these ratings; the last rating of an item counts.
+
+        Models that use times take the items in their order, the latest last.
+        """
         rows = self.item_rows([item for item, _ in ratings]).tolist()
         unknown = [str(item) for (item, _), row in zip(ratings, rows, strict=True) if row < 0]
         history = {row: value for row, (_, value) in zip(rows, ratings, strict=True) if row >= 0}
-        return self._folded("session", -1, history), unknown
+        clock = {row: float(at) for at, row in enumerate(rows) if row >= 0}
+        return self._folded("session", -1, history, clock), unknown
 
     def check_rating(self, rating: float) -> None:
         """Raises Conflict where the model could not learn from such a rating."""
@@ -378,6 +385,14 @@ class ServingModel:
         seen = self.model.seen_
         return dict(zip(seen.indices[begin:end].tolist(), seen.ratings[begin:end].tolist(), strict=True))
 
+    def _clock(self, row: int) -> dict[int, float]:
+        """Times of a user's training ratings by item, of models that use them."""
+        times = self.model.seen_times_
+        if row < 0 or times is None:
+            return {}
+        begin, end = self.model.seen_.indptr[row : row + 2].tolist()
+        return dict(zip(self.model.seen_.indices[begin:end].tolist(), times[begin:end].tolist(), strict=True))
+
     def _without_changes(self, row: int, put: Put | None) -> UserState:
         begin, end = (0, 0) if row < 0 else self.model.seen_.indptr[row : row + 2].tolist()
         if begin == end and put is not None:
@@ -392,12 +407,21 @@ class ServingModel:
             parameters = self.retrieval.parameters
             offset = parameters.global_mean + float(parameters.user_biases[row])
             weights = UserWeights(parameters.user_factors[row], offset)
-        return UserState("training", row, seen.indices[begin:end], seen.ratings[begin:end], weights)
+        own, clock = slice(begin, end), self.model.seen_times_
+        times = None if clock is None else clock[own]
+        return UserState("training", row, seen.indices[own], seen.ratings[own], weights, times)
 
     def _without_ratings(self, row: int) -> UserState:
         return UserState("non-personal", row, NO_ITEMS, NO_RATINGS, self._no_weights)
 
-    def _folded(self, basis: Basis, row: int, history: dict[int, float], put: Put | None = None) -> UserState:
+    def _folded(
+        self,
+        basis: Basis,
+        row: int,
+        history: dict[int, float],
+        clock: dict[int, float],
+        put: Put | None = None,
+    ) -> UserState:
         if not history and put is None:
             return self._without_ratings(row)
         rated = np.fromiter(sorted(history), np.int32, len(history))
@@ -409,13 +433,18 @@ class ServingModel:
         if self.retrieval is not None:
             weights = self.model.fold_in_weights(items, values, None if put is None else put.row)
         basis = basis if len(items) else "features"
-        return UserState(basis, row, rated, ratings, weights)
+        times = np.array([clock[item] for item in rated.tolist()]) if self.model.uses_times else None
+        return UserState(basis, row, rated, ratings, weights, times)
 
     def usable(self, rated: Rows, ratings: NDArray[np.float32]) -> tuple[Rows, NDArray[np.float32]]:
         """The ratings that the model can fold in: of items that it was trained on, or at least knows."""
         values = self.model.usable_ratings(ratings)
-        kept = ~np.isnan(values) & (rated < self.n_items)
+        kept = self._are_usable(rated, values)
         return rated[kept], values[kept]
+
+    def _are_usable(self, rated: Rows, values: NDArray[np.float32]) -> NDArray[np.bool_]:
+        kept: NDArray[np.bool_] = ~np.isnan(values) & (rated < self.n_items)
+        return kept
 
     # Answers
 
@@ -451,7 +480,7 @@ class ServingModel:
             queries = []
             for user_state, n, exclude_seen, only in asked:
                 assert user_state.weights is not None
-                hidden = user_state.rated if exclude_seen else NO_ITEMS
+                hidden = self._hidden(user_state, exclude_seen)
                 queries.append(
                     TopKQuery(user_state.weights.vector, user_state.weights.offset, hidden, n, only)
                 )
@@ -459,10 +488,15 @@ class ServingModel:
         made = []
         for user_state, n, exclude_seen, only in asked:
             allowed = _mask(self.n_items, only)
-            if exclude_seen:
-                allowed[user_state.rated] = False
+            allowed[self._hidden(user_state, exclude_seen)] = False
             made.append(best_rows(self.scores(user_state)[None], n, allowed))
         return made
+
+    def _hidden(self, user_state: UserState, exclude_seen: bool) -> Rows:
+        """Items that are not listed: what the user has rated, or what they dislike alone."""
+        if exclude_seen:
+            return user_state.rated
+        return user_state.rated[user_state.ratings <= 0] if self.model.weighted_ else NO_ITEMS
 
     def _lists(
         self, retrieval: DotRetrieval, queries: list[TopKQuery], factors: Array, biases: Array
@@ -498,9 +532,26 @@ class ServingModel:
             scores = self.model.score_block(np.array([row], np.int32))
         else:
             items, values = self.usable(user_state.rated, user_state.ratings)
-            scores = self.model.score_histories(one_history(items, values))
+            history, times = one_history(items, values), self._usable_times(user_state)
+            scores = (
+                self.model.score_histories(history)
+                if times is None
+                else self.model.score_timed_histories(history, times)
+            )
         first: Array = scores[0]
         return first
+
+    def _usable_times(self, user_state: UserState) -> NDArray[np.float64] | None:
+        """The times of the ratings that `usable` takes, of models that use times."""
+        if user_state.times is None:
+            return None
+        kept = self._are_usable(user_state.rated, self.model.usable_ratings(user_state.ratings))
+        return user_state.times[kept]
+
+    def fading(self, user_state: UserState) -> NDArray[Any] | float:
+        """What each usable rating of a user is multiplied by for its age."""
+        times = self._usable_times(user_state)
+        return 1.0 if times is None else self.model.fading(times)
 
     def score(self, user_state: UserState, item_rows: NDArray[Any]) -> NDArray[np.float64]:
         """(n,) scores of some items; -1 is an item the model does not know, with no weights of its own."""

@@ -101,7 +101,8 @@ def table_with_feedback(base: Interactions | None, store: FeedbackStore) -> Inte
         _joined(base.item_vocabulary, kept.items, items),
         values if base.has_ratings else None,
         None if kept.times is None else np.concatenate([kept.times, times]),
-        counts=None if base.has_ratings else values,
+        counts=None if base.has_ratings or base.weighted else values,
+        weights=values if base.weighted else None,
         missing="none",  # which ratings there are was decided when the table was read
         ids=base.user_vocabulary.rules,
         source=f"{base.source} with {source}",
@@ -156,10 +157,11 @@ def trained_on(model: Recommender) -> Interactions:
         users,
         seen.indices,
         seen.ratings,
-        None,
+        model.seen_times_,
         *vocabularies,
         source=model.source_,
         has_ratings=model.has_ratings_,
+        weighted=model.weighted_,
         duplicates="last" if model.has_ratings_ else "sum",
     )
 
