@@ -30,6 +30,7 @@ from bilinear.training.rating_units import Units
 from bilinear.training.search import choose_bias_penalty, searched_part
 
 _BYTES, _BYTES_SEARCHED = (15, 40), (21, 55)  # of a rating and a row, that BiasModel takes; measured
+_BYTES_IN_FILES = 12  # of a rating of a packed table, that are not memory
 
 
 @register
@@ -119,6 +120,7 @@ class BiasModel(WithFeatures, RatingModel):
         check_table(interactions)
         features = self._prepared_features(interactions, items, users)
         a_rating, a_row = _BYTES_SEARCHED if self.l2_biases == "auto" else _BYTES
+        a_rating -= _BYTES_IN_FILES if interactions.storage.in_files else 0
         needed = a_rating * interactions.n_ratings + a_row * sum(interactions.shape)
         require(needed, f"BiasModel of {interactions.n_ratings:,} ratings")
         units, link = self._in_units(interactions)

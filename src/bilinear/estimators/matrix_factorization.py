@@ -568,8 +568,9 @@ class MatrixFactorization(WithFeatures, RatingModel):
         n_factors = _FEWEST_FACTORS if self.n_factors == "auto" else self.n_factors
         weights = 4 * rows * (n_factors + 1)
         # start, run, best and result; a grid or a shuffled order; mask and validation part, or a copy
-        held = 12 if self.solver.copies_ratings else 4
-        apart = 0 if not self.validation_fraction else 3 if self.solver.copies_ratings else 12
+        in_files = interactions.storage.in_files
+        held = 4 if not self.solver.copies_ratings else 0 if in_files else 8
+        apart = 0 if not self.validation_fraction else 3 if self.solver.copies_ratings or in_files else 12
         return (4 + self.solver.n_states) * weights + (held + apart) * n_ratings
 
     def check_parts(self) -> None:
