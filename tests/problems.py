@@ -111,6 +111,19 @@ def same_bits(left: Any, right: Any) -> bool:
     return (left.dtype, left.shape, left.tobytes()) == (right.dtype, right.shape, right.tobytes())
 
 
+def rows_of_grid(grid: Any) -> tuple[Any, Any, Any]:
+    """Users, items and ratings of a `Grid` in its order, as rows and numbers of the table."""
+    cells = np.repeat(np.arange(len(grid.starts) - 1), np.diff(grid.starts))
+    blocks = np.divmod(cells, grid.item_side.n_blocks)
+    users, items = (
+        side.order[side.starts[block] + places]
+        for side, block, places in zip(
+            (grid.user_side, grid.item_side), blocks, (grid.users, grid.items), strict=True
+        )
+    )
+    return users, items, grid.values[grid.ratings] if len(grid.values) else grid.ratings
+
+
 def plain_value(loss: Loss, link: Link, score: float, rating: float) -> float:
     """The loss of one rating, by the formulas of the docstrings."""
     if isinstance(link, Identity):

@@ -14,6 +14,7 @@ from bilinear.data.interactions import Interactions as Interactions
 from bilinear.data.items import Items as Items
 from bilinear.data.reading.item_tables import read_items as read_items
 from bilinear.data.reading.item_tables import read_users as read_users
+from bilinear.data.reading.packing import pack as pack
 from bilinear.data.reading.readers import Pairs as Pairs
 from bilinear.data.reading.readers import read_interactions as read_interactions
 from bilinear.data.reading.readers import read_item_ratings as read_item_ratings

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bilinear.errors import ParameterValueError
+from bilinear.memory import shown
 
 if sys.platform != "win32":
     import fcntl
@@ -92,6 +93,29 @@ def link_or_copy(source: Path, path: Path) -> None:
     finally:
         temporary.unlink(missing_ok=True)  # a rename onto the same file does nothing
     sync_folder(path.parent)
+
+
+def require_room(folder: Path, n_bytes: int, what: str) -> None:
+    """Raises OSError (ENOSPC) where the disk of `folder` has not `n_bytes` left for `what`."""
+    free = shutil.disk_usage(folder).free
+    if n_bytes > free:
+        raise OSError(
+            errno.ENOSPC,
+            f"{what} needs about {shown(n_bytes)} of disk more, and {shown(free)} is free; free some, or "
+            "choose a folder on another disk",
+            str(folder),
+        )
+
+
+def reserve(file: BinaryIO, n_bytes: int) -> None:
+    """Gives a file a length, with its room on the disk where the system can promise it."""
+    if sys.platform == "linux":
+        try:
+            os.posix_fallocate(file.fileno(), 0, n_bytes)
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+    file.truncate(n_bytes)
 
 
 def sync_folder(folder: Path) -> None:

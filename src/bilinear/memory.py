@@ -62,12 +62,12 @@ def available(root: Path = Path("/")) -> int | None:
 
 
 def resident() -> int:
-    """Bytes of memory that this process holds; 0 on a system that does not say."""
+    """Bytes of memory that this process holds beside mapped files; 0 on a system that does not say."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        pages = list(map(int, Path("/proc/self/statm").read_text().split()))
     except OSError:
         return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    return (pages[1] - pages[2]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def parsed_size(text: str, what: str = f"{LIMIT}=") -> int:

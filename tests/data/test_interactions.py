@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from bilinear.data import storage
 from bilinear.data.interactions import Interactions
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import (
@@ -222,3 +223,19 @@ def test_description_counts() -> None:
     part = table.take(np.array([0])).describe()
     assert (part.cold_users, part.cold_items) == (1, 2)
     assert "toy" in repr(table)
+
+
+def test_pairs_that_a_grouped_table_holds_are_those_of_a_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(4)
+    cells = np.sort(rng.permutation(30 * 20)[:150])
+    users, items = (cells // 20).astype(np.int32), (cells % 20).astype(np.int32)
+    grouped = Interactions.from_columns(users, items).by_user
+    rows, others = np.unique(users), np.unique(items)
+    own = np.searchsorted(rows, users).tolist(), np.searchsorted(others, items).tolist()
+    pairs = set(zip(*own, strict=True))
+    asked = rng.integers(-1, len(rows), 900).astype(np.int32), rng.integers(-1, 20, 900).astype(np.int32)
+    monkeypatch.setattr(storage, "_PART", 70)
+    expected = [pair in pairs for pair in zip(*(column.tolist() for column in asked), strict=True)]
+    assert grouped.holds(*asked).tolist() == expected
+    assert 50 < sum(expected) < 500
+    assert not grouped.holds(asked[0][:0], asked[1][:0]).any()

@@ -94,7 +94,7 @@ def way(request: pytest.FixtureRequest) -> str:
     if request.param == "fast":
         guard = patch.object(readers, "collect", side_effect=AssertionError("the slow way was taken"))
     else:
-        guard = patch.object(duckdb_reader, "read", return_value=None)
+        guard = patch.object(duckdb_reader, "load", return_value=None)
     with guard:
         yield request.param
 

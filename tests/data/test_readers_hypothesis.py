@@ -68,7 +68,7 @@ def test_a_well_formed_table_comes_back_exactly(
     path = tmp_path / "t.csv"
     path.write_bytes(text.getvalue().encode())
     assert_same(read_ratings(path), expected(table))
-    with patch.object(duckdb_reader, "read", return_value=None):
+    with patch.object(duckdb_reader, "load", return_value=None):
         assert_same(read_ratings(path), expected(table))
 
 
@@ -80,7 +80,7 @@ def test_json_lines_come_back_exactly(tmp_path: Path, table: list[tuple[str, str
     path.write_text("".join(json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in table), "utf-8")
     wanted = Interactions.from_columns(*zip(*table, strict=True))
     assert_same(read_ratings(path), wanted)
-    with patch.object(duckdb_reader, "read", return_value=None):
+    with patch.object(duckdb_reader, "load", return_value=None):
         assert_same(read_ratings(path), wanted)
 
 
@@ -114,7 +114,7 @@ def test_any_bytes_give_a_table_or_our_error(
     path = tmp_path / name
     path.write_bytes(start + rest)
     fast = outcome(path, encoding)
-    with patch.object(duckdb_reader, "read", return_value=None):
+    with patch.object(duckdb_reader, "load", return_value=None):
         slow = outcome(path, encoding)
     # Both ways agree: on the table, or on every word of the error.
     if isinstance(slow, Interactions):
@@ -150,7 +150,7 @@ def test_both_ways_take_the_same_spellings_for_numbers(tmp_path: Path, spelling:
     path = tmp_path / "t.csv"
     path.write_text(f'user,item,rating\n1,2,3\n1,3,"{spelling}"\n', "utf-8")
     fast = outcome(path)
-    with patch.object(duckdb_reader, "read", return_value=None):
+    with patch.object(duckdb_reader, "load", return_value=None):
         slow = outcome(path)
     if isinstance(fast, Interactions) and isinstance(slow, Interactions):
         assert_same_or_both_timeless(fast, slow)

@@ -53,7 +53,7 @@ def check(path: Path, rows: list[tuple[str, str, int]], encoding: str, quote: st
     """Both ways of reading give exactly these rows, or the same error with a row; whether they were read."""
     codec = {"utf-8-sig": "utf-8"}.get(encoding, encoding)
     found = outcome(path, codec, quote)
-    with patch.object(duckdb_reader, "read", return_value=None):
+    with patch.object(duckdb_reader, "load", return_value=None):
         slow = outcome(path, codec, quote)
     if isinstance(found, str):
         assert found == slow

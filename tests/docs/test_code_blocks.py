@@ -92,6 +92,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     films: list[object] = [*range(1, 37), 260, 1196, 318, 858]
     ratings = table([*range(1, 61)], films, seed=0)
     ratings.to_csv(folder / "ratings.csv", index=False)
+    (folder / "parts").mkdir()
+    for n in range(2):
+        ratings[n::2].to_parquet(folder / "parts" / f"{n}.parquet")
     titles = ["Toy Story (1995)", *(f"Film <{item}>, The (1970)" for item in films[1:])]
     genres = ["Comedy" if n % 2 else "Drama|War" for n in range(len(films))]
     known = pd.DataFrame({"item_id": films, "title": titles, "genres": genres})

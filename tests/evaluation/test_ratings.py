@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bilinear.data import storage
 from bilinear.evaluation import bootstrap as module
 from bilinear.evaluation.ratings import RatingScores, rating_scores, rmse_difference
 
@@ -95,6 +96,15 @@ def test_groups_keep_columns_paired(monkeypatch):
     sizes = module.resampled_sums(np.ones((173, 1)), 4)
     assert abs(sizes.mean() - 173) < 1
     assert set(np.unique(sizes % 1)) == {0}
+
+
+def test_errors_add_up_part_by_part(monkeypatch):
+    case = problem()
+    whole = rating_scores(*case)
+    monkeypatch.setattr(storage, "_PART", 11)
+    parts = rating_scores(*case)
+    for name, value in parts.to_dict().items():
+        assert value == pytest.approx(whole.to_dict()[name], rel=1e-12), name
 
 
 def test_the_seed_decides_the_interval_and_not_the_value():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bilinear.kernels.grid import INTERLEAVED, cut_into_blocks, fill_cells, interleave_cells
+from bilinear.kernels.grid import INTERLEAVED, cut_into_blocks, distinct_values, fill_cells, interleave_cells
 
 N_USERS, N_ITEMS, N = 23, 17, 260
 
@@ -17,8 +17,11 @@ def table(seed=0):
     return users, items, rng.normal(size=N).astype(np.float32)
 
 
-def filled(user_blocks=4, item_blocks=3, seed=0):
+def filled(user_blocks=4, item_blocks=3, seed=0, coded=False):
+    """Users and items of the cells are counted from row 0 again."""
     users, items, ratings = table(seed)
+    ratings = ratings.round(1) if coded else ratings
+    values = np.unique(ratings) if coded else np.empty(0, np.float32)
     rng = np.random.default_rng(seed + 1)
     sides = []
     for rows, n_rows, n_blocks in ((users, N_USERS, user_blocks), (items, N_ITEMS, item_blocks)):
@@ -28,9 +31,9 @@ def filled(user_blocks=4, item_blocks=3, seed=0):
         sides.append(
             (order, labels, starts, np.repeat(np.arange(n_blocks), np.diff(starts)).astype(np.int32))
         )
-    columns = np.empty_like(users), np.empty_like(items), np.empty_like(ratings)
+    columns = np.empty(N, np.uint16), np.empty(N, np.uint16), np.empty(N, np.uint8 if coded else np.float32)
     starts = np.zeros(user_blocks * item_blocks + 1, np.int64)
-    (u_order, _, u_starts, _), (_, i_labels, _, i_blocks) = sides
+    (u_order, _, u_starts, _), (_, i_labels, i_starts, i_blocks) = sides
     by_user = np.lexsort((items, users))
     counts = np.bincount(users, minlength=N_USERS)
     user_starts = np.append(0, np.cumsum(counts))
@@ -38,7 +41,14 @@ def filled(user_blocks=4, item_blocks=3, seed=0):
     grouped = user_starts, items[by_user], ratings[by_user]
     kept = np.empty(0, bool)
     for blocks in (np.arange(1, user_blocks), np.array([0])):  # shared out, in any order
-        fill_cells(blocks, u_starts, u_order, *grouped, kept, i_labels, i_blocks, *columns, starts)
+        sides_of_items = i_labels, i_blocks, i_starts, values
+        fill_cells(blocks, u_starts, u_order, *grouped, kept, *sides_of_items, *columns, starts)
+    cells = np.repeat(np.arange(user_blocks * item_blocks), np.diff(starts))
+    columns = (
+        columns[0] + u_starts[cells // item_blocks],
+        columns[1] + i_starts[cells % item_blocks],
+        values[columns[2]] if coded else columns[2],
+    )
     return (users, items, ratings), sides, columns, starts
 
 
@@ -58,8 +68,9 @@ def test_blocks_are_runs_of_nearly_equal_numbers_of_ratings(n_blocks):
         assert abs(sums - N / n_blocks).max() <= counts.max()
 
 
-def test_cells_hold_every_rating_once_where_it_belongs():
-    (users, items, ratings), sides, columns, starts = filled()
+@pytest.mark.parametrize("coded", [False, True])
+def test_cells_hold_every_rating_once_where_it_belongs(coded):
+    (users, items, ratings), sides, columns, starts = filled(coded=coded)
     (u_order, _, _, u_blocks), (i_order, _, _, i_blocks) = sides
     assert starts[0] == 0
     assert starts[-1] == N
@@ -67,6 +78,18 @@ def test_cells_hold_every_rating_once_where_it_belongs():
     assert (u_blocks[columns[0]] * 3 + i_blocks[columns[1]] == cell).all()
     back = sorted(zip(u_order[columns[0]], i_order[columns[1]], columns[2], strict=True))
     assert back == sorted(zip(users, items, ratings, strict=True))
+
+
+@pytest.mark.parametrize("n_values", [0, 1, 2, 7, 8])
+def test_distinct_values_are_those_of_numpy_or_too_many(n_values):
+    rng = np.random.default_rng(n_values)
+    numbers = rng.permutation(np.arange(n_values).repeat(3)).astype(np.float32) - 2
+    found = np.empty(7, np.float32)
+    n = distinct_values(numbers, found)
+    if n_values > 7:
+        assert n == -1
+    else:
+        assert found[:n].tolist() == np.unique(numbers).tolist()
 
 
 def test_a_cell_comes_user_by_user():

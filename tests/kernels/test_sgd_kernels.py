@@ -62,11 +62,14 @@ def descended(objective, parameters, order, rates=RATES, momenta=None, cuts=CUTS
     cells, losses = np.arange(len(cuts) - 1) if cells is None else cells, np.zeros(len(cuts) - 1)
     rates = np.broadcast_to(rates, (len(cuts) - 1, 2))[cells]
     numbers = np.ascontiguousarray(rates.T), np.zeros(len(cells)) if momenta is None else momenta[cells]
+    blocks = np.zeros(len(cuts), np.int64), np.zeros(2, np.int64)  # a user block a cell, all from row 0
     data = (
         cuts,
+        *blocks,
         table.users[order],
         table.items[order],
         table.ratings[order],
+        np.empty(0, np.float32),
         np.float64(parameters.global_mean),
     )
     weights = (

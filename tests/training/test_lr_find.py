@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from problems import planted_table, same_bits
+from problems import planted_table, rows_of_grid, same_bits
 
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.matrix_factorization import MatrixFactorization
@@ -128,8 +128,8 @@ def test_its_first_loss_is_that_of_the_start_and_a_tiny_rate_changes_nothing():
     found = found_with(SGD(momentum=0.5), lowest=1e-12, highest=1e-11, n_steps=10)
     rng = np.random.default_rng(1)
     grid = SGDRun.of(SGD().resolved(TABLE.n_ratings), OBJECTIVE, START, rng, Workers(1)).grid
-    users, items = grid.user_side.order[grid.users], grid.item_side.order[grid.items]
-    losses = OBJECTIVE.loss.value(score_rows(START, users, items), grid.ratings, OBJECTIVE.link)
+    users, items, ratings = rows_of_grid(grid)
+    losses = OBJECTIVE.loss.value(score_rows(START, users, items), ratings, OBJECTIVE.link)
     size, expected, batch = TABLE.n_ratings // 10, [], []
     for cell in np.concatenate([*grid.strata(rng), [-1], *grid.strata(rng)]):
         batch += [] if cell < 0 else list(losses[grid.starts[cell] : grid.starts[cell + 1]])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from problems import random_parameters, same_bits
+from problems import random_parameters, rows_of_grid, same_bits
 
 from bilinear.data.row_subset import Part
 from bilinear.data.splits import split_random
@@ -67,11 +68,12 @@ def test_another_seed_is_another_grid():
 
 def test_ratings_are_those_of_the_table():
     grid = build()
-    users, items = grid.user_side.order[grid.users], grid.item_side.order[grid.items]
+    users, items, ratings = rows_of_grid(grid)
     rows = np.lexsort((items, users))
     assert (users[rows] == TABLE.users).all()
     assert (items[rows] == TABLE.items).all()
-    assert (grid.ratings[rows] == TABLE.ratings).all()
+    assert (ratings[rows] == TABLE.ratings).all()
+    assert [column.itemsize for column in (grid.users, grid.items, grid.ratings)] == [2, 2, 1]
 
 
 @pytest.mark.parametrize("n_factors", [4, 16, 130])
@@ -180,3 +182,40 @@ def test_measuring_in_the_order_of_the_grid_gives_the_bits_of_measuring_the_tabl
             run.current(), objective.link, part
         )
     assert same_bits(run.current(), start)
+
+
+def test_codes_and_places_give_the_bits_of_ratings_and_rows():
+    """The twin has one block of either side and no codes: whole rows and float32 ratings."""
+    rng = np.random.default_rng(2)
+    start = random_parameters(TABLE.shape, 4, rng, np.float32)
+    objective = Objective(SquaredError(), Identity(1.0, 5.0), L2(0.1, 0.1), TABLE)
+    with closing(Workers(1)) as workers:
+        run, twin = (
+            SGDRun.of(SGD(n_epochs=1), objective, start, np.random.default_rng(0), workers) for _ in range(2)
+        )
+        grid = twin.grid
+        cells = np.repeat(np.arange(len(grid.starts) - 1), np.diff(grid.starts))
+        blocks = np.divmod(cells, grid.item_side.n_blocks)
+        twin.grid = replace(
+            grid,
+            users=(grid.user_side.starts[blocks[0]] + grid.users).astype(np.uint32),
+            items=(grid.item_side.starts[blocks[1]] + grid.items).astype(np.uint32),
+            ratings=grid.values[grid.ratings],
+            values=grid.values[:0],
+            user_side=replace(grid.user_side, starts=np.zeros_like(grid.user_side.starts)),
+            item_side=replace(grid.item_side, starts=np.zeros_like(grid.item_side.starts)),
+        )
+        every = np.random.default_rng(1).permutation(len(grid.starts) - 1)
+        for one in (run, twin):
+            assert one.step(every, np.full(len(every), 0.05), 0.1)
+    assert same_bits(run.current(), twin.current())
+    assert not same_bits(run.current(), start)
+
+
+def test_blocks_of_more_rows_than_two_bytes_tell_apart_have_longer_places(monkeypatch):
+    monkeypatch.setattr(module, "_MOST_PLACES", 8)
+    grid = build()
+    assert grid.user_side.dtype is np.uint32
+    assert np.diff(grid.user_side.starts).max() > 8
+    rows = np.lexsort(rows_of_grid(grid)[1::-1])
+    assert (rows_of_grid(grid)[0][rows] == TABLE.users).all()

@@ -120,6 +120,23 @@ def synthetic(
     print_text(f"bilinear train {folder / 'ratings.csv'} --items {folder / 'movies.csv'}")
 
 
+@app.command(
+    help="Read a packed table whole and compare its checksums; exit code 2 where it is damaged.",
+    epilog="Example: bilinear data verify ratings.packed",
+)
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A folder made by `bilinear pack`.")],
+    json: options.Json = False,
+) -> None:
+    from bilinear.data.packed import open_packed
+
+    table = open_packed(folder, verify=True)
+    if json:
+        print_json({"packed": str(folder), "n_ratings": table.n_ratings, "verified": True})
+    else:
+        print_text(f"{folder}: {table.n_ratings:,} {table.noun}s, as they were packed")
+
+
 class _Download:
     """A progress bar of a download."""
 

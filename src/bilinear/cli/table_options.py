@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -111,6 +112,16 @@ class TableOptions:
         `has_ratings` says what it must have; None reads ratings where there are some.
         """
         from bilinear.data.reading.readers import read_any
+
+        return self._read(source, has_ratings, read_any)
+
+    def pack(self, source: str, out: Path) -> Any:
+        """The same, packed into a folder."""
+        from bilinear.data.reading.packing import pack
+
+        return self._read(source, None, partial(pack, out=out))
+
+    def _read(self, source: str, has_ratings: bool | None, read: Callable[..., Any]) -> Any:
         from bilinear.memory import limit_process
 
         if self.memory_limit is not None:
@@ -132,11 +143,11 @@ class TableOptions:
                     "--query 'SELECT user_id, item_id, rating FROM ratings'"
                 )
             del how["encoding"]  # of files
-            table = read_any(self.query, connection=source, **how)
+            table = read(self.query, connection=source, **how)
         elif self.query is not None:
             raise ParameterValueError(f"--query reads from a database, but {source} is a file")
         else:
-            table = read_any(source, **how)
+            table = read(source, **how)
         if self.skip_bad_rows is not None:
             n_rows = table.n_rows_read + table.n_rows_skipped
             print_note(

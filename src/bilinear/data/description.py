@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _MAX_BARS = 12
 _MAX_NAMES = 12
+_PART = 1 << 20  # ratings at once
 
 
 @dataclass(frozen=True)
@@ -184,10 +186,20 @@ class Description(Tabular):
 def _histogram(ratings: Any) -> tuple[tuple[str, int], ...]:
     if not len(ratings):
         return ()
-    values, counts = np.unique(ratings, return_counts=True)
-    if len(values) <= _MAX_BARS:
-        return tuple((f"{value:g}", int(count)) for value, count in zip(values, counts, strict=True))
-    counts, edges = np.histogram(ratings.astype(np.float64), bins=10)
+    parts = [ratings[begin : begin + _PART] for begin in range(0, len(ratings), _PART)]
+    found: Counter[float] = Counter()
+    for part in parts:
+        values, counts = np.unique(part, return_counts=True)
+        found.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+        if len(found) > _MAX_BARS:
+            break
+    else:
+        return tuple((f"{value:g}", found[value]) for value in sorted(found))
+    ends = float(ratings.min()), float(ratings.max())
+    counts = np.zeros(10, np.int64)
+    for part in parts:
+        added, edges = np.histogram(part.astype(np.float64), bins=10, range=ends)
+        counts += added
     return tuple((f"{edges[n]:.3g}..{edges[n + 1]:.3g}", int(count)) for n, count in enumerate(counts))
 
 

@@ -15,6 +15,7 @@ from bilinear.data.foreign_arrays import plain_column, plain_matrix
 from bilinear.data.matrices import entries_of
 from bilinear.data.missing_values import Missing, checked_missing
 from bilinear.data.refinement import with_rules, without_missing
+from bilinear.data.storage import MEMORY, Storage, parts
 from bilinear.data.vocabulary import IdRule, Vocabulary, checked_rules
 from bilinear.errors import DuplicatePairError, EmptyDataError, ParameterValueError, RatingValueError
 from bilinear.kernels.order import count_keys, counting_order
@@ -63,6 +64,25 @@ class Grouped(NamedTuple):
         """(n_rows,) how many ratings each row has."""
         return np.diff(self.indptr)
 
+    def holds(self, rows: NDArray[np.int32], others: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """(n,) whether each pair of rows of either side, -1 for unknown, is in the table.
+
+        Cost:
+            a binary search a pair in the row's ratings; memory that of a million pairs.
+        """
+        held = np.zeros(len(rows), bool)
+        for part in parts(len(rows)):
+            known = part.start + np.flatnonzero((rows[part] >= 0) & (others[part] >= 0))
+            low, end, sought = self.indptr[rows[known]], self.indptr[rows[known] + 1], others[known]
+            high = end
+            while (left := low < high).any():
+                middle = (low + high) // 2
+                before = left & (self.indices[np.where(left, middle, 0)] < sought)
+                low, high = np.where(before, middle + 1, low), np.where(left & ~before, middle, high)
+            inside = low < end
+            held[known[inside]] = self.indices[low[inside]] == sought[inside]
+        return held
+
 
 def taken_pairs(grouped: Grouped, kept: NDArray[np.bool_]) -> Grouped:
     """A grouped table without the ratings that are not `kept` (n_ratings,).
@@ -101,9 +121,12 @@ class Interactions(Columns):
         notes: what was decided in reading, such as which columns were not used.
         weighted: `ratings` are the weights of events, of a pair added up, with their signs: a pair of zero or
             below is a dislike.
+        storage: where columns of its parts are made: in memory, or for a packed table (`bilinear.pack`) in
+            files beside it.
 
     Cost:
-        12 bytes a rating, 20 with times; a grouped view adds 8 a rating for items, 0 for users.
+        12 bytes a rating, 20 with times, of memory or of a packed table's disk; a grouped view adds 8 a
+        rating for items, 0 for users.
 
     Examples:
         >>> from bilinear import Interactions
@@ -132,6 +155,7 @@ class Interactions(Columns):
     n_rows_skipped: int = 0
     notes: ReadingNotes = field(default=ReadingNotes())
     weighted: bool = False
+    storage: Storage = field(default=MEMORY)
 
     def __post_init__(self) -> None:
         for column in (self.users, self.items, self.ratings, self.times):
@@ -510,6 +534,8 @@ class Interactions(Columns):
     @cached_property
     def by_item(self) -> Grouped:
         """The ratings of each item (CSC), users ascending. Cost: O(n_ratings)."""
+        if self.storage.in_files:
+            require(16 * self.n_ratings, f"{self.source}: its {self.noun}s grouped by item")
         order, starts = stable_order(self.items, self.n_items)
         return Grouped(starts, read_only(self.users[order]), read_only(self.ratings[order]))
 
@@ -544,28 +570,36 @@ class Interactions(Columns):
 
     def take(self, rows: NDArray[Any]) -> Interactions:
         """The ratings at `rows` (positions or a boolean mask), in this table's order."""
-        rows = np.flatnonzero(rows) if rows.dtype == bool else np.sort(rows)
+        rows = rows if rows.dtype == bool else np.sort(rows)
+        users, items, ratings = (
+            self.storage.take(column, rows) for column in (self.users, self.items, self.ratings)
+        )
         return replace(
             self,
-            users=self.users[rows],
-            items=self.items[rows],
-            ratings=self.ratings[rows],
-            times=None if self.times is None else self.times[rows],
-            n_rows_read=len(rows),
+            users=users,
+            items=items,
+            ratings=ratings,
+            times=None if self.times is None else self.storage.take(self.times, rows),
+            n_rows_read=len(users),
             n_rows_skipped=0,
             notes=replace(self.notes, n_left_out=0),
         )
 
     def aligned_to(self, users: Vocabulary, items: Vocabulary) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Each rating's rows in two other vocabularies, -1 where they lack the id. Cost: O(n_ratings)."""
+        """Each rating's rows in two other vocabularies, -1 where they lack the id; not to be written to.
 
-        def aligned(rows: NDArray[np.int32], own: Vocabulary, other: Vocabulary) -> NDArray[np.int32]:
-            return rows if own is other else other.encode(own.decode(np.arange(len(own))))[rows]
-
-        return (
-            aligned(self.users, self.user_vocabulary, users),
-            aligned(self.items, self.item_vocabulary, items),
-        )
+        Cost:
+            O(n_ratings), none where they are this table's own.
+        """
+        found = []
+        for rows, own, other in (
+            (self.users, self.user_vocabulary, users),
+            (self.items, self.item_vocabulary, items),
+        ):
+            if other is not own:
+                rows = self.storage.lookup(other.encode(own.decode(np.arange(len(own)))), rows)
+            found.append(rows)
+        return found[0], found[1]
 
     def check_trainable(self) -> None:
         """Raises EmptyDataError unless at least two users and two items have ratings."""

@@ -60,7 +60,9 @@ class Fence:
         """The table with its outliers taken as the nearest bound; the same table if it has none."""
         if not self.n_outside:
             return interactions
-        kept = np.clip(interactions.ratings, np.float32(self.low), np.float32(self.high))
+        ratings = interactions.ratings
+        kept = interactions.storage.empty(len(ratings), ratings.dtype)
+        np.clip(ratings, np.float32(self.low), np.float32(self.high), out=kept)
         return replace(interactions, ratings=kept)
 
     def describe(self, interactions: Interactions) -> str:

@@ -57,8 +57,13 @@ def without_missing(
         columns[at] = None if column is None else column[kept]
     users, items = (_used(columns, at, vocabulary) for at, vocabulary in enumerate(vocabularies))
     n_left_out = int(len(kept) - kept.sum())
+    return (users, items), n_left_out, told_left_out(n_left_out, missing, noun)
+
+
+def told_left_out(n_left_out: int, missing: tuple[float, ...], noun: str) -> list[str]:
+    """A line about rows that were left out, if there are any."""
     named = " or ".join(f"{value:g}" for value in missing)
-    return (users, items), n_left_out, [f"{n_left_out:,} rows whose {noun} is {named} were left out"]
+    return [f"{n_left_out:,} rows whose {noun} is {named} were left out"] if n_left_out else []
 
 
 def with_rules(
@@ -67,10 +72,12 @@ def with_rules(
     rules: Sequence[IdRule],
     is_text: bool,
     label: str,
+    are_rows: bool = True,
 ) -> tuple[tuple[Vocabulary, Vocabulary], list[str]]:
     """Merges ids that the rules make equal, and lists those that still look alike.
 
     Args:
+        are_rows: the columns are those of a table; else one entry an id, which is given its new row.
         is_text: ids are words of a text file, integers if all are the plain spelling of one.
     Raises:
         IdValueError: an id consists of blanks only, and the rules strip them.
@@ -78,7 +85,7 @@ def with_rules(
     found, lines = [], []
     for at, (what, vocabulary) in enumerate(zip(("user", "item"), vocabularies, strict=True)):
         if rules:
-            vocabulary = ruled(columns, at, what, vocabulary, rules, is_text, label)
+            vocabulary = ruled(columns, at, what, vocabulary, rules, is_text, label, are_rows)
         found.append(vocabulary)
         lines += look_alikes(vocabulary, what)
     return (found[0], found[1]), lines
@@ -121,6 +128,7 @@ def ruled(
     rules: Sequence[IdRule],
     is_text: bool,
     label: str,
+    are_rows: bool = True,
 ) -> Vocabulary:
     """A vocabulary by the rules; the column of [..., rows, ...] at `at` is given its rows."""
     if vocabulary.kind == "integer":
@@ -128,7 +136,7 @@ def ruled(
     plain: list[Any] = [by_rules(str(id_), rules) for id_ in vocabulary]
     if "" in plain:
         rows = np.flatnonzero(columns[at] == plain.index(""))
-        place = f", row {int(rows[0]) + 1}" if len(rows) else ""
+        place = f", row {int(rows[0]) + 1}" if are_rows and len(rows) else ""
         raise IdValueError(f"{label}{place}: the {what} is missing; fill it in or drop the row")
     if is_text:
         integers = [canonical_integer(text) for text in plain]

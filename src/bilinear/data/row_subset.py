@@ -38,19 +38,20 @@ class Part(Interactions):
 
     @property
     def users(self) -> NDArray[np.int32]:
-        return self.table.users[self.kept]
+        return self.storage.take(self.table.users, self.kept)
 
     @property
     def items(self) -> NDArray[np.int32]:
-        return self.table.items[self.kept]
+        return self.storage.take(self.table.items, self.kept)
 
     @property
     def ratings(self) -> NDArray[np.float32]:
-        return self.table.ratings[self.kept]
+        return self.storage.take(self.table.ratings, self.kept)
 
     @property
     def times(self) -> NDArray[np.float64] | None:
-        return None if self.table.times is None else self.table.times[self.kept]
+        times = self.table.times
+        return None if times is None else self.storage.take(times, self.kept)
 
     @property
     def stored(self) -> tuple[Interactions, NDArray[np.bool_]]:

@@ -15,6 +15,9 @@ from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import DataError, MissingColumnError, ParameterValueError
 from bilinear.tabular import Shown
 
+_MOST_PERMUTED = 1 << 26  # ratings, of which a permutation takes 8 bytes each
+_DRAWN_AT_ONCE = 1 << 20
+
 
 @dataclass(frozen=True)
 class Split(Shown):
@@ -49,8 +52,12 @@ def split_random(interactions: Interactions, test: float = 0.2, rng: int = 0) ->
         (480, 120)
     """
     n_test = _n_test(interactions, test)
-    mask = np.zeros(interactions.n_ratings, bool)
-    mask[np.random.default_rng(rng).permutation(interactions.n_ratings)[:n_test]] = True
+    n, chance = interactions.n_ratings, np.random.default_rng(rng)
+    mask = np.zeros(n, bool)
+    if n > _MOST_PERMUTED:
+        _draw(mask, n_test, chance)
+    else:
+        mask[chance.permutation(n)[:n_test]] = True
     return _split(interactions, mask, f"random {_percent(test)}, seed {rng}")
 
 
@@ -300,7 +307,10 @@ def split_validation(
     """
     n_test = min(max(1, round(share * interactions.n_ratings)), interactions.n_ratings - 1)
     mask = np.zeros(interactions.n_ratings, bool)
-    mask[rng.choice(interactions.n_ratings, n_test, replace=False, shuffle=False)] = True
+    if len(mask) > _MOST_PERMUTED:
+        _draw(mask, n_test, rng)
+    else:
+        mask[rng.choice(len(mask), n_test, replace=False, shuffle=False)] = True
     how = f"inner validation {_percent(share)}"
     if not lazy:
         return _split(interactions, mask, how)
@@ -339,6 +349,18 @@ def sample_users(split: Split, n_ratings: int, rng: np.random.Generator) -> Spli
 
     how = f"{split.how}, {len(rows):,} of {len(order):,} users"
     return Split(of(split.train), of(split.test), how)
+
+
+def _draw(mask: NDArray[np.bool_], n: int, rng: np.random.Generator) -> None:
+    """Sets `n` entries of a mask that are drawn without replacement. Memory: that of a part of them."""
+    drawn, most = n, len(mask) - n
+    if n > most:
+        mask[:], drawn = True, most  # those that are left out are drawn: they are met again less often
+    while drawn:
+        rows = rng.integers(len(mask), size=min(drawn, _DRAWN_AT_ONCE))
+        fresh = np.unique(rows[mask[rows] == (n > most)])
+        mask[fresh] = n <= most
+        drawn -= len(fresh)
 
 
 def _last_of_each(interactions: Interactions, keys: NDArray[np.float64], test: float) -> NDArray[np.bool_]:

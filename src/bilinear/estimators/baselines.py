@@ -31,6 +31,7 @@ from bilinear.training.rating_units import Units
 from bilinear.training.search import choose_bias_penalty, searched_part
 
 _BYTES, _BYTES_SEARCHED = (15, 40), (21, 55)  # of a rating and a row, that BiasModel takes; measured
+_BYTES_IN_FILES = 12  # of a rating of a packed table, that are not memory
 
 
 @register
@@ -122,7 +123,8 @@ class BiasModel(WithFeatures, RatingModel):
         """
         check_table(interactions)
         features = self._prepared_features(interactions, items, users)
-        needed = self.bytes_to_fit(interactions.n_ratings, *interactions.shape)
+        in_files = interactions.storage.in_files
+        needed = self.bytes_to_fit(interactions.n_ratings, *interactions.shape, in_files=in_files)
         require(needed, f"BiasModel of {interactions.n_ratings:,} ratings")
         units, link = self._in_units(interactions)
         inner, seed, table = units.table(interactions), draw_seed(self.rng), None
@@ -131,8 +133,8 @@ class BiasModel(WithFeatures, RatingModel):
         if self.l2_biases == "auto":
             check_fraction(self.validation_fraction)
             split = split_validation(inner, self.validation_fraction, np.random.default_rng([seed, 0]))
-            split = searched_part(split, seed)
-            table = choose_bias_penalty(split.train, split.test, units.link(link), self.l2_exponent)
+            part = searched_part(split, seed)
+            table = choose_bias_penalty(part.train, part.test, units.link(link), self.l2_exponent)
             penalty = replace(penalty, biases=table.l2_biases)
             measured = Conformal.of(solve_biases(split.train, penalty), units.link(link), split)
             conformal = None if measured is None else measured.scaled(units.scale)
@@ -157,8 +159,9 @@ class BiasModel(WithFeatures, RatingModel):
         warn_of_outliers(units.fence, interactions)
         return self
 
-    def bytes_to_fit(self, n_ratings: int, n_users: int, n_items: int) -> int:
+    def bytes_to_fit(self, n_ratings: int, n_users: int, n_items: int, *, in_files: bool = False) -> int:
         a_rating, a_row = _BYTES_SEARCHED if self.l2_biases == "auto" else _BYTES
+        a_rating -= _BYTES_IN_FILES if in_files else 0
         return a_rating * n_ratings + a_row * (n_users + n_items)
 
     def _in_units(self, interactions: Interactions) -> tuple[Units, Link]:

@@ -197,7 +197,8 @@ class MatrixFactorization(WithFeatures, RatingModel):
         """
         self._check(interactions)
         features = self._prepared_features(interactions, items, users)
-        needed = self.bytes_to_fit(interactions.n_ratings, *interactions.shape)
+        in_files = interactions.storage.in_files
+        needed = self.bytes_to_fit(interactions.n_ratings, *interactions.shape, in_files=in_files)
         require(needed, f"training on {interactions.n_ratings:,} ratings")
         units, own_link, table, link = self._in_units(interactions)
         shown: dict[str, Any] = {
@@ -571,7 +572,7 @@ class MatrixFactorization(WithFeatures, RatingModel):
             return random_start(table, n_factors, scale, size, rng)
         return self.start.draw(table, n_factors, scale, rng)
 
-    def bytes_to_fit(self, n_ratings: int, n_users: int, n_items: int) -> int:
+    def bytes_to_fit(self, n_ratings: int, n_users: int, n_items: int, *, in_files: bool = False) -> int:
         n_factors = _FEWEST_FACTORS if self.n_factors == "auto" else self.n_factors
         solver, n_states = self.solver, self.solver.n_states
         if isinstance(solver, Auto) and self._may_sample:
@@ -581,8 +582,8 @@ class MatrixFactorization(WithFeatures, RatingModel):
             n_states = 2 * solver.draws_of(n_factors)
         weights = 4 * (n_users + n_items) * (n_factors + 1)
         # start, run, best and result; a grid or a shuffled order; mask and validation part, or a copy
-        held = 12 if self.solver.copies_ratings else 4
-        apart = 0 if not self.validation_fraction else 3 if self.solver.copies_ratings else 12
+        held = 4 if not self.solver.copies_ratings else 0 if in_files else 8
+        apart = 0 if not self.validation_fraction else 3 if self.solver.copies_ratings or in_files else 12
         return (4 + n_states) * weights + (held + apart) * n_ratings
 
     def check_parts(self) -> None:

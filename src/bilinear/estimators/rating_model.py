@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bilinear.arguments import is_real
 from bilinear.data.interactions import Grouped, Interactions, InteractionsLike
+from bilinear.data.storage import parts
 from bilinear.data.vocabulary import Id, Vocabulary
 from bilinear.errors import EmptyDataError, ParameterValueError, RatingValueError
 from bilinear.estimators.capabilities import (
@@ -28,7 +29,7 @@ from bilinear.estimators.predictions import Prediction, Predictions
 from bilinear.estimators.recommender import Recommender, TensorReader
 from bilinear.estimators.support import needed_support
 from bilinear.evaluation.coverage import Coverage
-from bilinear.evaluation.ratings import RatingScores, rating_scores
+from bilinear.evaluation.ratings import ErrorSums, RatingScores
 from bilinear.model.blocks import score_block
 from bilinear.model.link import Link
 from bilinear.model.parameters import Array, Parameters
@@ -286,14 +287,16 @@ class RatingModel(Recommender):
             raise ParameterValueError(f"{interactions.source} has no ratings to evaluate on")
         check_has_ratings(interactions)
         users, items = interactions.aligned_to(self.user_vocabulary_, self.item_vocabulary_)
-        return rating_scores(
-            self.predict_rows(users, items),
-            interactions.ratings,
-            interactions.users,
-            ~self.has_ratings(users),
-            ~self.item_has_ratings(items),
-            rng=rng,
-        )
+        sums = ErrorSums(interactions.n_users)
+        for part in parts(len(users)):
+            sums.add(
+                self.predict_rows(users[part], items[part]),
+                interactions.ratings[part],
+                interactions.users[part],
+                ~self.has_ratings(users[part]),
+                ~self.item_has_ratings(items[part]),
+            )
+        return sums.scores(rng)
 
     def score(self, X: InteractionsLike, y: Any = None) -> float:
         """Share of the variance of held-out ratings that the predictions explain (R²), as in scikit-learn.

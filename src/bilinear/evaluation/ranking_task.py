@@ -130,7 +130,6 @@ class RankingTask:
     def of(cls, model: Model, test: Interactions | Split, protocol: RankingProtocol) -> RankingTask:
         history = test.history if isinstance(test, Split) else None
         table = test.test if isinstance(test, Split) else test
-        n_items = len(model.item_vocabulary_)
         model_rows, items = table.aligned_to(model.user_vocabulary_, model.item_vocabulary_)
         users = table.users.astype(np.int64)
         if history is None:
@@ -147,7 +146,7 @@ class RankingTask:
             )
         if protocol.relevant_from is not None:
             relevant &= table.ratings >= protocol.relevant_from
-        trained = relevant & _is_in(seen, rows, items, n_items)
+        trained = relevant & seen.holds(rows, items)
         relevant &= ~trained | (not protocol.exclude_seen)
         users, rows, items = users[relevant], rows[relevant], items[relevant]
         if not len(users):
@@ -192,16 +191,3 @@ def taken_rows(grouped: Grouped, rows: NDArray[Any]) -> Grouped:
     starts = np.concatenate([[0], np.cumsum(counts)])
     at = np.arange(starts[-1]) + np.repeat(grouped.indptr[rows] - starts[:-1], counts)
     return Grouped(starts, grouped.indices[at], grouped.ratings[at])
-
-
-def _is_in(
-    seen: Grouped, rows: NDArray[np.int32], items: NDArray[np.int32], n_items: int
-) -> NDArray[np.bool_]:
-    """(n,) whether each pair of rows is in the table."""
-    inside = np.zeros(len(rows), bool)
-    there = np.flatnonzero((rows >= 0) & (items >= 0))
-    keys = np.repeat(np.arange(len(seen.counts)), seen.counts) * n_items + seen.indices  # ascending
-    if len(keys) and len(there):
-        asked = rows[there].astype(np.int64) * n_items + items[there]
-        inside[there] = keys[np.minimum(np.searchsorted(keys, asked), len(keys) - 1)] == asked
-    return inside

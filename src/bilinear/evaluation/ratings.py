@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bilinear.data.storage import parts
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.evaluation.bootstrap import Interval, resampled_sums
 from bilinear.tabular import Tabular
@@ -111,22 +112,65 @@ def rating_scores(
     Source:
         Efron & Tibshirani, An Introduction to the Bootstrap, 1993 (cluster resampling).
     """
-    errors = predictions.astype(np.float64) - ratings.astype(np.float64)
-    counts, squares, sizes = _of_users(users, errors**2, np.abs(errors))
-    totals = resampled_sums(np.stack([squares, sizes, counts], axis=1), rng)
-    mse, mae = totals[:, 0] / totals[:, 2], totals[:, 1] / totals[:, 2]
-    unknown = unknown_user | unknown_item
-    return RatingScores(
-        Interval.of(float(np.sqrt(np.mean(errors**2))), np.sqrt(mse)),
-        Interval.of(float(np.mean(np.abs(errors))), mae),
-        len(errors),
-        len(counts),
-        float(unknown_user.mean()),
-        float(unknown_item.mean()),
-        int(unknown.sum()),
-        _rmse(errors[~unknown]),
-        _rmse(errors[unknown]),
-    )
+    _, cluster = Vocabulary.factorize(users)
+    sums = ErrorSums(int(cluster.max()) + 1)
+    for part in parts(len(cluster)):
+        errors = predictions[part], ratings[part], cluster[part]
+        sums.add(*errors, unknown_user[part], unknown_item[part])
+    return sums.scores(rng)
+
+
+class ErrorSums:
+    """What `rating_scores` needs of held-out ratings, added up part by part.
+
+    Args:
+        n_users: labels of users are below.
+    """
+
+    def __init__(self, n_users: int) -> None:
+        self.by_user = np.zeros((n_users, 3))
+        """Squared errors, absolute errors and ratings."""
+        self.by_known = np.zeros((2, 2))
+        """Squared errors and ratings: where user and item are known, and elsewhere."""
+        self.n_unknown = np.zeros(2, np.int64)
+        """Ratings of unknown users, and of unknown items."""
+
+    def add(
+        self,
+        predictions: NDArray[Any],
+        ratings: NDArray[Any],
+        users: NDArray[Any],
+        unknown_user: NDArray[np.bool_],
+        unknown_item: NDArray[np.bool_],
+    ) -> None:
+        """Further ratings, as `rating_scores` takes them. Memory: that of a part of some million."""
+        errors = predictions.astype(np.float64) - ratings.astype(np.float64)
+        squared, n = errors**2, len(self.by_user)
+        for at, weights in enumerate((squared, np.abs(errors), None)):
+            self.by_user[:, at] += np.bincount(users, weights, n)
+        unknown = unknown_user | unknown_item
+        for at, rows in enumerate((~unknown, unknown)):
+            self.by_known[at] += squared[rows].sum(), np.count_nonzero(rows)
+        self.n_unknown += np.count_nonzero(unknown_user), np.count_nonzero(unknown_item)
+
+    def scores(self, rng: int) -> RatingScores:
+        """Of all ratings; users without any do not count."""
+        sums = self.by_user[self.by_user[:, 2] > 0]
+        squared, absolute, n = sums.sum(axis=0)
+        totals = resampled_sums(sums, rng)
+        mse, mae = totals[:, 0] / totals[:, 2], totals[:, 1] / totals[:, 2]
+        known, unknown = (float(np.sqrt(sum_ / rows)) if rows else None for sum_, rows in self.by_known)
+        return RatingScores(
+            Interval.of(float(np.sqrt(squared / n)), np.sqrt(mse)),
+            Interval.of(float(absolute / n), mae),
+            int(n),
+            len(sums),
+            float(self.n_unknown[0] / n),
+            float(self.n_unknown[1] / n),
+            int(self.by_known[1, 1]),
+            known,
+            unknown,
+        )
 
 
 def rmse_difference(
@@ -154,7 +198,3 @@ def _of_users(users: NDArray[Any], *values: NDArray[np.float64]) -> list[NDArray
     """By user: how many rows, then the sums of the values."""
     _, rows = Vocabulary.factorize(users)
     return [np.bincount(rows, column) for column in (np.ones(len(rows)), *values)]
-
-
-def _rmse(errors: NDArray[np.float64]) -> float | None:
-    return float(np.sqrt(np.mean(errors**2))) if len(errors) else None

@@ -31,12 +31,51 @@ def cut_into_blocks(order, counts, n_blocks, labels, starts):  # type: ignore[no
         starts[block] = len(order)
 
 
+@njit(inline="always")
+def _place(values, value):  # type: ignore[no-untyped-def]
+    """Where `value` is in `values`, ascending."""
+    low, high = 0, len(values) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if values[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True, nogil=True)
+def distinct_values(numbers, values):  # type: ignore[no-untyped-def]
+    """Fills `values` with the different ones of `numbers` (n,), ascending; returns how many there are.
+
+    As soon as they are more than `values` holds it returns -1. Cost: O(n).
+    """
+    n_values = 0
+    for n in range(len(numbers)):
+        number = numbers[n]
+        place = _place(values[:n_values], number)
+        if place < n_values and values[place] == number:
+            continue
+        if n_values == len(values):
+            return -1
+        if place < n_values and values[place] < number:
+            place += 1
+        for at in range(n_values, place, -1):
+            values[at] = values[at - 1]
+        values[place] = number
+        n_values += 1
+    return n_values
+
+
 @njit(cache=True, nogil=True)
 def fill_cells(  # type: ignore[no-untyped-def]
     user_blocks, block_starts, user_order, user_starts, user_items, user_ratings, kept,
-    item_labels, item_block, cell_users, cell_items, cell_ratings, starts,
+    item_labels, item_block, item_starts, values, cell_users, cell_items, cell_ratings, starts,
 ):  # fmt: skip
     """Copies the ratings of the listed blocks of users, relabelled, cell by cell; in a cell, user by user.
+
+    Rows are counted from the first of their block, block_starts and item_starts, and a rating becomes its
+    place in `values` (ascending), or stays a number where that is empty.
 
     Cell = user block * number of item blocks + item block. user_starts, user_items, user_ratings are
     the ratings grouped by user, of which those with `kept` (n_ratings,) count, or all where it is empty;
@@ -45,11 +84,12 @@ def fill_cells(  # type: ignore[no-untyped-def]
     write to places of their own, so several calls may share them out.
 
     Cost:
-        O(n_ratings), 12 bytes a rating written.
+        O(n_ratings), 5 bytes a rating written, 8 without `values`.
     """
     n_item_blocks = (len(starts) - 1) // (len(block_starts) - 1)
     free = np.empty(n_item_blocks, np.int64)
     some = len(kept) > 0
+    coded = len(values) > 0
     for b in range(len(user_blocks)):
         block = user_blocks[b]
         free[:] = 0
@@ -71,9 +111,13 @@ def fill_cells(  # type: ignore[no-untyped-def]
                 if some and not kept[n]:
                     continue
                 item = item_labels[user_items[n]]
-                at = free[item_block[item]]
-                free[item_block[item]] = at + 1
-                cell_users[at], cell_items[at], cell_ratings[at] = place, item, user_ratings[n]
+                column = item_block[item]
+                at = free[column]
+                free[column] = at + 1
+                cell_users[at] = place - block_starts[block]
+                cell_items[at] = item - item_starts[column]
+                rating = user_ratings[n]
+                cell_ratings[at] = _place(values, rating) if coded else rating
 
 
 @njit(inline="always")

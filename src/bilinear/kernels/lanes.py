@@ -123,6 +123,21 @@ def entry(context: Any, array: Any, n: Any) -> Any:
 
 
 @intrinsic
+def decoded(context: Any, values: Any, codes: Any, n: Any) -> Any:
+    """The entry of `values` at the n-th code, or the n-th of `codes` itself where it is floating-point."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        code = builder.load(_number(context, builder, sig.return_type(sig.args[1], sig.args[2]), args[1:]))
+        if isinstance(codes.dtype, types.Float):
+            return code
+        place = context.cast(builder, code, codes.dtype, types.intp)
+        data = context.make_array(values)(context, builder, args[0]).data
+        return builder.load(builder.gep(data, [place]))
+
+    return values.dtype(values, codes, n), generate
+
+
+@intrinsic
 def set_entry(context: Any, array: Any, n: Any, value: Any) -> Any:
     """Writes the n-th number of a contiguous array of any shape; n is not negative."""
 

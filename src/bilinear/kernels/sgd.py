@@ -3,7 +3,7 @@
 import numpy as np
 
 from bilinear.kernels.cache import njit
-from bilinear.kernels.lanes import broadcast, entry, load, prefetch, reduce_add, set_entry, store
+from bilinear.kernels.lanes import broadcast, decoded, entry, load, prefetch, reduce_add, set_entry, store
 from bilinear.kernels.target import WIDE
 
 # Sums may be reordered into vector lanes; NaN and infinity keep their meaning.
@@ -50,7 +50,8 @@ def _cells(identity: bool, moving: bool):  # type: ignore[no-untyped-def]
 
     @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
     def sgd_cells(  # type: ignore[no-untyped-def]
-        cells, factor_rates, bias_rates, momenta, starts, users, items, ratings,
+        cells, factor_rates, bias_rates, momenta,
+        starts, user_starts, item_starts, users, items, ratings, values,
         global_mean, user_columns, item_columns, user_factors, item_factors, user_velocities, item_velocities,
         shape, link, loss, low, span, l2_factors, l2_biases, losses,
     ):  # fmt: skip
@@ -63,6 +64,10 @@ def _cells(identity: bool, moving: bool):  # type: ignore[no-untyped-def]
 
         Args:
             starts: of the cells in users, items, ratings.
+            user_starts, item_starts: (n_blocks + 1,) the first row of each block; cell = user block * number
+                of item blocks + item block.
+            users, items: of each rating, counted from the first row of their block.
+            ratings: float32, or places in `values`.
             bias_columns: (n_rows, 2), with momentum (n_rows, 4): BIAS, SHARE, VELOCITY.
             factors, velocities: (n_rows, columns): see `lanes.columns_of`, `lanes.shape_of`. Without
                 momentum, velocities have no rows.
@@ -76,8 +81,11 @@ def _cells(identity: bool, moving: bool):  # type: ignore[no-untyped-def]
         one, mean = real(1), real(global_mean)
         pull, bias_pull = real(l2_factors), real(l2_biases)
         gradients = np.empty(_TOGETHER, user_factors.dtype)
+        n_item_blocks = len(item_starts) - 1
         for c in range(len(cells)):
             begin, end = starts[cells[c]], starts[cells[c] + 1]
+            first_user = user_starts[cells[c] // n_item_blocks]
+            first_item = item_starts[cells[c] % n_item_blocks]
             rate, bias_rate, momentum = real(factor_rates[c]), real(bias_rates[c]), real(momenta[c])
             furthest = max(end - _TOGETHER, begin)
             summed = 0.0
@@ -90,8 +98,9 @@ def _cells(identity: bool, moving: bool):  # type: ignore[no-untyped-def]
                     turn = _TOGETHER
                 users_ahead, items_ahead = min(n + _USERS_AHEAD, furthest), min(n + _ITEMS_AHEAD, furthest)
                 for t in range(turn):
-                    u, i = entry(users, n + t), entry(items, n + t)
-                    next_user, next_item = entry(users, users_ahead + t), entry(items, items_ahead + t)
+                    u, i = first_user + entry(users, n + t), first_item + entry(items, n + t)
+                    next_user = first_user + entry(users, users_ahead + t)
+                    next_item = first_item + entry(items, items_ahead + t)
                     prefetch(user_factors, next_user, shape)
                     prefetch(item_factors, next_item, shape)
                     if moving:
@@ -117,7 +126,7 @@ def _cells(identity: bool, moving: bool):  # type: ignore[no-untyped-def]
                         entry(item_columns, i * columns + SHARE),
                     )
                     score += mean + user_bias + item_bias
-                    rating = entry(ratings, n + t)
+                    rating = decoded(values, ratings, n + t)
                     value, gradient = loss_and_gradient(
                         score, rating, IDENTITY if identity else link, loss, low, span
                     )
@@ -136,7 +145,8 @@ def _cells(identity: bool, moving: bool):  # type: ignore[no-untyped-def]
                         set_entry(gradients, t, gradient)
                 for t in range(turn):  # both rows with the old values
                     if _TOGETHER > 1:
-                        u, i, gradient = entry(users, n + t), entry(items, n + t), entry(gradients, t)
+                        u, i = first_user + entry(users, n + t), first_item + entry(items, n + t)
+                        gradient = entry(gradients, t)
                         user_share, item_share = (
                             entry(user_columns, u * columns + SHARE),
                             entry(item_columns, i * columns + SHARE),

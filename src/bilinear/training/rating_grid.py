@@ -15,19 +15,24 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.data.interactions import Interactions
-from bilinear.kernels.grid import cut_into_blocks, fill_cells, interleave_cells
+from bilinear.kernels.grid import cut_into_blocks, distinct_values, fill_cells, interleave_cells
 from bilinear.kernels.lanes import Shape, columns_of, shape_of
 from bilinear.kernels.sgd import BIAS, SHARE
+from bilinear.kernels.views import read_only
 from bilinear.model.parameters import Array, Parameters
 from bilinear.training.thread_pool import Workers, aligned
 
 _CACHE = 700 * 1024  # bytes of a cell's item rows; fixed, so that bits do not depend on the machine
 _FEWEST_BLOCKS = 16
+_MOST_PLACES = 1 << 16  # rows of a block that two bytes tell apart
+_MOST_USERS = 7 * _MOST_PLACES // 8  # of a block on average: those with few ratings are in larger ones
+_MOST_VALUES = 256
 _EVEN = 8  # numbers of blocks are multiples of it, so that threads share a stratum evenly
 
 
@@ -57,6 +62,11 @@ class Side:
         return len(self.starts) - 1
 
     @property
+    def dtype(self) -> type[np.unsignedinteger[Any]]:
+        """Of a place in a block."""
+        return np.uint16 if np.diff(self.starts).max(initial=0) <= _MOST_PLACES else np.uint32
+
+    @property
     def blocks(self) -> NDArray[np.int32]:
         """(n,) the block of each new place."""
         return np.repeat(np.arange(self.n_blocks, dtype=np.int32), np.diff(self.starts))
@@ -66,13 +76,21 @@ class Side:
 class Grid:
     """The ratings of a table, cell by cell, with renumbered rows.
 
+    Attributes:
+        users, items: (n_ratings,) rows, counted from the first of their block.
+        ratings: (n_ratings,) places in `values`, or the ratings themselves where that is empty.
+        values: the different ratings of the table, ascending, if there are at most 256.
+        starts: (n_cells + 1,) the first rating of each cell.
+
     Memory:
-        12 bytes a rating, beside the table's own. Cost to build: O(n_ratings).
+        5 bytes a rating, beside the table's own, of a packed table in a file; 8 with more than 256 different
+        ratings. Cost to build: O(n_ratings).
     """
 
-    users: NDArray[np.int32]
-    items: NDArray[np.int32]
-    ratings: NDArray[np.float32]
+    users: NDArray[Any]
+    items: NDArray[Any]
+    ratings: NDArray[Any]
+    values: NDArray[np.float32]
     starts: NDArray[np.int64]
     user_side: Side
     item_side: Side
@@ -87,7 +105,12 @@ class Grid:
         item_side = Side.cut(table.item_counts, n_item_blocks, rng)
         n_cells = user_side.n_blocks * item_side.n_blocks
         n = table.n_ratings
-        columns = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.float32)
+        values, empty = _values(table), table.storage.empty
+        columns = (
+            empty(n, user_side.dtype),
+            empty(n, item_side.dtype),
+            empty(n, np.uint8 if len(values) else np.float32),
+        )
         starts = np.zeros(n_cells + 1, np.int64)
         ratings_before = np.append(0, np.cumsum(table.user_counts[user_side.order]))
         starts[:: item_side.n_blocks] = ratings_before[user_side.starts]
@@ -104,6 +127,8 @@ class Grid:
                 kept,
                 item_side.labels,
                 item_block,
+                item_side.starts,
+                values,
                 *columns,
                 starts,
             )
@@ -113,7 +138,7 @@ class Grid:
 
         workers.run(fill, workers.evenly(user_side.n_blocks))
         workers.run(interleave, workers.evenly(n_cells))
-        return cls(*columns, starts, user_side, item_side)
+        return cls(*columns, values, starts, user_side, item_side)
 
     def strata(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """(n_strata, n): all cells once, a row being cells that share no row of users or items.
@@ -242,7 +267,15 @@ def _blocks_of(table: Interactions, row_bytes: int) -> tuple[int, int]:
     """Blocks of users and of items: all that a grid takes from `row_bytes`."""
     n_item_blocks = _n_blocks(table.n_items, _CACHE // row_bytes)
     # an item block stays in cache; users pass through, and need only be enough for all threads
-    return _n_blocks(table.n_users, max(1, table.n_users // n_item_blocks)), n_item_blocks
+    most_users = min(table.n_users // n_item_blocks, _MOST_USERS)
+    return _n_blocks(table.n_users, max(1, most_users)), n_item_blocks
+
+
+def _values(table: Interactions) -> NDArray[np.float32]:
+    """The different ratings of a table, ascending; none where there are more than 256."""
+    values = np.empty(_MOST_VALUES, np.float32)
+    n = distinct_values(read_only(table.stored[0].ratings), values)
+    return values[: max(n, 0)].copy()
 
 
 def _n_blocks(n_rows: int, rows_a_block: int) -> int:

@@ -58,7 +58,7 @@ class Units:
             ratings = fence.bounded(interactions).ratings
         mean = mean_of(ratings)
         spread = deviation_of(ratings, mean)
-        size = float(np.abs(ratings).max())
+        size = max(abs(float(ratings.min())), abs(float(ratings.max())))
         if spread == 0:  # differences below float64's precision of the mean, or none
             spread = float(ratings.max()) - float(ratings.min()) or 1.0
         tame = spread >= _SMALLEST and size <= _LARGEST and abs(mean) <= _OFFSET * spread

@@ -70,7 +70,8 @@ class SGD(Solver):
 
     Cost:
         O(n_ratings * n_factors) an epoch; memory: two copies of the parameters (three with momentum),
-        rows of the factors filled up to 64 bytes, and 12 bytes a rating.
+        rows of the factors filled up to 64 bytes, and 5 bytes a rating (8 with more than 256 different
+        ratings), of a packed table on disk.
 
     Examples:
         >>> from bilinear import SGD, Constant, MatrixFactorization, synthetic_ratings
@@ -245,9 +246,12 @@ class SGDRun(Run):
                     bias_rates[first:end],
                     momenta[first:end],
                     grid.starts,
+                    grid.user_side.starts,
+                    grid.item_side.starts,
                     grid.users,
                     grid.items,
                     grid.ratings,
+                    grid.values,
                     np.float64(self.global_mean),
                     users.bias_columns,
                     items.bias_columns,

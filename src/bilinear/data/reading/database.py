@@ -129,9 +129,9 @@ def end_queries() -> None:
 
 @dataclass(frozen=True)
 class ParquetTable:
-    """The columns of a Parquet file; its rows come through the connection it was opened with."""
+    """The columns of Parquet files; their rows come through the connection they were opened with."""
 
-    path: Path
+    paths: Sequence[Path]
     label: str
     names: list[str]
     types: list[str]
@@ -139,14 +139,31 @@ class ParquetTable:
     is_text: bool = False
 
     @classmethod
-    def of(cls, path: Path, label: str, connection: Connection) -> ParquetTable:
+    def of(cls, paths: Sequence[Path], label: str, connection: Connection) -> ParquetTable:
+        """Raises FileFormatError: a file is damaged, or its columns are not those of the first."""
         import duckdb
 
-        try:
-            rows = connection.execute(f"DESCRIBE SELECT * FROM {parquet(path)}").fetchall()
-        except duckdb.Error as error:
-            raise FileFormatError(f"{label}: the Parquet file is damaged ({first_line(error)})") from None
-        return cls(path, label, [row[0] for row in rows], [row[1] for row in rows], connection)
+        columns: list[tuple[str, str]] = []
+        for path in paths:
+            name = path.name if len(paths) > 1 else label
+            try:
+                rows = connection.execute(f"DESCRIBE SELECT * FROM {parquet([path])}").fetchall()
+            except duckdb.Error as error:
+                raise FileFormatError(f"{name}: the Parquet file is damaged ({first_line(error)})") from None
+            found = [(row[0], row[1]) for row in rows]
+            columns = columns or found
+            if found != columns:
+                theirs, ours = (", ".join(f"{n} {kind}" for n, kind in one) for one in (found, columns))
+                raise FileFormatError(
+                    f"{name}: has the columns {theirs[:200]}, where the first file of {label} has "
+                    f"{ours[:200]}; read files of one kind together"
+                )
+        return cls(paths, label, [name for name, _ in columns], [kind for _, kind in columns], connection)
+
+    @property
+    def source(self) -> str:
+        """What to select from, in SQL."""
+        return parquet(self.paths)
 
     @property
     def n_columns(self) -> int:
@@ -164,7 +181,7 @@ class ParquetTable:
         )
         first = 1
         try:
-            rows = self.connection.execute(f"SELECT {picked} FROM {parquet(self.path)}")
+            rows = self.connection.execute(f"SELECT {picked} FROM {self.source}")
             while batch := rows.fetchmany(BATCH):
                 yield Batch(self.label, list(zip(*batch, strict=True)), range(first, first + len(batch)))
                 first += len(batch)
@@ -193,8 +210,10 @@ def is_moment(kind: str) -> bool:
     return kind.startswith(("DATE", "TIMESTAMP"))
 
 
-def parquet(path: Path) -> str:
-    return f"read_parquet({sql_path(path)}, binary_as_string=true, hive_partitioning=false)"
+def parquet(paths: Sequence[Path]) -> str:
+    return (
+        f"read_parquet([{', '.join(map(sql_path, paths))}], binary_as_string=true, hive_partitioning=false)"
+    )
 
 
 def sql_path(path: Path) -> str:

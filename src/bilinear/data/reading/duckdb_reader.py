@@ -7,10 +7,12 @@ reading of `tables` and `batch_encoding`, which decides what it means or names t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bilinear.data.interactions import bytes_to_sort
 from bilinear.data.reading import values
@@ -22,7 +24,6 @@ from bilinear.data.reading.database import (
     ParquetTable,
     is_moment,
     lower_limit,
-    parquet,
     sql_name,
     sql_path,
     sql_text,
@@ -52,47 +53,104 @@ class Encoded(NamedTuple):
     item_vocabulary: Vocabulary
 
 
-def read(
-    connection: Connection, table: Table, columns: Mapping[Role, int], events: EventWeights | None = None
-) -> Encoded | None:
-    """The table as `collect` would read it, or None if any row needs the slow reading.
+@dataclass(frozen=True)
+class Loaded:
+    """Rows in the engine, which spills to disk what does not fit, and their vocabularies.
+
+    Attributes:
+        n_left_out: rows that were left out as marks of a missing rating.
+        clock_unit: numbers of a time a second, or None without times.
+    """
+
+    connection: Connection
+    n_rows: int
+    n_left_out: int
+    user_vocabulary: Vocabulary
+    item_vocabulary: Vocabulary
+    clock_unit: float | None
+
+    def parts(self) -> Iterator[list[Any]]:
+        """Users, items, ratings and times or None of the rows in the order of the source, part by part."""
+        clock = "" if self.clock_unit is None else ", r.time_"
+        # each part joins all ids anew
+        fetch = max(_FETCH, 4 * len(self.user_vocabulary), 4 * len(self.item_vocabulary))
+        for start in range(0, self.n_rows + self.n_left_out, fetch):
+            part = self.connection.execute(
+                f"SELECT r.rowid AS row_, u.code AS user_, i.code AS item_, r.rating_{clock} FROM ratings r "
+                "JOIN user_ids u ON r.user_ = u.id JOIN item_ids i ON r.item_ = i.id "
+                f"WHERE r.rowid >= {start} AND r.rowid < {start + fetch}"
+            ).fetchnumpy()
+            order = np.argsort(part["row_"])  # a join keeps no order
+            times = None if self.clock_unit is None else part["time_"][order]
+            if times is not None and self.clock_unit != 1:
+                times = times / self.clock_unit
+            yield [part["user_"][order], part["item_"][order], part["rating_"][order], times]
+
+    def encoded(self) -> Encoded:
+        """All of them in memory."""
+        n = self.n_rows
+        found: list[Any] = [np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.float32)]
+        found.append(None if self.clock_unit is None else np.empty(n))
+        at = 0
+        for part in self.parts():
+            for column, added in zip(found, part, strict=True):
+                if column is not None:
+                    column[at : at + len(part[0])] = added
+            at += len(part[0])
+        return Encoded(found, self.user_vocabulary, self.item_vocabulary)
+
+    def user_counts(self) -> NDArray[np.int64]:
+        """(n_users,) rows of each."""
+        found = self.connection.execute("SELECT count(*) AS n FROM ratings GROUP BY user_ ORDER BY user_")
+        counts: NDArray[np.int64] = found.fetchnumpy()["n"]
+        return counts
+
+
+def load(
+    connection: Connection,
+    table: Table,
+    columns: Mapping[Role, int],
+    marks: Sequence[float] = (),
+    events: EventWeights | None = None,
+    *,
+    by_parts: bool = False,
+) -> Loaded | None:
+    """The rows as `collect` would read them, or None if any needs the slow reading.
 
     A table without ratings has its counts in their place, or ones.
 
+    Args:
+        marks: ratings whose rows are left out.
+        events: what the values of the event column weigh.
+        by_parts: they are not to be in memory all at once.
     Cost:
         O(n_ratings); about 0.2 s a million rows of text on two cores.
     """
     expected = _expected_rows(table)
-    if expected is not None:
+    if expected is not None and not by_parts:
         require(
             bytes_to_read(expected, "time" in columns), f"reading some {expected:,} rows of {table.label}"
         )
     if not _load(connection, table, columns, events):
         return None
+    n_left_out = 0
+    if marks:
+        named = ", ".join(f"CAST({float(value)!r} AS FLOAT)" for value in marks)
+        deleted = connection.execute(f"DELETE FROM ratings WHERE rating_ IN ({named})").fetchall()
+        n_left_out = deleted[0][0]
     user_vocabulary = _vocabulary(connection, "user", table.is_text)
     item_vocabulary = _vocabulary(connection, "item", table.is_text)
     if user_vocabulary is None or item_vocabulary is None:
         return None
     n_rows = connection.execute("SELECT count(*) FROM ratings").fetchall()[0][0]
     lower_limit(connection, max(_KEPT, _KEPT_A_ROW * n_rows))
-    users, items = np.empty(n_rows, np.int32), np.empty(n_rows, np.int32)
-    scores = np.empty(n_rows, np.float32)
-    times = np.empty(n_rows) if "time" in columns else None
-    clock = ", r.time_" if times is not None else ""
-    at_once = max(_FETCH, 4 * len(user_vocabulary), 4 * len(item_vocabulary))  # each joins all ids anew
-    for start in range(0, n_rows, at_once):
-        part = connection.execute(
-            f"SELECT r.rowid AS row_, u.code AS user_, i.code AS item_, r.rating_{clock} FROM ratings r "
-            "JOIN user_ids u ON r.user_ = u.id JOIN item_ids i ON r.item_ = i.id "
-            f"WHERE r.rowid >= {start} AND r.rowid < {start + at_once}"
-        ).fetchnumpy()
-        rows = part["row_"]  # a join keeps no order
-        users[rows], items[rows], scores[rows] = part["user_"], part["item_"], part["rating_"]
-        if times is not None:
-            times[rows] = part["time_"]
-    if times is not None and not _is_date(table, columns["time"]):
-        times = values.in_seconds(times)
-    return Encoded([users, items, scores, times], user_vocabulary, item_vocabulary)
+    unit = None
+    if "time" in columns:
+        unit = 1.0
+        if not _is_date(table, columns["time"]):
+            largest = connection.execute("SELECT max(abs(time_)) FROM ratings").fetchall()[0][0]
+            unit = values.unit_of(largest or 0.0)
+    return Loaded(connection, n_rows, n_left_out, user_vocabulary, item_vocabulary, unit)
 
 
 def bytes_to_read(n_rows: int, with_times: bool) -> int:
@@ -105,7 +163,7 @@ def bytes_to_read(n_rows: int, with_times: bool) -> int:
 def _expected_rows(table: Table) -> int | None:
     """About how many rows there are, where that is cheap to say."""
     if isinstance(table, ParquetTable):
-        found = table.connection.execute(f"SELECT count(*) FROM {parquet(table.path)}").fetchall()
+        found = table.connection.execute(f"SELECT count(*) FROM {table.source}").fetchall()
         return int(found[0][0])
     return table.n_lines if isinstance(table, (JsonTable, TextTable)) else None
 
@@ -214,7 +272,7 @@ def _vocabulary(connection: Connection, role: str, is_text: bool) -> Vocabulary 
 
 def _source(table: Table, columns: Mapping[Role, int]) -> str:
     if isinstance(table, ParquetTable):
-        return parquet(table.path)
+        return table.source
     assert isinstance(table, (JsonTable, TextTable))
     path = sql_path(table.path)
     if isinstance(table, JsonTable):
@@ -315,7 +373,7 @@ def _sample(table: Table, at: int) -> Sequence[Any]:
     if isinstance(table, JsonTable):
         return [row.get(table.names[at]) for row in table.sample]
     assert isinstance(table, ParquetTable)
-    rows = table.connection.execute(f"SELECT {sql_name(table.names[at])} FROM {parquet(table.path)} LIMIT 1")
+    rows = table.connection.execute(f"SELECT {sql_name(table.names[at])} FROM {table.source} LIMIT 1")
     return [row[0] for row in rows.fetchall()]
 
 

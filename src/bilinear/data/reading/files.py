@@ -5,10 +5,12 @@ from __future__ import annotations
 import codecs
 import difflib
 import errno
+import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -52,48 +54,118 @@ class PlainFile:
     n_lines: int | None
     """Line ends of a text file; None where they are not newlines."""
     has_quotes: bool
+    rest: tuple[PlainFile, ...] = ()
+    """The other files of a pattern or a folder, of the same kind."""
+
+    @property
+    def paths(self) -> list[Path]:
+        """Of all files."""
+        return [self.path, *(file.path for file in self.rest)]
+
+    def joined(self, n_head: int) -> PlainFile:
+        """All files of text as one, with the first `n_head` lines, the same in each, only once.
+
+        Raises:
+            FileFormatError: they are not the same.
+        """
+        if not self.rest:
+            return self
+        path, head = self.folder / "joined", b""
+        with path.open("wb") as out:
+            for n, file in enumerate((self, *self.rest)):
+                with file.path.open("rb") as stream:
+                    first = b"".join(stream.readline() for _ in range(n_head))
+                    if n and first.strip() != head.strip():
+                        raise FileFormatError(
+                            f"{file.label}: begins with {first.decode()[:80]!r}, the first file of "
+                            f"{self.label} with {head.decode()[:80]!r}; read files of one kind together, "
+                            "by a pattern for their names"
+                        )
+                    if not n:
+                        head = first
+                        out.write(first)
+                    shutil.copyfileobj(stream, out, 1 << 20)
+                    if out.tell() and not _ends_with_newline(file.path):
+                        out.write(b"\n")
+        counts = [file.n_lines for file in (self, *self.rest)]
+        n_lines = None if None in counts else sum(filter(None, counts)) - n_head * len(self.rest)
+        has_quotes = any(file.has_quotes for file in (self, *self.rest))
+        return replace(self, path=path, n_lines=n_lines, has_quotes=has_quotes, rest=())
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
 
 
 @contextmanager
 def opened(source: str | Path, encoding: str | None) -> Iterator[PlainFile]:
     """Checks a file from its first to its last byte, and keeps a temporary folder while it is read.
 
+    A pattern such as "parts/*.csv", or a folder of Parquet files, is several files, by name.
+
     With `encoding` None, text is UTF-8 if it is valid UTF-8, else Latin-1. Cost: one pass; a
     compressed or recoded file needs disk space for its plain copy in the temporary directory.
 
     Raises:
-        DataError: no such file, a folder, or not readable.
+        DataError: no such file, a folder of others, or not readable.
         EmptyDataError, FileFormatError: empty, cut off, damaged, binary, or in another encoding.
     """
-    codec = _codec(encoding or "utf-8")
-    path = Path(source)
-    label = path.name
-    _check_is_file(path)
+    _codec(encoding or "utf-8")
+    paths = _files(source)
     with tempfile.TemporaryDirectory(prefix="bilinear-") as temporary:
         folder = Path(temporary)
+        first, *rest = (_plain(path, folder, f"table{n}", encoding) for n, path in enumerate(paths))
+        for file in rest:
+            if file.kind != first.kind:
+                raise FileFormatError(
+                    f"{source}: {first.label} is {first.kind}, {file.label} is {file.kind}; "
+                    "read files of one kind together"
+                )
+        label = f"{Path(source).name} ({len(paths)} files)" if rest else first.label
+        yield replace(first, label=label, rest=tuple(rest))
+
+
+def _plain(path: Path, folder: Path, copy: str, encoding: str | None) -> PlainFile:
+    codec, label = _codec(encoding or "utf-8"), path.name
+    try:
         try:
-            try:
-                plain, head, name, seen = _make_plain(path, folder / "table", label, codec)
-            except _NotUtf8 as error:
-                if encoding is not None:
-                    raise FileFormatError(str(error)) from None
-                plain, head, name, seen = _make_plain(path, folder / "table", label, _codec("latin-1"))
-        except OSError as error:
-            full = (
-                f"; unpacking and recoding need room in {folder.parent}: set TMPDIR to a folder with more"
-                if error.errno == errno.ENOSPC
-                else ""
-            )
-            raise DataError(f"{label}: cannot be read: {error.strerror or error}{full}") from error
-        suffixes = [suffix.lower() for suffix in Path(name).suffixes]
-        suffix = next((s for s in reversed(suffixes) if s not in SUFFIXES), "")
-        kind = _kind(head, suffix, label)
-        if kind == "parquet" and codec != "utf-8":
-            raise ParameterValueError(
-                f"{label}: encoding={encoding!r} is for text files; Parquet has its own"
-            )
-        n_lines = None if seen.has_other_ends else seen.n_lines
-        yield PlainFile(plain, folder, label, kind, suffix, n_lines, seen.has_quotes)
+            plain, head, name, seen = _make_plain(path, folder / copy, label, codec)
+        except _NotUtf8 as error:
+            if encoding is not None:
+                raise FileFormatError(str(error)) from None
+            plain, head, name, seen = _make_plain(path, folder / copy, label, _codec("latin-1"))
+    except OSError as error:
+        full = (
+            f"; unpacking and recoding need room in {folder.parent}: set TMPDIR to a folder with more"
+            if error.errno == errno.ENOSPC
+            else ""
+        )
+        raise DataError(f"{label}: cannot be read: {error.strerror or error}{full}") from error
+    suffixes = [suffix.lower() for suffix in Path(name).suffixes]
+    suffix = next((s for s in reversed(suffixes) if s not in SUFFIXES), "")
+    kind = _kind(head, suffix, label)
+    if kind == "parquet" and codec != "utf-8":
+        raise ParameterValueError(f"{label}: encoding={encoding!r} is for text files; Parquet has its own")
+    n_lines = None if seen.has_other_ends else seen.n_lines
+    return PlainFile(plain, folder, label, kind, suffix, n_lines, seen.has_quotes)
+
+
+def _files(source: str | Path) -> list[Path]:
+    """The files that a path, a pattern or a folder of Parquet files names, in the order of their names."""
+    path = Path(source)
+    with suppress(OSError, ValueError):  # the check below words them
+        if path.is_dir():
+            entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith((".", "_")))
+            if entries and all(entry.suffix.lower() in (".parquet", ".pq") for entry in entries):
+                return entries
+        elif set("*?[") & set(str(source)) and not path.exists():
+            found = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
+            if files := sorted(one for one in found if one.is_file()):
+                return files
+    _check_is_file(path)
+    return [path]
 
 
 class _NotUtf8(Exception):
@@ -114,7 +186,8 @@ def _check_is_file(path: Path) -> None:
     if is_folder:
         tables = [name for name in names if Path(name).suffix.lower() in _TABLES | _LINES | {".parquet"}][:5]
         hint = f", such as {', '.join(tables)}" if tables else ""
-        raise DataError(f"{path}: this is a folder; name the file in it{hint}")
+        pattern = f"; several files of one kind with a pattern: {str(path / '*.csv')!r}" if tables else ""
+        raise DataError(f"{path}: this is a folder; name the file in it{hint}{pattern}")
     if exists:
         return
     near = difflib.get_close_matches(path.name, names, 1)

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bilinear.data.description import ReadingNotes
 from bilinear.data.interactions import Duplicates, Interactions
@@ -100,16 +101,11 @@ def finished(
     n_skipped: int,
 ) -> Interactions:
     """The table of rows that were read; see `Interactions.refined` for errors and cost."""
-    if chosen.signs and not np.isin(encoded.columns[2], np.array([-1, 0, 1], np.float32)).all():
-        raise AmbiguousColumnError(chosen.signs)
-    if meaning.missing and not chosen.has_ratings:
-        raise ParameterValueError(
-            f"{table.label}: missing={list(meaning.missing)} (--missing) is for ratings; this is read without"
-        )
-    no_yes = (0.0, -1.0) if chosen.only_yes else (0.0,) if chosen.weighted else ()
+    check_signs(chosen, encoded.columns[2])
+    marks = marks_of(chosen, meaning, table.label)
     found = Interactions.refined(
         *encoded,
-        missing=meaning.missing if chosen.has_ratings else no_yes,
+        missing=marks,
         rules=meaning.rules,
         is_text=table.is_text,
         duplicates=duplicates or ("last" if chosen.has_ratings else "sum"),
@@ -119,6 +115,23 @@ def finished(
         notes=chosen.notes,
     )
     return replace(found, n_rows_skipped=n_skipped) if n_skipped else found
+
+
+def check_signs(chosen: Chosen, ratings: NDArray[np.float32]) -> None:
+    """Raises AmbiguousColumnError for other numbers in a column that seemed to be of yes and no."""
+    if chosen.signs and not np.isin(ratings, np.array([-1, 0, 1], np.float32)).all():
+        raise AmbiguousColumnError(chosen.signs)
+
+
+def marks_of(chosen: Chosen, meaning: Meaning, label: str = "the table") -> tuple[float, ...] | None:
+    """Values whose rows are left out, or None to look for such."""
+    if chosen.has_ratings:
+        return meaning.missing
+    if meaning.missing:
+        raise ParameterValueError(
+            f"{label}: missing={list(meaning.missing)} (--missing) is for ratings; this is read without"
+        )
+    return (0.0, -1.0) if chosen.only_yes else (0.0,) if chosen.weighted else ()
 
 
 def choose(

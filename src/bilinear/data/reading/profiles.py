@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bilinear.data.reading import duckdb_reader
 from bilinear.data.reading.boolean_columns import are_flags, is_blank
-from bilinear.data.reading.database import ParquetTable, is_moment, parquet, sql_name
+from bilinear.data.reading.database import ParquetTable, is_moment, sql_name
 from bilinear.data.reading.frames import FrameTable
 from bilinear.data.reading.tables import JsonTable, Table, TextTable
 
@@ -104,9 +104,7 @@ def _samples(table: Table, columns: Sequence[int]) -> list[list[Any]]:
             else sql_name(table.names[at])
             for at in columns
         )
-        found = table.connection.execute(
-            f"SELECT {picked} FROM {parquet(table.path)} LIMIT {_ROWS}"
-        ).fetchall()
+        found = table.connection.execute(f"SELECT {picked} FROM {table.source} LIMIT {_ROWS}").fetchall()
         return [[row[at] for row in found] for at in range(len(columns))]
     if isinstance(table, FrameTable):
         return table.head(columns, _ROWS)

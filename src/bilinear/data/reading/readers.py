@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from bilinear.data.description import ReadingNotes
 from bilinear.data.interactions import Duplicates, Interactions, check_duplicates
 from bilinear.data.missing_values import Missing
+from bilinear.data.packed import is_packed, open_packed
 from bilinear.data.reading import duckdb_reader
-from bilinear.data.reading.bad_rows import BadRows, leaving_out
+from bilinear.data.reading.bad_rows import leaving_out
 from bilinear.data.reading.batch_encoding import collect
 from bilinear.data.reading.columns import (
     INTERACTIONS,
@@ -31,14 +32,20 @@ from bilinear.data.reading.database import ParquetTable
 from bilinear.data.reading.id_columns import IdColumn
 from bilinear.data.reading.item_lists import ListTable
 from bilinear.data.reading.layout import check_quote
-from bilinear.data.reading.outcomes import Chosen, Meaning, choose, finished
+from bilinear.data.reading.outcomes import Chosen, Meaning, choose, finished, marks_of
 from bilinear.data.reading.sources import Given, Source, open_table
 from bilinear.data.reading.sql import query_table
 from bilinear.data.reading.sql import read_sql as read_sql
 from bilinear.data.reading.tables import Table, TextTable
 from bilinear.data.reading.values import NumberColumn, check_time_format
 from bilinear.data.vocabulary import Id, IdRule
-from bilinear.errors import DataError, EmptyDataError, FileFormatError, ParameterValueError
+from bilinear.errors import (
+    DataError,
+    EmptyDataError,
+    FileFormatError,
+    MissingColumnError,
+    ParameterValueError,
+)
 from bilinear.tabular import Tabular
 
 Layout = Literal["auto", "rows", "lists", "wide"]
@@ -258,6 +265,10 @@ def read_interactions(
     )
 
 
+Stream = Callable[[duckdb_reader.Loaded, Table, Chosen, Meaning], Interactions]
+"""Takes rows from the engine instead of `finished`, for tables larger than memory."""
+
+
 def read_any(
     source: Source,
     *,
@@ -280,12 +291,14 @@ def read_any(
     quote: str = "auto",
     time_format: str | None = None,
     skip_bad_rows: str | Path | None = None,
+    stream: Stream | None = None,
 ) -> Interactions:
     """`read_ratings` where the source has a rating column, else `read_interactions`.
 
     Args:
         has_ratings: to say which; None looks.
         duplicates: None is "last" of ratings, "sum" of others.
+        stream: what takes rows that the engine can read, and returns the table.
 
     Raises:
         DataError: as these two.
@@ -300,7 +313,17 @@ def read_any(
         _only_files(layout, memory_limit, encoding, None, quote)
         return _queried(source, connection, given, duplicates, has_ratings, spelling, meaning)
     return _read(
-        source, given, has_ratings, duplicates, layout, memory_limit, encoding, None, spelling, meaning
+        source,
+        given,
+        has_ratings,
+        duplicates,
+        layout,
+        memory_limit,
+        encoding,
+        None,
+        spelling,
+        meaning,
+        stream,
     )
 
 
@@ -405,9 +428,12 @@ def _read(
     n_threads: int | None,
     spelling: _Spelling,
     meaning: Meaning,
+    stream: Stream | None = None,
 ) -> Interactions:
     if layout not in get_args(Layout):
         raise ParameterValueError(f"layout={layout!r}; choose 'auto', 'rows', 'lists' or 'wide'")
+    if is_packed(source):
+        return _packed(source, given, has_ratings, duplicates, layout, encoding, spelling, meaning)
     roles = RATINGS if has_ratings else INTERACTIONS
     opening = open_table(source, roles, given, encoding, memory_limit, n_threads, layout, spelling.quote)
     with leaving_out(spelling.skip_bad_rows, source) as bad:
@@ -425,25 +451,75 @@ def _read(
             else:
                 chosen = choose(table, given, has_ratings, connection, meaning.events)
                 check_duplicates(duplicates or "last", chosen.has_ratings)
-                found = _encoded(table, connection, chosen, spelling.time_format, bad)
+                time_format = spelling.time_format
+                marks = () if stream is None else marks_of(chosen, meaning, table.label) or ()
+                loaded, table = _loaded(table, connection, chosen, time_format, marks, stream is not None)
+                if stream is not None and loaded is not None:
+                    return stream(loaded, table, chosen, meaning)
+                found = (
+                    loaded.encoded()
+                    if loaded is not None
+                    else collect(
+                        table,
+                        chosen.columns,
+                        flags=chosen.flags,
+                        time_format=time_format,
+                        bad=bad,
+                        events=chosen.events,
+                    )
+                )
         # The engine is closed now: its memory is free for sorting.
         return finished(found, table, chosen, duplicates, meaning, 0 if bad is None else bad.n_rows)
 
 
-def _encoded(
-    table: Table, connection: Any, chosen: Chosen, time_format: str | None, bad: BadRows | None
-) -> duckdb_reader.Encoded:
-    columns = chosen.columns
+def _packed(
+    folder: str | Path,
+    given: Given,
+    has_ratings: bool | None,
+    duplicates: Duplicates | None,
+    layout: Layout,
+    encoding: str,
+    spelling: _Spelling,
+    meaning: Meaning,
+) -> Interactions:
+    """A packed table, of which all that could be said in reading it has been said in packing it."""
+    table = open_packed(folder)
+    usual = {"layout": layout in ("auto", "rows"), "encoding": encoding == "utf-8"}
+    usual |= {"duplicates": duplicates in (None, "last" if has_ratings else "sum", table.duplicates)}
+    usual |= {role: column is None for role, column in given.items()}
+    usual |= {"quote, time_format, skip_bad_rows": spelling == _Spelling("auto", None, None)}
+    usual |= {"missing, ids": meaning == Meaning.of(None, None)}
+    for name, is_usual in usual.items():
+        if not is_usual:
+            raise ParameterValueError(f"{folder}: {name} cannot be said of a packed table; say it to `pack`")
+    if has_ratings is not None and has_ratings != table.has_ratings:
+        raise MissingColumnError(
+            f"{folder}: was packed with{'' if table.has_ratings else 'out'} ratings; pack it again "
+            f"{'without, or threshold them in the model' if table.has_ratings else 'with rating= (--rating)'}"
+        )
+    return table
+
+
+def _loaded(
+    table: Table,
+    connection: Any,
+    chosen: Chosen,
+    time_format: str | None,
+    marks: tuple[float, ...] = (),
+    by_parts: bool = False,
+) -> tuple[duckdb_reader.Loaded | None, Table]:
+    """The rows in the engine, or None where it cannot read them; and the table, with decided quotes."""
     if isinstance(table, ParquetTable):
-        table.check_types(columns)
-    if connection is not None and (time_format is None or "time" not in columns):
-        encoded = duckdb_reader.read(connection, table, columns, chosen.events)
-        if encoded is None and isinstance(table, TextTable) and table.layout.n_rows is None:
-            table = table.settled()
-            encoded = duckdb_reader.read(connection, table, columns, chosen.events)
-        if encoded is not None:
-            return encoded
-    return collect(table, columns, flags=chosen.flags, time_format=time_format, bad=bad, events=chosen.events)
+        table.check_types(chosen.columns)
+    if connection is None or (time_format is not None and "time" in chosen.columns):
+        return None, table
+    loaded = duckdb_reader.load(connection, table, chosen.columns, marks, chosen.events, by_parts=by_parts)
+    if loaded is None and isinstance(table, TextTable) and table.layout.n_rows is None:
+        table = table.settled()
+        loaded = duckdb_reader.load(
+            connection, table, chosen.columns, marks, chosen.events, by_parts=by_parts
+        )
+    return loaded, table
 
 
 _PLACES = (

@@ -26,7 +26,7 @@ from bilinear.data.reading.database import ParquetTable, connected
 from bilinear.data.reading.files import PlainFile, opened
 from bilinear.data.reading.frames import frame_table
 from bilinear.data.reading.item_lists import ListTable
-from bilinear.data.reading.layout import check_quote
+from bilinear.data.reading.layout import Layout, check_quote
 from bilinear.data.reading.matrix_market import MARK as MATRIX_MARKET
 from bilinear.data.reading.matrix_market import matrix_market_table
 from bilinear.data.reading.netflix import is_netflix, netflix_table
@@ -87,12 +87,25 @@ def open_table(
         connected(file.folder, memory_limit, n_threads) as connection,
     ):
         separator = _list_separator(file, layout)
+        file = file.joined(0) if separator is not None else _joined(file, roles, given, quote)
         if separator is not None:
             yield ListTable(file.path, file.label, separator, layout == "auto"), None
         elif layout == "wide":
             yield WideTable.of(_table(file, connection, RATINGS, given, quote), given), None
         else:
             yield _table(file, connection, roles, given, quote), connection
+
+
+def _joined(file: PlainFile, roles: Sequence[Role], given: Given, quote: str) -> PlainFile:
+    """Several files of text as one; Parquet files, which the engine reads together, as they are."""
+    if not file.rest or file.kind == "parquet":
+        return file
+    if file.kind == "json":
+        return file.joined(0)
+    if _first_lines(file).startswith(MATRIX_MARKET):
+        raise DataError(f"{file.label}: MatrixMarket files are matrices of their own; read them one by one")
+    layout = _layout(file, roles, given, quote)
+    return file.joined(layout.skip + layout.has_header)
 
 
 def _list_separator(file: PlainFile, layout: str) -> str | None:
@@ -105,20 +118,27 @@ def _list_separator(file: PlainFile, layout: str) -> str | None:
 
 def _table(file: PlainFile, connection: Connection, roles: Sequence[Role], given: Given, quote: str) -> Table:
     if file.kind == "parquet":
-        return ParquetTable.of(file.path, file.label, connection)
+        return ParquetTable.of(file.paths, file.label, connection)
     if file.kind == "json":
         return JsonTable.of(file.path, file.label, file.n_lines)
-    with file.path.open(encoding="utf-8") as stream:
-        head = stream.readline(1000) + stream.readline(1000)
+    head = _first_lines(file)
     if head.startswith(MATRIX_MARKET):
         return matrix_market_table(file.path, file.folder, file.label)
     if is_netflix(head):
         return netflix_table(file.path, file.folder, file.label)
+    return TextTable(file.path, file.label, _layout(file, roles, given, quote), file.n_lines)
+
+
+def _first_lines(file: PlainFile) -> str:
+    with file.path.open(encoding="utf-8") as stream:
+        return stream.readline(1000) + stream.readline(1000)
+
+
+def _layout(file: PlainFile, roles: Sequence[Role], given: Given, quote: str) -> Layout:
     if quote == "auto" and not file.has_quotes:
         quote = "none"
     is_header = partial(_is_header, roles=roles, given=given)
-    layout = dialect.layout(file.path, file.label, file.suffix, _n_needed(roles), is_header, quote)
-    return TextTable(file.path, file.label, layout, file.n_lines)
+    return dialect.layout(file.path, file.label, file.suffix, _n_needed(roles), is_header, quote)
 
 
 def _n_needed(roles: Sequence[Role]) -> int:

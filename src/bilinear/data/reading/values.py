@@ -295,11 +295,13 @@ def in_seconds(times: NDArray[np.float64]) -> NDArray[np.float64]:
     until the year 5138, milliseconds below 1e14, microseconds below 1e17; above are nanoseconds.
     Anything else that is smaller (years, 20200131, counters) stays as it is: only order matters.
     """
-    largest = max(float(times.max(initial=0.0)), -float(times.min(initial=0.0)))
-    for limit, unit in ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3)):
-        if largest >= limit:
-            return times / unit
-    return times
+    unit = unit_of(max(float(times.max(initial=0.0)), -float(times.min(initial=0.0))))
+    return times if unit == 1 else times / unit
+
+
+def unit_of(largest: float) -> float:
+    """Clock numbers a second, by the largest of a column; see `in_seconds`."""
+    return next((unit for limit, unit in ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3)) if largest >= limit), 1.0)
 
 
 def _plain_numbers(values: Values) -> NDArray[np.float64] | None:
