@@ -115,6 +115,6 @@ def instruments() -> tuple[str, ...]:
     Examples:
         >>> from bilinear import lab
         >>> lab.instruments()
-        ('endpoint', 'optimality', 'generalisation', 'seeds', 'convexity', 'linearity')
+        ('endpoint', 'optimality', 'generalisation', 'seeds', 'convexity', 'features', 'linearity')
     """
     return tuple(sorted(REGISTRY, key=lambda name: REGISTRY.get(name).order))
