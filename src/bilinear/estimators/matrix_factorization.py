@@ -62,7 +62,7 @@ from bilinear.training.validation import RankingValidation, RatingValidation
 
 _MOST_FACTORS = 4096
 _MOST_VALIDATION_USERS = 6000  # of a ranking metric
-_FEWEST_FACTORS = 32  # that a search tries
+_FEWEST_FACTORS = 64  # of the widest trial that every search makes
 _LAST_STAGE = "on all ratings"
 _SUCH_AS = {"loss": "SquaredError()", "link": "Identity()", "solver": "SGD()"}
 
