@@ -367,7 +367,8 @@ def test_arguments_that_are_none_are_refused_before_work(name):
         "solver": "cholesky", "start_size": 0, "n_threads": 0, "rng": -1, "precision": "float16",
         "max_memory": -1, "n_neighbours": 0, "user_exponent": "1", "item_exponent": 9,
         "popularity_exponent": None, "normalization": np.nan, "similarity": "cosine", "n_directions": 0,
-        "low_pass": -1, "threshold": "high", "confidence": "none", "item_features": 1, "user_features": 1,
+        "low_pass": -1, "threshold": "high", "confidence": "none", "half_life": 0, "item_features": 1,
+        "user_features": 1,
     }  # fmt: skip
     for field in fields(model):
         with pytest.raises(ParameterValueError, match=field.name):
