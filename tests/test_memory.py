@@ -169,8 +169,9 @@ def test_auto_leaves_out_what_the_memory_limit_does_not_allow(monkeypatch):
     AutoRanker(n_trials=1, kinds=("EASE",), rng=0).fit(TABLE)
     kind = next(kind for kind in KINDS if kind.name == "EASE")
     sizes = Sizes.of(WIDE)
-    assert kind.fits(sizes)
-    assert not kind.fits(replace(sizes, n_items=4000))  # 64 MB of weights alone, and 60 may be taken
+    assert not kind.memory_refusal(sizes, EASE())
+    more = replace(sizes, n_items=4000)  # 64 MB of weights alone, and 60 may be taken
+    assert kind.memory_refusal(more, EASE())
 
 
 def test_ease_says_what_to_take_instead(monkeypatch):
