@@ -163,12 +163,20 @@ class Capabilities(ParamsMixin):
 
         Args:
             times: (n_interactions,) seconds; only differences within a row count.
+
+        Examples:
+            >>> import numpy as np
+            >>> from bilinear import Interactions, RandomWalk
+            >>> users, items = "ann ann bob bob cat".split(), "tea jam tea salt jam".split()
+            >>> clicks = Interactions.from_columns(users, items, times=86400 * np.arange(5.0))
+            >>> model = RandomWalk(half_life=1.0).fit(clicks)
+            >>> model.score_timed_histories(clicks.by_user, clicks.times).shape
+            (3, 3)
         """
         return self.score_histories(histories)
 
     def fading(self, times: NDArray[np.float64]) -> NDArray[Any]:
-        """(n,) what the interactions of one history at these times are multiplied by: all one, without "
-        "times."""
+        """(n,) what the interactions of one history at these times are multiplied by; here, without times, one."""
         return np.ones(len(times))
 
     def fold_in_weights(
