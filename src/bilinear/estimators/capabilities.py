@@ -176,7 +176,7 @@ class Capabilities(ParamsMixin):
         return self.score_histories(histories)
 
     def fading(self, times: NDArray[np.float64]) -> NDArray[Any]:
-        """(n,) what the interactions of one history at these times are multiplied by; here, without times, one."""
+        """(n,) what the interactions of one history at these times are multiplied by: here ones."""
         return np.ones(len(times))
 
     def fold_in_weights(
