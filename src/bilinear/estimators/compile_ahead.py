@@ -14,6 +14,7 @@ from bilinear.data.splits import split_random
 from bilinear.estimators.auto.auto_ranker import AutoRanker
 from bilinear.estimators.auto.search_space import KINDS
 from bilinear.estimators.baselines import BiasModel, GlobalMean
+from bilinear.estimators.blend import Blend
 from bilinear.estimators.matrix_factorization import MatrixFactorization
 from bilinear.estimators.measurement import measure
 from bilinear.estimators.popularity import Popularity
@@ -94,9 +95,10 @@ def _ratings() -> None:
 def _clicks() -> None:
     """The models and commands of interactions without ratings."""
     split = split_random(_table(has_ratings=False), test=0.2, rng=0)
-    models = {"popularity": Popularity(), "auto": AutoRanker(n_trials=len(KINDS), rng=0)}
+    models: dict[str, Recommender] = {"popularity": Popularity(), "auto": AutoRanker(n_trials=1, rng=0)}
+    models["blend"] = Blend(tuple(kind.model() for kind in KINDS), rng=0)
     measure(models, split, task="ranking")
-    _lists(models["auto"], split.train)
+    _lists(models["blend"], split.train)
 
 
 def _lists(model: Recommender, table: Interactions) -> None:

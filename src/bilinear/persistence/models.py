@@ -123,10 +123,10 @@ def _build(manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> 
     if n_ratings and not (indices.min() >= 0 and indices.max() < n_items):
         raise ValueError("seen.indices names items that are not there")
     model.seen_ = Grouped(indptr, indices, tensor("seen.ratings", np.float32, n_ratings))
-    if "seen.times" in tensors:
-        model.seen_times_ = tensor("seen.times", np.float64, n_ratings)
-        if not np.isfinite(model.seen_times_).all():
-            raise ValueError("seen.times has values that are not finite")
+    times = tensor("seen.times", np.float64, n_ratings) if "seen.times" in tensors else None
+    if times is not None and not np.isfinite(times).all():
+        raise ValueError("seen.times has values that are not finite")
+    model.seen_times_ = times
     model.item_texts_ = {}
     for name in manifest["item_texts"]:
         blob = tensor(f"item_texts.{name}.blob", np.uint8)
