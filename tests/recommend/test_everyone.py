@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import planted_table, random_parameters, random_table, with_strangers
 
+from bilinear.data.interactions import Grouped
 from bilinear.errors import ParameterValueError, UnknownIdError
 from bilinear.estimators.baselines import BiasModel
 from bilinear.estimators.matrix_factorization import MatrixFactorization
@@ -47,6 +48,10 @@ class DotModel:
         allowed = np.zeros(len(self.item_vocabulary_), bool)
         allowed[[self.item_vocabulary_.row(item, "item") for item in candidates]] = True
         return allowed
+
+    def hidden(self, exclude_seen):
+        nothing = Grouped(np.zeros_like(self.seen_.indptr), self.seen_.indices[:0], self.seen_.ratings[:0])
+        return self.seen_ if exclude_seen else nothing
 
     def has_ratings(self, user_rows):
         return self.seen_.counts[user_rows] > 0

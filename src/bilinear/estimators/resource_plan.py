@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -258,7 +258,9 @@ def _seconds(
     searched, whole = once(part), once(n_trained)
     trials = 0.0
     if isinstance(model.solver, Auto):
-        trials = (90 / 160) * searched * (4 if n_trained < 2e6 else 2)
+        trials = (90 / 160) * searched * (5 if n_trained < 2e6 else 2)
+        if "sgd" in model.solver.planned(n_trained):
+            trials += 10 * (_once(replace(model, solver=model.solver.sgd()), shape) or once)(part)
     elif not isinstance(model.solver, Gibbs):
         if "auto" in (model.n_factors, model.l2, model.l2_biases):
             trials = 10 * searched + (whole if n_trained > part else 0)
@@ -287,6 +289,10 @@ def _once(model: MatrixFactorization, shape: tuple[int, int]) -> Callable[[int],
         epochs = solver.resolved(n).n_epochs
         if isinstance(solver, SGD):
             return float(epochs * n * (14 + 0.45 * k) * 1e-9)
+        if drawn:
+            return float(
+                epochs * (n * (40 + 2.5 * k + 0.12 * k**2) + sum(shape) * (1500 + k**3 / 6)) * 1.3e-9
+            )
         return float(epochs * (n * (30 + 0.12 * k**2) + sum(shape) * k**3 / 6) * 1e-9)
 
     return seconds if isinstance(solver, (SGD, Gibbs, ALS)) else None

@@ -359,6 +359,10 @@ def table_sizes(
         parsing the file once.
     """
     given: Given = {"user": user, "item": item, "rating": rating, "count": count, "time": time}
+    if is_packed(source):
+        usual = _Spelling(quote, None, None), Meaning.of(None, None)
+        packed = _packed(source, given, has_ratings, None, "auto", encoding, *usual)
+        return TableSizes(packed.n_ratings, *packed.shape, packed.times is not None, packed.has_ratings)
     roles = RATINGS if has_ratings else INTERACTIONS
     found = None
     with open_table(source, roles, given, encoding, layout="auto", quote=quote) as (table, connection):
