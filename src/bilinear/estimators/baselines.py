@@ -30,7 +30,7 @@ from bilinear.training.progress import Progress
 from bilinear.training.rating_units import Units
 from bilinear.training.search import choose_bias_penalty, searched_part
 
-_BYTES, _BYTES_SEARCHED = (15, 40), (21, 55)  # of a rating and a row, that BiasModel takes; measured
+_BYTES, _BYTES_SEARCHED = (15, 40), (31, 100)  # of a rating and a row, that BiasModel takes; measured
 _BYTES_IN_FILES = 12  # of a rating of a packed table, that are not memory
 
 
