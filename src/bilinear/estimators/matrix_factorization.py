@@ -76,6 +76,7 @@ class _Trained(NamedTuple):
     history: History
     posterior: Posterior | None = None
     conformal: Conformal | None = None
+    validation_rmse: float = np.inf
 
 
 @register
@@ -266,12 +267,10 @@ class MatrixFactorization(WithFeatures, RatingModel):
         del part
         trials = chain.trials
         if "sgd" in planned and not chain.interrupted:
-            found = self._trained(solver.sgd(), units, interactions, link, seed, progress, refit=False)
-            own = _validation_rmse(found.search, found.history)
+            to_beat = chain.validation_rmse
+            found = self._trained(solver.sgd(), units, interactions, link, seed, progress, to_beat)
             trials = (*(() if found.search is None else found.search.trials), *trials)
-            if own < chain.validation_rmse or found.history.cut_short:
-                if self.refit and not found.history.cut_short:
-                    found = self._trained(solver.sgd(), units, interactions, link, seed, progress)
+            if found.validation_rmse < to_beat or found.history.cut_short:
                 assert found.search is not None
                 shown = tuple(replace(t, kept=t.kept and not t.stage.startswith("gibbs")) for t in trials)
                 return found._replace(search=replace(found.search, trials=shown))
@@ -292,9 +291,12 @@ class MatrixFactorization(WithFeatures, RatingModel):
         link: Link,
         seed: int,
         progress: Progress,
-        refit: bool | None = None,
+        to_beat: float | None = None,
     ) -> _Trained:
-        """What a descent ends with; sets `seed_` and `solver_`."""
+        """What a descent ends with; sets `seed_` and `solver_`.
+
+        Where the validation RMSE is not below `to_beat` it is not trained on everything.
+        """
         solver = given_solver.resolved(interactions.n_ratings)
         n_factors = self.n_factors
         given = units.penalty(self._given_penalty(), link, self.loss)
@@ -339,7 +341,9 @@ class MatrixFactorization(WithFeatures, RatingModel):
             best = descend(interactions)
         parameters, history = best
         conformal = None if inner is None else Conformal.of(parameters, link, inner)
-        again = inner is not None and (self.refit if refit is None else refit) and not history.cut_short
+        reached = _validation_rmse(table, history)
+        again = inner is not None and self.refit and not history.cut_short
+        again = again and (to_beat is None or reached < to_beat)
         del inner  # its memory is for what follows
         if again and history.ended == "closed form":
             parameters = solve_without_factors(interactions, penalty, link, self.loss)
@@ -349,7 +353,7 @@ class MatrixFactorization(WithFeatures, RatingModel):
         if history.ended == "interrupted":
             mark_interrupted()
         self.seed_, self.solver_ = seed, solver
-        return _Trained(penalty, table, parameters, history, conformal=conformal)
+        return _Trained(penalty, table, parameters, history, None, conformal, reached)
 
     def _sampled(
         self,
