@@ -47,7 +47,7 @@ def test_training_is_stopped_wherever_it_is(moment: str, ratings_file: Path, tmp
 @pytest.mark.parametrize(
     ("moment", "arguments"),
     [
-        ("bilinear.evaluation.ratings:rating_scores", ["evaluate", "MODEL", "RATINGS"]),
+        ("bilinear.estimators.rating_model:ErrorSums", ["evaluate", "MODEL", "RATINGS"]),
         (
             "bilinear.recommend.parquet:_copy",
             ["recommend", "MODEL", "--all", "--out", "FOLDER/lists.parquet"],

@@ -23,10 +23,10 @@ from bilinear.kernels.cache import places
 from bilinear.recommend.everyone import recommend_everyone, similar_everyone
 from bilinear.tabular import Shown
 from bilinear.training.choice import Auto
+from bilinear.training.search import FACTOR_PATH
 from bilinear.training.sgd import SGD
 
 _N_USERS, _N_ITEMS, _N_PAIRS = 200, 120, 6_000
-_FACTORS = (32, 64, 128)  # that the search of `MatrixFactorization` tries; each is a kernel of its own
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,11 @@ def _ratings() -> None:
     split = split_random(_table(has_ratings=True), test=0.2, rng=0)
     models: dict[str, Recommender] = {"mean": GlobalMean(), "biases": BiasModel(rng=0)}
     models["auto"] = MatrixFactorization(solver=Auto(), rng=0)
-    for k in _FACTORS:
+    for k in FACTOR_PATH:  # each is a kernel of its own
         solver = SGD(n_epochs=1)
         models[str(k)] = MatrixFactorization(n_factors=k, l2=0.1, l2_biases=0.1, solver=solver, rng=0)
     measure(models, split, task="ratings", baseline="biases")
-    _lists(models[str(_FACTORS[0])], split.train)
+    _lists(models[str(FACTOR_PATH[0])], split.train)
 
 
 def _clicks() -> None:
