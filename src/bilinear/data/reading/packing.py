@@ -42,8 +42,8 @@ def pack(source: Source, out: str | Path, **reading: Any) -> Interactions:
     a file with rows of odd spelling, is read into memory first.
 
     Args:
-        source: a table; or what `read_ratings` takes, also a pattern such as `"ratings/*.parquet"` or a folder
-            of Parquet files.
+        source: a table; or what `read_ratings` takes, also a pattern such as `"ratings/*.parquet"` or a
+            folder of Parquet files.
         out: the folder to make; its name must be free.
         reading: arguments of `read_ratings`, or of `read_interactions` for a table without a rating column;
             `has_ratings` says which it is.
