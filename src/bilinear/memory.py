@@ -34,13 +34,18 @@ def require(n_bytes: int, what: str, remedy: str = REMEDY) -> None:
         )
 
 
-def limit_process(text: str) -> None:
+def limit_process(text: str | None) -> None:
     """From now on this process counts on so much memory in all, what it has taken already included.
 
+    Args:
+        text: an amount such as "8GB"; None ends the limit.
     Raises:
         ParameterValueError: not an amount, or it has taken more.
     """
     global _most
+    if text is None:
+        _most = None
+        return
     most, taken = parsed_size(text, "memory limit "), resident()
     if most <= taken:
         raise ParameterValueError(

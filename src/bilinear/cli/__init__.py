@@ -36,8 +36,12 @@ def _run() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a title that this terminal has no letters for
     from bilinear.cli.app import app
+    from bilinear.memory import limit_process
 
-    app()
+    try:
+        app()
+    finally:
+        limit_process(None)  # --memory-limit is of one command
 
 
 def _report(error: BaseException, interrupts: Interrupts) -> NoReturn:
