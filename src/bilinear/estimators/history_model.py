@@ -211,8 +211,7 @@ class HistoryModel(_Learned):
         return histories._replace(ratings=ratings)
 
     def _are_positive(self, ratings: NDArray[Any], has_weights: bool) -> NDArray[np.bool_]:
-        """(n,) which ratings are learned from: from `threshold` on, and without dislikes unless they are "
-        "zeros."""
+        """(n,) which ratings are learned from: from `threshold` on, and dislikes only as zeros."""
         kept = np.ones(len(ratings), bool) if self.threshold is None else ratings >= self.threshold
         if has_weights:
             kept &= ratings != 0 if self.uses_weights == "confidence and zeros" else ratings > 0

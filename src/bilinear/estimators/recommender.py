@@ -516,6 +516,8 @@ class Recommender(Capabilities):
         """What is not recommended to each user: all that they have seen, or dislikes alone."""
         if exclude_seen:
             return self.seen_
+        if not self.weighted_:  # nothing is read: this is asked for every list
+            return Grouped(np.zeros_like(self.seen_.indptr), self.seen_.indices[:0], self.seen_.ratings[:0])
         return taken_pairs(self.seen_, self._are_dislikes(self.seen_.ratings))
 
     def _are_dislikes(self, ratings: NDArray[Any]) -> NDArray[np.bool_]:
