@@ -25,7 +25,7 @@ def main() -> None:
     split = split_random(synthetic_catalogue(options.rows, n_users, n_items, 16, rng=1).interactions, 0.1, 0)
     rows, numbers = [], {}
     for size in options.parts:
-        search._SEARCHED = size
+        search.SEARCHED = size
         began = time.process_time()
         model = MatrixFactorization(rng=0).fit(split.train)
         took, found = time.process_time() - began, model.search_

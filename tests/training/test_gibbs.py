@@ -432,7 +432,7 @@ def test_auto_is_sgd_where_a_chain_is_impossible(table):
 
 
 def test_auto_tries_chains_on_some_users_of_a_large_table_and_samples_all(table, monkeypatch):
-    monkeypatch.setattr(search, "_SEARCHED", 300)
+    monkeypatch.setattr(search, "SEARCHED", 300)
     model = MatrixFactorization(solver=Auto(budget=0), n_factors=2, refit=False, rng=0).fit(table)
     assert 300 <= model.search_.n_searched < 300 + table.n_items
     inner = split_validation(table, 0.1, np.random.default_rng([0, 0]))

@@ -262,7 +262,7 @@ def test_a_search_builds_one_grid_for_each_cut_of_the_table(monkeypatch):
 
 
 def searched_in_part(monkeypatch, n_ratings, **fixed):
-    monkeypatch.setattr(module, "_SEARCHED", n_ratings)
+    monkeypatch.setattr(module, "SEARCHED", n_ratings)
     return run(**fixed)
 
 

@@ -39,18 +39,14 @@ def command(
     json: options.Json = False,
 ) -> None:
     from bilinear.cli.training_plan import Wanted
-    from bilinear.data.reading.readers import table_sizes
-    from bilinear.estimators.resource_plan import plan
+    from bilinear.estimators.resource_plan import counted, planned
 
     how: dict[str, Any] = {"user": user, "item": item, "rating": rating, "encoding": encoding, "quote": quote}
     wanted = Wanted.of(task, model, set_, None, {}, 0, threads)
     implied = wanted.implied_task()
-    needs = True if implied == "ratings" else None
-    if implied is None:
-        needs = table_sizes(ratings, has_ratings=None, **how).has_ratings
-        implied = "ratings" if needs else "ranking"
-    chosen = wanted.plan(implied)
-    found = plan(ratings, chosen.models[chosen.name], n_threads=threads, has_ratings=needs, **how)
+    table = counted(ratings, how | {"has_ratings": True if implied == "ratings" else None})
+    chosen = wanted.plan(implied or ("ratings" if table.sizes.has_ratings else "ranking"))
+    found = planned(table, chosen.models[chosen.name], threads)
     if json:
         print_json(found.to_dict())
     else:

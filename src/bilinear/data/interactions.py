@@ -41,10 +41,15 @@ def stable_order(
     return order, starts
 
 
+def bytes_of_columns(n_rows: int, with_times: bool) -> int:
+    """Of a table of so many rows: users, items, ratings and, if there are any, times."""
+    return (20 if with_times else 12) * n_rows
+
+
 def bytes_to_sort(n_rows: int, with_times: bool, owned: bool) -> int:
     """What making a table of encoded columns takes beside them; fewer where these are freed on the way."""
     order = 4 if n_rows < 2**31 else 8
-    columns = 20 if with_times else 12
+    columns = bytes_of_columns(1, with_times)
     a_row = max(2 * order, order + columns // 3 + 1) + 2 if owned else columns + order + 2
     return a_row * n_rows
 

@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bilinear.arguments import is_whole
-from bilinear.data.interactions import Interactions
+from bilinear.data.interactions import Interactions, bytes_of_columns
 from bilinear.data.reading.duckdb_reader import bytes_to_read
 from bilinear.data.reading.readers import TableSizes, table_sizes
 from bilinear.errors import ParameterValueError
@@ -22,12 +22,12 @@ from bilinear.memory import available, shown
 from bilinear.model.blocks import checked_threads
 from bilinear.tabular import Tabular, columns_of
 from bilinear.training.als import ALS
-from bilinear.training.choice import Auto
+from bilinear.training.choice import FINAL_SWEEPS, TRIAL_SWEEPS, Auto
 from bilinear.training.gibbs import Gibbs
+from bilinear.training.search import SEARCHED
 from bilinear.training.sgd import SGD
 
 _TRAINED, _TESTED = 0.8, 0.2  # shares of the rows
-_SEARCHED = 5e6  # ratings that most of a search's trials see at most
 _LISTED = 10  # items of a list
 _PARQUET, _TEXT = 0.6e-6, 1.2e-6  # CPU seconds a row of reading
 _SPREAD = 3.0, 10.0  # mean square of the ratings of a user and of an item over the squared mean
@@ -170,12 +170,26 @@ def plan(
         >>> found.memory > 4 * 10**10  # EASE inverts a matrix of items by items
         True
     """
-    label, sizes, a_row = _sizes(source, columns)
+    table = counted(source, columns)
     if model is None:
-        model = MatrixFactorization(solver=Auto()) if sizes.has_ratings else AutoRanker()
+        model = MatrixFactorization(solver=Auto()) if table.sizes.has_ratings else AutoRanker()
+    return planned(table, model, n_threads)
+
+
+class Counted(NamedTuple):
+    """A table that was counted: its name, its sizes, and CPU seconds of reading a row."""
+
+    label: str
+    sizes: TableSizes
+    seconds_a_row: float
+
+
+def planned(counted: Counted, model: Recommender, n_threads: int | None) -> ResourcePlan:
+    """`plan` of a table whose sizes are known."""
+    label, sizes, a_row = counted
     threads = checked_threads(n_threads)
     n, shape = sizes.n_rows, (sizes.n_users, sizes.n_items)
-    table = (20 if sizes.has_times else 12) * n
+    table = bytes_of_columns(n, sizes.has_times)
     trained = int(_TRAINED * n)
     reading = bytes_to_read(n, sizes.has_times)
     training = 2 * table + model.bytes_to_fit(trained, *shape)
@@ -202,25 +216,24 @@ def plan(
     return ResourcePlan(label, repr(model), n, *shape, stages, available(), free, threads)
 
 
-def _sizes(
-    source: str | Path | Interactions | Mapping[str, int], columns: Mapping[str, Any]
-) -> tuple[str, TableSizes, float]:
-    """Label, sizes, and CPU seconds of reading a row."""
+def counted(source: str | Path | Interactions | Mapping[str, int], columns: Mapping[str, Any]) -> Counted:
+    """The sizes of what `plan` takes; `columns` are for a file."""
     if isinstance(source, (str, Path)):
         is_parquet = str(source).endswith((".parquet", ".pq"))
-        return str(source), table_sizes(source, **columns), _PARQUET if is_parquet else _TEXT
+        return Counted(str(source), table_sizes(source, **columns), _PARQUET if is_parquet else _TEXT)
     if columns:
         raise ParameterValueError(f"{next(iter(columns))}=... is for a file that is counted, not for a table")
     if isinstance(source, Interactions):
         found = source.n_ratings, *source.shape, source.times is not None, source.has_ratings
-        return source.source, TableSizes(*found), 0.0
+        return Counted(source.source, TableSizes(*found), 0.0)
     names = ("n_ratings", "n_users", "n_items")
     given = dict(source) if isinstance(source, Mapping) else {}
     if set(given) != set(names) or not all(is_whole(size) and size > 0 for size in given.values()):
         raise ParameterValueError(
             f"plan({source!r}); a file, a table, or {{'n_ratings': ..., 'n_users': ..., 'n_items': ...}}"
         )
-    return "sizes", TableSizes(given[names[0]], given[names[1]], given[names[2]], False, True), _TEXT
+    n_rows, n_users, n_items = (given[name] for name in names)
+    return Counted("sizes", TableSizes(n_rows, n_users, n_items, False, True), _TEXT)
 
 
 def _factors(model: Recommender, n_ratings: int) -> int | None:
@@ -237,7 +250,7 @@ def _seconds(
     model: Recommender, n_trained: int, n: int, shape: tuple[int, int], threads: int
 ) -> tuple[float | None, float | None]:
     """CPU seconds of `fit` on the training part, and of `retrain` on everything."""
-    part = min(n_trained, int(_SEARCHED))
+    part = min(n_trained, SEARCHED)
     if isinstance(model, (GlobalMean, BiasModel)):
         solve = 1e-7 if isinstance(model, BiasModel) else 1e-9
         n_solved = 12 * part if isinstance(model, BiasModel) and model.l2_biases == "auto" else 0
@@ -258,7 +271,7 @@ def _seconds(
     searched, whole = once(part), once(n_trained)
     trials = 0.0
     if isinstance(model.solver, Auto):
-        trials = (90 / 160) * searched * (5 if n_trained < 2e6 else 2)
+        trials = (TRIAL_SWEEPS / FINAL_SWEEPS) * searched * (5 if n_trained < 2e6 else 2)
         if "sgd" in model.solver.planned(n_trained):
             trials += 10 * (_once(replace(model, solver=model.solver.sgd()), shape) or once)(part)
     elif not isinstance(model.solver, Gibbs):

@@ -25,10 +25,10 @@ from bilinear.training.sgd import SGD
 from bilinear.training.solver import Solver
 from bilinear.training.validation import rmse
 
-_SWEEPS = 90  # of a trial
+TRIAL_SWEEPS = 90
 _WORK: dict[str, int] = {"none": 90, "items": 120, "both": 150, "sgd": 150}
 """Passes over the ratings that a trial is worth; a search with SGD is about ten descents."""
-_FINAL = 160  # sweeps of the chain that is kept
+FINAL_SWEEPS = 160  # of the chain that is kept
 _FEWEST = 2  # factors of a trial
 _BETTER = 5e-4  # by which share of the RMSE a history or more factors must be better
 
@@ -84,7 +84,7 @@ class Auto(Solver):
 
     def gibbs(self, history: Histories = "none") -> Gibbs:
         """The chain that is trained on all ratings if it is chosen."""
-        return Gibbs(n_epochs=_FINAL, history=history, n_threads=self.n_threads)
+        return Gibbs(n_epochs=FINAL_SWEEPS, history=history, n_threads=self.n_threads)
 
     def planned(self, n_ratings: int) -> list[str]:
         """The trials that the budget allows, in their order."""
@@ -149,7 +149,7 @@ def choose_chain(
         """Whether to go on."""
         nonlocal best
         began = perf_counter()
-        short = replace(solver.gibbs(history), n_epochs=_SWEEPS)
+        short = replace(solver.gibbs(history), n_epochs=TRIAL_SWEEPS)
         rng = np.random.default_rng([seed, 5, number])
         stage = f"search gibbs {history}, {k} factors"
         posterior, ran = short.sample(inner.train, k, rng, **blocks, progress=progress, stage=stage)

@@ -40,7 +40,7 @@ NO_BIASES = 1e9  # a penalty that leaves the mean alone
 LARGER_START = 5.0  # times the start, where factors grew from it to nothing
 _TOLERANCE = 5e-4  # by which share of the RMSE a trial must be better to be preferred
 _CLEAR = 2.0  # standard errors by which the best trial with factors must beat what has none
-_SEARCHED = 5_000_000  # training ratings; of more, a search takes those of as many users as hold so many
+SEARCHED = 5_000_000  # training ratings; of more, a search takes those of as many users as hold so many
 _SHIFT = 0.25  # power of the share of the ratings with which the best l2 of a part grows; measured
 _ALIKE = 0.25  # share from which that is not looked at again
 _PATH_FACTORS = 32  # while the penalties are chosen
@@ -187,7 +187,7 @@ def search(
 
 def searched_part(split: Split, seed: int) -> Split:
     """What a search tries its choices on: the split, or a part of its users where they have many ratings."""
-    return sample_users(split, _SEARCHED, np.random.default_rng([seed, 6]))
+    return sample_users(split, SEARCHED, np.random.default_rng([seed, 6]))
 
 
 def first_choice(scale: Scale) -> SearchTable:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.data.interactions import bytes_to_sort
+from bilinear.data.interactions import bytes_of_columns, bytes_to_sort
 from bilinear.data.reading import values
 from bilinear.data.reading.boolean_columns import WORDS, are_flags
 from bilinear.data.reading.columns import Role
@@ -155,9 +155,8 @@ def load(
 
 def bytes_to_read(n_rows: int, with_times: bool) -> int:
     """Peak memory of reading so many rows into a table, the table included; ids come on top."""
-    columns = (20 if with_times else 12) * n_rows
     loaded = min(28 * n_rows, max(_KEPT, _KEPT_A_ROW * n_rows)) + 28 * min(n_rows, _FETCH)
-    return columns + max(loaded, bytes_to_sort(n_rows, with_times, owned=True))
+    return bytes_of_columns(n_rows, with_times) + max(loaded, bytes_to_sort(n_rows, with_times, owned=True))
 
 
 def _expected_rows(table: Table) -> int | None:

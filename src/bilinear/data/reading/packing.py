@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bilinear.data.interactions import Duplicates, Interactions
+from bilinear.data.interactions import Duplicates, Interactions, bytes_of_columns
 from bilinear.data.missing_values import check_markers
 from bilinear.data.packed import COLUMNS, PackedWriter, open_packed, packing
 from bilinear.data.reading.duckdb_reader import Loaded
@@ -82,7 +82,7 @@ def pack(source: Source, out: str | Path, **reading: Any) -> Interactions:
 
 
 def _append_all(writer: PackedWriter, table: Interactions) -> None:
-    require_room(writer.folder, (12 if table.times is None else 20) * table.n_ratings, "packing")
+    require_room(writer.folder, bytes_of_columns(table.n_ratings, table.times is not None), "packing")
     writer.append(table)
     writer.finish(table)
 
