@@ -312,7 +312,6 @@ def race(
     reading: RatingsTable,
     run: LabRun,
 ) -> None:
-    from bilinear.data.splits import split_file, split_random
     from bilinear.lab.races.methods import race_methods
     from bilinear.lab.races.race import race as lab_race
 
@@ -320,13 +319,7 @@ def race(
     if tune not in ("objective", "validation"):
         raise ParameterValueError(f"--tune: expected objective or validation, got {tune}")
     methods = race_methods(*method or (), n_epochs=n_epochs, batch_size=batch_size)
-    table = reading.read(ratings)
-    table.check_trainable()
-    parts = (
-        split_random(table, 0.1, run.seed)
-        if test is None
-        else split_file(table, reading.of_test().read(test))
-    )
+    parts = _parts(reading, ratings, test, 0.1, run.seed)
     # the penalty is searched on the training part alone
     chosen, penalty = objective.parts(parts.train, run)
     found = lab_race(
@@ -366,16 +359,9 @@ def contrast(
     reading: RatingsTable,
     run: LabRun,
 ) -> None:
-    from bilinear.data.splits import split_file, split_random
     from bilinear.lab.retraining.contrast import contrast as lab_contrast
 
-    table = reading.read(ratings)
-    table.check_trainable()
-    parts = (
-        split_random(table, 0.2, run.seed)
-        if test is None
-        else split_file(table, reading.of_test().read(test))
-    )
+    parts = _parts(reading, ratings, test, 0.2, run.seed)
     found = lab_contrast(
         parts.train,
         parts.test,
@@ -387,6 +373,17 @@ def contrast(
         on_progress=None if run.quiet else print_note,
     )
     print_result(found, run.json)
+
+
+def _parts(reading: RatingsTable, ratings: str, test: str | None, share: float, seed: int) -> Any:
+    """The table as a split: by the file of held-out ratings, or a share drawn at random."""
+    from bilinear.data.splits import split_file, split_random
+
+    table = reading.read(ratings)
+    table.check_trainable()
+    if test is None:
+        return split_random(table, share, seed)
+    return split_file(table, reading.of_test().read(test))
 
 
 def check_page(path: Path | None) -> None:

@@ -82,11 +82,7 @@ class SplitOptions:
             if test is None:
                 raise ParameterValueError("--split file: name the file of test rows with --test FILE")
             return splits.split_file(table, reading.of_test().read(test, table.has_ratings))
-        share = _number(
-            {"leave-last-out": "1", "users": "0.1", "rolling": "0.05"}.get(how, "0.2")
-            if test is None
-            else test
-        )
+        share = self._share()
         by_name: dict[str, Callable[[], Any]] = {
             "random": lambda: splits.split_random(table, share, seed),
             "per-user": lambda: splits.split_per_user(table, share, seed),
@@ -109,8 +105,12 @@ class SplitOptions:
     def _rolling(self, table: Any) -> list[Any]:
         from bilinear.data.splits import split_rolling
 
-        share = 0.05 if self.test is None else _number(self.test)
-        return split_rolling(table, (self.refits or _CUTS) + 1, share)
+        return split_rolling(table, (self.refits or _CUTS) + 1, self._share())
+
+    def _share(self) -> float:
+        """What is held out, see `test`."""
+        usual = {"leave-last-out": "1", "users": "0.1", "rolling": "0.05"}.get(self.split, "0.2")
+        return _number(usual if self.test is None else self.test)
 
 
 def _number(test: str) -> float:

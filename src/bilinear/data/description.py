@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bilinear.data.storage import parts
 from bilinear.tabular import Tabular
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 _MAX_BARS = 12
 _MAX_NAMES = 12
-_PART = 1 << 20  # ratings at once
 
 
 @dataclass(frozen=True)
@@ -186,10 +186,9 @@ class Description(Tabular):
 def _histogram(ratings: Any) -> tuple[tuple[str, int], ...]:
     if not len(ratings):
         return ()
-    parts = [ratings[begin : begin + _PART] for begin in range(0, len(ratings), _PART)]
     found: Counter[float] = Counter()
-    for part in parts:
-        values, counts = np.unique(part, return_counts=True)
+    for part in parts(len(ratings)):
+        values, counts = np.unique(ratings[part], return_counts=True)
         found.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
         if len(found) > _MAX_BARS:
             break
@@ -197,8 +196,8 @@ def _histogram(ratings: Any) -> tuple[tuple[str, int], ...]:
         return tuple((f"{value:g}", found[value]) for value in sorted(found))
     ends = float(ratings.min()), float(ratings.max())
     counts = np.zeros(10, np.int64)
-    for part in parts:
-        added, edges = np.histogram(part.astype(np.float64), bins=10, range=ends)
+    for part in parts(len(ratings)):
+        added, edges = np.histogram(ratings[part].astype(np.float64), bins=10, range=ends)
         counts += added
     return tuple((f"{edges[n]:.3g}..{edges[n + 1]:.3g}", int(count)) for n, count in enumerate(counts))
 

@@ -26,6 +26,7 @@ from bilinear.estimators.nested_models import (
     fitted_whole,
     nested_state,
     restore_nested,
+    take_table,
 )
 from bilinear.estimators.ranking_model import RankingModel
 from bilinear.estimators.recommender import TensorReader
@@ -219,14 +220,10 @@ class Blend(_Learned):
         return scores
 
     def _mix(self, fitted: tuple[RankingModel, ...], weights: tuple[float, ...]) -> None:
-        first = fitted[0]
         self.models_, self.weights_ = fitted, weights
-        self.user_vocabulary_, self.item_vocabulary_ = first.user_vocabulary_, first.item_vocabulary_
-        self.seen_, self.source_ = first.seen_, first.source_
-        self.has_ratings_, self.weighted_ = first.has_ratings_, first.weighted_
+        take_table(self, fitted[0])
         clocks = [model.seen_times_ for model in fitted if model.seen_times_ is not None]
         self.seen_times_ = clocks[0] if clocks else None
-        self.item_texts_, self.report_ = {}, {}
         self.seed_, self.validation_ = None, None
 
     def _check(self) -> tuple[float, ...] | None:

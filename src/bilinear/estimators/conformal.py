@@ -18,17 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bilinear.data.splits import Split
+from bilinear.data.storage import parts
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.recommender import TensorReader
 from bilinear.model.link import Link
 from bilinear.model.parameters import Parameters
 from bilinear.model.scoring import score_rows
 from bilinear.persistence.codec import checked_number, checked_size
+from bilinear.training.score_variance import of_rows
 
 _MOST = 2000  # quantiles that are stored
 _STRENGTHS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 1e9)
 """Of the mean spread, as so many ratings of each user; the last is one spread for all."""
-_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,10 +106,7 @@ class Conformal:
 
     def taken(self, rows: NDArray[np.int32]) -> Self:
         """With other users: those at `rows`, and new ones where it is -1."""
-        known = rows >= 0
-        spreads = np.full(len(rows), self.new)
-        spreads[known] = self.spreads[rows[known]]
-        return replace(self, spreads=spreads)
+        return replace(self, spreads=of_rows(self.spreads, rows, self.new))
 
     def scaled(self, by: float) -> Self:
         """In other units of the ratings."""
@@ -147,8 +145,7 @@ def _squares_of_users(parameters: Parameters, link: Link, inner: Split) -> NDArr
     """(n_users,) sums of squared training residuals, read block by block."""
     table, kept = inner.train.stored
     total = np.zeros(parameters.n_users)
-    for start in range(0, table.n_ratings, _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
+    for part in parts(table.n_ratings):
         chosen = kept[part] if len(kept) else slice(None)
         users, items, ratings = (column[part][chosen] for column in (table.users, table.items, table.ratings))
         off = link.prediction(score_rows(parameters, users, items)) - ratings

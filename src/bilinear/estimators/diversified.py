@@ -14,7 +14,7 @@ from bilinear.data.interactions import Grouped, InteractionsLike
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.capabilities import Contributions, HowTrained, ItemWeights, Rows, Values
 from bilinear.estimators.implicit_als import ImplicitALS
-from bilinear.estimators.nested_models import copied, fitted_whole, nested_state, restore_nested
+from bilinear.estimators.nested_models import copied, fitted_whole, nested_state, restore_nested, take_table
 from bilinear.estimators.ranking_model import RankingModel, rows_of
 from bilinear.estimators.recommender import TensorReader
 from bilinear.model.parameters import Array
@@ -151,10 +151,7 @@ class Diversified(_Learned):
                 "RankingFactorization, or a Blend whose largest part is one of them"
             )
         self.model_, self._unit, self.seed_ = model, None, model.seed_
-        self.user_vocabulary_, self.item_vocabulary_ = model.user_vocabulary_, model.item_vocabulary_
-        self.seen_, self.seen_times_, self.source_ = model.seen_, model.seen_times_, model.source_
-        self.has_ratings_, self.weighted_ = model.has_ratings_, model.weighted_
-        self.item_texts_, self.report_ = {}, {}
+        take_table(self, model)
 
     def _check(self) -> None:
         if not isinstance(self.model, RankingModel):

@@ -49,10 +49,8 @@ def restore_nested(
     model = decode(stored["arguments"])
     if not isinstance(model, Recommender):
         raise ValueError(f"{name} is not a model")  # noqa: TRY004 - a fault of the file, like the others
-    model.user_vocabulary_, model.item_vocabulary_ = holder.user_vocabulary_, holder.item_vocabulary_
-    model.seen_, model.source_, model.seed_ = holder.seen_, holder.source_, stored["seed"]
-    model.item_texts_, model.report_ = {}, {}
-    model.has_ratings_, model.weighted_ = holder.has_ratings_, holder.weighted_
+    take_table(model, holder)
+    model.seed_ = stored["seed"]
     model.seen_times_ = holder.seen_times_ if model.uses_times else None
 
     def mine(key: str, dtype: type[np.generic], *shape: int) -> NDArray[Any]:
@@ -60,6 +58,14 @@ def restore_nested(
 
     model._restore(stored["state"], mine)
     return model
+
+
+def take_table(model: Recommender, of: Recommender) -> None:
+    """Gives a model what another knows of the table that it was trained on."""
+    model.user_vocabulary_, model.item_vocabulary_ = of.user_vocabulary_, of.item_vocabulary_
+    model.seen_, model.seen_times_, model.source_ = of.seen_, of.seen_times_, of.source_
+    model.has_ratings_, model.weighted_ = of.has_ratings_, of.weighted_
+    model.item_texts_, model.report_ = {}, {}
 
 
 def checked_alike(models: tuple[Recommender, ...], what: str) -> None:

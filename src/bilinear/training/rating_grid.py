@@ -183,21 +183,16 @@ class _Kept:
     """The last grid that was asked for."""
 
     seed: int
-    made_of: tuple[Interactions, tuple[int, int]] | None = None
-    grid: Grid | None = None
+    last: tuple[Interactions, tuple[int, int], Grid] | None = None
 
     def of(self, table: Interactions, row_bytes: int, workers: Workers) -> Grid:
         blocks = _blocks_of(table, row_bytes)
-        if (
-            self.grid is None
-            or self.made_of is None
-            or self.made_of[0] is not table
-            or self.made_of[1] != blocks
-        ):
-            self.grid = self.made_of = None  # two do not fit where one does
-            self.grid = Grid.of(table, row_bytes, np.random.default_rng([self.seed, *blocks]), workers)
-            self.made_of = table, blocks
-        return self.grid
+        if self.last is not None and self.last[0] is table and self.last[1] == blocks:
+            return self.last[2]
+        self.last = None  # two do not fit where one does
+        grid = Grid.of(table, row_bytes, np.random.default_rng([self.seed, *blocks]), workers)
+        self.last = table, blocks, grid
+        return grid
 
 
 _kept: ContextVar[_Kept | None] = ContextVar("kept_grid", default=None)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from bilinear.data.reading.bad_rows import BadRows
 from bilinear.data.reading.boolean_columns import flag_numbers
 from bilinear.data.reading.columns import Role
 from bilinear.data.reading.duckdb_reader import Encoded
-from bilinear.data.reading.events import EventWeights
 from bilinear.data.reading.id_columns import IdColumn
+from bilinear.data.reading.outcomes import Chosen
 from bilinear.data.reading.tables import Batch, Table, raise_error
 from bilinear.data.reading.values import NumberColumn, TimeColumn, Values
 from bilinear.errors import EmptyDataError
@@ -22,12 +20,9 @@ _VALUES: tuple[Role, ...] = ("rating", "event", "weight")
 
 def collect(
     table: Table,
-    columns: Mapping[Role, int],
-    *,
-    flags: bool = False,
+    chosen: Chosen,
     time_format: str | None = None,
     bad: BadRows | None = None,
-    events: EventWeights | None = None,
 ) -> Encoded:
     """The reference way from rows to codes.
 
@@ -40,6 +35,7 @@ def collect(
     Raises:
         IdValueError, RatingValueError, EmptyDataError: with the row.
     """
+    columns, flags, events = chosen.columns, chosen.flags, chosen.events
     users, items = IdColumn("user", table.is_text), IdColumn("item", table.is_text)
     times = TimeColumn(time_format)
     what: Role = next((role for role in _VALUES if role in columns), "count")

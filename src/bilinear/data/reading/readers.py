@@ -460,18 +460,7 @@ def _read(
                 loaded, table = _loaded(table, connection, chosen, time_format, marks, stream is not None)
                 if stream is not None and loaded is not None:
                     return stream(loaded, table, chosen, meaning)
-                found = (
-                    loaded.encoded()
-                    if loaded is not None
-                    else collect(
-                        table,
-                        chosen.columns,
-                        flags=chosen.flags,
-                        time_format=time_format,
-                        bad=bad,
-                        events=chosen.events,
-                    )
-                )
+                found = loaded.encoded() if loaded is not None else collect(table, chosen, time_format, bad)
         # The engine is closed now: its memory is free for sorting.
         return finished(found, table, chosen, duplicates, meaning, 0 if bad is None else bad.n_rows)
 

@@ -88,14 +88,7 @@ def query_table(
     with open_query(query, connection) as table:
         chosen = choose(table, given, has_ratings, events=meaning.events)
         check_duplicates(duplicates or "last", chosen.has_ratings)
-        encoded = collect(
-            table,
-            chosen.columns,
-            flags=chosen.flags,
-            time_format=time_format,
-            bad=bad,
-            events=chosen.events,
-        )
+        encoded = collect(table, chosen, time_format, bad)
     return finished(encoded, table, chosen, duplicates, meaning, 0 if bad is None else bad.n_rows)
 
 

@@ -27,7 +27,7 @@ from bilinear.estimators.capabilities import (
     Values,
 )
 from bilinear.estimators.history_model import Confidence, resolved
-from bilinear.estimators.nested_models import copied, fitted_whole, nested_state, restore_nested
+from bilinear.estimators.nested_models import copied, fitted_whole, nested_state, restore_nested, take_table
 from bilinear.estimators.ranking_model import RankingModel
 from bilinear.estimators.recommender import TensorReader
 from bilinear.estimators.update import Change, Updates
@@ -221,11 +221,7 @@ class AutoRanker(_Learned):
 
     def _take(self, model: RankingModel, seed: int | None) -> None:
         self.model_, self.seed_ = model, seed
-        self.user_vocabulary_, self.item_vocabulary_ = model.user_vocabulary_, model.item_vocabulary_
-        self.seen_, self.source_ = model.seen_, model.source_
-        self.has_ratings_, self.weighted_ = model.has_ratings_, model.weighted_
-        self.seen_times_ = model.seen_times_
-        self.item_texts_, self.report_ = {}, {}
+        take_table(self, model)
 
     def _check(self, interactions: Interactions) -> tuple[ModelFamily, ...]:
         """The kinds to try."""
