@@ -32,6 +32,9 @@ from bilinear.data.splits import split_users as split_users
 from bilinear.data.synthetic.catalogue import synthetic_catalogue as synthetic_catalogue
 from bilinear.data.synthetic.catalogue import synthetic_ratings as synthetic_ratings
 from bilinear.data.vocabulary import Vocabulary as Vocabulary
+from bilinear.engines.engine import Engine as Engine
+from bilinear.engines.engine import Local as Local
+from bilinear.engines.ray_engine import Ray as Ray
 from bilinear.estimators.auto.auto_ranker import AutoRanker as AutoRanker
 from bilinear.estimators.auto.optuna_search import search_with_optuna as search_with_optuna
 from bilinear.estimators.baselines import BiasModel as BiasModel

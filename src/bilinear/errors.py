@@ -19,6 +19,7 @@ BilinearError
 ├── CheckpointError (ValueError)       a checkpoint that is damaged, or of another training
 ├── MemoryLimitError (MemoryError)     the work would not fit into memory
 ├── DownloadError (OSError)            a data set could not be fetched
+├── EngineError (RuntimeError)         a cluster cannot be reached, or did not finish the work
 └── MissingDependencyError (ImportError)  an optional package is needed
 ```
 
@@ -34,6 +35,7 @@ __all__ = [
     "DownloadError",
     "DuplicatePairError",
     "EmptyDataError",
+    "EngineError",
     "FeatureColumnError",
     "FileFormatError",
     "IdValueError",
@@ -282,6 +284,23 @@ class DownloadError(BilinearError, OSError):
         Traceback (most recent call last):
             ...
         bilinear.errors.DownloadError: movielens-latest-small could not be fetched: ...
+    """
+
+
+class EngineError(BilinearError, RuntimeError):
+    """A cluster cannot be reached, is set up otherwise than this machine, or did not finish the work.
+
+    Examples:
+        >>> import sys
+        >>> from unittest.mock import MagicMock, patch
+        >>> from bilinear import EASE, Ray, recommend_everyone, synthetic_catalogue
+        >>> model = EASE(l2=20.0).fit(synthetic_catalogue(1000, 40, 60, rng=0).interactions)
+        >>> absent = MagicMock(is_initialized=lambda: False)
+        >>> with patch.dict(sys.modules, {"ray": absent, "ray.exceptions": MagicMock()}):
+        ...     recommend_everyone(model, engine=Ray("127.0.0.1:1"))
+        Traceback (most recent call last):
+            ...
+        bilinear.errors.EngineError: no Ray cluster answers at 127.0.0.1:1 ...
     """
 
 

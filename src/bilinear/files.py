@@ -193,6 +193,45 @@ def release(held: int) -> None:
         os.close(held)
 
 
+@contextmanager
+def new_folder(out: Path, doing: str, *, keep: bool = False) -> Iterator[Path]:
+    """A hidden folder to fill; it takes the name `out` when the block ends without an error.
+
+    Args:
+        doing: what is done, such as "packing"; messages say so.
+        keep: whether what was written stays after an error or a kill, for the next call with the name
+            to go on from. Without it, it is removed, a killed process's by the next call.
+    Raises:
+        ParameterValueError: the name is taken, or another process is writing it.
+        OSError: the disk is full, there is no such folder, ...
+    """
+    if out.exists():
+        raise ParameterValueError(f"{out} is there already; remove it, or choose another name with --out")
+    if not out.resolve().parent.is_dir():
+        raise ParameterValueError(f"{out}: no folder {out.resolve().parent}; make it first")
+    work = out.parent / f".{out.name}.bilinear-tmp"
+    work.mkdir(exist_ok=True)
+    held = hold(work)
+    if held is None:
+        raise ParameterValueError(
+            f"{out}: another process is {doing} it; wait for it, or choose another --out"
+        )
+    try:
+        if not keep:
+            for left in work.iterdir():
+                left.unlink()
+        yield work
+        sync_folder(work)
+        work.rename(out)
+        sync_folder(out.parent)
+    except BaseException:
+        if not keep:
+            shutil.rmtree(work, ignore_errors=True)
+        raise
+    finally:
+        release(held)
+
+
 def is_regular(path: Path) -> bool:
     """Whether a file is there that can be read to an end (FileNotFoundError when nothing is)."""
     return stat.S_ISREG(path.stat().st_mode)

@@ -12,6 +12,7 @@ _NEEDS = {
     "plot": "plots need matplotlib",
     "polars": "data frames of polars need polars",
     "postgres": "PostgreSQL needs the psycopg package",
+    "ray": "the engine Ray needs the ray package",
     "serve": "serving needs more packages",
 }
 

@@ -192,6 +192,8 @@ def test_code_blocks_run(
     for name, module in stand_ins().items():
         if find_spec(name) is None:
             monkeypatch.setitem(sys.modules, name, module)
+    if find_spec("ray") is None:
+        monkeypatch.setattr(bilinear.Ray, "map", bilinear.Local.map)
     monkeypatch.chdir(folder)
     given = names(page, folder)
     registered = {registry: set(registry) for registry in (CLASSES, REGISTRY)}
@@ -239,6 +241,10 @@ def test_blocks_that_are_not_run_are_these_for_these_reasons() -> None:
     mark = re.compile(r"<!-- not run: ([^\n]+) -->\n+```")
     found = [(page.stem, why) for page in PAGES for why in mark.findall(page.read_text(encoding="utf-8"))]
     assert found == [
+        (
+            "cluster",
+            "PySpark is not among what the tests install; tests/docs/test_spark.py runs it where it is",
+        ),
         ("handing_over", "the tests have a PostgreSQL without the extension pgvector"),
         ("long_training", "MLflow is not among what the tests install"),
     ]

@@ -407,7 +407,8 @@ def test_the_file_holds_the_lists_in_order(tmp_path):
 
 
 def test_parts_of_the_file_keep_their_order(tmp_path, monkeypatch):
-    monkeypatch.setattr("bilinear.recommend.parquet._PLACES_A_PART", 60)
+    monkeypatch.setattr("bilinear.recommend.everyone._PLACES_A_SHARD", 60)
+    monkeypatch.setattr("bilinear.recommend.everyone._ROWS_AT_ONCE", 4)
     model = problem()
     write_everyone(model, tmp_path / "parts.parquet", 10, block_size=4, n_threads=3)
     rows = read(tmp_path / "parts.parquet").fetchall()

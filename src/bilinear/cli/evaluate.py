@@ -22,6 +22,8 @@ bilinear evaluate model new_ratings.csv
 bilinear evaluate model new_clicks.csv --cutoffs 10,20,100 --json
 
 bilinear evaluate model new_ratings.csv --task ranking --relevant-from 4
+
+bilinear evaluate model new_clicks.csv --engine ray
 """
 
 
@@ -45,6 +47,7 @@ def command(
     ] = False,
     reading: TableOptions,
     threads: options.Threads = None,
+    engine: options.EngineName = None,
     seed: options.Seed = 0,
     json: options.Json = False,
 ) -> None:
@@ -67,12 +70,18 @@ def command(
         raise ParameterValueError(
             "--cutoffs, --relevant-from, --negatives and --include-seen are for rankings: add --task ranking"
         )
+    elif engine is not None:
+        raise ParameterValueError(
+            "--engine is for rankings: predicting ratings takes less time than sending them; leave it out, "
+            "or add --task ranking"
+        )
     table = reading.read(ratings, has_ratings=True if task == "ratings" else None)
     n_trained = fitted.count_trained_pairs(table)
     scores: Any
     coverage = None
     if task == "ranking":
-        scores = evaluate_ranking(fitted, table, protocol, n_threads=threads)
+        with options.engine_of(engine, threads) as chosen:
+            scores = evaluate_ranking(fitted, table, protocol, engine=chosen)
     else:
         scores = fitted.evaluate(table, rng=seed)
         coverage = fitted.coverage(table, _LEVEL) if fitted.interval_limit >= _LEVEL else None

@@ -59,6 +59,14 @@ Cutoffs = Annotated[
 Threads = Annotated[
     int | None, typer.Option(help="Cores to use, else all; the result does not depend on it.", min=1)
 ]
+EngineName = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        help="What works on it: local (this process, the default) or ray (the cluster of RAY_ADDRESS, else a "
+        "local one). With ray, --threads are the cores of a task, else 1. The result does not depend on it.",
+    ),
+]
 Encoding = Annotated[str, typer.Option(help="Of text files; latin-1 is the usual other one.")]
 Duplicates = Annotated[
     str | None,
@@ -119,6 +127,18 @@ Candidates = Annotated[
         "with one a line."
     ),
 ]
+
+
+def engine_of(name: str | None, threads: int | None) -> Any:
+    """The engine of --engine and --threads.
+
+    Raises:
+        ParameterValueError: No engine has the name.
+    """
+    from bilinear.engines.engine import ENGINES
+
+    make: Any = ENGINES.get(name or "local")
+    return make(n_threads=threads)
 
 
 def read_side(

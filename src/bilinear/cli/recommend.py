@@ -12,6 +12,7 @@ from bilinear.cli.output import check_table_path, print_json, print_note, print_
 from bilinear.errors import ParameterValueError
 
 NAME = "recommend"
+_STREAMED = ("", ".parquet", ".csv", ".tsv")
 HELP = "List the best items for one user, for some, or for everyone."
 EXAMPLES = """Examples:
 
@@ -20,6 +21,8 @@ bilinear recommend model --user 42
 bilinear recommend model --users 1,2,3 -n 5 --json
 
 bilinear recommend model --all --out lists.parquet
+
+bilinear recommend model --all --out lists --engine ray
 
 bilinear recommend model --user 42 --candidates @in_stock.txt
 
@@ -74,10 +77,12 @@ def command(
         Path | None,
         typer.Option(
             help="CSV, TSV, Parquet, JSON or JSON lines; else standard output. The first three are streamed "
-            "for --all without --explore."
+            "for --all without --explore; then a name without an ending is a folder of Parquet files, and "
+            "what an earlier run was cut off from is gone on with."
         ),
     ] = None,
     threads: options.Threads = None,
+    engine: options.EngineName = None,
     json: options.Json = False,
 ) -> None:
     from dataclasses import asdict
@@ -87,8 +92,14 @@ def command(
 
     if sum((user is not None, users is not None, everyone)) != 1:
         raise ParameterValueError("name the users: one of --user ID, --users ID,ID,... or @FILE, or --all")
-    if out is not None:
+    streamed = everyone and explore is None and out is not None and out.suffix.lower() in _STREAMED
+    if out is not None and not (streamed and not out.suffix):
         check_table_path(out)
+    if engine is not None and not streamed:
+        raise ParameterValueError(
+            "--engine is for lists of everyone, streamed to files: give --all, --out lists (a folder), "
+            ".parquet, .csv or .tsv, and no --explore; or leave --engine out"
+        )
     fitted = options.with_new(load(model), new_items, new_users)
     if min_support is not None:
         fitted.min_support_ = min_support
@@ -97,15 +108,17 @@ def command(
         only = fitted.item_vocabulary_.decode(fitted.allowed(only, new).nonzero()[0])
     if explore is None and seed is not None:
         raise ParameterValueError("--seed is that of --explore; add --explore 1")
-    if (
-        everyone
-        and explore is None
-        and out is not None
-        and out.suffix.lower() in (".parquet", ".csv", ".tsv")
-    ):
-        written = write_everyone(
-            fitted, out, n, exclude_seen=not include_seen, candidates=only, n_threads=threads
-        )
+    if out is not None and streamed:
+        with options.engine_of(engine, threads) as chosen:
+            written = write_everyone(
+                fitted,
+                out,
+                n,
+                exclude_seen=not include_seen,
+                candidates=only,
+                engine=chosen,
+                parts=not out.suffix,
+            )
         print_note(str(written))
         if json:
             print_json(asdict(written) | {"path": str(out)})

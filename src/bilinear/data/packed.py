@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,8 +18,8 @@ from bilinear.data.description import ReadingNotes
 from bilinear.data.interactions import Interactions
 from bilinear.data.storage import Storage, mapped
 from bilinear.data.vocabulary import Vocabulary
-from bilinear.errors import FileFormatError, ParameterValueError
-from bilinear.files import atomic_write, hold, release, sync_folder
+from bilinear.errors import FileFormatError
+from bilinear.files import atomic_write, new_folder
 
 MANIFEST = "packed.json"
 FORMAT, VERSION = "bilinear packed table", 1
@@ -95,30 +94,8 @@ def packing(out: str | Path) -> Iterator[PackedWriter]:
         ParameterValueError: the name is taken, or another process is writing it.
         OSError: the disk is full, there is no such folder, ...
     """
-    out = Path(out)
-    if out.exists():
-        raise ParameterValueError(f"{out} is there already; remove it, or choose another name with --out")
-    if not out.resolve().parent.is_dir():
-        raise ParameterValueError(f"{out}: no folder {out.resolve().parent}; make it first")
-    work = out.parent / f".{out.name}.bilinear-tmp"
-    work.mkdir(exist_ok=True)
-    held = hold(work)
-    if held is None:
-        raise ParameterValueError(
-            f"{out}: another process is packing it; wait for it, or choose another --out"
-        )
-    try:
-        for left in work.iterdir():
-            left.unlink()
+    with new_folder(Path(out), "packing") as work:
         yield PackedWriter(work)
-        sync_folder(work)
-        work.rename(out)
-        sync_folder(out.parent)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
-    finally:
-        release(held)
 
 
 def open_packed(folder: str | Path, *, verify: bool = False) -> Interactions:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from bilinear.data.interactions import Grouped, InteractionsLike
 from bilinear.data.splits import Split
 from bilinear.data.vocabulary import Vocabulary
+from bilinear.engines.engine import Engine
 from bilinear.estimators.fold_in import best_rows
 from bilinear.estimators.recommender import Recommender
 from bilinear.evaluation.ranking import RankingProtocol, RankingScores, evaluate_ranking
@@ -33,6 +34,7 @@ class RankingModel(Recommender):
         protocol: RankingProtocol | None = None,
         *,
         n_threads: int | None = None,
+        engine: Engine | None = None,
     ) -> RankingScores:
         """Ranking metrics on interactions that were not trained on, see `evaluate_ranking`.
 
@@ -50,7 +52,7 @@ class RankingModel(Recommender):
         """
         if not isinstance(test, Split):
             test = self._table(test, None, "evaluate")
-        return evaluate_ranking(self, test, protocol, n_threads=n_threads)
+        return evaluate_ranking(self, test, protocol, n_threads=n_threads, engine=engine)
 
     def score(self, X: InteractionsLike | Split, y: Any = None) -> float:
         """NDCG@10 of the lists on interactions that were not trained on, for searches of scikit-learn.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, overload
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from bilinear.data.interactions import Interactions
 from bilinear.data.splits import Split
+from bilinear.engines.engine import Engine, chosen_engine
 from bilinear.errors import ParameterValueError
 from bilinear.evaluation.bootstrap import Interval, mean_intervals
 from bilinear.evaluation.metrics import MetricLike, hits_in
@@ -28,11 +30,12 @@ from bilinear.evaluation.ranking_task import RankingProtocol as RankingProtocol
 from bilinear.evaluation.ratings import interval_columns
 from bilinear.kernels.ranking import keep_only
 from bilinear.kernels.top_k_blocks import first_nan, hide_seen
-from bilinear.model.blocks import checked_block_size, checked_threads, map_blocks
+from bilinear.model.blocks import checked_block_size, map_blocks
 from bilinear.model.parameters import Array
 from bilinear.tabular import Tabular
 
 _SCORES_AT_ONCE = 1 << 23
+_BLOCKS = 8  # of a shard
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +152,7 @@ def evaluate_ranking(
     item_vectors: Array | None = None,
     n_threads: int | None = None,
     block_size: int | None = None,
+    engine: Engine | None = None,
 ) -> RankingScores:
     """Ranks items for every user with a relevant test item, and measures where those items stand.
 
@@ -162,6 +166,7 @@ def evaluate_ranking(
         item_vectors: (n_items, any) in the model's item rows, for diversity; None leaves it out.
         n_threads: None takes all cores.
         block_size: users at once; the result does not depend on it.
+        engine: what ranks the items, such as `Ray()`; None is this process.
     Raises:
         EmptyDataError: no user has a relevant test item.
         ParameterValueError: a score is NaN, or `item_vectors` has another number of rows.
@@ -191,10 +196,12 @@ def evaluate_ranking(
     counts = np.bincount(model.seen_.indices, minlength=n_items)
     n_trained_users = int((model.seen_.counts > 0).sum())
     statistics = ListStatistics(cutoffs, counts, n_trained_users, item_vectors)
-    work = _worker(model, task, protocol, cutoffs)
     size = checked_block_size(block_size, max(1, _SCORES_AT_ONCE // n_items))
+    shared = model, task, protocol, cutoffs, size
+    rows = np.arange(len(task.users))
+    shards = (rows[start : start + size * _BLOCKS] for start in range(0, len(rows), size * _BLOCKS))
     accuracy, of_lists, aucs, own, short = [], [], [], [], 0
-    for done in map_blocks(work, np.arange(len(task.users)), size, checked_threads(n_threads)):
+    for done in chain.from_iterable(chosen_engine(engine, n_threads).map(_shard_worker, shared, shards)):
         accuracy.append(done.accuracy)
         aucs.append(done.auc)
         short += done.n_short
@@ -252,6 +259,15 @@ class _Done:
     own: Mapping[str, NDArray[np.float64]]
     """By name, of the protocol's own metrics."""
     n_short: int
+
+
+def _shard_worker(
+    shared: tuple[Model, RankingTask, RankingProtocol, NDArray[np.int64], int], n_threads: int
+) -> Callable[[NDArray[Any]], list[_Done]]:
+    """Measures the users of a shard, block by block; for `Engine.map`."""
+    *of_all, size = shared
+    work = _worker(*of_all)
+    return lambda rows: list(map_blocks(work, rows, size, n_threads))
 
 
 def _worker(

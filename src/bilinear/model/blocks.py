@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from bilinear.kernels.top_k_blocks import block_scores, packed_rows
 from bilinear.model.parameters import Array, Parameters
 
 Block = NDArray[Any]
+Task = TypeVar("Task")
 Made = TypeVar("Made")
 
 
@@ -63,14 +64,19 @@ def map_blocks(
     At most two blocks per thread are in work or waiting for the reader. An error in one block ends all.
     """
     blocks = (rows[start : start + block_size] for start in range(0, len(rows), block_size))
-    if n_threads == 1 or len(rows) <= block_size:
-        yield from map(work, blocks)
+    return in_order(work, blocks, 1 if len(rows) <= block_size else n_threads)
+
+
+def in_order(work: Callable[[Task], Made], tasks: Iterable[Task], n_threads: int) -> Iterator[Made]:
+    """`map` on several threads; at most two results a thread are in work or waiting for the reader."""
+    if n_threads == 1:
+        yield from map(work, tasks)
         return
     pool = ThreadPoolExecutor(n_threads, "bilinear")
     waiting: deque[Future[Made]] = deque()
     try:
-        for block in blocks:
-            waiting.append(pool.submit(work, block))
+        for task in tasks:
+            waiting.append(pool.submit(work, task))
             if len(waiting) == 2 * n_threads:
                 yield waiting.popleft().result()
         while waiting:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 
 from bilinear.arguments import is_whole
 from bilinear.data.vocabulary import Id, Vocabulary
+from bilinear.engines.engine import Engine, chosen_engine
 from bilinear.errors import ParameterValueError
-from bilinear.model.blocks import checked_block_size, checked_threads, map_blocks
+from bilinear.model.blocks import checked_block_size, map_blocks
 from bilinear.recommend.block_rankers import (
     Lists,
     Maker,
@@ -24,8 +26,9 @@ from bilinear.recommend.block_rankers import (
     supported_maker,
 )
 
-_USERS_AT_ONCE = 1008  # whole tiles of 12 and of 6
+_ROWS_AT_ONCE = 1008  # whole tiles of 12 and of 6
 _SCORES_AT_ONCE = 1 << 23
+_PLACES_A_SHARD = 1 << 19
 
 
 def recommend_everyone(
@@ -37,6 +40,7 @@ def recommend_everyone(
     candidates: Iterable[Id] | None = None,
     n_threads: int | None = None,
     block_size: int | None = None,
+    engine: Engine | None = None,
 ) -> Lists:
     """The `n` best items of each user, exactly; the same bits for any block size and thread count.
 
@@ -46,6 +50,7 @@ def recommend_everyone(
         candidates: only these items.
         n_threads: None takes all cores.
         block_size: users at once; None chooses.
+        engine: what works on the lists, such as `Ray()`; None is this process.
     Raises:
         UnknownIdError: a user or a candidate that the model does not know.
     Cost:
@@ -61,16 +66,8 @@ def recommend_everyone(
         >>> lists.counts, model.item_vocabulary_.decode(lists.items[2])
         (array([1, 1, 2]), array(['jam', 'salt'], dtype=object))
     """
-    blocks = lists_of_users(
-        model,
-        n,
-        users=users,
-        exclude_seen=exclude_seen,
-        candidates=candidates,
-        n_threads=n_threads,
-        block_size=block_size,
-    )
-    return Lists.joined(blocks, _list_length(n, len(model.item_vocabulary_)))
+    wanted = WantedOfUsers.of(model, n, users, exclude_seen, candidates, block_size)
+    return _all_lists(wanted, chosen_engine(engine, n_threads))
 
 
 def similar_everyone(
@@ -81,6 +78,7 @@ def similar_everyone(
     candidates: Iterable[Id] | None = None,
     n_threads: int | None = None,
     block_size: int | None = None,
+    engine: Engine | None = None,
 ) -> Lists:
     """For each item the `n` items most like it, as `similar` has them, without itself.
 
@@ -93,65 +91,124 @@ def similar_everyone(
         >>> similar_everyone(model, n=5).items.shape
         (60, 5)
     """
-    blocks = lists_of_items(
-        model, n, items=items, candidates=candidates, n_threads=n_threads, block_size=block_size
-    )
-    return Lists.joined(blocks, _list_length(n, len(model.item_vocabulary_)))
+    wanted = WantedOfItems.of(model, n, items, candidates, block_size)
+    return _all_lists(wanted, chosen_engine(engine, n_threads))
 
 
-def lists_of_users(
-    model: Model,
-    n: int = 10,
-    *,
-    users: Iterable[Id] | None = None,
-    exclude_seen: bool = True,
-    candidates: Iterable[Id] | None = None,
-    n_threads: int | None = None,
-    block_size: int | None = None,
-) -> Iterator[Lists]:
-    """`recommend_everyone` block by block, in order, for lists that do not fit in memory."""
-    k = _list_length(n, len(model.item_vocabulary_))
-    rows = _rows_of(users, model.user_vocabulary_, "user")
-    allowed = model.allowed(candidates)
-    seen = model.hidden(exclude_seen)
-    parameters = model.dot_product()
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """All that the lists of a call depend on; engines carry it to where lists are made.
 
-    def maker_of(allowed: NDArray[np.bool_]) -> Maker:
-        if parameters is not None:
-            return dot_product_maker(parameters, seen, allowed, k)
-        return score_maker(model, seen, allowed, k)
+    Attributes:
+        rows: (n,) the users, or items, in the order of their lists.
+        k: length of a list.
+        block_size: users at once; changes no list.
+    """
 
-    maker, enough = maker_of(allowed), model.supported()
-    known = model.has_ratings(rows) | model.feature_rows("users", rows)
-    if not (known.all() or enough.all()):
-        nobodys = np.unique(rows[~known])
-        maker = supported_maker(maker, maker_of(allowed & enough), maker_of(allowed & ~enough), nobodys)
-    default = _USERS_AT_ONCE if parameters is not None else max(1, _SCORES_AT_ONCE // len(allowed))
-    return map_blocks(maker, rows, checked_block_size(block_size, default), checked_threads(n_threads))
+    model: Model
+    rows: Rows
+    k: int
+    allowed: NDArray[np.bool_]
+    block_size: int | None = None
+
+    def maker(self) -> Maker:
+        """Makes the lists of a block of rows; what blocks share is prepared here, once."""
+        raise NotImplementedError
+
+    def default_block(self) -> int:
+        """Rows of a block."""
+        return _ROWS_AT_ONCE
+
+    def shards(self) -> Iterator[Rows]:
+        """Rows that are worked on together: cuts of the table alone, whatever works on them."""
+        size = max(_PLACES_A_SHARD // max(self.k, 1), self.default_block())
+        return (self.rows[start : start + size] for start in range(0, len(self.rows), size))
 
 
-def lists_of_items(
-    model: Model,
-    n: int = 10,
-    *,
-    items: Iterable[Id] | None = None,
-    candidates: Iterable[Id] | None = None,
-    n_threads: int | None = None,
-    block_size: int | None = None,
-) -> Iterator[Lists]:
-    """`similar_everyone` block by block, in order."""
-    n_items = len(model.item_vocabulary_)
-    k = _list_length(n, n_items)
-    rows = _rows_of(items, model.item_vocabulary_, "item")
-    allowed = model.allowed(candidates)
-    trained = model.item_has_ratings(np.arange(n_items))
-    vectors = model.item_vectors()
-    maker = (
-        cosine_maker(vectors, trained, allowed, k)
-        if vectors is not None
-        else alike_maker(model, trained, allowed, k)
-    )
-    return map_blocks(maker, rows, checked_block_size(block_size, _USERS_AT_ONCE), checked_threads(n_threads))
+@dataclass(frozen=True, eq=False)
+class WantedOfUsers(Wanted):
+    """Lists of users; see `recommend_everyone`."""
+
+    exclude_seen: bool = True
+
+    @classmethod
+    def of(
+        cls,
+        model: Model,
+        n: int,
+        users: Iterable[Id] | None,
+        exclude_seen: bool,
+        candidates: Iterable[Id] | None,
+        block_size: int | None,
+    ) -> WantedOfUsers:
+        return cls(
+            model,
+            _rows_of(users, model.user_vocabulary_, "user"),
+            _list_length(n, len(model.item_vocabulary_)),
+            model.allowed(candidates),
+            None if block_size is None else checked_block_size(block_size, 1),
+            exclude_seen,
+        )
+
+    def default_block(self) -> int:
+        dot_product = self.model.dot_product() is not None
+        return _ROWS_AT_ONCE if dot_product else max(1, _SCORES_AT_ONCE // len(self.allowed))
+
+    def maker(self) -> Maker:
+        model, rows = self.model, self.rows
+        seen, parameters = model.hidden(self.exclude_seen), model.dot_product()
+
+        def maker_of(allowed: NDArray[np.bool_]) -> Maker:
+            if parameters is not None:
+                return dot_product_maker(parameters, seen, allowed, self.k)
+            return score_maker(model, seen, allowed, self.k)
+
+        maker, enough = maker_of(self.allowed), model.supported()
+        known = model.has_ratings(rows) | model.feature_rows("users", rows)
+        if known.all() or enough.all():
+            return maker
+        first, rest = maker_of(self.allowed & enough), maker_of(self.allowed & ~enough)
+        return supported_maker(maker, first, rest, np.unique(rows[~known]))
+
+
+@dataclass(frozen=True, eq=False)
+class WantedOfItems(Wanted):
+    """Lists of items; see `similar_everyone`."""
+
+    @classmethod
+    def of(
+        cls,
+        model: Model,
+        n: int,
+        items: Iterable[Id] | None,
+        candidates: Iterable[Id] | None,
+        block_size: int | None,
+    ) -> WantedOfItems:
+        vocabulary = model.item_vocabulary_
+        return cls(
+            model,
+            _rows_of(items, vocabulary, "item"),
+            _list_length(n, len(vocabulary)),
+            model.allowed(candidates),
+            None if block_size is None else checked_block_size(block_size, 1),
+        )
+
+    def maker(self) -> Maker:
+        trained = self.model.item_has_ratings(np.arange(len(self.model.item_vocabulary_)))
+        vectors = self.model.item_vectors()
+        if vectors is not None:
+            return cosine_maker(vectors, trained, self.allowed, self.k)
+        return alike_maker(self.model, trained, self.allowed, self.k)
+
+
+def list_maker(wanted: Wanted, n_threads: int) -> Callable[[Rows], Lists]:
+    """Makes the lists of a shard on several threads; for `Engine.map`."""
+    maker, size = wanted.maker(), wanted.block_size or wanted.default_block()
+    return lambda rows: Lists.joined(map_blocks(maker, rows, size, n_threads), wanted.k)
+
+
+def _all_lists(wanted: Wanted, engine: Engine) -> Lists:
+    return Lists.joined(engine.map(list_maker, wanted, wanted.shards()), wanted.k)
 
 
 def _rows_of(ids: Iterable[Id] | None, vocabulary: Vocabulary, what: str) -> Rows:
