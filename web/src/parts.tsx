@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
-import { ApiError } from "./api";
+import type { ApiError } from "./api";
 import type { Scale } from "./state";
 import { short } from "./words";
 
@@ -23,6 +23,11 @@ export function useAnswer<T>(ask: (signal: AbortSignal) => Promise<T>, key: stri
 
 export function Failed({ problem }: { problem: Error | null }) {
   return problem && <p class="failed" role="alert">{problem.message}</p>;
+}
+
+/** What is on its way; the words come only when it takes a while, so that nothing flickers. */
+export function Waiting({ what }: { what: string }) {
+  return <p class="waiting" role="status"><span class="turning" aria-hidden="true" /> Reading {what}…</p>;
 }
 
 export function Part({ head, children, kind = "" }: { head: string; children: ComponentChildren; kind?: string }) {

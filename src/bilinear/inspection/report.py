@@ -12,7 +12,7 @@ from bilinear.inspection.biases import BiasedItem
 from bilinear.inspection.items import at_least
 from bilinear.inspection.map_html import explanation, map_data
 from bilinear.inspection.overview import ModelDescription, describe_model
-from bilinear.inspection.page import asset, text, write_page
+from bilinear.inspection.page import MAP_PLACE, text, write_page
 from bilinear.inspection.scores import number_in, stored_scores, verdict
 
 
@@ -262,7 +262,7 @@ def _map(found: ModelDescription) -> str:
     return _section(
         "Map of the items",
         f'<p class="faint">{said[0].upper()}{said[1:]}</p>',
-        asset("map.html"),
+        MAP_PLACE,
         kind="wide",
     )
 
