@@ -38,6 +38,7 @@ export interface ItemMap {
 }
 export interface Report {
   model: string; report: Record<string, unknown>; history: Record<string, unknown> | null; search: Record<string, unknown> | null;
+  charts: { scores?: string[]; training?: string[] };
 }
 export interface RetrainState {
   state: "never" | "running" | "live" | "refused" | "failed"; message: string;

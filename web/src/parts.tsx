@@ -34,6 +34,11 @@ export function Part({ head, children, kind = "" }: { head: string; children: Co
   return <section class={`part ${kind}`}><h2>{head}</h2>{children}</section>;
 }
 
+/** A table that scrolls by touch, wheel or keys where the page is too narrow for it. */
+export function Scrolling({ children, kind }: { children: ComponentChildren; kind?: string }) {
+  return <div class="scroll" tabIndex={0} role="group" aria-label="Table"><table class={kind}>{children}</table></div>;
+}
+
 const STAR = "M10 1.6l2.6 5.3 5.8.8-4.2 4.1 1 5.8L10 14.9l-5.2 2.7 1-5.8L1.6 7.7l5.8-.8z";
 
 /** A row of stars: click, arrows, or the digit keys; Delete takes the rating back. */

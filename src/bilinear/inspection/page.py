@@ -57,6 +57,11 @@ def write_page(path: Path, title: str, body: str, data: Mapping[str, Any] | None
         file.write(page.encode())
 
 
+def scrolling(rows: str) -> str:
+    """A table of these rows, trusted HTML, that scrolls by touch, wheel or keys where it is too wide."""
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>{rows}</table></div>'
+
+
 def embedded(data: Any) -> str:
     """JSON that may stand inside a script element: ASCII, without `<`, `>` and `&`."""
     return json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")).translate(_UNSAFE)

@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from bilinear.inspection.charts import bars, lines
 from bilinear.lab.numerics.curvature import Curvature, imbalance, smallest_curvature
 from bilinear.lab.numerics.polish import Polished, norm, polish
 from bilinear.lab.numerics.problem import Problem, Vector
 from bilinear.lab.numerics.trust_region import trust_region_newton
 from bilinear.lab.proofs.certificate import Certificate, certificate_at
-from bilinear.lab.reporting.charts import bars, lines
 from bilinear.lab.reporting.context import Context
 from bilinear.lab.reporting.instrument import Instrument, register
 from bilinear.lab.reporting.matching import MatchedRatings

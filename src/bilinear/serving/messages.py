@@ -515,3 +515,7 @@ class Report(Struct, frozen=True):
     report: dict[str, Any]
     history: dict[str, Any] | None
     search: dict[str, Any] | None
+    charts: Annotated[
+        dict[str, list[str]],
+        Meta(description="SVG figures for a page, of the `scores` and of the `training`."),
+    ] = {}
