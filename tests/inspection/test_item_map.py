@@ -97,6 +97,11 @@ def test_genres_come_with_the_most_frequent_first_then_by_name():
     genres = ["Drama"] * 20 + ["Comedy|Drama"] * 30 + ["Action"] * 10
     found = item_map(build_model(genres=genres), min_ratings=1)
     assert found.genre_counts == (("Comedy", 30), ("Drama", 20), ("Action", 10))
+    assert found.genre_names == ("Comedy", "Drama", "Action")
+    few = item_map(build_model(genres=genres), min_ratings=20)
+    assert (
+        few.genre_names == found.genre_names
+    )  # a genre's colour does not depend on the items that are shown
     tied = item_map(build_model(genres=["B", "A"] * 30), min_ratings=1)
     assert tied.genre_counts == (("A", 30), ("B", 30))
 

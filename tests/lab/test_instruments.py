@@ -17,13 +17,13 @@ from bilinear import lab
 from bilinear.cli import main
 from bilinear.data.interactions import Interactions
 from bilinear.errors import ParameterValueError
-from bilinear.lab.reporting.charts import bars
+from bilinear.inspection.charts import bars
 from bilinear.lab.reporting.instrument import REGISTRY
 from bilinear.registry import PLUGINS
 
 TOY = '''
 from bilinear import lab
-from bilinear.lab.reporting.charts import bars
+from bilinear.inspection.charts import bars
 
 
 @lab.register

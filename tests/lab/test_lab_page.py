@@ -22,7 +22,7 @@ from bilinear.estimators.implicit_als import ImplicitALS
 from bilinear.estimators.item_knn import ItemKNN
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
-from bilinear.lab.reporting.charts import dots, lines
+from bilinear.inspection.charts import dots, intervals, lines
 from bilinear.lab.reporting.matching import match_ratings
 
 FIXED: dict[str, Any] = {"n_factors": 3, "l2": 0.5, "l2_biases": 0.5, "validation_fraction": 0, "rng": 0}
@@ -222,6 +222,12 @@ def test_study_holds_out_the_latest_ratings(table: Interactions) -> None:
 def test_pictures_leave_out_what_cannot_be_drawn() -> None:
     assert lines({"a": [(1.0, float("nan"))]}, "", "", "") == ""
     assert dots({"a": [float("inf")]}, "", "") == ""
+    assert intervals({}, "") == ""
+    drawn = intervals({"<b>": (0.5, 0.25, 0.75), "point": (1.0, 1.0, 1.0)}, "what", "{:.2f}")
+    assert "&lt;b&gt;: 0.50, 0.25, 0.75; point: 1.00, 1.00, 1.00" in drawn
+    assert drawn.count('class="at"') == 2
+    assert drawn.count('class="grid"') >= 3  # a scale
+    assert '<circle class="mark"' in lines({"a": [(1.0, 3.0), (2.0, 2.0)]}, "", "", "epoch", marked=2)
     drawn = lines({"<b>": [(1.0, 2.0), (10.0, 3.0)], "c": [(1.0, 1.0)]}, "what", "label", "x", log_x=True)
     assert "&lt;b&gt;" in drawn
     assert "<b>" not in drawn

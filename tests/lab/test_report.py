@@ -223,8 +223,27 @@ def test_the_mean_of_a_posterior_is_not_judged_as_a_minimum(ratings: Interaction
     result = report(model, ratings)
     for name in ("endpoint", "optimality", "convexity"):
         assert "posterior" in result[name].answer, name
-        assert result[name].evidence == {}, name
+        assert "loss" not in result[name].evidence, name
     assert not any("global" in section.answer for section in result.sections)
+
+
+def test_the_first_verdict_of_a_posterior_is_the_error_of_its_own_report(ratings: Interactions) -> None:
+    model = MatrixFactorization(n_factors=3, solver=Gibbs(n_epochs=10, burn_in=5, n_draws=5), rng=0).fit(
+        ratings
+    )
+    name = type(model).__name__
+    model.report_ = {"scores": {name: {"rmse": {"value": 0.87654, "low": 0.8, "high": 0.95}}}}
+    for largest, words, tone in (
+        (1.1, "its chain has converged.", "good"),
+        (1.3, "its chain has not converged yet.", "open"),
+    ):
+        model.history_ = replace(model.history_, diagnostics={"noise": 1.0, "predictions": largest})
+        found = report(model, ratings, only=["endpoint"])
+        assert found.headline == f"Held-out RMSE 0.8765 in the model's own report; {words}"
+        assert found.sections[0].tone == tone
+        assert ("held-out RMSE in the model's own report", "0.8765 [0.8000, 0.9500]") in found[
+            "endpoint"
+        ].facts
 
 
 def test_what_cannot_be_reported_on_is_refused(model: MatrixFactorization, ratings: Interactions) -> None:

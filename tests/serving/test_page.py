@@ -247,7 +247,7 @@ def test_the_model_and_a_user_as_trained(watched: Watched) -> None:
     watched.open("#/model")
     page.get_by_role("heading", name="The lab's verdict").wait_for()
     page.get_by_text("bilinear lab MODEL").wait_for()
-    page.get_by_role("img", name="mean training loss").wait_for()
+    page.get_by_role("img", name="Mean training loss").wait_for()
     assert watched.fits()
     watched.open("#/user")
     page.get_by_role("link", name="user 1 ").first.click()

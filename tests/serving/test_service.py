@@ -24,6 +24,7 @@ from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
 from bilinear.estimators.ranking_factorization import RankingFactorization
 from bilinear.estimators.recommender import Recommender
+from bilinear.serving.answers.item_map import item_map as drawn_map
 from bilinear.serving.answers.service import Service
 from bilinear.serving.answers.serving_model import ServingModel
 from bilinear.serving.answers.title_search import plain_lines
@@ -53,6 +54,15 @@ def service(model_folder: Path, tmp_path: Path) -> Iterator[Service]:
     made = Service(ModelFolder(model_folder), open_store(f"sqlite:///{tmp_path / 'feedback.db'}"))
     yield made
     made.store.close()
+
+
+def test_the_map_is_that_of_the_reports(service: Service) -> None:
+    model = service.serving_model.model
+    drawn, report = drawn_map(service.serving_model), bilinear.item_map(model, min_ratings=1)
+    assert drawn.items == [str(id_) for id_ in report.ids.tolist()]
+    np.testing.assert_allclose(np.array([drawn.x, drawn.y]).T, report.coordinates, atol=1e-4)
+    assert drawn.categories == list(report.genre_names)
+    assert drawn.unit == report.unit
 
 
 @pytest.mark.parametrize("name", RANKING)

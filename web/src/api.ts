@@ -34,10 +34,11 @@ export interface UserRecord {
 export interface Users { n_users: number; users: { user: string; n_ratings: number }[] }
 export interface ItemMap {
   model: string; explained: number[]; categories: string[]; items: string[]; titles: string[];
-  x: number[]; y: number[]; category: number[]; biases: (number | null)[]; n_ratings: number[]; n_new: number;
+  x: number[]; y: number[]; category: number[]; biases: (number | null)[]; n_ratings: number[]; n_new: number; unit: string;
 }
 export interface Report {
   model: string; report: Record<string, unknown>; history: Record<string, unknown> | null; search: Record<string, unknown> | null;
+  charts: { scores?: string[]; training?: string[] };
 }
 export interface RetrainState {
   state: "never" | "running" | "live" | "refused" | "failed"; message: string;

@@ -1,9 +1,9 @@
 import { render } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { api, setToken, whenRefused, type ApiError } from "./api";
-import { MapView } from "./map";
+import { ServedMap } from "./map";
 import { ModelView } from "./model";
-import { Failed } from "./parts";
+import { Failed, Waiting } from "./parts";
 import { RecommendView } from "./recommend";
 import { useRoute } from "./route";
 import { readUser, scaleOf, useSession, type Served } from "./state";
@@ -31,7 +31,7 @@ function Page() {
   };
   useEffect(() => { whenRefused(setLocked); void open(); }, []);
   useEffect(() => {
-    const name = VIEWS.find(([view]) => view === route.view)?.[1] ?? "Recommend";
+    const name = VIEWS.find(([view]) => view === route.view)?.[1] ?? "No such page";
     document.title = `${name} · bilinear`;
   }, [route.view]);
 
@@ -48,14 +48,25 @@ function Page() {
       <main id="content" tabIndex={-1} class={`view-${route.view || "recommend"}`}>
         {locked && <TokenForm onGiven={(token) => { setToken(token); void open(); }} />}
         {problem && <div class="narrow"><Failed problem={problem} /><p><button type="button" onClick={() => void open()}>Try again</button></p></div>}
+        {!served && !problem && !locked && <div class="narrow"><Waiting what="the model" /></div>}
         {served && !locked && (
           route.view === "user" ? <UserView served={served} user={route.query.get("id")} />
-          : route.view === "map" ? <MapView served={served} item={route.query.get("item")} />
+          : route.view === "map" ? <ServedMap served={served} item={route.query.get("item")} />
           : route.view === "model" ? <ModelView served={served} onChange={open} />
-          : <RecommendView served={served} />
+          : route.view === "" ? <RecommendView served={served} />
+          : <NoSuchPage view={route.view} />
         )}
       </main>
     </>
+  );
+}
+
+function NoSuchPage({ view }: { view: string }) {
+  return (
+    <div class="narrow">
+      <h1>No such page</h1>
+      <p class="hint">There is no page “<bdi>{view}</bdi>” here. The pages are {VIEWS.map(([at, name], n) => <>{n > 0 && ", "}<a href={`#/${at}`}>{name}</a></>)}.</p>
+    </div>
   );
 }
 

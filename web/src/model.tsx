@@ -2,8 +2,8 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { api, type RetrainState } from "./api";
-import { Curve, Interval } from "./charts";
-import { Part, useAnswer } from "./parts";
+import { Charts } from "./charts";
+import { Part, Scrolling, useAnswer } from "./parts";
 import type { Served } from "./state";
 import { count, number, percent, plural, signed, when } from "./words";
 import { Lab } from "./lab";
@@ -24,19 +24,20 @@ export function ModelView({ served, onChange }: { served: Served; onChange: () =
       {metrics.length > 0 && (
         <Part head="Held out">
           <p class="faint">On {[measured.split, measured.protocol].filter((one) => typeof one === "string").join(", ") || "ratings that no model saw in training"}, with 95 % intervals over users.</p>
+          <Charts drawn={report.charts.scores} />
           {metrics.map((metric) => <Scores key={metric.name} metric={metric} mine={verdict.name} />)}
         </Part>
       )}
-      <Training history={loose(report.history)} />
+      <Training history={loose(report.history)} drawn={report.charts.training} />
       <Search search={loose(report.search)} />
       <Part head="The lab's verdict"><Lab report={measured} canPredict={info.can_predict} source={info.source} /></Part>
       <Data data={loose(measured.data)} />
       <NewModels served={served} onChange={onChange} />
       <Part head="Settings">
         <details><summary>{plural(Object.keys(info.arguments).length, "argument")} of {info.estimator}, version {info.model}</summary>
-          <div class="scroll"><table><tbody>
+          <Scrolling><tbody>
             {Object.entries(info.arguments).map(([name, value]) => <tr key={name}><th class="k" scope="row">{name}</th><td><code>{value}</code></td></tr>)}
-          </tbody></table></div>
+          </tbody></Scrolling>
         </details>
       </Part>
     </div>
@@ -44,42 +45,29 @@ export function ModelView({ served, onChange }: { served: Served; onChange: () =
 }
 
 function Scores({ metric, mine }: { metric: Metric; mine: string | null }) {
-  const left = Math.min(...metric.rows.map((row) => row.low)), right = Math.max(...metric.rows.map((row) => row.high));
   const paired = metric.rows.some((row) => row.difference);
   return (
-    <div class="scroll"><table class="scores">
-      <thead><tr><th>model</th><th class="n">{metric.name}</th><th class="n">95 % interval</th><th class="roomy" aria-hidden="true" />{paired && <th class="n">{metric.name} − {metric.baseline}'s</th>}</tr></thead>
+    <Scrolling kind="scores">
+      <thead><tr><th>model</th><th class="n">{metric.name}</th><th class="n">95 % interval</th>{paired && <th class="n">{metric.name} − {metric.baseline}'s</th>}</tr></thead>
       <tbody>{metric.rows.map((row) => (
         <tr key={row.name} class={row.name === mine ? "mine" : ""}>
           <th class="k" scope="row">{row.name}</th><td class="n">{row.value.toFixed(4)}</td>
           <td class="n faint">[{row.low.toFixed(4)}, {row.high.toFixed(4)}]</td>
-          <td class="roomy"><Interval value={row.value} low={row.low} high={row.high} left={left} right={right} /></td>
           {paired && <td class="n">{row.difference ? `${signed(row.difference.value, 4)} [${signed(row.difference.low, 4)}, ${signed(row.difference.high, 4)}]` : ""}</td>}
         </tr>
       ))}</tbody>
-    </table></div>
+    </Scrolling>
   );
 }
 
-function Training({ history }: { history: Loose }) {
-  const epochs = Array.isArray(history.epochs) ? history.epochs.map(loose) : [];
-  const column = (name: string) => epochs.map((epoch) => number(epoch[name]));
-  const best = number(history.best_epoch);
-  const objective = Array.isArray(history.objective) ? history.objective.map(number) : [];
-  const drawn = [
-    { name: "validation_rmse", what: "RMSE on the validation part", mark: best },
-    { name: "loss", what: "mean training loss", mark: null },
-    { name: "learning_rate", what: "learning rate", mark: null },
-  ].map((one) => ({ ...one, values: column(one.name) })).filter((one) => one.values.length > 1 && one.values.every((value) => value !== null));
-  if (objective.length > 1) drawn.push({ name: "objective", what: "objective", mark: null, values: objective });
-  if (!drawn.length) {
-    return <Part head="Training"><p class="faint">{typeof history.ended === "string" && history.ended !== "all epochs done" ? `${history.ended[0].toUpperCase()}${history.ended.slice(1)}: no epochs.` : "No epochs are kept with this model."}</p></Part>;
-  }
-  const n = drawn[0].values.length;
+function Training({ history, drawn }: { history: Loose; drawn: string[] | undefined }) {
+  const n = Array.isArray(history.epochs) ? history.epochs.length : 0, best = number(history.best_epoch);
+  const ended = typeof history.ended === "string" ? history.ended : "";
   return (
     <Part head="Training">
-      <div class="charts">{drawn.map((one) => <Curve key={one.name} what={one.what} values={one.values as number[]} marked={one.mark === null ? null : one.mark - 1} />)}</div>
-      <p class="faint">{plural(n, "epoch")}{typeof history.ended === "string" ? `, ${history.ended}` : ""}{best !== null && drawn[0].name === "validation_rmse" ? `; the weights of epoch ${best} were kept (the dot)` : ""}.</p>
+      <Charts drawn={drawn} />
+      <p class="faint">{n ? <>{plural(n, "epoch")}{ended && `, ${ended}`}{best ? `; the weights of epoch ${best} were kept (the dot)` : ""}.</>
+        : ended && ended !== "all epochs done" ? `${ended[0].toUpperCase()}${ended.slice(1)}: no epochs.` : "No epochs are kept with this model."}</p>
     </Part>
   );
 }
@@ -95,10 +83,10 @@ function Search({ search }: { search: Loose }) {
   return (
     <Part head="Search">
       <details><summary>{plural(trials.length, "trial")} on an inner validation part</summary>
-        <div class="scroll"><table>
+        <Scrolling>
           <thead><tr>{columns.map((name) => <th key={name} class={name === "stage" ? "k" : "n"}>{HEADS[name]}</th>)}</tr></thead>
           <tbody>{trials.map((trial, at) => <tr key={at} class={isKept(trial) ? "mine" : ""}>{columns.map((name) => <td key={name} class={name === "stage" ? "k" : "n"}>{text(trial[name])}</td>)}</tr>)}</tbody>
-        </table></div>
+        </Scrolling>
       </details>
     </Part>
   );

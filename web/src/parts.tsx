@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
-import { ApiError } from "./api";
+import type { ApiError } from "./api";
 import type { Scale } from "./state";
 import { short } from "./words";
 
@@ -25,8 +25,18 @@ export function Failed({ problem }: { problem: Error | null }) {
   return problem && <p class="failed" role="alert">{problem.message}</p>;
 }
 
+/** What is on its way; the words come only when it takes a while, so that nothing flickers. */
+export function Waiting({ what }: { what: string }) {
+  return <p class="waiting" role="status"><span class="turning" aria-hidden="true" /> Reading {what}…</p>;
+}
+
 export function Part({ head, children, kind = "" }: { head: string; children: ComponentChildren; kind?: string }) {
   return <section class={`part ${kind}`}><h2>{head}</h2>{children}</section>;
+}
+
+/** A table that scrolls by touch, wheel or keys where the page is too narrow for it. */
+export function Scrolling({ children, kind }: { children: ComponentChildren; kind?: string }) {
+  return <div class="scroll" tabIndex={0} role="group" aria-label="Table"><table class={kind}>{children}</table></div>;
 }
 
 const STAR = "M10 1.6l2.6 5.3 5.8.8-4.2 4.1 1 5.8L10 14.9l-5.2 2.7 1-5.8L1.6 7.7l5.8-.8z";

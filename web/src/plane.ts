@@ -6,7 +6,7 @@ import { layerOf, type Layer, type Look, type Points } from "./points";
 
 export interface Marks { rated: Set<number>; recommended: Set<number>; fresh: Set<number> }
 export interface MapOptions { byBias: boolean; shown: number; least: number }
-export interface Heard { onHover: (item: number, x: number, y: number) => void; onChoose: (item: number) => void; onView: () => void }
+export interface Heard { onHover: (item: number, x: number, y: number) => void; onChoose: (item: number) => void; onView: () => void; takesWheel: (event: WheelEvent) => boolean }
 
 export class Plane {
   readonly points: Points;
@@ -242,6 +242,22 @@ export class Plane {
     pen.textBaseline = "top";
     pen.fillText(share(1), 0, 0);
     pen.restore();
+    this.drawRuler(faint);
+  }
+
+  /** How long a given difference in score is on the screen. */
+  private drawRuler(faint: string): void {
+    if (this.width < 420 || !this.data.unit) return;
+    const { pen } = this, rough = 110 / this.view.scale, power = Math.pow(10, Math.floor(Math.log10(rough)));
+    const length = [5, 2, 1].map((step) => step * power).find((step) => step <= rough)!;
+    const right = this.width - 64, left = right - length * this.view.scale, y = this.height - 12.5;
+    pen.strokeStyle = faint;
+    pen.lineWidth = 1;
+    pen.beginPath();
+    pen.moveTo(left, y - 4); pen.lineTo(left, y); pen.lineTo(right, y); pen.lineTo(right, y - 4);
+    pen.stroke();
+    pen.textAlign = "right"; pen.textBaseline = "bottom";
+    pen.fillText(`${Number(length.toPrecision(1))} ${this.data.unit}`, right, y - 5);
   }
 
   /** Names of what is chosen or marked and of the most rated items in sight, each where it covers no other. */
@@ -358,6 +374,7 @@ export class Plane {
     canvas.addEventListener("pointercancel", up, { signal });
     canvas.addEventListener("pointerleave", () => hover(-1, 0, 0), { signal });
     canvas.addEventListener("wheel", (event) => {
+      if (!this.heard.takesWheel(event)) return;
       event.preventDefault();
       const place = at(event);
       this.zoomAt(place.x, place.y, Math.exp(-Math.max(-120, Math.min(120, event.deltaY * (event.deltaMode ? 30 : 1))) / 250));

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any
 from unicodedata import category
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from bilinear.arguments import is_whole
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.rating_model import RatingModel
+from bilinear.estimators.recommender import Recommender
 from bilinear.model.link import Identity
 
 _FEW = 10  # a bias or a direction learned from fewer ratings is mostly the penalty's doing
@@ -83,6 +85,12 @@ def first_genre(genres: str) -> str:
     """The first name of a list such as `Comedy|Drama` or `Comedy, Drama`; "" for none."""
     name = re.split(r"[|]" if "|" in genres else r"[;,]", genres, maxsplit=1)[0].strip()
     return "" if name.lower() in ("", "(no genres listed)") else name
+
+
+def genre_names(model: Recommender) -> tuple[str, ...]:
+    """First genres of all items, most frequent first: a genre's place is its colour wherever it is drawn."""
+    counts = Counter(map(first_genre, model.item_texts_.get("genres", ())))
+    return tuple(sorted((name for name in counts if name), key=lambda name: (-counts[name], name)))
 
 
 def shown(text: str, width: int | None = None) -> str:

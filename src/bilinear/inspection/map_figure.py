@@ -90,8 +90,9 @@ def _points(
         bar.outline.set_visible(False)
         bar.ax.tick_params(colors=_FAINT, length=0, labelsize=9)
         return
-    names = coloured(items.genre_counts)
-    colours = {name: GENRES_LIGHT[n] for n, name in enumerate(names)}
+    found = set(items.first_genres)
+    names = coloured(items.genre_names)
+    colours = {name: colour for name, colour in zip(names, GENRES_LIGHT, strict=False) if name in found}
     axes.scatter(
         x,
         y,
@@ -99,7 +100,7 @@ def _points(
         c=[colours.get(items.first_genres[at], OTHER_LIGHT) for at in order],
         **style,
     )
-    if set(items.first_genres) - colours.keys():
+    if found - colours.keys():
         colours["other"] = OTHER_LIGHT
     for name, colour in colours.items():
         axes.scatter([], [], s=60, color=colour, label=shown(name, 20))

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from bilinear.inspection import palette
 from bilinear.inspection.items import at_least, shown
 from bilinear.inspection.neighbours import nearest_of_each
-from bilinear.inspection.page import asset, text, write_page
+from bilinear.inspection.page import MAP_PLACE, text, write_page
 from bilinear.inspection.placed_items import PlacedItems
 
 N_NEAREST = 8
@@ -21,7 +20,7 @@ def write_map(items: PlacedItems, path: Path) -> None:
     """See `ItemMap.to_html`."""
     body = (
         f'<header class="map-head"><h1>Map of {len(items):,} items</h1>'
-        f"<p>{text(items.source)}: {explanation(items)}</p></header>{asset('map.html')}"
+        f"<p>{text(items.source)}: {explanation(items)}</p></header>{MAP_PLACE}"
     )
     write_page(path, f"Item map: {items.source}", body, map_data(items), "map-page")
 
@@ -39,39 +38,31 @@ def explanation(items: PlacedItems) -> str:
 def map_data(items: PlacedItems) -> dict[str, Any]:
     """Data for the script, as columns: they take a third of the size of rows.
 
-    Genres are numbered; a genre's place in `genres` is its colour. Nearest items are
-    positions, N_NEAREST an item, with cosines in per cent; -1 fills a short list.
+    The columns are those of the server's `ItemMap`, and what only a page without a server needs: genres in
+    full, and nearest items, N_NEAREST an item, with cosines in per cent; -1 fills a short list.
     """
     genre_texts = sorted(set(items.genres))
     number = {genres: n for n, genres in enumerate(genre_texts)}
-    names = [genre for genre, _ in items.genre_counts]
-    genre_number = {genre: n for n, genre in enumerate(names)}
+    genre_number = {genre: n for n, genre in enumerate(items.genre_names)}
     rows, cosines, has_nearest = _nearest(items)
     return {
-        "ids": [shown(str(id_)) for id_ in items.ids.tolist()],
+        "explained": _rounded(items.explained[:2]),
+        "categories": [shown(name) for name in items.genre_names],
+        "items": [shown(str(id_)) for id_ in items.ids.tolist()],
         "titles": [shown(title) for title in items.titles],
-        "genreTexts": [shown(genres) for genres in genre_texts],
-        "genreText": [number[genres] for genres in items.genres],
-        "genres": [shown(name) for name in names],
-        "genre": [genre_number.get(genre, -1) for genre in items.first_genres],
         "x": _rounded(items.coordinates[:, 0]),
         "y": _rounded(items.coordinates[:, 1]),
-        "bias": _rounded(items.biases),
-        "ratings": items.n_ratings.tolist(),
-        "explained": _rounded(items.explained[:2]),
+        "category": [genre_number.get(genre, -1) for genre in items.first_genres],
+        "biases": _rounded(items.biases),
+        "n_ratings": items.n_ratings.tolist(),
+        "n_new": 0,
         "unit": items.unit,
+        "genreTexts": [shown(genres) for genres in genre_texts],
+        "genreText": [number[genres] for genres in items.genres],
         "nearestEach": N_NEAREST,
         "nearestOf": has_nearest,
         "nearest": rows,
         "cosines": cosines,
-        "colours": {
-            "light": {
-                "genres": palette.GENRES_LIGHT,
-                "other": palette.OTHER_LIGHT,
-                "bias": palette.BIAS_LIGHT,
-            },
-            "dark": {"genres": palette.GENRES_DARK, "other": palette.OTHER_DARK, "bias": palette.BIAS_DARK},
-        },
     }
 
 

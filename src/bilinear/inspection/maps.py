@@ -16,6 +16,7 @@ from bilinear.inspection.items import (
     at_least,
     check_model,
     enough_ratings,
+    genre_names,
     genres_of,
     no_factors,
     rating_counts,
@@ -26,12 +27,12 @@ from bilinear.inspection.items import (
 from bilinear.inspection.map_figure import draw, write_png
 from bilinear.inspection.map_html import write_map
 from bilinear.inspection.placed_items import PlacedItems
-from bilinear.inspection.spectrum import balanced_item_factors
+from bilinear.inspection.spectrum import balanced_item_factors, principal_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_WANTED = 200  # a map of fewer items is not a map: a small table shows what it has
+MAP_SIZE = 200  # a map of fewer items is not a map: a small table shows what it has
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -160,32 +161,28 @@ def item_map(model: RatingModel, *, n_components: int = 2, min_ratings: int | No
     check_model(model)
     n_components = whole_number("n_components", n_components)
     counts = rating_counts(model)
-    least = enough_ratings(counts, min_ratings, _WANTED)
+    least = enough_ratings(counts, min_ratings, MAP_SIZE)
     rows = np.flatnonzero(counts >= least)
     if fault := no_map(model) or _too_few(len(rows), n_components, least, model):
         raise ParameterValueError(fault)
     places = balanced_item_factors(model)[rows]
-    places -= places.mean(axis=0)
-    left, values, _ = np.linalg.svd(places, full_matrices=False)
-    coordinates = left[:, :n_components] * values[:n_components]
-    furthest = np.abs(coordinates).argmax(axis=0)
-    coordinates *= np.where(coordinates[furthest, np.arange(n_components)] < 0, -1.0, 1.0)
+    axes = principal_axes(places, n_components)
     factors = model.parameters_.item_factors[rows]
     lengths = np.linalg.norm(factors, axis=1, keepdims=True)
     ids = model.item_vocabulary_.decode(rows)
-    total = float((values**2).sum())
     return ItemMap(
         ids=ids,
         titles=tuple(model.title(id_) for id_ in ids.tolist()),
         genres=tuple(genres_of(model, rows)),
-        coordinates=coordinates,
-        explained=values[:n_components] ** 2 / (total or 1.0),
+        coordinates=axes.coordinates(places),
+        explained=axes.shares,
         n_ratings=counts[rows],
         biases=model.parameters_.item_biases[rows],
         min_ratings=least,
         n_left_out=len(counts) - len(rows),
         unit=unit_of(model),
         source=model.source_,
+        genre_names=genre_names(model),
         unit_factors=factors / np.where(lengths > 0, lengths, 1).astype(factors.dtype),
     )
 

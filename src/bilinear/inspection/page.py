@@ -18,6 +18,12 @@ from bilinear.inspection.items import shown
 # JSON is a part of JavaScript but not of HTML: `</script>` inside a title must not end the script.
 _UNSAFE = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
+MAP_PLACE = (
+    '<div id="map"><noscript><p>The map is drawn by a script of this page; scripts are switched off.</p>'
+    "</noscript></div>"
+)
+"""The element that the script draws a map into."""
+
 
 def asset(name: str) -> str:
     """The text of a file of `web/`, with plain line ends."""
@@ -49,6 +55,11 @@ def write_page(path: Path, title: str, body: str, data: Mapping[str, Any] | None
     )
     with atomic_write(path) as file:
         file.write(page.encode())
+
+
+def scrolling(rows: str) -> str:
+    """A table of these rows, trusted HTML, that scrolls by touch, wheel or keys where it is too wide."""
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>{rows}</table></div>'
 
 
 def embedded(data: Any) -> str:

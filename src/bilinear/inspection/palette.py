@@ -1,24 +1,27 @@
-"""Colours of figures and pages, in one place so that a genre looks the same in both."""
+"""Colours of figures and pages, in one file that Python and the page's script both read.
+
+Any two colours of genres differ by 12 or more (CIEDE2000), also as people see them whose eyes lack
+one of the three receptors, and stand out from the page at 3:1.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from importlib.resources import files
 
-GENRES_LIGHT = (
-    "#2f6db5", "#c2410c", "#2f855a", "#b7791f", "#7c4dab",
-    "#c2407f", "#0e8a94", "#7a5a3a", "#66751c", "#d1584f",
-)  # fmt: skip
-GENRES_DARK = (
-    "#7fb0f0", "#fb923c", "#6fcf97", "#e6c04f", "#b795e8",
-    "#f08cc0", "#4fd1d9", "#c9a27e", "#b7cc5a", "#f58a80",
-)  # fmt: skip
-OTHER_LIGHT, OTHER_DARK = "#8b95a1", "#77828e"
+_STORED = json.loads(files("bilinear.inspection").joinpath("web", "palette.json").read_text("utf-8"))
+
+GENRES_LIGHT: tuple[str, ...] = tuple(_STORED["light"]["genres"])
+GENRES_DARK: tuple[str, ...] = tuple(_STORED["dark"]["genres"])
+OTHER_LIGHT: str = _STORED["light"]["other"]
+OTHER_DARK: str = _STORED["dark"]["other"]
 
 # Three stops: biases below zero, around it, above.
-BIAS_LIGHT = ("#2f6db5", "#b9bec5", "#c2410c")
-BIAS_DARK = ("#6aa5f0", "#555d68", "#fb8a3c")
+BIAS_LIGHT: tuple[str, ...] = tuple(_STORED["light"]["bias"])
+BIAS_DARK: tuple[str, ...] = tuple(_STORED["dark"]["bias"])
 
 
-def coloured(genre_counts: Sequence[tuple[str, int]]) -> tuple[str, ...]:
+def coloured(genre_names: Sequence[str]) -> tuple[str, ...]:
     """The genres that get a colour of their own; the others share one."""
-    return tuple(genre for genre, _ in genre_counts[: len(GENRES_LIGHT)])
+    return tuple(genre_names[: len(GENRES_LIGHT)])

@@ -28,6 +28,7 @@ class PlacedItems(Tabular):
         min_ratings: items with fewer ratings were left out, `n_left_out` of them.
         unit: what coordinates and biases are measured in.
         source: what the model learned from.
+        genre_names: first genres of all items of the model, most frequent first; a place is a colour.
         unit_factors: (n, n_factors) item factors scaled to length one, for the nearest items.
     """
 
@@ -42,6 +43,7 @@ class PlacedItems(Tabular):
     n_left_out: int
     unit: str
     source: str
+    genre_names: tuple[str, ...]
     unit_factors: NDArray[np.floating[Any]] = field(repr=False)
 
     def __len__(self) -> int:

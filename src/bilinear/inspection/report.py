@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from bilinear.estimators.rating_model import RatingModel
-from bilinear.inspection import charts
 from bilinear.inspection.biases import BiasedItem
+from bilinear.inspection.charts import bars
 from bilinear.inspection.items import at_least
 from bilinear.inspection.map_html import explanation, map_data
+from bilinear.inspection.model_charts import score_charts, training_charts
 from bilinear.inspection.overview import ModelDescription, describe_model
-from bilinear.inspection.page import asset, text, write_page
+from bilinear.inspection.page import MAP_PLACE, scrolling, text, write_page
 from bilinear.inspection.scores import number_in, stored_scores, verdict
 
 
@@ -76,14 +77,12 @@ def _scores(model: RatingModel) -> str:
     scores = stored_scores(model.report_)
     if not scores:
         return ""
-    left, right = min(score.low for score in scores), max(score.high for score in scores)
     name = type(model).__name__
     rows = [
         [
             f"<strong>{text(score.name)}</strong>" if score.name == name else text(score.name),
             f"{score.rmse:.4f}",
             f"{score.low:.4f} to {score.high:.4f}",
-            charts.interval(score.rmse, score.low, score.high, left, right),
             "" if score.mae is None else f"{score.mae:.4f}",
         ]
         for score in scores
@@ -98,7 +97,8 @@ def _scores(model: RatingModel) -> str:
     notes += ["intervals: 95 %, by drawing users again", *unknown]
     return _section(
         "Error on held-out ratings",
-        _table(["model", "RMSE", "interval", "", "MAE"], rows, "knn-n", wide=(2, 4)),
+        _table(["model", "RMSE", "95 % interval", "MAE"], rows, "knnn"),
+        f'<div class="pair">{"".join(score_charts(model.report_))}</div>',
         f'<p class="faint">{text("; ".join(notes))}.</p>',
     )
 
@@ -132,12 +132,10 @@ def _data(stored: Any) -> str:
     if isinstance(histogram, Sequence) and histogram and all(_is_pair(bar) for bar in histogram):
         labels, counts = [str(bar[0]) for bar in histogram], [number_in(bar[1]) for bar in histogram]
         if None not in counts:
-            drawn = charts.bars(
-                labels,
-                [count or 0.0 for count in counts],
+            drawn = bars(
+                {label: count or 0.0 for label, count in zip(labels, counts, strict=True)},
                 "How often each rating was given",
-                "Histogram of the ratings",
-                form="{:,.0f}",
+                "{:,.0f}",
             )
     if not tiles and not drawn:
         return ""
@@ -150,20 +148,10 @@ def _training(model: RatingModel) -> str:
     history = model.history_
     if not history.epochs:
         return ""
-    kept = history.best_epoch - 1
-    measured = [epoch.validation for epoch in history.epochs if epoch.validation is not None]
-    drawn = ""
-    if len(measured) == len(history.epochs):
-        drawn += charts.curve(
-            measured,
-            kept,
-            f"{history.label.removeprefix('validation ')} on the inner validation part",
-            f"V{history.label[1:]}, epoch by epoch",
-        )
-    losses = [epoch.loss for epoch in history.epochs]
-    drawn += charts.curve(losses, kept, "Mean training loss", "Training loss, epoch by epoch")
+    drawn = "".join(training_charts(history))
     took = sum(epoch.seconds for epoch in history.epochs)
-    ending = f"{history.ended}; epoch {history.best_epoch} of {len(losses)} was kept (the dot); {took:.1f} s."
+    kept = f"epoch {history.best_epoch} of {len(history.epochs)} was kept (the dot)"
+    ending = f"{history.ended}; {kept}; {took:.1f} s."
     return _section("Training", f'<div class="pair">{drawn}</div>', f'<p class="faint">{text(ending)}</p>')
 
 
@@ -194,22 +182,19 @@ def _search(model: RatingModel) -> str:
 def _parts(found: ModelDescription) -> str:
     spreads = found.facts["spreads"]
     names = {"users": "bias of the user", "items": "bias of the item", "taste": "taste (factors)"}
-    drawn = charts.bars(
-        [names[key] for key in spreads],
-        list(spreads.values()),
+    drawn = bars(
+        {names[key]: value for key, value in spreads.items()},
         f"What moves a score: standard deviation over the training ratings, {found.facts['unit']}",
-        "; ".join(f"{names[key]}: {value:.2f}" for key, value in spreads.items()),
-        form="{:.2f}",
+        "{:.2f}",
     )
     if found.spectrum is None:
         return _section("Parts of the score", f'<div class="pair">{drawn}</div>')
     shares = found.spectrum.shares[:12].tolist()
-    drawn += charts.bars(
-        [str(at + 1) for at in range(len(shares))],
-        [100 * share for share in shares],
+    drawn += bars(
+        {str(at): 100 * share for at, share in enumerate(shares, 1)},
         "Directions of taste: share of the taste part that each holds",
-        "; ".join(f"direction {at + 1}: {share:.1%}" for at, share in enumerate(shares)),
-        form="{:.0f} %",
+        "{:.0f} %",
+        "{:.1f} %",
     )
     note = (
         f"The {found.facts['n_factors']:,} factors work like {found.spectrum.effective_rank:.0f} equal "
@@ -262,7 +247,7 @@ def _map(found: ModelDescription) -> str:
     return _section(
         "Map of the items",
         f'<p class="faint">{said[0].upper()}{said[1:]}</p>',
-        asset("map.html"),
+        MAP_PLACE,
         kind="wide",
     )
 
@@ -271,14 +256,13 @@ def _section(head: str, *parts: str, kind: str = "") -> str:
     return f'<section class="part {kind}"><h2>{head}</h2>{"".join(parts)}</section>'
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str, wide: Sequence[int] = ()) -> str:
-    """A table of trusted HTML.
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str) -> str:
+    """A table of trusted HTML, which scrolls where the page is too narrow for it.
 
     Args:
         align: a letter a column: "n" for numbers, "k" for names to keep on one line.
-        wide: columns to hide on a phone.
     """
-    classes = [kind.strip("-") + (" roomy" if at in wide else "") for at, kind in enumerate(align)]
+    classes = [kind.strip("-") for kind in align]
 
     def row(cells: Sequence[str], tag: str) -> str:
         return "".join(
@@ -286,8 +270,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str, wide:
         )
 
     body = "".join(f"<tr>{row(cells, 'td')}</tr>" for cells in rows)
-    top = f"<thead><tr>{row(head, 'th')}</tr></thead>"
-    return f'<div class="scroll"><table>{top}<tbody>{body}</tbody></table></div>'
+    return scrolling(f"<thead><tr>{row(head, 'th')}</tr></thead><tbody>{body}</tbody>")
 
 
 def _title(title: str) -> str:

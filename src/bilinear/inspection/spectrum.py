@@ -132,3 +132,35 @@ def balancing_metric(model: RatingModel) -> NDArray[np.float64]:
     values, directions = symmetric_eigen(gram)
     metric: NDArray[np.float64] = directions * np.sqrt(values.clip(0))
     return metric
+
+
+@dataclass(frozen=True, eq=False)
+class Axes:
+    """Principal directions of places: what a map is drawn along.
+
+    Attributes:
+        middle: (n_factors,) the mean place.
+        directions: (n_factors, n_components); each points to the side of the place that is furthest out.
+        shares: (n_components,) of the variance.
+    """
+
+    middle: NDArray[np.float64]
+    directions: NDArray[np.float64]
+    shares: NDArray[np.float64]
+
+    def coordinates(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, n_components) coordinates of (n, n_factors) places, those the axes were made of or others."""
+        found: NDArray[np.float64] = (places - self.middle) @ self.directions
+        return found
+
+
+def principal_axes(places: NDArray[np.float64], n_components: int) -> Axes:
+    """The directions along which (n, n_factors) places differ most."""
+    middle = places.mean(axis=0)
+    _, values, right = np.linalg.svd(places - middle, full_matrices=False)
+    directions = right[:n_components].T
+    coordinates = (places - middle) @ directions
+    furthest = np.abs(coordinates).argmax(axis=0)
+    signs = np.where(coordinates[furthest, np.arange(n_components)] < 0, -1.0, 1.0)
+    total = float((values**2).sum()) or 1.0
+    return Axes(middle, directions * signs, values[:n_components] ** 2 / total)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from bilinear.inspection.charts import heatmap, lines
 from bilinear.lab.numerics.problem import Problem, Vector
-from bilinear.lab.reporting.charts import heatmap, lines
 from bilinear.lab.reporting.context import Context
 from bilinear.lab.reporting.instrument import Instrument, register
 from bilinear.lab.reporting.section import Section

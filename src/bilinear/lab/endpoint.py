@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from bilinear.inspection.charts import bars, lines
 from bilinear.lab.numerics.curvature import Curvature, imbalance, smallest_curvature
 from bilinear.lab.numerics.polish import Polished, norm, polish
 from bilinear.lab.numerics.problem import Problem, Vector
 from bilinear.lab.numerics.trust_region import trust_region_newton
 from bilinear.lab.proofs.certificate import Certificate, certificate_at
-from bilinear.lab.reporting.charts import bars, lines
 from bilinear.lab.reporting.context import Context
 from bilinear.lab.reporting.instrument import Instrument, register
 from bilinear.lab.reporting.matching import MatchedRatings
@@ -20,6 +20,7 @@ from bilinear.lab.reporting.section import Fact, Section
 from bilinear.model.parameters import Parameters
 from bilinear.objective.objective import Objective
 from bilinear.tabular import Shown
+from bilinear.training.history import CONVERGED
 
 Verdict = Literal[
     "certified global",
@@ -324,26 +325,23 @@ class TrainingEndpoint(Instrument):
     order = 0
 
     def measure(self, context: Context) -> Section:
+        if context.training == "posterior":
+            return self._of_a_chain(context)
         if context.descent_model is None:
             answer, headline = _RANKING[context.training]
             return self.section(
                 answer,
-                "measure it with evaluate on ratings that it was not trained on; its history has the R-hats"
-                if context.training == "posterior"
-                else "measure it with evaluate_ranking on interactions that it was not trained on",
+                "measure it with evaluate_ranking on interactions that it was not trained on",
                 {},
                 headline=headline,
             )
-        found, reported = endpoint_of(context), context.reported
+        found = endpoint_of(context)
         notes = []
         if context.mismatch:
             notes.append(f"Note: {context.mismatch}.")
         if not context.matched.exact:
             notes.append(f"Note: {_other_ratings(context.matched)}, so it need not be at rest here.")
-        facts = _facts(found)
-        if reported is not None:
-            interval = f"{reported.rmse:.4f} [{reported.low:.4f}, {reported.high:.4f}]"
-            facts.insert(0, ("held-out RMSE in the model's own report", interval))
+        facts = [*_reported(context), *_facts(found)]
         tone, headline, next_step = _FINDINGS[found.verdict]
         near = found.polished.distance <= NEAR and not found.polished.stationary
         if near and found.verdict == "not converged":
@@ -359,6 +357,53 @@ class TrainingEndpoint(Instrument):
             tone=tone,
             measured=found,
         )
+
+    def _of_a_chain(self, context: Context) -> Section:
+        """Averages have no end point: whether the chain has converged, and the error on held-out ratings."""
+        model: Any = context.model
+        largest = max(model.history_.diagnostics.values(), default=float("nan"))
+        converged = largest <= CONVERGED
+        error, r_hat = _held_out(context), f"largest R-hat {largest:.2f}, {CONVERGED:g} or less is converged"
+        if converged:
+            words = "its chain has converged"
+            step = "nothing: choose between models by the error on held-out ratings"
+        else:
+            words = (
+                "its chain has not converged yet"
+                if largest > CONVERGED
+                else "the chain is too short to judge"
+            )
+            step = "train with more sweeps: `--set solver=Gibbs --set solver__n_epochs=320`"
+        headline = f"{words[0].upper()}{words[1:]}." if error is None else f"{error}; {words}."
+        return self.section(
+            "At the mean of a posterior, which is not a minimum and need not be one: the model averages the "
+            f"draws of a chain, and {words} ({r_hat}).",
+            step,
+            {"r_hats": model.history_.diagnostics},
+            [
+                *_reported(context),
+                *((f"R-hat of {name}", f"{value:.3f}") for name, value in model.history_.diagnostics.items()),
+            ],
+            headline=headline,
+            tone="good" if converged else "open",
+        )
+
+
+def _reported(context: Context) -> list[Fact]:
+    """The held-out error that the model's own report holds, if it holds one."""
+    held = context.reported
+    if held is None:
+        return []
+    return [("held-out RMSE in the model's own report", f"{held.rmse:.4f} [{held.low:.4f}, {held.high:.4f}]")]
+
+
+def _held_out(context: Context) -> str | None:
+    """The error on ratings that training did not see, in a few words."""
+    model: Any = context.model
+    if context.reported is not None:
+        return f"Held-out RMSE {context.reported.rmse:.4f} in the model's own report"
+    kept = model.history_.best_validation_rmse
+    return None if kept is None else f"Validation RMSE {kept:.4f} at the epoch that was kept"
 
 
 def endpoint_of(context: Context) -> Endpoint:
@@ -386,10 +431,6 @@ _RANKING: dict[str, tuple[str, str]] = {
         _HOW_ONLY,
     ),
     "rankings": ("The lab cannot say: its loss is over rankings, not over ratings.", _HOW_ONLY),
-    "posterior": (
-        "There was no descent: a chain of draws went through the posterior, and the model is their mean.",
-        "Averaged, not minimised: its measure is the held-out error, and whether the chain has converged.",
-    ),
     "counts": (
         "There was no descent: it is counted from the interactions.",
         "There is nothing to optimise here: this model counts and compares.",
@@ -442,13 +483,8 @@ def _headline(found: Endpoint, context: Context, words: str) -> str:
         return "Nothing is certified: training did not minimise the loss and penalty of this model."
     if found.verdict != "not converged":
         return words
-    model: Any = context.model
-    reported, kept = context.reported, model.history_.best_validation_rmse
-    if reported is not None:
-        return f"Held-out RMSE {reported.rmse:.4f} in the model's own report; {words}"
-    if kept is not None:
-        return f"Validation RMSE {kept:.4f} at the epoch that was kept; {words}"
-    return words[0].upper() + words[1:]
+    error = _held_out(context)
+    return f"{error}; {words}" if error else words[0].upper() + words[1:]
 
 
 def _facts(found: Endpoint) -> list[Fact]:

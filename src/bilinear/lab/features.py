@@ -10,7 +10,7 @@ import numpy as np
 from bilinear.arguments import is_whole
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.with_features import WithFeatures
-from bilinear.lab.reporting.charts import bars
+from bilinear.inspection.charts import bars
 from bilinear.lab.reporting.context import Context
 from bilinear.lab.reporting.instrument import Instrument, register
 from bilinear.lab.reporting.section import Section, percent

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from bilinear.estimators.rating_model import RatingModel
-from bilinear.inspection import charts
+from bilinear.inspection.charts import bars, lines
+from bilinear.inspection.model_charts import training_charts
 from bilinear.lab.numerics.summaries import effective_rank, rmse
-from bilinear.lab.reporting.charts import bars, lines
 from bilinear.lab.reporting.context import Context
 from bilinear.lab.reporting.instrument import Instrument, register
 from bilinear.lab.reporting.section import Fact, Section
@@ -86,7 +85,7 @@ class Generalisation(Instrument):
             "permuted": None if control is None else control.to_dict(),
             "study": None if study is None else study.to_dict(),
         }
-        picture = _of_training(model) if study is None else _study_picture(study)
+        picture = next(iter(training_charts(history)), "") if study is None else _study_picture(study)
         if control is not None:
             picture += _control_picture(control)
         return self.section(
@@ -161,23 +160,6 @@ def _of_study(found: HeldOutStudy) -> tuple[str, list[Fact], str]:
         if found.l2 and not 0.45 <= best_l2.l2 / found.l2 <= 2.2:
             step = f"try l2={best_l2.l2:.3g} instead of {found.l2:.3g}"
     return words, facts, step
-
-
-def _of_training(model: RatingModel) -> str:
-    """Validation error, or else training loss, over the epochs of the model's own training."""
-    epochs, kept = model.history_.epochs, (model.history_.best_epoch or 0) - 1
-    label = model.history_.label
-    measured = [epoch.validation for epoch in epochs if epoch.validation is not None]
-    if epochs and len(measured) == len(epochs):
-        return charts.curve(
-            measured,
-            kept,
-            f"{label.removeprefix('validation ')} on a validation part, in training",
-            f"V{label[1:]} by epoch",
-        )
-    if len(epochs) > 1:
-        return charts.curve([epoch.loss for epoch in epochs], kept, "Training loss", "Loss by epoch")
-    return ""
 
 
 def _study_picture(study: HeldOutStudy) -> str:

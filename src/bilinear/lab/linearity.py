@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from bilinear.data.interactions import Interactions
 from bilinear.errors import ParameterValueError
+from bilinear.inspection.charts import bars
 from bilinear.lab.numerics.problem import Vector
 from bilinear.lab.numerics.summaries import table_share
-from bilinear.lab.reporting.charts import bars
 from bilinear.lab.reporting.context import Context
 from bilinear.lab.reporting.instrument import Instrument, register
 from bilinear.lab.reporting.section import Section, percent

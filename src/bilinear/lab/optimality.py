@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from bilinear.inspection.charts import bars
 from bilinear.lab.endpoint import endpoint_of
 from bilinear.lab.proofs.certificate import Certificate
-from bilinear.lab.reporting.charts import bars
 from bilinear.lab.reporting.context import Context
 from bilinear.lab.reporting.instrument import Instrument, register
 from bilinear.lab.reporting.section import Fact, Section, percent

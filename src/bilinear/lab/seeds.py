@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from bilinear.errors import ParameterValueError
+from bilinear.inspection.charts import bars
 from bilinear.kernels.top_k import top_k_rows
 from bilinear.lab.numerics.problem import Problem, Vector
 from bilinear.lab.numerics.trust_region import trust_region_newton
-from bilinear.lab.reporting.charts import bars
 from bilinear.lab.reporting.context import Context
 from bilinear.lab.reporting.instrument import Instrument, register
 from bilinear.lab.reporting.section import Section

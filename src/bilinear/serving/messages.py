@@ -505,6 +505,7 @@ class ItemMap(Struct, frozen=True):
     biases: list[float | None]
     n_ratings: list[int]
     n_new: Annotated[int, Meta(description="The last so many were put, and have no training ratings.")] = 0
+    unit: Annotated[str, Meta(description="What x, y and the biases are measured in.")] = ""
 
 
 class Report(Struct, frozen=True):
@@ -514,3 +515,7 @@ class Report(Struct, frozen=True):
     report: dict[str, Any]
     history: dict[str, Any] | None
     search: dict[str, Any] | None
+    charts: Annotated[
+        dict[str, list[str]],
+        Meta(description="SVG figures for a page, of the `scores` and of the `training`."),
+    ] = {}

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bilinear.inspection import charts
-from bilinear.inspection.page import text, write_page
+from bilinear.inspection.charts import dots, intervals, lines
+from bilinear.inspection.page import scrolling, text, write_page
 from bilinear.lab.races.paired_differences import Difference, mean_interval
-from bilinear.lab.reporting.charts import dots, lines
 
 if TYPE_CHECKING:
     from bilinear.lab.races.race import MethodResult, Race
@@ -76,29 +75,33 @@ def _part(
         if row
     ]
     entries.sort(key=lambda entry: entry[1][0])
-    low, high = min(entry[1][1] for entry in entries), max(entry[1][2] for entry in entries)
     digits = 2 if times == 100 else 4
     rows = "".join(
         f'<tr><td class="k">{text(result.name)}</td><td class="n">{mean:.{digits}f}</td>'
-        f'<td class="roomy">{charts.interval(mean, left, right, low, high)}</td>'
+        f'<td class="n">{left:.{digits}f} to {right:.{digits}f}</td>'
         f'<td class="n">{_difference(by_name.get(result.name), times, digits)}</td></tr>'
         for result, (mean, left, right), _ in entries
     )
     head = (
-        '<tr><th class="k">method</th><th class="n">mean</th><th class="roomy">95 % interval</th>'
+        '<tr><th class="k">method</th><th class="n">mean</th><th class="n">95 % interval</th>'
         f'<th class="n">less {text(race.methods[0].name)}</th></tr>'
     )
     picture = dots(
         {result.name: [times * value for value in row] for result, _, row in entries},
         "Every run a dot, the bar is the mean",
         question,
+    ) + intervals(
+        {result.name: bounds for result, bounds, _ in entries},
+        "Means and their 95 % intervals",
+        f"{{:.{digits}f}}",
     )
+    table = scrolling(f"<thead>{head}</thead><tbody>{rows}</tbody>")
     return (
         f'<section class="part"><h2>{text(question)}</h2><p class="lead">{text(answer)}</p>'
         "<p><strong>What to do next:</strong> take the top of the list that matters to you; where a "
         "difference is marked as chance, take the simpler method.</p><br>"
-        f'<div class="pair">{picture}<div class="scroll"><table><thead>{head}</thead><tbody>{rows}</tbody>'
-        f'</table></div></div><p class="faint">{text(unit)} Differences are paired by start; p values of '
+        f'<div class="pair"><div>{picture}</div>{table}</div>'
+        f'<p class="faint">{text(unit)} Differences are paired by start; p values of '
         "sign-flip tests are corrected for their number (Holm). They are about other starts on these "
         "ratings, "
         "not about other ratings.</p></section>"

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bilinear.inspection.page import text, write_page
+from bilinear.inspection.page import scrolling, text, write_page
 
 if TYPE_CHECKING:
     from bilinear.lab.reporting.report import LabReport
@@ -33,7 +33,7 @@ def section_html(section: Section) -> str:
     rows = "".join(
         f'<tr><td>{text(what)}</td><td class="n">{text(number)}</td></tr>' for what, number in section.facts
     )
-    numbers = f'<div class="scroll"><table><tbody>{rows}</tbody></table></div>' if rows else ""
+    numbers = scrolling(f"<tbody>{rows}</tbody>") if rows else ""
     step = section.next_step
     return (
         f'<section class="part"><h2>{text(section.question)}</h2><p class="lead">{_inline(first)}</p>{more}'

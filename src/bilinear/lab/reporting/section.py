@@ -21,7 +21,7 @@ class Section(Shown):
         next_step: What to do about it, without a full stop.
         evidence: The measurement as JSON values, for programs.
         facts: (what, number with its unit), for people.
-        picture: SVG figures, such as those of `bilinear.lab.reporting.charts`; trusted HTML.
+        picture: SVG figures, such as those of `bilinear.inspection.charts`; trusted HTML.
         headline: The whole finding in one sentence, for a report that begins with this section; by
             default the first sentence of `answer`.
         verdict: The class of the finding in a word or two, or None.

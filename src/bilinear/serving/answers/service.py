@@ -16,6 +16,7 @@ import numpy as np
 import bilinear.serving.messages as m
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.recommender import Recommender
+from bilinear.inspection.model_charts import score_charts, training_charts
 from bilinear.recommend.screening import Ranked, Rows
 from bilinear.serving.answers.additions import Additions
 from bilinear.serving.answers.explanations import explained, user_bias
@@ -536,6 +537,7 @@ class Service:
             serving_model.model.report_,
             None if history is None else history.to_dict(),
             None if search is None else search.to_dict(),
+            {"scores": score_charts(serving_model.model.report_), "training": training_charts(history)},
         )
 
     def reload(self, _: m.Nothing) -> m.Swapped:
