@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +28,9 @@ from bilinear.cli import main
 from bilinear.cli.app import app
 from bilinear.lab.reporting.instrument import REGISTRY
 from bilinear.registry import CLASSES
+from bilinear.training import choice
+from bilinear.training.gibbs import Gibbs
+from bilinear.training.solver import Solver
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "docs" / "index.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
@@ -39,6 +43,9 @@ SHORTER = {
     "bilinear train clicks.csv": "bilinear train clicks.csv --set work_budget=1",
 }
 """What pages show with the minute that it deserves."""
+
+EPOCHS = 12
+"""What "auto" is on pages: that training finds what it should is shown by the tests of training."""
 
 PARSED_ONLY = {"serve"}
 """Commands that do not end by themselves: their arguments are parsed."""
@@ -180,6 +187,20 @@ def stand_ins() -> dict[str, Any]:
     }
 
 
+@pytest.fixture
+def short_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    for solver in (Solver, Gibbs):
+        resolved = solver.resolved
+
+        def of_few_epochs(self: Any, n_ratings: int, resolved: Any = resolved) -> Any:
+            return resolved(replace(self, n_epochs=EPOCHS) if self.n_epochs == "auto" else self, n_ratings)
+
+        monkeypatch.setattr(solver, "resolved", of_few_epochs)
+    monkeypatch.setattr(choice, "TRIAL_SWEEPS", EPOCHS)
+    monkeypatch.setattr(choice, "FINAL_SWEEPS", EPOCHS)
+
+
+@pytest.mark.usefixtures("short_training")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_code_blocks_run(
     page: Path,

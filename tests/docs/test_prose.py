@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,21 +18,29 @@ NOT_ANY = re.compile(
 )
 
 
+@cache
+def nodes() -> list[tuple[str, ast.AST]]:
+    """What may hold a docstring, and every text, each with its place."""
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef, ast.Constant)
+    return [
+        (f"{path.relative_to(SOURCE)}:{getattr(node, 'lineno', 1)}", node)
+        for path in sorted(SOURCE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, kinds)
+    ]
+
+
 def docstrings() -> Iterator[tuple[str, ast.AST, str]]:
-    for path in sorted(SOURCE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-                text = ast.get_docstring(node)
-                if text:
-                    yield f"{path.relative_to(SOURCE)}:{getattr(node, 'lineno', 1)}", node, text
+    for where, node in nodes():
+        if not isinstance(node, ast.Constant) and (text := ast.get_docstring(node)):  # type: ignore[arg-type]
+            yield where, node, text
 
 
 def strings() -> Iterator[tuple[str, str]]:
     """All texts: docstrings, messages, help; those of an f-string piece by piece."""
-    for path in sorted(SOURCE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                yield f"{path.relative_to(SOURCE)}:{node.lineno}", " ".join(node.value.split())
+    for where, node in nodes():
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield where, " ".join(node.value.split())
 
 
 def test_docstrings_of_modules_begin_with_a_noun_or_a_verb() -> None:

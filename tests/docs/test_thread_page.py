@@ -22,8 +22,11 @@ import pictures  # noqa: E402
 
 @pytest.fixture(scope="module")
 def values() -> dict[str, Any]:
-    """The same measurements on fewer ratings."""
-    return measurements.measure(measurements.synthetic(6_000), n_factors=16, epochs=(10, 40, 160))
+    """The same measurements on fewer ratings, with fewer penalties and starts."""
+    with pytest.MonkeyPatch.context() as fewer:
+        fewer.setattr(measurements, "PENALTIES", measurements.PENALTIES[::2])
+        fewer.setattr(measurements, "STARTS", 10)
+        return measurements.measure(measurements.synthetic(6_000), n_factors=16, epochs=(10, 40, 160))
 
 
 @pytest.fixture(scope="module")

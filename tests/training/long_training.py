@@ -20,7 +20,7 @@ from bilinear.training.optimizers import Adam, ExponentialMovingAverage, Lookahe
 from bilinear.training.progress import NullProgress
 from bilinear.training.sgd import SGD
 
-TABLE = synthetic_ratings(300, 120, 6000, 3, noise=0.3, rng=1)
+TABLE = synthetic_ratings(200, 80, 3000, 3, noise=0.3, rng=1)
 NUMBERS = {"n_factors": 8, "l2": 0.2, "l2_biases": 0.2}
 
 
@@ -31,11 +31,11 @@ def model(case: str) -> MatrixFactorization | RankingFactorization | ImplicitALS
         solver = MiniBatch(Adam(), batch_size=512, n_epochs=60)
         return RankingFactorization(8, solver=solver, n_negatives=20, rng=0, n_threads=2)
     if case == "grid":
-        sgd._SHARED, rating_grid._CACHE = 0, 2000
+        sgd._SHARED, rating_grid._CACHE = 0, 1000
     solvers: dict[str, Any] = {
-        "search": SGD(n_epochs=40, n_threads=1),
-        "grid": SGD(n_epochs=40, n_threads=2),
-        "minibatch": MiniBatch(Lookahead(Adam()), n_epochs=60, average=ExponentialMovingAverage(0.99)),
+        "search": SGD(n_epochs=20, n_threads=1),
+        "grid": SGD(n_epochs=12, n_threads=2),
+        "minibatch": MiniBatch(Lookahead(Adam()), n_epochs=30, average=ExponentialMovingAverage(0.99)),
     }
     return MatrixFactorization(**({} if case == "search" else NUMBERS), solver=solvers[case], rng=0)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, astuple, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -131,7 +132,8 @@ class History(Tabular):
 
     def table(self) -> NDArray[np.float64]:
         """(n_epochs, len(COLUMNS)) the epochs as numbers, NaN for None."""
-        rows = [[np.nan if value is None else value for value in astuple(epoch)] for epoch in self.epochs]
+        values = attrgetter(*COLUMNS)
+        rows = [[np.nan if value is None else value for value in values(epoch)] for epoch in self.epochs]
         return np.array(rows, np.float64).reshape(len(rows), len(COLUMNS))
 
     def summary(self) -> dict[str, Any]:
