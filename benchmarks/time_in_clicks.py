@@ -2,7 +2,7 @@
 
 Ratings are read as interactions. Per table two splits: the latest tenth of all rows ("temporal"), and the
 latest row of each user ("last"). Half-lives and arguments of `Transitions` are chosen on the same split of
-the training part; the test part is used once for each model, at the end.
+the training part; the test part is used once for each model, at the end. `AutoRanker` is the default command.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def candidates() -> dict[str, list[Any]]:
         "RandomWalk": [bilinear.RandomWalk()],
         "RandomWalk, half-life": [bilinear.RandomWalk(half_life=days) for days in HALF_LIVES],
         "Transitions": [bilinear.Transitions(**arguments) for arguments in steps],
+        "AutoRanker": [bilinear.AutoRanker(rng=0)],
     }
 
 

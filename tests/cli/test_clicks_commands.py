@@ -98,6 +98,7 @@ def test_auto_is_measured_and_saved_as_one_choice(run: Run, clicks_file: Path, t
 @pytest.mark.parametrize(
     ("split", "options", "said"),
     [
+        ("auto", (), "random 20%"),
         ("random", (), "random 20%"),
         ("per-user", ("--test", "0.3"), "30% of each user"),
         ("temporal", (), "latest 20%"),

@@ -132,7 +132,7 @@ def test_a_database_is_read_by_query(run: Run, ratings_file: Path, tmp_path: Pat
     [
         (("--set", "n_factors=many"), "n_factors='many'; 'auto' or a whole number"),
         (("--set", "n_factor=4"), "did you mean 'n_factors'?"),
-        (("--split", "later"), "--split later: choose random or per-user or temporal"),
+        (("--split", "later"), "--split later: choose auto or random or per-user or temporal"),
         (("--test", "much"), "--test much: a share such as 0.2"),
         (("--test", "1.5"), "between 0 and 1"),
         (("--set", "link=Probit()"), "unknown class 'Probit'"),

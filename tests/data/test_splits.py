@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import nan
 
 import numpy as np
@@ -12,7 +13,10 @@ from problems import random_table, same_bits
 
 from bilinear.data.interactions import Interactions
 from bilinear.data.splits import (
+    Split,
+    later_part,
     split_file,
+    split_leave_last_out,
     split_per_user,
     split_random,
     split_temporal,
@@ -122,6 +126,31 @@ def test_one_time_for_all_cannot_be_split():
     table = Interactions.from_columns([1, 1, 2, 2], [1, 2, 1, 2], np.ones(4), [7] * 4)
     with pytest.raises(DataError, match="nothing is left to train on; split at random"):
         split_temporal(table, 0.5)
+
+
+def test_a_split_knows_where_in_time_its_test_part_lies():
+    clicks = Interactions.from_columns([1, 1, 1, 2, 2, 2], [1, 2, 3, 1, 2, 4], times=[1, 2, 3, 4, 5, 6])
+    assert split_temporal(clicks, 0.3).order == "temporal"
+    assert split_leave_last_out(clicks).order == "leave-last-out"
+    middle = clicks.times == 2
+    assert Split(clicks.take(~middle), clicks.take(middle), "").order == "random"
+    one_moment = replace(clicks, times=np.ones(6))
+    in_lines = replace(clicks, notes=replace(clicks.notes, places=True))
+    assert split_random(one_moment, 0.3).order == "random"
+    for table in (in_lines, replace(clicks, times=None)):
+        assert split_random(table, 0.3).order is None
+    first, second = in_lines.take(clicks.users == 0), in_lines.take(clicks.users == 1)
+    assert split_file(first, second).order is None  # what the first file says of its times is not lost
+
+
+def test_times_are_worth_it_with_users_on_both_sides_of_a_cut_that_leaves_half():
+    users, times = np.repeat(np.arange(60), 5), np.tile(np.arange(5.0), 60)
+    clicks = Interactions.from_columns(users, np.arange(300) % 7 + 7 * (np.arange(300) % 5), times=times)
+    assert rows_of(later_part(clicks).test) == rows_of(split_temporal(clicks).test)
+    assert later_part(clicks, least=61) is None
+    assert later_part(replace(clicks, times=np.minimum(times, 2))) is None  # three fifths are of one moment
+    assert later_part(replace(clicks, times=times * 0)) is None
+    assert later_part(replace(clicks, times=None)) is None
 
 
 def test_a_temporal_split_needs_times():

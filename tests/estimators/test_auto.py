@@ -10,8 +10,15 @@ import numpy as np
 import pytest
 from problems import clustered_table, same_bits, with_strangers
 
-from bilinear.data.splits import split_random
-from bilinear.errors import EmptyDataError, ModelFileError, NotFittedError, ParameterValueError
+from bilinear.data.interactions import Interactions
+from bilinear.data.splits import split_leave_last_out, split_random, split_temporal
+from bilinear.errors import (
+    EmptyDataError,
+    MissingColumnError,
+    ModelFileError,
+    NotFittedError,
+    ParameterValueError,
+)
 from bilinear.estimators.auto import search as auto_search
 from bilinear.estimators.auto.auto_ranker import AutoRanker
 from bilinear.estimators.auto.search_space import KINDS, CostModel, Sizes, learnable
@@ -19,6 +26,7 @@ from bilinear.estimators.auto.trials import AutoTable
 from bilinear.estimators.blend import Blend
 from bilinear.estimators.ease import EASE
 from bilinear.estimators.implicit_als import ImplicitALS
+from bilinear.estimators.measurement import measure
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
 from bilinear.estimators.ranking_model import rows_of
@@ -344,6 +352,62 @@ def test_the_best_of_a_rung_stays_the_choice_where_it_was_not_tried_on_the_next(
     assert search._leader().kind.name == "Popularity"
 
 
+# -- time -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fashions():
+    """In each of 12 months 100 users, half of them new, take three of eight items, five of them new."""
+    rng, rows = np.random.default_rng(0), []
+    for month in range(12):
+        for user in rng.choice(np.arange(50 * month, 50 * month + 200), 100, replace=False):
+            items, days = (5 * month + rng.permutation(8)[:3]) % 60, 30 * (month + rng.random(3))
+            rows += [(user, item, 86_400 * day) for item, day in zip(items, days, strict=True)]
+    users, items, times = zip(*rows, strict=True)
+    return Interactions.from_columns(users, items, times=times)
+
+
+def test_the_inner_split_is_as_that_of_the_measurement_and_decides_what_is_tried(fashions):
+    kinds = ("Popularity", "RandomWalk")
+    said = {
+        "temporal": "latest 20% by time, as the test part is later than the training part",
+        "leave-last-out": "latest 20% of each user, as the test part is the latest of each user",
+        "random": "20% of each user, seed 0, as the test part was not held out by time",
+    }
+    for split in (split_temporal(fashions), split_leave_last_out(fashions), split_random(fashions)):
+        model = AutoRanker(n_trials=7, kinds=kinds, rng=0)
+        measure({"auto": model}, split)
+        assert model.search_.split == said[split.order]
+        tried = any("half_life" in trial.model for trial in model.search_.trials)
+        assert tried == (split.order != "random")
+
+
+def test_where_fashions_change_a_half_life_is_chosen_and_new_users_count(fashions):
+    split = split_temporal(fashions, 1 / 12)
+    model = AutoRanker(n_trials=9, kinds=("Popularity", "RandomWalk"), validation=0.1, rng=0)
+    model.fit(split.train)  # by itself: the table has times
+    assert model.search_.split == "latest 10% by time, as a model is for what comes"
+    assert model.uses_times
+    parts = model.model_.models_ if isinstance(model.model_, Blend) else (model.model_,)
+    assert any(part.half_life for part in parts)
+    later = split_temporal(split.train, 0.1)
+    known = later.train.by_user.counts > 0
+    assert model.search_.n_judges == (later.test.by_user.counts > 0).sum() > known[later.test.users].sum() / 3
+    protocol = RankingProtocol((5,))
+    plain = Popularity().fit(split.train).evaluate(split.test, protocol)["ndcg@5"]
+    assert model.evaluate(split.test, protocol)["ndcg@5"] > 1.2 * plain
+    untimed = AutoRanker(n_trials=9, kinds=("Popularity",), split="random", rng=0).fit(split.train)
+    assert not untimed.uses_times
+    assert untimed.search_.split == "20% of each user, seed 0"
+
+
+def test_kinds_that_need_times_and_splits_in_time_are_refused_without():
+    with pytest.raises(MissingColumnError, match="no times, which Transitions needs"):
+        AutoRanker(kinds=("Transitions",)).fit(TRAIN)
+    with pytest.raises(MissingColumnError, match="a temporal split needs"):
+        AutoRanker(split="temporal").fit(TRAIN)
+
+
 # -- refusals and storage -------------------------------------------------------------------------
 
 
@@ -356,6 +420,7 @@ def test_the_best_of_a_rung_stays_the_choice_where_it_was_not_tried_on_the_next(
         ({"n_trials": 0}, "n_trials=0"),
         ({"kinds": ("GPT",)}, "a tuple of names among Popularity"),
         ({"kinds": ()}, "a tuple of names"),
+        ({"split": "later"}, "split='later'"),
         ({"metric": "auc"}, "metric='auc'"),
         ({"validation": 0}, "between 0 and 1"),
         ({"threshold": "3"}, "threshold='3'"),

@@ -84,8 +84,6 @@ def command(
         protocol = options.ranking_protocol(ranking.cutoffs, relevant, run.seed)
     if not run.quiet:
         tell_table(table)
-        if not folders:
-            splitting.advise(table)
     if folders:
         if splitting != SplitOptions() or weighing:
             raise ParameterValueError(
@@ -96,6 +94,7 @@ def command(
         return
     models = chosen or _models(_USUAL[task], weighing, run, task)
     table.check_trainable()
+    splitting = splitting.resolved(table, task, run.quiet)
     again = splitting.further(table, run.seed, reading)
     parts = splitting.held_out(table, run.seed, reading)
     if task == "ratings" and not run.quiet:

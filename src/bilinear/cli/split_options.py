@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +13,7 @@ from bilinear.cli.table_options import TableOptions
 from bilinear.errors import EmptyDataError, ParameterValueError
 
 _DRAWN = ("random", "per-user", "users")
-HOW = ("random", "per-user", "temporal", "rolling", "leave-last-out", "users", "file")
+HOW = ("auto", "random", "per-user", "temporal", "rolling", "leave-last-out", "users", "file")
 _CUTS = 4  # cut points of --split rolling before the last
 
 
@@ -24,10 +24,12 @@ class SplitOptions:
     split: Annotated[
         str,
         typer.Option(
-            help="How to hold out the test part: random, per-user, temporal (the latest), rolling (several "
-            "cut points in time), leave-last-out, users (whole users, met by fold-in; ranking), or file."
+            help="How to hold out the test part: auto (of rankings temporal, where the table has times and "
+            "50 users before and after the cut; else random), random, per-user, temporal (the latest), "
+            "rolling (several cut points in time), leave-last-out, users (whole users, met by fold-in; "
+            "ranking), or file."
         ),
-    ] = "random"
+    ] = "auto"
     test: Annotated[
         str | None,
         typer.Option(
@@ -44,13 +46,28 @@ class SplitOptions:
         ),
     ] = 0
 
-    def advise(self, table: Any) -> None:
-        """Prints a line where the table has times and the test part is drawn at random."""
-        if self.split in ("random", "per-user") and table.times is not None and table.n_ratings:
+    def resolved(self, table: Any, task: str | None, quiet: bool) -> SplitOptions:
+        """With a split in place of "auto"; a line says which and why, where the table has times."""
+        if self.split not in ("auto", "random", "per-user") or table.times is None or not table.n_ratings:
+            return replace(self, split="random") if self.split == "auto" else self
+        later = self.split == "auto" and task == "ranking" and not self.refits and self._is_worth_it(table)
+        if later and not quiet:
+            print_note(
+                "the test part is the latest by time, as in use (--split temporal): the table has times, and "
+                "enough users before and after the cut; --split random draws it"
+            )
+        elif not quiet:
             print_note(
                 "the test part is drawn at random, though there are times: --split temporal trains on the "
                 "past and tests on the future, as in use"
             )
+        return replace(self, split="temporal" if later else "random" if self.split == "auto" else self.split)
+
+    def _is_worth_it(self, table: Any) -> bool:
+        from bilinear.data.splits import later_part
+
+        share = replace(self, split="temporal")._share()
+        return later_part(table, share) is not None
 
     def further(self, table: Any, seed: int, reading: TableOptions) -> Iterator[Any]:
         """`refits` more splits of the table, each made when it is asked for, with the seeds after `seed`.

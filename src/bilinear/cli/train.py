@@ -157,11 +157,12 @@ def command(
     table, chosen, plan = _planned(wanted, partial(reading.read, ratings), run.quiet)
     films = options.read_side("items", items, table.item_vocabulary, items_id, items_title, items_quote)
     people = options.read_side("users", users, table.user_vocabulary, users_id, None, users_quote)
+    if not run.quiet:
+        tell_table(table)
+    splitting = splitting.resolved(table, chosen, run.quiet)
     further = splitting.further(table, run.seed, reading)
     parts = splitting.held_out(table, run.seed, reading)
     if not run.quiet:
-        tell_table(table)
-        splitting.advise(table)
         _tell_features(plan.models[plan.name], films, people)
     main = plan.models[plan.name]
     _check_checkpoint(saving, main)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,13 @@ from bilinear.tabular import Shown
 
 _MOST_PERMUTED = 1 << 26  # ratings, of which a permutation takes 8 bytes each
 _DRAWN_AT_ONCE = 1 << 20
+_MOST_LATER = 0.5  # of all rows: a later part of more is one large import, not time
+LEAST_USERS = 50
+"""Users on both sides of a cut in time from which it is worth it."""
+_LATER = 0.5  # of the test part: so much must be truly later, and not of one moment
+
+Order = Literal["temporal", "leave-last-out", "random"]
+"""Where a test part lies in time, see `Split.order`."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,31 @@ class Split(Shown):
     test: Interactions
     how: str
     history: Interactions | None = None
+
+    @property
+    def order(self) -> Order | None:
+        """Where the test part lies in time.
+
+        "temporal": all of it after all of the training part. "leave-last-out": of each user after what the
+        user has there. "random": anywhere. None: not known, as there are no times.
+
+        Examples:
+            >>> from bilinear import Interactions, split_temporal
+            >>> clicks = Interactions.from_columns([1, 1, 2, 2], [1, 2, 1, 3], times=[10, 40, 20, 30])
+            >>> split_temporal(clicks, test=0.5).order
+            'temporal'
+        """
+        before, after = self.train.times, self.test.times
+        if before is None or after is None or not len(before) or not len(after):
+            return None
+        if self.history is not None or self.train.notes.places:
+            return None
+        if after.min() > before.max():
+            return "temporal"
+        latest = np.full(self.train.n_users, -np.inf)
+        np.maximum.at(latest, self.train.users, before)
+        wait = after - latest[self.test.users]
+        return "leave-last-out" if (wait >= 0).all() and (wait > 0).mean() > _LATER else "random"
 
     def __repr__(self) -> str:
         history = "" if self.history is None else f"{self.history.n_ratings:,} to fold in, "
@@ -109,6 +142,29 @@ def split_temporal(interactions: Interactions, test: float = 0.2) -> Split:
             "so nothing is left to train on; split at random instead"
         )
     return _split(interactions, mask, f"latest {mask.mean():.0%} by time")
+
+
+def later_part(interactions: Interactions, test: float = 0.2, least: int = LEAST_USERS) -> Split | None:
+    """The temporal split of a table whose times are worth it, else None.
+
+    They are where `least` users are on both sides of the cut, and at most half of the rows after it.
+
+    Examples:
+        >>> from bilinear import Interactions
+        >>> from bilinear.data.splits import later_part
+        >>> clicks = Interactions.from_columns([1, 1, 2, 2], [1, 2, 1, 3], times=[10, 40, 20, 30])
+        >>> later_part(clicks) is None, later_part(clicks, 0.5, least=2).how
+        (True, 'latest 50% by time')
+    """
+    if interactions.times is None or interactions.notes.places:
+        return None
+    try:
+        split = split_temporal(interactions, test)
+    except DataError:
+        return None
+    both = (split.train.by_user.counts > 0) & (split.test.by_user.counts > 0)
+    enough = both.sum() >= least and split.test.n_ratings <= _MOST_LATER * interactions.n_ratings
+    return split if enough else None
 
 
 def split_rolling(interactions: Interactions, n: int = 5, test: float = 0.05) -> list[Split]:
@@ -276,7 +332,8 @@ def split_file(train: Interactions, test: Interactions) -> Split:
             has_ratings=part.has_ratings,
             weighted=part.weighted,
         )
-        parts.append(replace(moved, n_rows_read=part.n_rows_read, duplicates=part.duplicates))
+        told = {name: getattr(part, name) for name in ("n_rows_read", "duplicates", "notes")}
+        parts.append(replace(moved, **told))
     keys = [part.users.astype(np.int64) * len(items) + part.items for part in parts]
     shared = np.intersect1d(keys[0], keys[1], assume_unique=True)
     if len(shared):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from bilinear.arguments import draw_seed, is_real
 from bilinear.data.interactions import Grouped, InteractionsLike
+from bilinear.data.splits import Order
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.blend_weights import (
     BlendCandidates,
-    ValidationUsers,
     bytes_to_validate,
     choose_weights,
-    inner_split,
+    voiced,
 )
 from bilinear.estimators.nested_models import (
     checked_alike,
@@ -31,6 +31,7 @@ from bilinear.estimators.nested_models import (
 from bilinear.estimators.ranking_model import RankingModel
 from bilinear.estimators.recommender import TensorReader
 from bilinear.estimators.update import Change, Updates
+from bilinear.estimators.validation_split import ValidationSplit, inner_validation
 from bilinear.evaluation.metrics import Metric, MetricLike
 from bilinear.kernels.mixture import add_standardised
 from bilinear.memory import require
@@ -53,13 +54,14 @@ class Blend(_Learned):
 
     Mean and deviation are those of the model's scores of all items for that user: so models that
     score in different units speak equally loud, and a model says most where it is sure of few items.
+    Users without interactions are answered by the models that are not personal alone, where there are any.
 
     Args:
         models: ranking models; their arguments count, not what they may have learned.
         weights: one a model, zero or more; None chooses them on an inner validation part.
         metric: what the weights are chosen by: "ndcg@20", "recall@10", or one of your own, see `Metric`.
-        validation: share of each user's interactions that the choice holds out: the latest where the
-            table has times, else drawn at random.
+        validation: share of the interactions that the choice holds out.
+        split: how, see `AutoRanker`.
         relevant_from: the least rating of a hit in the validation part; None: all are.
         rng: seed of the inner split; None draws one, kept in `seed_`.
 
@@ -91,6 +93,7 @@ class Blend(_Learned):
     validation: float = 0.2
     relevant_from: float | None = None
     rng: int | None = None
+    split: ValidationSplit = field(default="auto", kw_only=True)
 
     @classmethod
     def of(cls, fitted: Sequence[RankingModel], weights: Sequence[float]) -> Self:
@@ -114,8 +117,17 @@ class Blend(_Learned):
         blend._mix(blend.models, shares or ())
         return blend
 
-    def fit(self, interactions: InteractionsLike, *, progress: Progress | bool = False) -> Self:
+    def fit(
+        self,
+        interactions: InteractionsLike,
+        *,
+        progress: Progress | bool = False,
+        measured: Order | None = None,
+    ) -> Self:
         """Chooses the weights, if none are given, and fits the models on everything; returns self.
+
+        Args:
+            measured: the order in time of the split by which it will be measured, see `AutoRanker.fit`.
 
         Ctrl-C leaves the blend as it was.
 
@@ -124,7 +136,7 @@ class Blend(_Learned):
         """
         if progress is True:
             with progress_bar() as bar:
-                return self.fit(interactions, progress=bar)
+                return self.fit(interactions, progress=bar, measured=measured)
         reporter = progress or NullProgress()
         weights, seed, found = self._check(), draw_seed(self.rng), None
         interactions.check_trainable()
@@ -132,16 +144,16 @@ class Blend(_Learned):
         require(needed, f"Blend of {interactions.n_ratings:,} interactions")
         if weights is None:
             metric = Metric.of_rankings(self.metric, maximised=True)
-            split = inner_split(interactions, self.validation, seed)
-            validation_users = ValidationUsers.of(split, self.relevant_from, seed)
+            validation = inner_validation(interactions, self.validation, seed, self.split, measured)
+            validation_users = validation.users(self.relevant_from, seed)
             inner = []
             for model in self.models:
                 reporter.note(f"Blend: {model!r} on the inner training part")
-                inner.append(fitted_whole(copied(model), split.train))
+                inner.append(fitted_whole(copied(model), validation.split.train))
             candidates = BlendCandidates.of(inner, validation_users)
             del inner
             weights, found = choose_weights(len(self.models), lambda w: candidates.value(w, metric))
-            reporter.note(f"Blend: {metric} {found:.4f} ({split.how})")
+            reporter.note(f"Blend: {metric} {found:.4f} ({validation})")
         fitted = []
         for model, weight in zip(self.models, weights, strict=True):
             if weight:
@@ -153,14 +165,16 @@ class Blend(_Learned):
 
     def score_block(self, user_rows: NDArray[Any]) -> Array:
         """(n, n_items) mixed scores, see `Recommender.score_block`."""
-        return self._mixed([model.score_block(user_rows) for model in self.models_])
+        counts = self.seen_.counts[user_rows]
+        return self._mixed([model.score_block(user_rows) for model in self.models_], counts)
 
     def score_histories(self, histories: Grouped) -> Array:
         """(n, n_items) mixed scores, see `Recommender.score_histories`."""
-        return self._mixed([model.score_histories(histories) for model in self.models_])
+        return self._mixed([model.score_histories(histories) for model in self.models_], histories.counts)
 
     def score_timed_histories(self, histories: Grouped, times: NDArray[np.float64]) -> Array:
-        return self._mixed([model.score_timed_histories(histories, times) for model in self.models_])
+        tables = [model.score_timed_histories(histories, times) for model in self.models_]
+        return self._mixed(tables, histories.counts)
 
     @property
     def uses_times(self) -> bool:
@@ -213,10 +227,10 @@ class Blend(_Learned):
         models = [self.models_[m] for m in order]
         return next((model for model in models if model.is_personal), models[0])
 
-    def _mixed(self, tables: list[Array]) -> Array:
+    def _mixed(self, tables: list[Array], counts: NDArray[Any]) -> Array:
         scores = np.zeros(tables[0].shape, np.float32)
-        for weight, table in zip(self.weights_, tables, strict=True):
-            add_standardised(table, weight, scores)
+        for model, weight, table in zip(self.models_, self.weights_, tables, strict=True):
+            add_standardised(voiced(model, self.models_, table, counts), weight, scores)
         return scores
 
     def _mix(self, fitted: tuple[RankingModel, ...], weights: tuple[float, ...]) -> None:

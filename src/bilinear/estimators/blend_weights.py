@@ -34,15 +34,18 @@ def bytes_to_validate(n_models: int, fitting: int, n_pairs: int, n_users: int, n
     return 25 * n_pairs + max(fitting, scores)
 
 
-def inner_split(interactions: Interactions, share: float, seed: int) -> Split:
+def inner_split(interactions: Interactions, share: float, seed: int, *, latest: bool = True) -> Split:
     """A share of each user's interactions held out: the latest where there are times, else at random.
 
     A recommender has to predict the future; where no user has enough interactions for a share of
     their own, a share of all is drawn.
+
+    Args:
+        latest: False draws at random where there are times too.
     """
     if not (is_real(share) and 0 < share < 1):
         raise ParameterValueError(f"validation={share!r}: the share to hold out lies between 0 and 1")
-    if interactions.times is not None:
+    if latest and interactions.times is not None:
         chance = np.random.default_rng(seed).random(interactions.n_ratings)  # within one moment
         order = np.lexsort((chance, interactions.times, interactions.users))
         counts = interactions.by_user.counts
@@ -77,12 +80,20 @@ class ValidationUsers:
 
     @classmethod
     def of(
-        cls, split: Split, relevant_from: float | None, seed: int, most: int = MOST_VALIDATION_USERS
+        cls,
+        split: Split,
+        relevant_from: float | None,
+        seed: int,
+        most: int = MOST_VALIDATION_USERS,
+        *,
+        strangers: bool = False,
     ) -> ValidationUsers:
         """A sample of at most `most` users with something relevant in the validation part.
 
         With one seed, fewer users are some of more.
 
+        Args:
+            strangers: whether users without an interaction in the training part count.
         Raises:
             EmptyDataError: not a single user has one.
         """
@@ -91,7 +102,8 @@ class ValidationUsers:
             test = test.take(test.ratings > 0)
         if relevant_from is not None:
             test = test.take(test.ratings >= relevant_from)
-        rows = np.flatnonzero((test.by_user.counts > 0) & (split.train.by_user.counts > 0)).astype(np.int32)
+        known = strangers | (split.train.by_user.counts > 0)
+        rows = np.flatnonzero((test.by_user.counts > 0) & known).astype(np.int32)
         if not len(rows):
             raise EmptyDataError(
                 f"{test.source}: nothing relevant is left to validate on; give more interactions, or choose "
@@ -138,7 +150,8 @@ class BlendCandidates:
             tables, listed = [], []
             for model in models:
                 scores = np.zeros((len(rows), n_items), np.float32)
-                add_standardised(model.score_block(rows), 1.0, scores)
+                heard = voiced(model, models, model.score_block(rows), model.seen_.counts[rows])
+                add_standardised(heard, 1.0, scores)
                 hide_seen(scores, rows, model.seen_.indptr, model.seen_.indices)
                 best, values = np.empty((len(rows), k), np.int32), np.empty((len(rows), k), np.float32)
                 counts = np.zeros(len(rows), np.int64)
@@ -178,6 +191,17 @@ class BlendCandidates:
         hits = self.relevant[places] & (places >= 0)
         items = np.where(places >= 0, self.items[places], np.int32(-1))
         return items, metric.of_lists(items, hits, self.n_relevant)
+
+
+def voiced(model: Recommender, models: Sequence[Recommender], scores: Array, counts: NDArray[Any]) -> Array:
+    """A model's scores as they count in a mixture; of users without interactions, `counts` (n,) says.
+
+    For those a personal model only repeats what is popular, so it is silent (zeros) where the mixture has a
+    model that is not personal, such as `Popularity` with a half-life.
+    """
+    if not model.is_personal or all(other.is_personal for other in models) or counts.all():
+        return scores
+    return np.where((counts > 0)[:, None], scores, np.float32(0))
 
 
 def choose_weights(

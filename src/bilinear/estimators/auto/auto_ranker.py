@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from bilinear.arguments import draw_seed, is_real, is_whole
 from bilinear.data.interactions import Grouped, Interactions, InteractionsLike
+from bilinear.data.splits import Order
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.auto.search import Limits, Search
-from bilinear.estimators.auto.search_space import ModelFamily, families, learnable
+from bilinear.estimators.auto.search_space import families, learnable
 from bilinear.estimators.auto.trials import AutoTable
 from bilinear.estimators.blend import Blend
 from bilinear.estimators.blend_weights import bytes_to_validate
@@ -31,6 +32,7 @@ from bilinear.estimators.nested_models import copied, fitted_whole, nested_state
 from bilinear.estimators.ranking_model import RankingModel
 from bilinear.estimators.recommender import TensorReader
 from bilinear.estimators.update import Change, Updates
+from bilinear.estimators.validation_split import ValidationSplit, inner_validation
 from bilinear.evaluation.metrics import Metric, MetricLike
 from bilinear.memory import require
 from bilinear.model.parameters import Array, Parameters
@@ -50,7 +52,7 @@ class _Learned(RankingModel):
 class AutoRanker(_Learned):
     """Tries ranking models within a budget and keeps the best, or a blend of the best of each kind.
 
-    Part of each user's interactions is held out: the latest where the table has times, else at random.
+    A part of the interactions is held out, in time as the part that the model is measured on (`split`).
     Models of every kind, from several starts, are tried on a part of the users, the best of each kind and
     the best third of all on six times as many, and so on to all (successive halving); then the best are
     varied until that brings nothing or a limit is reached. What is chosen is trained on everything: what is
@@ -70,7 +72,11 @@ class AutoRanker(_Learned):
             estimate are left out.
         kinds: names of models to try, such as ("RandomWalk", "EASE"); None tries all.
         metric: what decides: "ndcg@20", "recall@10", or one of your own, see `Metric`.
-        validation: share of each user's interactions that is held out for it.
+        validation: share of the interactions that is held out for it.
+        split: how. "temporal": the latest of all; "leave-last-out": the latest of each user; "random": of
+            each user at random. "auto": as `fit` is told that the model will be measured, else temporal where
+            the table has times and 50 users are on both sides of the cut, else as "leave-last-out", and of
+            tables without times at random. Unless it is random, half-lives and `Transitions` are tried too.
         blend: whether a mixture may be chosen.
         n_threads: None takes all cores.
         rng: seed of the split, the trials and the models; None draws one, kept in `seed_`.
@@ -101,15 +107,24 @@ class AutoRanker(_Learned):
     blend: bool = True
     n_threads: int | None = None
     rng: int | None = None
+    split: ValidationSplit = field(default="auto", kw_only=True)
     threshold: float | None = field(default=None, kw_only=True)
     confidence: Confidence = field(default="auto", kw_only=True)
     uses_weights = "confidence"
 
-    def fit(self, interactions: InteractionsLike, *, progress: Progress | bool = False) -> Self:
+    def fit(
+        self,
+        interactions: InteractionsLike,
+        *,
+        progress: Progress | bool = False,
+        measured: Order | None = None,
+    ) -> Self:
         """Searches, then trains what was chosen on everything; returns self.
 
         Args:
             progress: True shows every trial on standard error.
+            measured: the order in time of the split by which the model will be measured, see `Split.order`;
+                None where that is not known. `bilinear.measure` and the command line give it.
 
         Ctrl-C ends the search; the best model so far is trained on everything and kept. A second one
         ends that too, and leaves the estimator as it was.
@@ -120,16 +135,17 @@ class AutoRanker(_Learned):
         """
         if progress is True:
             with progress_bar() as bar:
-                return self.fit(interactions, progress=bar)
-        kinds = self._check(interactions)
+                return self.fit(interactions, progress=bar, measured=measured)
+        self._check(interactions)
         reporter, seed = progress or NullProgress(), draw_seed(self.rng)
+        validation = inner_validation(interactions, self.validation, seed, self.split, measured)
         shared = {"threshold": self.threshold, "confidence": self.confidence, "rng": seed}
         search = Search(
             interactions,
-            kinds,
+            families(self.kinds, timed=validation.timed),
             shared | {"n_threads": self.n_threads},
             Metric.of_rankings(self.metric, maximised=True),
-            self.validation,
+            validation,
             self.blend,
             seed,
             self._limits(),
@@ -223,9 +239,10 @@ class AutoRanker(_Learned):
         self.model_, self.seed_ = model, seed
         take_table(self, model)
 
-    def _check(self, interactions: Interactions) -> tuple[ModelFamily, ...]:
-        """The kinds to try."""
-        wanted = families(self.kinds)
+    def _check(self, interactions: Interactions) -> None:
+        for kind in families(self.kinds):
+            if getattr(kind.model, "needs_times", False):
+                kind.model()._positives(interactions)
         for name in ("work_budget", "time_budget"):
             given = getattr(self, name)
             if given is not None and not (is_real(given) and given > 0):
@@ -237,7 +254,6 @@ class AutoRanker(_Learned):
         needed = self.bytes_to_fit(interactions.n_ratings, *interactions.shape)
         require(needed, f"AutoRanker of {interactions.n_ratings:,} interactions")
         learnable(interactions, self.threshold, self.confidence)
-        return wanted
 
     def _limits(self) -> Limits:
         work = self.work_budget

@@ -19,10 +19,11 @@ from bilinear.estimators.blend_weights import (
     BlendCandidates,
     ValidationUsers,
     choose_weights,
-    inner_split,
 )
 from bilinear.estimators.nested_models import fitted_whole
+from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.ranking_model import RankingModel
+from bilinear.estimators.validation_split import InnerValidation
 from bilinear.evaluation.bootstrap import mean_intervals
 from bilinear.evaluation.metrics import Metric
 from bilinear.evaluation.ranking import RankingProtocol, evaluate_ranking
@@ -35,7 +36,7 @@ _FIRST_SHARE = 0.35  # of the budget: further starts on the first rung of severa
 _DEAR = 0.1  # of the budget: a trial on that rung that takes more is not made
 _PROMOTED = 8  # at most, to the next rung
 _BEST_THIRD = 3
-_HOPELESS = 0.5  # of the best value: a kind below is not promoted
+_HOPELESS = 0.5  # of the best value of a personal model: a kind below is not promoted
 _IN_BLEND = 5  # models at most
 _WORTH = 1.002  # by what a blend must be better than its best model
 _EQUAL = 0.99  # of the best value: below it a model is not as good, however wide the interval
@@ -104,7 +105,7 @@ class Search:
     kinds: Sequence[ModelFamily]
     shared: Mapping[str, Any]
     metric: Metric
-    validation: float
+    validation: InnerValidation
     blend: bool
     seed: int
     limits: Limits
@@ -116,9 +117,8 @@ class Search:
 
     def __post_init__(self) -> None:
         self._began = clock()
-        self._split = inner_split(self.interactions, self.validation, self.seed)
-        self._relevant_from = self.shared.get("threshold")
-        self._validation_users = ValidationUsers.of(self._split, self._relevant_from, self.seed)
+        self._split = self.validation.split
+        self._validation_users = self.validation.users(self.shared.get("threshold"), self.seed)
         self._everything = learnable(self.interactions, self.shared["threshold"], self.shared["confidence"])
         self._full = Sizes.of(self.interactions)
         self._n_users = Sizes.of(self._split.train).n_users
@@ -162,7 +162,7 @@ class Search:
         )
         table = AutoTable(
             str(self.metric),
-            self._split.how,
+            str(self.validation),
             len(self._validation_users.rows),
             tuple(self.trials),
             chosen,
@@ -188,6 +188,7 @@ class Search:
         if limits.seconds is not None:
             said.append(f"up to {limits.seconds:g} s by the clock, so that another run may choose otherwise")
         self.progress.note(f"search over {len(self.kinds)} kinds of models: {'; '.join(said)}")
+        self.progress.note(f"validated on: {self.validation}")
 
     # -- rungs ------------------------------------------------------------------------------------
 
@@ -223,9 +224,12 @@ class Search:
         return not why
 
     def _starts(self, rung: _Rung) -> Pool:
-        """Further starts of the kinds, those of better kinds first; of all users, larger ones too."""
-        ordered = sorted(self._best.values(), key=lambda made: -made.value)
-        hopeful = [made for made in ordered if made.value >= _HOPELESS * ordered[0].value]
+        """Further starts: of what is not personal, which costs little, then of better kinds first.
+
+        Of all users, larger models too.
+        """
+        ordered = sorted(self._best.values(), key=lambda made: (_is_personal(made), -made.value))
+        hopeful = [made for made in ordered if not _is_personal(made) or made.value >= _hopeless(ordered)]
         found = [(made.kind, start) for made in hopeful for start in made.kind.starts]
         grown = [(made.kind, self._grown(made.kind, made.choice)) for made in hopeful] if rung.last else []
         return [*grown, *found]
@@ -248,8 +252,8 @@ class Search:
         """The inner training part of a share of the users, and the validation users of this rung."""
         validation_users, last = self._validation_users, number == n_rungs - 1
         if not last:
-            validation_users = ValidationUsers.of(
-                self._split, self._relevant_from, self.seed, MOST_VALIDATION_USERS // (n_rungs - number + 1)
+            validation_users = self.validation.users(
+                self.shared.get("threshold"), self.seed, MOST_VALIDATION_USERS // (n_rungs - number + 1)
             )
         train = self._split.train
         if share < 1:
@@ -280,7 +284,7 @@ class Search:
             if made.choice == made.kind.default and self._as_good(made.of_users, leader.of_users):
                 best[made.kind.name] = made
         firsts = sorted(best.values(), key=lambda made: -made.value)
-        firsts = [made for made in firsts if made.value >= _HOPELESS * ordered[0].value]
+        firsts = [made for made in firsts if made.value >= _hopeless(firsts)]
         if before_last:
             fallen = [made for made in self._best.values() if made.rung < number]
             firsts += sorted(fallen, key=lambda made: (-made.rung, -made.value))
@@ -297,7 +301,7 @@ class Search:
         while idle < _IDLE and not self._limit():
             leaders = [made for made in self._best.values() if made.rung == rung.number and made.kind.grid]
             leaders = sorted(leaders, key=lambda made: -made.value)
-            leaders = [made for made in leaders if made.value >= _HOPELESS * leaders[0].value]
+            leaders = [made for made in leaders if made.value >= _hopeless(leaders)]
             leaders = [made for made in leaders if made.kind.name not in dear]
             if not leaders:
                 break
@@ -523,3 +527,13 @@ class Search:
             of = f"{self.work:4.0f} of {limits.work:g}"
         users = "" if share > 0.999 else f" ({share:.0%} of the users)"
         self.progress.note(f"{of}  {self.metric} {value:.4f}, coverage {coverage:.3f}  {model}{users}")
+
+
+def _is_personal(made: TrialResult) -> bool:
+    return made.kind.model is not Popularity
+
+
+def _hopeless(made: Sequence[TrialResult]) -> float:
+    """The value below which a kind is not promoted: by personal models, which add to what is popular now."""
+    personal = [one.value for one in made if _is_personal(one)]
+    return _HOPELESS * max(personal or [one.value for one in made], default=0.0)

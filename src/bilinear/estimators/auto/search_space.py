@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.random_walk import RandomWalk
 from bilinear.estimators.ranking_factorization import RankingFactorization
 from bilinear.estimators.ranking_model import RankingModel
+from bilinear.estimators.recent_history import HALF_LIVES, RecentHistoryModel
+from bilinear.estimators.transitions import Transitions
 from bilinear.memory import available, shown
 from bilinear.model.blocks import checked_threads
 from bilinear.objective.ranking_losses import CosineContrastive, SampledSoftmax
@@ -406,10 +408,53 @@ class CostModel:
             self._known[what, kind.name] = ratio if ratio < before else 0.5 * (ratio + before)
 
 
-def families(kinds: tuple[str, ...] | None) -> tuple[ModelFamily, ...]:
-    """Those of these names, or all."""
-    known = {kind.name: kind for kind in KINDS}
-    wanted = tuple(known) if kinds is None else kinds
+_TRANSITIONS = ModelFamily(
+    Transitions,
+    {
+        "window": (1, 3, 10, 30),
+        "history_decay": (0.0, 0.3, 0.5, 0.8, 0.95),
+        "item_exponent": (0.2, 0.35, 0.5, 0.7),
+        "popularity_exponent": (-0.2, 0.0, 0.2),
+        "n_neighbours": (50, 200, 800),
+    },
+    {"window": 2, "history_decay": 3, "item_exponent": 2, "popularity_exponent": 1, "n_neighbours": 1},
+    lambda sizes, model: float(sizes.pairs * model.window),
+    _per_user_neighbours,
+    rate=2e6,
+    starts=(
+        {"window": 3, "history_decay": 2, "item_exponent": 2, "popularity_exponent": 1, "n_neighbours": 1},
+    ),
+)
+_DAYS = (*(days for days in HALF_LIVES if days is not None), None)  # neighbours alike: None is the longest
+_MONTH = _DAYS.index(30.0)
+
+
+def _of_times(kind: ModelFamily) -> ModelFamily:
+    """A kind with its half-lives, if it has any: none at first, then a month, of `Popularity` all."""
+    if not issubclass(kind.model, RecentHistoryModel):
+        return kind
+    default = {**kind.default, "half_life": len(_DAYS) - 1}
+    tried = range(len(_DAYS) - 1) if kind.model is Popularity else (_MONTH,)
+    starts = (
+        *({**kind.default, "half_life": place} for place in tried),
+        *({**start, "half_life": len(_DAYS) - 1} for start in kind.starts),
+    )
+    return replace(kind, grid={**kind.grid, "half_life": _DAYS}, default=default, starts=starts)
+
+
+TIMED_KINDS: tuple[ModelFamily, ...] = (*map(_of_times, KINDS), _TRANSITIONS)
+"""What is tried where the later is predicted from the earlier."""
+
+
+def families(kinds: tuple[str, ...] | None, *, timed: bool = False) -> tuple[ModelFamily, ...]:
+    """Those of these names, or all.
+
+    Args:
+        timed: whether with half-lives, and with `Transitions` where no names are given.
+    """
+    usual = TIMED_KINDS if timed else KINDS
+    known = {kind.name: kind for kind in (*usual, _TRANSITIONS)}
+    wanted = tuple(kind.name for kind in usual) if kinds is None else kinds
     if not isinstance(wanted, tuple) or not wanted or not all(name in known for name in wanted):
         raise ParameterValueError(f"kinds={kinds!r}; a tuple of names among {', '.join(known)}")
     return tuple(known[name] for name in wanted)
