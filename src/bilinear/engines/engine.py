@@ -29,15 +29,9 @@ class Engine(ABC):
     defines `map` and registers with `@bilinear.engines.engine.ENGINES.add`.
 
     Examples:
-        >>> from bilinear import Engine, Local
-        >>> class Backwards(Local):
-        ...     def map(self, prepare, shared, shards):
-        ...         results = [prepare(shared, 1)(shard) for shard in list(shards)[::-1]]
-        ...         return iter(results[::-1])
-        >>> def power(shared, n_threads):
-        ...     return lambda shard: shard**shared
-        >>> isinstance(Backwards(), Engine), list(Backwards().map(power, 3, [1, 2, 4]))
-        (True, [1, 8, 64])
+        >>> from bilinear import Engine, Local, Ray
+        >>> isinstance(Local(), Engine), isinstance(Ray(), Engine)
+        (True, True)
     """
 
     n_threads: int | None
@@ -52,6 +46,13 @@ class Engine(ABC):
             prepare: see `Prepare`; called at least once in each process that works.
             shared: carried to each machine once, and only read there.
             shards: small, each enough work for a second.
+
+        Examples:
+            >>> from bilinear import Local
+            >>> def power(shared, n_threads):
+            ...     return lambda shard: shard**shared
+            >>> list(Local(n_threads=2).map(power, 3, [1, 2, 4]))
+            [1, 8, 64]
         """
 
     def close(self) -> None:

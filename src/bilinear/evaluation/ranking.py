@@ -265,8 +265,7 @@ def _shard_worker(
     shared: tuple[Model, RankingTask, RankingProtocol, NDArray[np.int64], int], n_threads: int
 ) -> Callable[[NDArray[Any]], list[_Done]]:
     """Measures the users of a shard, block by block; for `Engine.map`."""
-    *of_all, size = shared
-    work = _worker(*of_all)
+    work, size = _worker(*shared[:4]), shared[4]
     return lambda rows: list(map_blocks(work, rows, size, n_threads))
 
 
