@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+# Workers share the cores, where threads of BLAS and OpenMP would mostly wait for one another, at full power.
+for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
 # Files that take longest: begun first, so that no worker is left alone with one of them at the end.
 LONGEST = (
     "training/test_checkpoint.py",

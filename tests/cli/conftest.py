@@ -11,6 +11,14 @@ import pytest
 from command_line import FIXED, Ran, Run
 
 from bilinear.cli import main
+from bilinear.training import choice
+
+
+@pytest.fixture(autouse=True)
+def short_chains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`train` tries chains on ratings: how good they become is shown by the tests of training."""
+    monkeypatch.setattr(choice, "TRIAL_SWEEPS", 24)
+    monkeypatch.setattr(choice, "FINAL_SWEEPS", 24)
 
 
 @pytest.fixture

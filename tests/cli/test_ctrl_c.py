@@ -10,6 +10,7 @@ from pathlib import Path
 from time import sleep
 
 import pytest
+from command_line import FIXED
 
 from bilinear.compiling import NOTICE
 
@@ -39,7 +40,8 @@ MOMENTS_OF_TRAINING = (
 
 @pytest.mark.parametrize("moment", MOMENTS_OF_TRAINING)
 def test_training_is_stopped_wherever_it_is(moment: str, ratings_file: Path, tmp_path: Path) -> None:
-    code, _, error = pressed(moment, tmp_path, "train", ratings_file, "--out", tmp_path / "m", "-q")
+    command = ("train", ratings_file, "--model", "mf", "--out", tmp_path / "m", "-q")
+    code, _, error = pressed(moment, tmp_path, *command, *(FIXED if "search" not in moment else ()))
     assert (code, error) == (130, STOPPED)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 

@@ -18,7 +18,7 @@ from bilinear.training.checkpoint_journal import FILE
 
 FIXED = [
     *("--set", "n_factors=4", "--set", "l2=0.2", "--set", "l2_biases=0.2"),
-    *("--set", "solver__n_epochs=1000", "--quiet"),
+    *("--set", "solver__n_epochs=300", "--quiet"),
 ]
 SCRIPT = "import sys; from bilinear.cli import main; sys.argv[0] = 'bilinear'; main()"
 
@@ -34,7 +34,7 @@ def wait_for_a_new_file(path: Path, child: subprocess.Popen[bytes], before: set[
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM")
 def test_a_terminated_training_goes_on_to_the_same_bits(run: Run, tmp_path: Path) -> None:
-    assert run("data", "synthetic", tmp_path / "s", "--n-ratings", 8_000).code == 0
+    assert run("data", "synthetic", tmp_path / "s", "--n-ratings", 4_000).code == 0
     ratings, folder = tmp_path / "s" / "ratings.csv", tmp_path / "c"
     arguments = ["train", ratings, "--out", tmp_path / "m", *FIXED, "--checkpoint", folder]
     command = [sys.executable, "-c", SCRIPT, *map(str, arguments), "--checkpoint-every", "0"]

@@ -289,7 +289,7 @@ def peak_of_reading(path: Path) -> tuple[str, int]:
 
 
 def bomb(n_bytes: int, unit: bytes) -> bytes:
-    packer = zstandard.ZstdCompressor(level=19).compressobj()
+    packer = zstandard.ZstdCompressor(level=3).compressobj()
     block = unit * ((1 << 22) // len(unit))
     parts = [packer.compress(block) for _ in range(n_bytes // len(block))]
     return b"".join([*parts, packer.flush()])
@@ -334,9 +334,9 @@ def test_a_line_longer_than_any_row_is_refused_with_its_place(
         read_ratings(put(tmp_path, content))
 
 
-@pytest.mark.parametrize("n_columns", [40_000])
-def test_a_long_header_is_read_whole(tmp_path: Path, n_columns: int) -> None:
-    names = [f"column number {n}" for n in range(n_columns)]
+def test_a_long_header_is_read_whole(tmp_path: Path) -> None:
+    n_columns = 4_000
+    names = [f"column number {n} {'of a long name' * 14}" for n in range(n_columns)]
     header = ",".join([*names, "user", "item", "rating"])
     rows = [",".join(["0"] * n_columns + [f"u{n}", f"i{n}", "4.5"]) for n in range(3)]
     assert ratings_of(read_ratings(put(tmp_path, text(header, *rows)))) == {

@@ -20,7 +20,7 @@ from bilinear.data.vocabulary import canonical_integer
 from bilinear.errors import BilinearError
 
 FEW = settings(
-    max_examples=30,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

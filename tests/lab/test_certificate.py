@@ -52,8 +52,8 @@ def convex_twin(problem: Problem, n_steps: int = 20_000) -> tuple[float, NDArray
         return float(problem.weights @ losses + problem.l2 * nuclear + squares)
 
     here = old = (np.zeros((m, n)), np.zeros(m), np.zeros(n), problem.mean)
-    t_old, best = 1.0, np.inf
-    for _ in range(n_steps):
+    t_old, best, before_250 = 1.0, np.inf, np.inf
+    for number in range(n_steps):
         t_new = (1 + np.sqrt(1 + 4 * t_old**2)) / 2
         x, b, c, mean = (
             new + (t_old - 1) / t_new * (new - before) for new, before in zip(here, old, strict=True)
@@ -72,6 +72,10 @@ def convex_twin(problem: Problem, n_steps: int = 20_000) -> tuple[float, NDArray
         if now > best:  # restart the momentum
             t_old, old = 1.0, here
         best = min(best, now)
+        if number % 250 == 249:
+            if before_250 - best < 1e-10 * best:
+                break
+            before_250 = best
     return best, problem.loss_gradient(scores(*here))
 
 

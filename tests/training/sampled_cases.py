@@ -18,7 +18,7 @@ from bilinear.training.sampled_descent import SampledObjective, SampledRun
 from bilinear.training.schedules import Constant
 from bilinear.training.thread_pool import Workers
 
-TABLE = planted_table(40, 30)
+TABLE = planted_table(28, 20)
 LOSSES = {
     "bpr": BPR(),
     "warp": WARP(0.7),

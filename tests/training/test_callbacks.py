@@ -193,7 +193,8 @@ def test_smaller_may_be_better_for_lists_too():
 def test_histories_of_all_models_are_drawn(tmp_path):
     for name, model in models().items():
         history = model.fit(TABLE).history_
-        history.plot(tmp_path / f"{name}.png")
+        if name in ("sgd", "sampled", "ials"):  # one for each kind of columns
+            history.plot(tmp_path / f"{name}.png")
         assert type(history).from_table(history.table(), **history.summary()) == history
         assert type(history).from_dict(history.to_dict()) == history
         assert str(history).endswith(history.ended)

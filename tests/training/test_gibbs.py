@@ -17,7 +17,7 @@ from bilinear.data.interactions import Grouped, Interactions
 from bilinear.data.sparse_block import SparseBlock
 from bilinear.data.splits import split_validation
 from bilinear.errors import ParameterValueError
-from bilinear.training import gibbs_chain, search
+from bilinear.training import choice, gibbs_chain, search
 from bilinear.training.compiling import compile_draws
 from bilinear.training.gibbs import Gibbs, SamplingRun, split_r_hat
 from bilinear.training.gibbs_chain import Chain, history_blocks
@@ -400,10 +400,11 @@ def test_intervals_hold_what_they_promise_for_all_and_for_cold_items():
     assert one.low < one.values < one.high
 
 
-def test_auto_takes_the_simplest_of_what_predicts_held_out_ratings_best():
+def test_auto_takes_the_simplest_of_what_predicts_held_out_ratings_best(monkeypatch):
     """Ratings of biases alone: no history helps, and the trials say so."""
-
-    table = synthetic_ratings(150, 100, 5000, rng=0)
+    monkeypatch.setattr(choice, "TRIAL_SWEEPS", 30)
+    monkeypatch.setattr(choice, "FINAL_SWEEPS", 40)
+    table = synthetic_ratings(150, 100, 3000, rng=0)
     model = MatrixFactorization(solver=Auto(), rng=0).fit(table)
     tried = {trial.stage for trial in model.search_.trials}
     assert {"mean", "biases", "gibbs", "gibbs items", "gibbs both"} <= tried

@@ -226,12 +226,12 @@ def test_any_number_of_threads_gives_the_same_bits(name, loss, monkeypatch):
 
 
 def test_row_sparse_steps_move_only_rows_with_a_gradient():
-    table = cases.TABLE.take(cases.TABLE.items < 20)
+    table = cases.TABLE.take(cases.TABLE.items < 12)
     run = cases.run(cases.solver(Adam(), batch_size=5), cases.objective(table=table))
     before = run.parameters.copy()
     run.epoch(1, np.random.default_rng(0), NullProgress())
     untouched = np.flatnonzero(table.by_item.counts == 0)
-    assert len(untouched) >= 10
+    assert len(untouched) == 8
     assert same_bits(run.parameters.item_factors[untouched], before.item_factors[untouched])
     assert (run.parameters.user_factors != before.user_factors).any(axis=1).sum() == len(set(table.users))
 
