@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import bilinear
-from bilinear.errors import ParameterValueError
+from bilinear.errors import MissingColumnError, ParameterValueError
 from bilinear.estimators.diversified import Diversified, marginal_relevance
 
 CLICKS = bilinear.synthetic_catalogue(2500, 100, 60, rng=0).interactions
@@ -63,12 +63,51 @@ def test_diversity_rises_and_its_cost_is_measured():
     assert "ndcg@5" in found.differences["spread"]
 
 
+def capped_by_definition(order, genres, most, within):
+    """Item after item, the first whose genres are not full; the first of all where there is none."""
+    left, chosen = list(order), []
+    while left:
+        full = {one for one in "abc" if sum(one in genres[item] for item in chosen) >= most}
+        free = [item for item in left if not full & set(genres[item])] if len(chosen) < within else left
+        chosen.append((free or left)[0])
+        left.remove(chosen[-1])
+    return chosen
+
+
+def test_categories_are_capped_by_the_definition_and_what_it_costs_is_measured(tmp_path):
+    ids = CLICKS.item_vocabulary.decode(np.arange(CLICKS.n_items))
+    genres = {item: ("a", "b", "a|b", "c", "")[n % 5] for n, item in enumerate(ids.tolist())}
+    films = bilinear.Items(CLICKS.item_vocabulary, {"kind": list(genres.values())})
+    walk = bilinear.RandomWalk()
+    model = Diversified(walk, trade=0, pool=12, most=2, category="kind", within=8)
+    split = bilinear.split_random(CLICKS, rng=0)
+    found = bilinear.measure(
+        {"alone": walk, "capped": model}, split, items=films, protocol=bilinear.RankingProtocol((5,))
+    )
+    assert found.differences["capped"]["ndcg@5"].value < 0
+    model.retrain(CLICKS)  # the items keep their kinds
+    model.save(tmp_path / "capped")
+    for one in (model, bilinear.load(tmp_path / "capped")):
+        for user in list(CLICKS.user_vocabulary)[:5]:
+            alone = one.model_.recommend(user, 20).items.tolist()
+            expected = [*capped_by_definition(alone[:12], genres, 2, 8), *alone[12:]]
+            assert one.recommend(user, 20).items.tolist() == expected
+            assert expected != alone
+    for wrong, given in ((model, None), (Diversified(walk, trade=0), films)):
+        with pytest.raises(ParameterValueError, match="categories are counted with both"):
+            wrong.fit(CLICKS, items=given)
+    with pytest.raises(MissingColumnError, match="genres"):
+        Diversified(walk, trade=0, most=2).fit(CLICKS, items=films)
+
+
 @pytest.mark.parametrize(
     ("model", "match"),
     [
         (Diversified(bilinear.Popularity()), "no item vectors"),
         (Diversified(ALS, trade=1.5), "trade=1.5"),
         (Diversified(ALS, pool=0), "pool=0"),
+        (Diversified(ALS, most=0), "most=0"),
+        (Diversified(ALS, within=0), "within=0"),
         (Diversified(bilinear.BiasModel()), "a ranking model"),
     ],
 )

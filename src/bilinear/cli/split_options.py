@@ -48,7 +48,8 @@ class SplitOptions:
 
     def resolved(self, table: Any, task: str | None, quiet: bool) -> SplitOptions:
         """With a split in place of "auto"; a line says which and why, where the table has times."""
-        if self.split not in ("auto", "random", "per-user") or table.times is None or not table.n_ratings:
+        clock = table.times is not None and not table.notes.places
+        if self.split not in ("auto", "random", "per-user") or not clock or not table.n_ratings:
             return replace(self, split="random") if self.split == "auto" else self
         later = self.split == "auto" and task == "ranking" and not self.refits and self._is_worth_it(table)
         if later and not quiet:

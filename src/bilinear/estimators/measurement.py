@@ -147,6 +147,7 @@ def measure(
             baseline with intervals about other samples of users, splits and fits.
         items, users: tables of features for the models that have `item_features` or `user_features`. A tenth
             of these items and users is then held out whole, and `Measurement.cold` has the scores on them.
+            `Diversified` takes the categories of items from there.
     Raises:
         ParameterValueError: `baseline` is none of the models, or a model cannot do the task.
             Or refits without a baseline, or of another table.
@@ -311,7 +312,7 @@ def fit(
     users: Users | None = None,
     measured: Order | None = None,
 ) -> None:
-    """Fits a model: with `progress` if it reports any, and with the tables that it has features of.
+    """Fits a model: with `progress` if it reports any, and with the tables of its features or categories.
 
     Args:
         measured: the order in time of the split that it is fitted for, of models whose choice depends on it.
@@ -320,6 +321,7 @@ def fit(
         side: one
         for side, one in (("items", items), ("users", users))
         if len(getattr(model, f"{side[:-1]}_features", ())) > 0
+        or (side == "items" and getattr(model, "counts_categories", False))
     }
     taken = signature(model.fit).parameters
     given |= {name: one for name, one in (("progress", progress), ("measured", measured)) if name in taken}

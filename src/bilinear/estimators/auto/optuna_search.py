@@ -65,8 +65,9 @@ def search_with_optuna(
 ) -> OptunaResult:
     """Searches kinds of models and their arguments by a tree-structured Parzen estimator.
 
-    Every trial is fitted on all of the inner training part. The first ones are the kinds as they come;
-    then Optuna proposes. Ctrl-C ends the search with what is done.
+    Every trial is fitted on all of the inner training part; held out is the latest of each user, or without
+    times a random part, and half-lives are not tried. The first ones are the kinds as they come; then Optuna
+    proposes. Ctrl-C ends the search with what is done.
 
     Args:
         n_trials: in all. With a `storage` that has some already, only the missing ones are made.
