@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 
 import bilinear
+from bilinear.inspection import report_html
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 DESK = {"viewport": {"width": 1280, "height": 850}}
+NARROW = {"viewport": {"width": 320, "height": 640}, "is_mobile": True, "has_touch": True}
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 ARGUMENTS = [
     "--no-sandbox",
@@ -159,7 +161,7 @@ def test_a_user_rates_and_the_server_remembers(watched: Watched, request: pytest
     page.evaluate("localStorage.clear()")  # the server's memory, not the browser's
     watched.open("#/user?id=" + page.evaluate("id => encodeURIComponent(id)", user))
     page.get_by_role("heading", name="History").wait_for()
-    assert page.locator(".plain-list li", has_text="feedback").count() == 1
+    assert page.locator(".plain-list li", has_text="feedback").locator("time").count() == 1
     assert title in page.locator(".plain-list li", has_text="feedback").inner_text()
     page.get_by_role("button", name="Rate as this user").click()
     watched.known(1)
@@ -169,11 +171,67 @@ def test_a_user_rates_and_the_server_remembers(watched: Watched, request: pytest
     assert watched.fits()
 
 
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+
+
+@pytest.mark.parametrize(
+    ("screen", "scheme", "places"),
+    [
+        (NARROW, "light", ["", "#/user?id=user+1", "#/map", "#/model", "#/nowhere"]),
+        (DESK, "dark", ["", "docs"]),
+    ],
+    ids=["narrow", "dark"],
+)
+def test_no_page_breaks_a_rule_of_wcag_or_is_too_wide(
+    browser: Any, address: str, screen: dict[str, Any], scheme: str, places: list[str]
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    context = browser.new_context(**screen, color_scheme=scheme, reduced_motion="reduce")
+    watched = Watched(context.new_page(), address)
+    marks = {
+        "": ".list li",
+        "#/nowhere": "text=No such page",
+        "#/map": ".map canvas",
+        "#/model": ".charts svg",
+    }
+    for place in places:
+        watched.page.goto("about:blank")
+        watched.open(place)
+        watched.page.locator(marks.get(place, "h2")).first.wait_for()
+        part = "main > :nth-child(-n+16)" if place == "docs" else "html"  # which has hundreds of the same
+        found = axe.run(watched.page, context=part, options={"runOnly": WCAG}).response["violations"]
+        assert not found, (place, [(each["id"], each["nodes"][0]["html"]) for each in found])
+        assert watched.fits(), place
+    context.close()
+    assert not watched.wrong
+
+
+def test_a_report_breaks_no_rule_of_wcag_and_explains_its_words(
+    browser: Any, rating_model: bilinear.MatrixFactorization, tmp_path: Path
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    report_html(rating_model, tmp_path / "report.html", min_ratings=1)
+    context = browser.new_context(**NARROW, reduced_motion="reduce")
+    watched = Watched(context.new_page(), (tmp_path / "report.html").as_uri())
+    watched.open()
+    watched.page.locator(".map canvas").first.wait_for()
+    assert not axe.run(watched.page, options={"runOnly": WCAG}).response["violations"]
+    assert watched.fits()
+    watched.page.get_by_role("button", name="bias", exact=True).first.click()
+    watched.page.get_by_text("a number without any taste in it").wait_for()
+    watched.page.get_by_role("combobox", name="Find an item by its title").fill("amelie")
+    watched.page.get_by_role("option", name="Amélie").click()
+    watched.page.get_by_role("complementary", name="Chosen item").locator("li").first.wait_for()
+    context.close()
+    assert not watched.wrong
+
+
 def test_why_and_what_is_like_it(watched: Watched) -> None:
     page = watched.page
     watched.open()
     watched.rate("star wars", "Star Wars", "4")
     watched.known(1)
+    page.locator(".because", has_text="because you liked Star Wars").first.wait_for()
     page.locator(".ask").first.click()
     page.get_by_text("your 4 for Star Wars").wait_for()
     title = page.locator(".list .title").first

@@ -1,7 +1,7 @@
 // One item in a drawer: what is known of it, why it is recommended, what is like it.
 
 import { api } from "./api";
-import { Drawer, Failed, Stars, useAnswer } from "./parts";
+import { Drawer, Failed, Stars, Term, useAnswer } from "./parts";
 import { rate, useSession, type Served } from "./state";
 import { count, short, signed } from "./words";
 import { Why } from "./why";
@@ -26,7 +26,7 @@ export function ItemDrawer({ item, served, onClose, onItem }: {
         <dl class="tiles small">
           <div><dt>ratings</dt><dd>{count(record.n_ratings)}</dd></div>
           {record.mean_rating !== null && served.scale.kind === "stars" && <div><dt>mean rating</dt><dd>{record.mean_rating.toFixed(2)}</dd></div>}
-          {record.bias !== null && served.info.can_predict && <div><dt>bias</dt><dd>{signed(record.bias)}</dd></div>}
+          {record.bias !== null && served.info.can_predict && <div><dt><Term name="bias" /></dt><dd>{signed(record.bias)}</dd></div>}
         </dl>
         <h3>Why, for you</h3>
         <Why item={item} scale={served.scale} />
@@ -42,7 +42,7 @@ function Alike({ item, onItem, served }: { item: string; onItem: (item: string) 
   const { value, problem } = useAnswer(() => api.similar(item, 8), item);
   return (
     <>
-      <h3>Similar items</h3>
+      <h3>Similar items, by <Term name="similarity" /></h3>
       <Failed problem={problem} />
       <ol class="alike">
         {value?.items.map((one) => (

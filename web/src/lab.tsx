@@ -28,7 +28,7 @@ export function Lab({ report, canPredict, source }: { report: Loose; canPredict:
     return <>
       <p class="lead">{certificate.certified === true ? "Proved: no model with this loss and penalty, of any number of factors, fits its ratings better."
         : text(certificate.refusal) ? `No certificate: ${text(certificate.refusal)}.`
-        : typeof certificate.relative_gap === "number" ? `Proved: at most ${(100 * certificate.relative_gap).toPrecision(2)} % above the lowest loss that any number of factors could reach.` : "A certificate is stored with this model."}</p>
+        : typeof certificate.relative_gap === "number" ? `Proved: at most ${(100 * certificate.relative_gap).toPrecision(2)}% above the lowest loss that any number of factors could reach.` : "A certificate is stored with this model."}</p>
       <dl class="facts">{facts.map(([name, value]) => <div key={name}><dt>{name.replaceAll("_", " ")}</dt><dd>{typeof value === "number" ? Number(value.toPrecision(6)) : String(value)}</dd></div>)}</dl>
     </>;
   }

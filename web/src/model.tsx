@@ -3,7 +3,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { api, type RetrainState } from "./api";
 import { Charts } from "./charts";
-import { Part, Scrolling, useAnswer } from "./parts";
+import { Part, Scrolling, Term, useAnswer } from "./parts";
 import type { Served } from "./state";
 import { count, number, percent, plural, signed, when } from "./words";
 import { Lab } from "./lab";
@@ -23,7 +23,7 @@ export function ModelView({ served, onChange }: { served: Served; onChange: () =
       {verdict.detail && <p class="faint">{verdict.detail}</p>}
       {metrics.length > 0 && (
         <Part head="Held out">
-          <p class="faint">On {[measured.split, measured.protocol].filter((one) => typeof one === "string").join(", ") || "ratings that no model saw in training"}, with 95 % intervals over users.</p>
+          <p class="faint"><Term name="held out">Held out</Term>: {[measured.split, measured.protocol].filter((one) => typeof one === "string").join(", ") || "ratings that no model saw in training"}.</p>
           <Charts drawn={report.charts.scores} />
           {metrics.map((metric) => <Scores key={metric.name} metric={metric} mine={verdict.name} />)}
         </Part>
@@ -48,7 +48,7 @@ function Scores({ metric, mine }: { metric: Metric; mine: string | null }) {
   const paired = metric.rows.some((row) => row.difference);
   return (
     <Scrolling kind="scores">
-      <thead><tr><th>model</th><th class="n">{metric.name}</th><th class="n">95 % interval</th>{paired && <th class="n">{metric.name} − {metric.baseline}'s</th>}</tr></thead>
+      <thead><tr><th>model</th><th class="n"><MetricName name={metric.name} /></th><th class="n"><Term name="95% interval" /></th>{paired && <th class="n">{metric.name} − {metric.baseline}'s</th>}</tr></thead>
       <tbody>{metric.rows.map((row) => (
         <tr key={row.name} class={row.name === mine ? "mine" : ""}>
           <th class="k" scope="row">{row.name}</th><td class="n">{row.value.toFixed(4)}</td>
@@ -60,13 +60,18 @@ function Scores({ metric, mine }: { metric: Metric; mine: string | null }) {
   );
 }
 
+function MetricName({ name }: { name: string }) {
+  const [word] = name.split("@");
+  return word === "RMSE" || word === "MAE" || word === "NDCG" || word === "recall" ? <Term name={word}>{name}</Term> : <>{name}</>;
+}
+
 function Training({ history, drawn }: { history: Loose; drawn: string[] | undefined }) {
   const n = Array.isArray(history.epochs) ? history.epochs.length : 0, best = number(history.best_epoch);
   const ended = typeof history.ended === "string" ? history.ended : "";
   return (
     <Part head="Training">
       <Charts drawn={drawn} />
-      <p class="faint">{n ? <>{plural(n, "epoch")}{ended && `, ${ended}`}{best ? `; the weights of epoch ${best} were kept (the dot)` : ""}.</>
+      <p class="faint">{n ? <>{count(n)} <Term name="epoch">{n === 1 ? "epoch" : "epochs"}</Term>{""}{ended && `, ${ended}`}{best ? `; the weights of epoch ${best} were kept (the dot)` : ""}.</>
         : ended && ended !== "all epochs done" ? `${ended[0].toUpperCase()}${ended.slice(1)}: no epochs.` : "No epochs are kept with this model."}</p>
     </Part>
   );

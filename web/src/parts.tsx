@@ -2,6 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
+import glossary from "../../src/bilinear/inspection/web/glossary.json";
 import type { ApiError } from "./api";
 import type { Scale } from "./state";
 import { short } from "./words";
@@ -32,6 +33,15 @@ export function Waiting({ what }: { what: string }) {
 
 export function Part({ head, children, kind = "" }: { head: string; children: ComponentChildren; kind?: string }) {
   return <section class={`part ${kind}`}><h2>{head}</h2>{children}</section>;
+}
+
+/** A word of the glossary, which says what it means when it is pressed. */
+export function Term({ name, children }: { name: keyof typeof glossary; children?: ComponentChildren }) {
+  const id = useId();
+  return <>
+    <button type="button" class="term" {...{ popovertarget: id }}>{children ?? name}</button>
+    <span class="meaning" id={id} {...{ popover: "auto" }}><b>{name}</b> {glossary[name]}</span>
+  </>;
 }
 
 /** A table that scrolls by touch, wheel or keys where the page is too narrow for it. */

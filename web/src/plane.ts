@@ -233,7 +233,7 @@ export class Plane {
     const { pen } = this;
     pen.fillStyle = faint;
     pen.font = "12px system-ui, sans-serif";
-    const share = (at: number) => `direction ${at + 1} (${Math.round(100 * this.data.explained[at])} %) →`;
+    const share = (at: number) => `direction ${at + 1} (${Math.round(100 * this.data.explained[at])}%) →`;
     pen.textAlign = "left"; pen.textBaseline = "bottom";
     pen.fillText(share(0), 10, this.height - 8);
     pen.save();

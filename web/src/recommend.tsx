@@ -4,12 +4,13 @@ import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { AddItem } from "./add";
 import { api, type Recommended } from "./api";
 import { ItemDrawer } from "./item";
-import { Failed, Finder, Stars, StarRow, useAnswer, type Choice } from "./parts";
+import { Failed, Finder, Stars, StarRow, useAnswer, Waiting, type Choice } from "./parts";
 import { become, forgetAll, rate, useSession, type Served } from "./state";
 import { count, plural } from "./words";
 import { Why } from "./why";
 
 const LENGTH = 20, SHOWN = 8;
+const REASONED = 8; // places that say why at once; the others when asked
 
 const findItems = async (words: string, signal: AbortSignal): Promise<Choice[]> =>
   (await api.search(words, signal)).items.map((one) => ({ id: one.item, name: one.title, note: one.new ? "new" : plural(one.n_ratings, "rating") }));
@@ -147,6 +148,7 @@ function List({ served, onOpen }: { served: Served; onOpen: (item: string) => vo
       </div>
       <p class="faint" role="status">{value && said(value, served, ms, change)}</p>
       <Failed problem={problem} />
+      {waiting && !value && <Waiting what="the list" />}
       <ol ref={rows}>
         {value?.items.map((one, at) => (
           <li key={one.item} data-item={one.item}>
@@ -156,6 +158,7 @@ function List({ served, onOpen }: { served: Served; onOpen: (item: string) => vo
               {one.new && <span class="badge fresh">new item</span>}
               <Moved before={before?.get(one.item)} at={at} known={before !== null} />
               <span class="faint kinds">{one.categories.join(", ")}</span>
+              {value.personal && at < REASONED && <Because item={one.item} served={served} />}
             </div>
             <button type="button" class="ask" aria-expanded={why === one.item} aria-label={`Why ${one.title}?`}
               onClick={() => setWhy(why === one.item ? null : one.item)}>why?</button>
@@ -172,6 +175,20 @@ function List({ served, onOpen }: { served: Served; onOpen: (item: string) => vo
       </ol>
       {value && !value.items.length && <p class="hint">Nothing is left to recommend here.</p>}
     </section>
+  );
+}
+
+/** The one or two ratings that move an item up most. */
+function Because({ item, served }: { item: string; served: Served }) {
+  const { user, ratings, version } = useSession();
+  const { value } = useAnswer(() => user === null ? api.explainSession(ratings, item) : api.explain(user, item), `${user} ${version} ${item}`);
+  const up = value?.contributions.filter((one) => one.contribution > 0.005 * Math.abs(value.score)).slice(0, 2) ?? [];
+  if (!up.length) return <span class="faint kinds">&nbsp;</span>; // no jump when it comes
+  const { kind, low, top } = served.scale, verb = (rating: number) => kind === "like" || rating > (low + top) / 2 ? "you liked" : "you did not like";
+  return (
+    <span class="faint kinds because">because {up.map((one, at) => (
+      <>{at > 0 && " and "}{(at === 0 || verb(one.rating) !== verb(up[0].rating)) && `${verb(one.rating)} `}<bdi>{one.title}</bdi></>
+    ))}</span>
   );
 }
 

@@ -50,10 +50,10 @@ export function verdictOf(report: Loose, info: ModelInfo): Verdict {
   if (!best) return { better: null, headline: lead, lead: "", detail: "No other model was measured on the same ratings.", name: mine.name };
   const gain = main.lowerIsBetter ? 1 - mine.value / best.value : mine.value / best.value - 1;
   const headline = main.lowerIsBetter
-    ? gain > 0 ? `${(100 * gain).toFixed(1)} % less error than ${best.name}` : `No less error than ${best.name}`
-    : gain > 0 ? `${(100 * gain).toFixed(0)} % better than ${best.name}, by ${main.name}` : `No better than ${best.name}, by ${main.name}`;
+    ? gain > 0 ? `${(100 * gain).toFixed(1)}% less error than ${best.name}` : `No less error than ${best.name}`
+    : gain > 0 ? `${(100 * gain).toFixed(0)}% better than ${best.name}, by ${main.name}` : `No better than ${best.name}, by ${main.name}`;
   const apart = mine.difference && main.baseline === best.name
-    ? `On the same users it differs from ${best.name} by ${signed(mine.difference.value, 4)} [${signed(mine.difference.low, 4)}, ${signed(mine.difference.high, 4)}] (paired, 95 % interval): ${mine.difference.low > 0 || mine.difference.high < 0 ? "clear of zero" : "not clear of zero"}.`
+    ? `On the same users it differs from ${best.name} by ${signed(mine.difference.value, 4)} [${signed(mine.difference.low, 4)}, ${signed(mine.difference.high, 4)}] (paired, 95% interval): ${mine.difference.low > 0 || mine.difference.high < 0 ? "clear of zero" : "not clear of zero"}.`
     : "";
   return { better: gain > 0, headline, lead: `${lead}; ${others.map((row) => `${row.name} ${row.value.toFixed(4)}`).join(", ")}`, detail: apart, name: mine.name };
 }

@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 import { api } from "./api";
 import { findUsers } from "./recommend";
 import { ItemDrawer } from "./item";
-import { Drawer, Failed, Finder, Part, StarRow, useAnswer } from "./parts";
+import { Drawer, Failed, Finder, Part, StarRow, Term, useAnswer, Waiting } from "./parts";
 import { become, useSession, type Served } from "./state";
 import { count, plural, short, signed, when } from "./words";
 import { go } from "./route";
@@ -55,13 +55,14 @@ function One({ user, served }: { user: string; served: Served }) {
         <button type="button" class="main" onClick={() => { void become(user); go("", {}); }}>Rate as this user</button>
       </div>
       {unknown ? <p class="hint">This user is unknown so far. Until the first rating they get the list for all users.</p> : <Failed problem={problem} />}
+      {waiting && !record && <Waiting what="this user" />}
       {record && (
         <dl class="tiles">
           <div><dd>{count(record.n_ratings)}</dd><dt>ratings now</dt></div>
           <div><dd>{count(record.n_training)}</dd><dt>in training</dt></div>
           <div><dd>{count(record.n_feedback)}</dd><dt>as feedback</dt></div>
           {record.mean_rating !== null && served.info.can_predict && <div><dd>{record.mean_rating.toFixed(2)}</dd><dt>mean rating</dt></div>}
-          {record.bias !== null && served.info.can_predict && <div><dd>{signed(record.bias)}</dd><dt>bias: how much milder than others</dt></div>}
+          {record.bias !== null && served.info.can_predict && <div><dd>{signed(record.bias)}</dd><dt><Term name="bias" />: how much milder than others</dt></div>}
           <div><dd class="words">{BASIS[record.basis]}</dd><dt>how it is recommended</dt></div>
         </dl>
       )}
@@ -85,7 +86,8 @@ function One({ user, served }: { user: string; served: Served }) {
               {record.ratings.map((one) => (
                 <li key={one.item}>
                   <button type="button" class="title" onClick={() => setOpen(one.item)}><bdi>{one.title}</bdi></button>
-                  {one.source === "feedback" && <span class="badge" title={one.time === null ? undefined : when(one.time)}>feedback</span>}
+                  {one.time !== null && <time class="faint" dateTime={new Date(1000 * one.time).toISOString()}>{when(one.time)}</time>}
+                  {one.source === "feedback" && <span class="badge">feedback</span>}
                   {scale.kind === "stars" && <><StarRow stars={scale.stars} share={one.rating / scale.top} /><span class="number">{short(one.rating)}</span></>}
                 </li>
               ))}

@@ -33,7 +33,7 @@ def score_charts(report: Mapping[str, Any]) -> list[str]:
                     (metric.upper(), "lower") if lowest_first else (metric.replace("ndcg", "NDCG"), "higher")
                 )
                 drawn.append(
-                    intervals(dict(best), f"{word} on what was held out, {side} is better; 95 % intervals")
+                    intervals(dict(best), f"{word} on what was held out, {side} is better; 95% intervals")
                 )
     return drawn
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Mapping
+from functools import cache
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -50,11 +52,38 @@ def write_page(path: Path, title: str, body: str, data: Mapping[str, Any] | None
         style_hash=_hash(style),
         script_hash=_hash(script),
         script=script,
-        body=body,
+        body=body + _meanings(body),
         data=embedded(data),
     )
     with atomic_write(path) as file:
         file.write(page.encode())
+
+
+@cache
+def _glossary() -> dict[str, str]:
+    found: dict[str, str] = json.loads(asset("glossary.json"))
+    return found
+
+
+def term(name: str, words: str | None = None) -> str:
+    """A term of the glossary as HTML; pressed, it shows the meaning, which `write_page` adds."""
+    _ = _glossary()[name]
+    return (
+        f'<button type="button" class="term" popovertarget="{_term_id(name)}">{text(words or name)}</button>'
+    )
+
+
+def _term_id(name: str) -> str:
+    return "term-" + re.sub(r"\W+", "-", name.lower())
+
+
+def _meanings(body: str) -> str:
+    """What the terms of a page mean, as boxes that their buttons show; a browser needs no script for that."""
+    return "".join(
+        f'<div class="meaning" id="{_term_id(name)}" popover><b>{text(name)}</b> {text(meaning)}</div>'
+        for name, meaning in _glossary().items()
+        if f'popovertarget="{_term_id(name)}"' in body
+    )
 
 
 def scrolling(rows: str) -> str:
@@ -65,6 +94,11 @@ def scrolling(rows: str) -> str:
 def embedded(data: Any) -> str:
     """JSON that may stand inside a script element: ASCII, without `<`, `>` and `&`."""
     return json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")).translate(_UNSAFE)
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A number with its sign, the minus as wide as the plus."""
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def text(value: object) -> str:

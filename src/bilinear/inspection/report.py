@@ -13,7 +13,7 @@ from bilinear.inspection.items import at_least
 from bilinear.inspection.map_html import explanation, map_data
 from bilinear.inspection.model_charts import score_charts, training_charts
 from bilinear.inspection.overview import ModelDescription, describe_model
-from bilinear.inspection.page import MAP_PLACE, scrolling, text, write_page
+from bilinear.inspection.page import MAP_PLACE, scrolling, signed, term, text, write_page
 from bilinear.inspection.scores import number_in, stored_scores, verdict
 
 
@@ -94,12 +94,12 @@ def _scores(model: RatingModel) -> str:
     ]
     split = model.report_.get("split")
     notes = [f"split: {split}"] if isinstance(split, str) else []
-    notes += ["intervals: 95 %, by drawing users again", *unknown]
+    notes += ["intervals: 95%, by drawing users again", *unknown]
     return _section(
         "Error on held-out ratings",
-        _table(["model", "RMSE", "95 % interval", "MAE"], rows, "knnn"),
+        _table(["model", term("RMSE"), term("95% interval"), term("MAE")], rows, "knnn"),
         f'<div class="pair">{"".join(score_charts(model.report_))}</div>',
-        f'<p class="faint">{text("; ".join(notes))}.</p>',
+        f'<p class="faint">{term("held out")}: {text("; ".join(notes))}.</p>',
     )
 
 
@@ -169,7 +169,7 @@ def _search(model: RatingModel) -> str:
         ]
         for trial in model.search_.trials
     ]
-    head = ["stage", "factors", "l2", "l2_biases", "RMSE", ""]
+    head = ["stage", term("factors"), term("L2", "l2"), "l2_biases", term("RMSE"), ""]
     found = model.search_
     chosen = f"{found.n_factors:,} factors, l2 {found.l2:.3g}, l2_biases {found.l2_biases:.3g}"
     return _section(
@@ -193,12 +193,12 @@ def _parts(found: ModelDescription) -> str:
     drawn += bars(
         {str(at): 100 * share for at, share in enumerate(shares, 1)},
         "Directions of taste: share of the taste part that each holds",
-        "{:.0f} %",
-        "{:.1f} %",
+        "{:.0f}%",
+        "{:.1f}%",
     )
     note = (
         f"The {found.facts['n_factors']:,} factors work like {found.spectrum.effective_rank:.0f} equal "
-        f"directions (effective rank); {found.spectrum.directions_for(0.9)} hold 90 % of the taste part."
+        f"directions (effective rank); {found.spectrum.directions_for(0.9)} hold 90% of the taste part."
     )
     return _section("Parts of the score", f'<div class="pair">{drawn}</div>', f'<p class="faint">{note}</p>')
 
@@ -209,8 +209,8 @@ def _by_bias(found: ModelDescription) -> str:
         return _section("Items by bias", f'<p class="faint">{text(str(ranked))}.</p>')
 
     def table(head: str, items: Sequence[BiasedItem]) -> str:
-        rows = [[_title(item.title), f"{item.bias:+.2f}", f"{item.n_ratings:,}"] for item in items]
-        return _table([head, "bias", "ratings"], rows, "-nn")
+        rows = [[_title(item.title), signed(item.bias), f"{item.n_ratings:,}"] for item in items]
+        return _table([head, term("bias"), "ratings"], rows, "-nn")
 
     return _section(
         "Items by bias",
@@ -236,7 +236,7 @@ def _neighbours(found: ModelDescription) -> str:
         "Nearest items",
         f'<div class="cards">{"".join(cards)}</div>',
         '<p class="faint">The most rated items, each with the items whose factors point most nearly the same '
-        "way (cosines).</p>",
+        f"way ({term('similarity', 'cosines')}).</p>",
     )
 
 

@@ -12,6 +12,7 @@ from math import isfinite
 from typing import Any
 
 from bilinear.estimators.rating_model import RatingModel
+from bilinear.inspection.page import signed
 
 
 @dataclass(frozen=True)
@@ -80,18 +81,18 @@ def _paired(report: Mapping[str, Any], name: str, other: str) -> str | None:
         return None
     clear = "clear of zero" if low > 0 or high < 0 else "not clear of zero: the two may be equally good"
     return (
-        f"On the same users its RMSE differs from {other}'s by {value:+.4f} [{low:+.4f}, {high:+.4f}] "
-        f"(paired, 95 % interval): {clear}."
+        f"On the same users its RMSE differs from {other}'s by {signed(value, 4)} "
+        f"[{signed(low, 4)}, {signed(high, 4)}] (paired, 95% interval): {clear}."
     )
 
 
 def _apart(mine: Score, best: Score) -> str:
     if mine.high >= best.low and best.high >= mine.low:
         return (
-            "The 95 % intervals overlap: each says how far one model's error could move with other users, "
+            "The 95% intervals overlap: each says how far one model's error could move with other users, "
             "not how far the difference between two could."
         )
-    return "The 95 % intervals do not overlap."
+    return "The 95% intervals do not overlap."
 
 
 def _unmeasured(model: RatingModel) -> Verdict:

@@ -137,7 +137,7 @@ def page(described: dict[str, Any]) -> bytes:
         text = json.dumps(schema, indent=1, ensure_ascii=False)
         parts.append(
             f"<details id='{escape(name)}'><summary>{escape(name)}</summary>"
-            f"<pre>{escape(text)}</pre></details>"
+            f"<pre tabindex='0'>{escape(text)}</pre></details>"
         )
     return "".join([*parts, "</main>"]).encode()
 
@@ -159,7 +159,7 @@ def _section(path: str, method: str, operation: dict[str, Any]) -> str:
         f"{status} {_linked(answer['content'])}" if status == "200" else status
         for status, answer in operation["responses"].items()
     )
-    table = f"<table><tr><th>query<th>type<th>{''.join(rows)}</table>" if rows else ""
+    table = f"<table tabindex='0'><tr><th>query<th>type<th>{''.join(rows)}</table>" if rows else ""
     return (
         f"<h3><code>{method.upper()} {escape(path)}</code></h3><p>{escape(operation['summary'])}</p>"
         f"{table}{body}<p>Answers: {answers}</p>"
@@ -176,7 +176,8 @@ def _linked(content: dict[str, Any]) -> str:
 
 _HEAD = (
     "<!doctype html><html lang='en'><meta charset='utf-8'><title>bilinear API</title>"
-    "<meta name='viewport' content='width=device-width'><link rel='stylesheet' href='docs.css'><main>"
+    "<meta name='viewport' content='width=device-width'>"
+    "<link rel='icon' href='icon.svg' type='image/svg+xml'><link rel='stylesheet' href='docs.css'><main>"
 )
 STYLE = b"""
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
@@ -185,4 +186,7 @@ h3 { margin: 2rem 0 0; border-top: 1px solid #8886; padding-top: 1rem }
 table { border-collapse: collapse; display: block; overflow-x: auto }
 td, th { text-align: left; padding: .1rem 1rem .1rem 0; vertical-align: top }
 pre { overflow-x: auto }
+@media (prefers-color-scheme: dark) {
+  :root { background: #15191e; color: #e6eaee } a { color: #9ec5ff } a:visited { color: #c9b3f5 }
+}
 """
