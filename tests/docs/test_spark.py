@@ -15,6 +15,7 @@ from bilinear.recommend.parquet import write_everyone
 PAGE = Path(__file__).parents[2] / "docs" / "guide" / "cluster.md"
 
 
+@pytest.mark.filterwarnings("ignore")  # of PySpark's own
 def test_lists_of_the_recipe_are_those_of_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pyspark")
     if shutil.which("java") is None:
