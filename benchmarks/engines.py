@@ -156,7 +156,7 @@ def cluster() -> Iterator[None]:
     """Two nodes of one core."""
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "300"}
-    os.environ["RAY_worker_niceness"] = "0"  # else what is beside it on the machine comes first
+    os.environ |= {"RAY_worker_niceness": "0"}  # else all else on the machine comes first
     start = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--num-cpus=1"]
     start += ["--object-store-memory=1000000000"]
     try:
