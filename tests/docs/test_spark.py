@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from bilinear.recommend.parquet import write_everyone
 PAGE = Path(__file__).parents[2] / "docs" / "guide" / "cluster.md"
 
 
+@pytest.mark.filterwarnings("ignore")  # of PySpark's own
 def test_lists_of_the_recipe_are_those_of_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pyspark")
     if shutil.which("java") is None:
@@ -23,6 +25,7 @@ def test_lists_of_the_recipe_are_those_of_the_model(tmp_path: Path, monkeypatch:
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
     monkeypatch.setenv("PYSPARK_SUBMIT_ARGS", "--master local[2] --conf spark.ui.enabled=false pyspark-shell")
     rng = np.random.default_rng(0)
     rows = [(f"user {u}", f"item {i}") for u in range(30) for i in rng.permutation(40)[:8]]

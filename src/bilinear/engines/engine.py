@@ -89,9 +89,10 @@ class Local(Engine):
     def map(
         self, prepare: Prepare[Shared, Shard, Result], shared: Shared, shards: Iterable[Shard]
     ) -> Iterator[Result]:
-        """See `Engine.map`; a shard has all threads, and the next one begins while its last threads end."""
-        n_threads = checked_threads(self.n_threads)
-        return in_order(prepare(shared, n_threads), shards, min(2, n_threads))
+        """See `Engine.map`; two shards share the threads: one is computed while the other is written."""
+        n_threads, all_shards = checked_threads(self.n_threads), list(shards)
+        at_once = max(1, min(2, n_threads, len(all_shards)))
+        return in_order(prepare(shared, -(-n_threads // at_once)), all_shards, at_once)
 
 
 ENGINES.add(Local, "local")
