@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import subprocess
-import sys
+from copy import copy
 from dataclasses import replace
+from functools import cache
 from math import inf, nan
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,24 +113,35 @@ def test_auto_epochs_are_resolved_once_and_kept():
 
 
 def test_ratings_four_times_as_large_give_predictions_four_times_as_large_search_included():
-    model = MatrixFactorization(solver=QUICK, rng=0).fit(TRAIN)
+    model = fitted("factors")
     larger = MatrixFactorization(solver=QUICK, rng=0).fit(replace(TRAIN, ratings=4 * TRAIN.ratings))
     assert larger.parameters_.n_factors == model.parameters_.n_factors
     users, items = SPLIT.test.users + 1, SPLIT.test.items + 1
     assert same_bits(larger.predict_rows(users, items), 4 * model.predict_rows(users, items))
 
 
-@pytest.mark.parametrize("kind", [{}, {"link": Sigmoid()}, {"link": Sigmoid(), "loss": CrossEntropy()}])
+KINDS = {
+    "squared": {},
+    "sigmoid": {"link": Sigmoid()},
+    "cross-entropy": {"link": Sigmoid(), "loss": CrossEntropy()},
+}
+
+
+@cache
+def scaled(kind, factor=1, shift=0):
+    """A model fitted on ratings of another scale; shared, so look and do not touch."""
+    moved = replace(TRAIN, ratings=(factor * TRAIN.ratings + shift).astype(np.float32))
+    solver = SGD(n_epochs=30, learning_rate=0.05)
+    return MatrixFactorization(n_factors=4, solver=solver, rng=0, **KINDS[kind]).fit(moved)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("factor", "shift"), [(3, 0), (0.1, -7), (-1, 5)])
 def test_another_rating_scale_moves_the_predictions_along(kind, factor, shift):
     """Also a reversed one: nothing knows that more is better."""
-    solver = SGD(n_epochs=30, learning_rate=0.05)
-    model = MatrixFactorization(n_factors=4, solver=solver, rng=0, **kind).fit(TRAIN)
-    moved = replace(TRAIN, ratings=(factor * TRAIN.ratings + shift).astype(np.float32))
-    other = MatrixFactorization(n_factors=4, solver=solver, rng=0, **kind).fit(moved)
     users, items = SPLIT.test.users + 1, SPLIT.test.items + 1
-    expected = factor * model.predict_rows(users, items) + shift
-    error = other.predict_rows(users, items) - expected
+    expected = factor * scaled(kind).predict_rows(users, items) + shift
+    error = scaled(kind, factor, shift).predict_rows(users, items) - expected
     tolerance = 0.02 if factor > 0 else 0.2  # mirrored scores are reached by other steps
     assert np.sqrt(np.mean(error**2)) < tolerance * abs(factor) * TRAIN.ratings.std()
 
@@ -148,37 +156,6 @@ def test_without_a_seed_one_is_drawn_and_kept():
     assert first.seed_ != second.seed_
     again = MatrixFactorization(**FIXED | {"rng": first.seed_}).fit(TRAIN)
     assert same_bits(again.parameters_, first.parameters_)
-
-
-PROGRAM = """
-import hashlib, sys
-sys.path[:0] = sys.argv[1:]
-from estimator_cases import MAKE, TRAIN
-for name in ("biases", "factors", "cross-entropy"):
-    model = MAKE[name]().fit(TRAIN)
-    for array in model.parameters_.arrays().values():
-        digest = hashlib.sha256(array.tobytes()).hexdigest()
-        print(digest)
-"""
-
-
-@pytest.mark.parametrize("threads", ["1", "2"])
-def test_the_bits_do_not_depend_on_the_process_or_its_threads(threads):
-    here = Path(__file__).parent
-    limits = dict.fromkeys(("NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), threads)
-    run = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(here), str(here.parent)],
-        env=os.environ | limits | {"PYTHONHASHSEED": threads},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    expected = [
-        hashlib.sha256(array.tobytes()).hexdigest()
-        for name in ("biases", "factors", "cross-entropy")
-        for array in fitted(name).parameters_.arrays().values()
-    ]
-    assert run.stdout.split() == expected
 
 
 # -- Ctrl-C and divergence ------------------------------------------------------------------------
@@ -233,7 +210,7 @@ def test_ctrl_c_in_the_refit_keeps_what_was_measured(at):
 
 @pytest.mark.parametrize("at", AT, ids=str)
 def test_ctrl_c_while_training_again_leaves_the_model_as_it_was(at):
-    model = MatrixFactorization(**FIXED).fit(TRAIN)
+    model = copy(fitted("factors, fixed"))
     before = dict(model.__dict__)
     model.retrain(planted_table(seed=5), progress=CtrlC(*at))
     assert model.history_ == replace(before.pop("history_"), ended="interrupted")
@@ -241,9 +218,9 @@ def test_ctrl_c_while_training_again_leaves_the_model_as_it_was(at):
 
 
 @pytest.mark.parametrize("at", [("stage", 1), ("advance", 1)], ids=str)
-@pytest.mark.parametrize("arguments", [FIXED, {"solver": QUICK, "rng": 0}], ids=["fixed", "search"])
-def test_ctrl_c_before_the_first_epoch_comes_through_and_leaves_the_model_as_it_was(at, arguments):
-    model = MatrixFactorization(**arguments).fit(TRAIN)
+@pytest.mark.parametrize("name", ["factors, fixed", "factors"])
+def test_ctrl_c_before_the_first_epoch_comes_through_and_leaves_the_model_as_it_was(at, name):
+    model = copy(fitted(name))
     before = dict(model.__dict__)
     with pytest.raises(KeyboardInterrupt):
         model.fit(planted_table(seed=5), progress=CtrlC(*at))
