@@ -21,7 +21,7 @@ test: .venv/.tested  # COVERAGE=1 measures Python lines; not kernels, which are 
 	$(BIN)/python $(if $(COVERAGE),-m slipcover) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-narrow: .venv/.tested  # kernels as a processor without wide vectors runs them
-	NUMBA_CPU_NAME=generic NUMBA_CPU_FEATURES= OPENBLAS_CORETYPE=Haswell $(BIN)/python -m pytest -n $(WORKERS) -q tests/test_eigen.py \
+	NUMBA_CPU_NAME=generic NUMBA_CPU_FEATURES= OPENBLAS_CORETYPE=Haswell $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -q tests/test_eigen.py \
 	    $(addprefix tests/kernels/test_,sgd_kernels.py grid_kernels.py order_kernel.py top_k_kernels.py)
 
 lint: .venv/.tested

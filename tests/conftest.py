@@ -14,16 +14,20 @@ for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
 # Files that take longest: begun first, so that no worker is left alone with one of them at the end.
 LONGEST = (
     "training/test_checkpoint.py",
-    "serving/test_swap_faults.py",
-    "cli/test_ctrl_c.py",
-    "docs/test_thread_page.py",
     "docs/test_code_blocks.py",
-    "lab/test_certify.py",
+    "serving/test_swap_faults.py",
     "docs/test_examples.py",
+    "test_extending.py",
+    "cli/test_clicks_commands.py",
+    "cli/test_ctrl_c.py",
     "kernels/test_kernels_on_disk.py",
-    "training/test_sampled_torch.py",
+    "training/test_gibbs.py",
     "serving/test_page.py",
-    "data/test_readers_hypothesis.py",
+    "cli/test_train_command.py",
+    "cli/test_using_commands.py",
+    "data/test_rows_never_vanish.py",
+    "estimators/test_auto.py",
+    "docs/test_thread_page.py",
 )
 
 
