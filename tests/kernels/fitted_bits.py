@@ -10,14 +10,19 @@ from typing import Any
 import bilinear
 
 
-def _factorization(solver: Any) -> Any:
+def _factorization(solver: Any, **other: Any) -> Any:
     return bilinear.MatrixFactorization(
-        n_factors=8, l2=0.2, l2_biases=0.2, validation_fraction=0, rng=0, solver=solver
+        n_factors=8, l2=0.2, l2_biases=0.2, validation_fraction=0, rng=0, solver=solver, **other
     )
 
 
 MODELS: dict[str, Callable[[], Any]] = {
     "sgd": lambda: _factorization(bilinear.SGD(n_epochs=3)),
+    "searched": lambda: bilinear.MatrixFactorization(solver=bilinear.SGD(n_epochs=10), rng=0),
+    "cross-entropy": lambda: _factorization(
+        bilinear.SGD(n_epochs=3), link=bilinear.Sigmoid(), loss=bilinear.CrossEntropy()
+    ),
+    "biases": lambda: bilinear.BiasModel(rng=0),
     "adam": lambda: _factorization(bilinear.MiniBatch(bilinear.Adam(), n_epochs=3)),
     "als": lambda: _factorization(bilinear.ALS(n_epochs=3)),
     "implicit": lambda: bilinear.ImplicitALS(n_factors=8, n_epochs=3, rng=0),

@@ -50,9 +50,9 @@ def three_cells(n_factors: int, seed: int) -> Case:
     return point(problem, polish(problem, start).at)
 
 
-def runaway(seed: int) -> Case:
+def runaway() -> Case:
     problem = plain(RUNAWAY, 0.0)
-    return point(problem, np.random.default_rng(seed).standard_normal(problem.size(1)))
+    return point(problem, np.random.default_rng(0).standard_normal(problem.size(1)))
 
 
 def weighted(extra: float, seed: int) -> Case:
@@ -192,9 +192,7 @@ CASES: dict[str, tuple[Verdict, Callable[[], Case]]] = {
     "three cells, k=1, seed 1": ("rank-limited", lambda: three_cells(1, 1)),
     "three cells, k=2": ("certified global", lambda: three_cells(2, 0)),
     "three cells, k=3": ("certified global", lambda: three_cells(3, 1)),
-    "runaway, seed 0": ("no minimiser", lambda: runaway(0)),
-    "runaway, seed 1": ("no minimiser", lambda: runaway(1)),
-    "runaway, seed 2": ("no minimiser", lambda: runaway(2)),
+    "runaway": ("no minimiser", runaway),
     "separable with a free bias": ("no minimiser", separable),
     "equal weights, no l2": ("minimum", lambda: weighted(0.0, 0)),
     "unequal weights, no l2": ("minimum", lambda: weighted(1.0, 0)),
@@ -288,7 +286,7 @@ def test_minima_of_the_three_cell_problem() -> None:
     problem = plain(THREE, 0.1)
     rng = np.random.default_rng(0)
     seen: dict[float, tuple[float, float]] = {}
-    starts = [1.5 * rng.standard_normal(problem.size(1)) for _ in range(60)]
+    starts = [1.5 * rng.standard_normal(problem.size(1)) for _ in range(30)]
     for start in [*starts, np.array([0.46, -3.04, -0.91, -1.19, -0.42, 2.95])]:  # few reach the fourth
         found = diagnose_endpoint(problem.unpack(polish(problem, start).at), problem)
         if found.verdict == "rank-limited":

@@ -391,15 +391,14 @@ def test_any_changed_byte_of_model_json_is_found_or_harmless(saved):
     content = path.read_bytes()
     harmless = 0
     for at in range(len(content)):
-        for flip in (1, 0x10, 0x20, 0x80):
-            changed = bytearray(content)
-            changed[at] ^= flip
-            path.write_bytes(changed)
-            found = outcome(saved)
-            if found is not None:
-                assert_is_sample(found)
-                harmless += 1
-    assert harmless < len(content)  # white space, mostly
+        changed = bytearray(content)
+        changed[at] ^= (1, 0x10, 0x20, 0x80)[at % 4]
+        path.write_bytes(changed)
+        found = outcome(saved)
+        if found is not None:
+            assert_is_sample(found)
+            harmless += 1
+    assert harmless < len(content) / 4  # white space, mostly
 
 
 @pytest.mark.parametrize("verify", [True, False])
@@ -428,7 +427,7 @@ def test_a_check_refuses_what_a_reader_refuses(saved):
         check_artifact(saved)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=60)
 @given(st.binary(max_size=100), st.sampled_from([b"", b'{"format": "bilinear-model", ']))
 def test_random_bytes_as_model_json_are_refused(content, prefix):
     with TemporaryDirectory() as folder:
@@ -444,7 +443,7 @@ json_values = st.recursive(
 FIELDS = ["checksums", "format", "format_version", "libraries", "content_sha256"]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=60)
 @given(st.sampled_from([*FIELDS, "manifest", "sha256", "bytes"]), json_values)
 def test_any_field_of_any_type_is_read_or_refused(field, value):
     def change(document: dict[str, Any]) -> None:

@@ -302,7 +302,7 @@ def test_any_changed_header_byte_is_refused_or_harmless_to_the_reader():
     assert refused > end_of_header  # and nothing but ModelFileError came
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(st.binary(max_size=200))
 @example(b"\2\0\0\0\0\0\0\0{}")
 def test_random_bytes_give_tensors_or_a_refusal(content):
@@ -321,7 +321,7 @@ odd_entries = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(st.dictionaries(names, odd_entries | json_values, max_size=3), st.binary(max_size=40))
 def test_well_formed_headers_of_odd_values_give_tensors_or_a_refusal(header, data):
     read_or_refuse(file_of(header, data))
