@@ -223,6 +223,22 @@ def test_rows_without_ratings_are_the_mean_of_the_prior():
         assert array[n:].any()
 
 
+def test_an_item_without_ratings_has_the_row_nearest_to_what_each_user_says_of_their_own(table):
+    """Against least squares over all ratings, one row each, with the prior as further ones."""
+    of_items = history_blocks(table)[1]
+    chain = Chain.start(table, 2, 5, item_blocks=[of_items])
+    with workers(1) as pool:
+        for _ in range(5):
+            chain.sweep(pool)
+    users, own = chain.users.weights.astype(float), chain.items.maps[0].weights.astype(float)
+    design = np.column_stack([users[:, :2], np.ones(len(users))])[table.users]
+    wanted = own[table.users, 2] + (users[table.users, :2] * own[table.users, :2]).sum(axis=1)
+    prior = np.diag(np.sqrt(chain.items.precisions))
+    shift = np.linalg.lstsq(np.vstack([design, prior]), np.append(wanted, np.zeros(3)), rcond=None)[0]
+    assert np.abs(shift).max() > 0.01
+    assert np.allclose(chain.draw().item_mean, chain.items.mean + shift, atol=1e-5)
+
+
 def test_history_is_of_the_training_part_alone(table):
     """Another test part changes nothing: the blocks hold the training ratings and no others."""
     split = split_random(table, 0.3, rng=0)
@@ -437,6 +453,6 @@ def test_auto_tries_chains_on_some_users_of_a_large_table_and_samples_all(table,
     model = MatrixFactorization(solver=Auto(budget=0), n_factors=2, refit=False, rng=0).fit(table)
     assert 300 <= model.search_.n_searched < 300 + table.n_items
     inner = split_validation(table, 0.1, np.random.default_rng([0, 0]))
-    chain = Gibbs(n_epochs=160, history=model.solver_.history)
+    chain = Gibbs(n_epochs=choice.FINAL_SWEEPS, history=model.solver_.history)
     posterior, _ = chain.sample(inner.train, 2, np.random.default_rng([0, 2]))
     assert np.array_equal(posterior.parameters.user_factors, model.parameters_.user_factors)

@@ -43,6 +43,7 @@ from bilinear.training.choice import Auto, choose_chain
 from bilinear.training.compiling import Posterior
 from bilinear.training.fitting import fitting
 from bilinear.training.gibbs import HISTORIES, Gibbs
+from bilinear.training.gibbs_chain import Chain
 from bilinear.training.history import History
 from bilinear.training.initialization import NormalStart, Scale, random_start
 from bilinear.training.loop import Validation, train_again
@@ -276,11 +277,15 @@ class MatrixFactorization(WithFeatures, RatingModel):
                 return found._replace(search=replace(found.search, trials=shown))
         interrupted = chain.interrupted and n_searched is None
         table = SearchTable(trials, chain.n_factors, 0.0, 0.0, interrupted, n_searched=n_searched)
-        posterior, history = chain.posterior, chain.history
-        if n_searched is not None or (self.refit and not interrupted):
-            on = interactions if self.refit else inner.train.gathered()
-            posterior, history = self._sampled(chain.solver, on, seed, progress, features, chain.n_factors)
         self.seed_, self.solver_ = seed, chain.solver.resolved(n)
+        if n_searched is None and not (self.refit and not interrupted):
+            posterior, history = chain.run.posterior(), chain.history
+        else:
+            on = interactions if self.refit else inner.train.gathered()
+            k, start = chain.n_factors, None if n_searched else chain.run.chain
+            sampler = chain.solver if start is None else solver.going_on(chain.solver)
+            del chain  # its draws are memory for what follows
+            posterior, history = self._sampled(sampler, on, seed, progress, features, k, start)
         return _Trained(L2(exponent=0), table, posterior.parameters, history, posterior)
 
     def _trained(
@@ -324,6 +329,7 @@ class MatrixFactorization(WithFeatures, RatingModel):
                     start_size=self.start_size,
                     seed=seed,
                     progress=progress,
+                    to_beat=np.inf if to_beat is None else to_beat,
                 )
                 table, best = found.table, (found.parameters, found.history)
                 n_factors, l2, l2_biases = table.n_factors, table.l2, table.l2_biases
@@ -363,20 +369,24 @@ class MatrixFactorization(WithFeatures, RatingModel):
         progress: Progress,
         features: Features,
         n_factors: int | None = None,
+        start: Chain | None = None,
     ) -> tuple[Posterior, History]:
         """A chain on all ratings: nothing is searched, so nothing is set aside for that.
 
-        Features are columns of the rows' prior means.
+        Features are columns of the rows' prior means. The chain goes on from `start`, where there is one.
         """
-        blocks = _blocks(features)
+        users, items = _blocks(features).values()
         if n_factors is None:
             n_factors = solver.factors_for(table.n_ratings) if self.n_factors == "auto" else self.n_factors
         rng = np.random.default_rng([seed, 2])
         stage = f"sampling, {n_factors} factors"
-        posterior, history = solver.sample(table, n_factors, rng, **blocks, progress=progress, stage=stage)
+        run, history = solver.chain(
+            table, n_factors, rng, user_blocks=users, item_blocks=items,
+            progress=progress, stage=stage, start=start,
+        )  # fmt: skip
         if history.ended == "interrupted":
             mark_interrupted()
-        return posterior, history
+        return run.posterior(), history
 
     @property
     def _by_ratings(self) -> bool:

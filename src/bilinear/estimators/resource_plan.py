@@ -271,7 +271,7 @@ def _seconds(
     searched, whole = once(part), once(n_trained)
     trials = 0.0
     if isinstance(model.solver, Auto):
-        trials = (TRIAL_SWEEPS / FINAL_SWEEPS) * searched * (5 if n_trained < 2e6 else 2)
+        trials = (TRIAL_SWEEPS / FINAL_SWEEPS) * searched * (5.5 if n_trained < 2e6 else 2.5)
         if "sgd" in model.solver.planned(n_trained):
             trials += 10 * (_once(replace(model, solver=model.solver.sgd()), shape) or once)(part)
     elif not isinstance(model.solver, Gibbs):

@@ -20,8 +20,8 @@ _WIDE = binding.get_host_cpu_features().get("avx512f", False)
 _VECTOR_BYTES = 64 if _WIDE else 32
 TILE = 8 if _WIDE else 4
 """Rows of a tile: 16 sums of 32 registers, or 8 of 16."""
-LINE = 16
-"""Widths of all arrays here are multiples of this."""
+LINE = _VECTOR_BYTES // 4
+"""Widths of all arrays here are multiples of this: the numbers of float32 in a vector."""
 
 # Sums may be reordered into vector lanes; NaN and infinity keep their meaning.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}

@@ -12,23 +12,26 @@ import numpy as np
 from bilinear.arguments import is_real
 from bilinear.data.sparse_block import SparseBlock
 from bilinear.data.splits import Split
+from bilinear.evaluation.metrics import RMSE
 from bilinear.model.link import Link
 from bilinear.objective.losses import Loss
 from bilinear.registry import register
-from bilinear.training.compiling import Posterior
-from bilinear.training.gibbs import Gibbs, Histories
+from bilinear.training.gibbs import Gibbs, Histories, SamplingRun
+from bilinear.training.gibbs_chain import Chain, Draw
 from bilinear.training.history import History
 from bilinear.training.progress import Progress
 from bilinear.training.schedules import Constant, Schedule
 from bilinear.training.search import Trial
 from bilinear.training.sgd import SGD
 from bilinear.training.solver import Solver
-from bilinear.training.validation import rmse
 
-TRIAL_SWEEPS = 90
+TRIAL_SWEEPS = 60
 _WORK: dict[str, int] = {"none": 90, "items": 120, "both": 150, "sgd": 150}
-"""Passes over the ratings that a trial is worth; a search with SGD is about ten descents."""
-FINAL_SWEEPS = 160  # of the chain that is kept
+"""Passes over the ratings that a trial is worth, with its share of those with other numbers of factors; a
+search with SGD is about ten descents."""
+FINAL_SWEEPS = 140  # of the chain that is kept
+_GOING_ON = 30  # further ones of the best trial: a short chain would lose to SGD what a longer one wins
+_SETTLING = 10  # as burn-in of a chain that starts where the best trial is, on all ratings
 _FEWEST = 2  # factors of a trial
 _BETTER = 5e-4  # by which share of the RMSE a history or more factors must be better
 
@@ -40,8 +43,9 @@ class Auto(Solver):
 
     The search with SGD includes the biases alone and the mean alone. Short chains are tried without a
     history, with that of the items and with both, then with half of the factors, as long as that is better,
-    or else with twice as many. What is best is trained on all ratings. Where arguments leave no chain
-    possible (another loss, link or metric, a given penalty or start), it is SGD.
+    or else with twice as many. The best of them goes on for more draws, as it has to stand beside the search;
+    what is best then is trained on all ratings, a chain from where its trial ended. Where arguments leave no
+    chain possible (another loss, link or metric, a given penalty or start), it is SGD.
 
     Args:
         budget: passes over single ratings that all trials together may take; trials beyond it are left out,
@@ -86,6 +90,13 @@ class Auto(Solver):
         """The chain that is trained on all ratings if it is chosen."""
         return Gibbs(n_epochs=FINAL_SWEEPS, history=history, n_threads=self.n_threads)
 
+    def going_on(self, gibbs: Gibbs) -> Gibbs:
+        """The same chain from where the best trial is: as many draws after a shorter burn-in."""
+        whole = gibbs.resolved(0)
+        assert whole.n_epochs != "auto"
+        assert whole.burn_in != "auto"
+        return replace(whole, n_epochs=whole.n_epochs - whole.burn_in + _SETTLING, burn_in=_SETTLING)
+
     def planned(self, n_ratings: int) -> list[str]:
         """The trials that the budget allows, in their order."""
         left, planned = self.budget, []
@@ -103,15 +114,15 @@ class ChosenChain:
 
     Attributes:
         trials: all of them, the best one marked.
-        posterior, history: of the best, trained on the inner training part; `interrupted` says that Ctrl-C
-            ended the trials.
+        run, history: of the best, on the inner training part; `interrupted` says that Ctrl-C ended the
+            trials.
     """
 
     solver: Gibbs
     n_factors: int
     validation_rmse: float
     trials: tuple[Trial, ...]
-    posterior: Posterior
+    run: SamplingRun
     history: History
 
     @property
@@ -142,39 +153,49 @@ def choose_chain(
     """
     n_ratings = inner.train.n_ratings
     trials: list[Trial] = []
-    blocks = {"user_blocks": user_blocks, "item_blocks": item_blocks}
     best: ChosenChain | None = None
 
-    def attempt(history: Histories, k: int, number: int) -> bool:
+    def attempt(
+        gibbs: Gibbs, k: int, stage: str = "search", start: Chain | None = None, draws: Sequence[Draw] = ()
+    ) -> bool:
         """Whether to go on."""
         nonlocal best
         began = perf_counter()
-        short = replace(solver.gibbs(history), n_epochs=TRIAL_SWEEPS)
-        rng = np.random.default_rng([seed, 5, number])
-        stage = f"search gibbs {history}, {k} factors"
-        posterior, ran = short.sample(inner.train, k, rng, **blocks, progress=progress, stage=stage)
-        found = rmse(posterior.parameters, link, inner.test)
-        name = "gibbs" if history == "none" else f"gibbs {history}"
+        rng = np.random.default_rng([seed, 5, len(trials)])
+        stage = f"{stage} gibbs {gibbs.history}, {k} factors"
+        run, ran = gibbs.chain(
+            inner.train, k, rng, user_blocks=user_blocks, item_blocks=item_blocks,
+            progress=progress, stage=stage, start=start, draws=draws,
+        )  # fmt: skip
+        predicted = link.prediction(run.mean_scores(inner.test.users, inner.test.items))
+        found = RMSE.of_predictions(predicted, inner.test.ratings)
+        name = "gibbs" if gibbs.history == "none" else f"gibbs {gibbs.history}"
         trials.append(Trial(name, k, 0.0, 0.0, found, perf_counter() - began))
-        if best is None or found < best.validation_rmse * (1 - _BETTER) or ran.cut_short:
-            if best is None or not ran.cut_short:
-                best = ChosenChain(solver.gibbs(history), k, found, (), posterior, ran)
-            else:
-                best = replace(best, history=ran)
+        better = best is None or start is not None or found < best.validation_rmse * (1 - _BETTER)
+        if best is None or (better and not ran.cut_short):
+            best = ChosenChain(solver.gibbs(gibbs.history), k, found, (), run, ran)
+        elif ran.cut_short:
+            best = replace(best, history=ran)
         return not ran.cut_short
+
+    def short(history: Histories) -> Gibbs:
+        return replace(solver.gibbs(history), n_epochs=TRIAL_SWEEPS)
 
     usual = Gibbs().factors_for(n_ratings) if n_factors is None else n_factors
     go_on = True
     for history in histories:
-        go_on = go_on and attempt(history, usual, len(trials))
+        go_on = go_on and attempt(short(history), usual)
     assert best is not None
     if n_factors is None:
         k, history = usual, best.solver.history
         while go_on and k > _FEWEST and best.n_factors == k:
             k //= 2
-            go_on = attempt(history, k, len(trials))
+            go_on = attempt(short(history), k)
         if go_on and best.n_factors == usual:
-            attempt(history, usual * 2, len(trials))
+            go_on = attempt(short(history), usual * 2)
+    if go_on:
+        longer = replace(best.solver, n_epochs=_GOING_ON, burn_in=0)
+        attempt(longer, best.n_factors, "going on,", best.run.chain, best.run.draws)
     of_best = best.validation_rmse, best.n_factors
     marked = tuple(
         replace(trial, kept=(trial.validation_rmse, trial.n_factors) == of_best) for trial in trials

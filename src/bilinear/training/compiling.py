@@ -215,14 +215,20 @@ def _cut(
     """Maps (S k, n) of the stacked factors of either side, and the singular values (n,) of the average.
 
     With P = E R and Q = F T, E and F orthonormal, P Q^T / S = E (R T^T / S) F^T; for R T^T / S = U D V^T the
-    best factors are P T^T V D^-1/2 / S and Q R^T U D^-1/2 / S.
+    best factors are P T^T V D^-1/2 / S and Q R^T U D^-1/2 / S. U and D^2 are eigenvectors and eigenvalues of
+    R Q^T Q R^T / S^2, of which the largest are enough, and T^T V = Q^T Q R^T U D^-1 / S.
     """
-    users, items = _root(user_gram), _root(item_gram)
-    left, values, right = np.linalg.svd(users @ items.T / n_draws, full_matrices=False)
-    kept = min(n_factors, int((values > _NOTHING * values.max(initial=0)).sum()))
-    values = values[:kept]
-    scale = 1 / np.sqrt(values)
-    return items.T @ right[:kept].T * scale / n_draws, users.T @ left[:, :kept] * scale, values
+    from scipy.linalg import eigh
+
+    size = len(user_gram)
+    root = _root(user_gram)
+    inner = root @ item_gram @ root.T / n_draws**2
+    first = max(size - n_factors, 0)
+    squares, left = eigh(inner, subset_by_index=(first, size - 1)) if first < size else (np.ones(0), inner)
+    values = np.sqrt(np.maximum(squares[::-1], 0))
+    kept = int((values > _NOTHING * values.max(initial=0)).sum())
+    values, to_items = values[:kept], root.T @ left[:, ::-1][:, :kept]
+    return item_gram @ to_items * values**-1.5 / n_draws**2, to_items * values**-0.5, values
 
 
 def _root(gram: NDArray[np.float64]) -> NDArray[np.float64]:

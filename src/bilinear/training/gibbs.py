@@ -50,7 +50,7 @@ class Gibbs(Solver):
 
     Args:
         n_epochs: sweeps, burn-in included; "auto" is 160.
-        burn_in: first sweeps that are not kept; "auto" is three eighths of n_epochs.
+        burn_in: first sweeps that are not kept; "auto" is a quarter of n_epochs.
         n_draws: how many draws are averaged at most, evenly spaced after the burn-in; "auto" is 1,024 over
             the factors of a draw, 32 or more.
         history: whose prior's mean depends on who rated what: of "users" on the items they rated (SVD++), of
@@ -108,7 +108,7 @@ class Gibbs(Solver):
     def resolved(self, n_ratings: int) -> Gibbs:
         """This solver with numbers for what is "auto"; they are the same for any table."""
         n_epochs = 160 if self.n_epochs == "auto" else self.n_epochs
-        burn_in = 3 * n_epochs // 8 if self.burn_in == "auto" else self.burn_in
+        burn_in = n_epochs // 4 if self.burn_in == "auto" else self.burn_in
         return replace(self, n_epochs=n_epochs, burn_in=burn_in)
 
     def draws_of(self, n_factors: int) -> int:
@@ -167,6 +167,39 @@ class Gibbs(Solver):
             >>> posterior.parameters.user_factors.shape, len(history.epochs)
             ((60, 4), 20)
         """
+        run, history = self.chain(
+            table, n_factors, rng, user_blocks=user_blocks, item_blocks=item_blocks,
+            progress=progress, stage=stage,
+        )  # fmt: skip
+        return run.posterior(), history
+
+    def chain(
+        self,
+        table: Interactions,
+        n_factors: int,
+        rng: np.random.Generator,
+        *,
+        user_blocks: Sequence[SparseBlock] = (),
+        item_blocks: Sequence[SparseBlock] = (),
+        progress: Progress | None = None,
+        stage: str = "sampling",
+        start: Chain | None = None,
+        draws: Sequence[Draw] = (),
+    ) -> tuple[SamplingRun, History]:
+        """As `sample`, without the work of compiling: the chain and its draws.
+
+        Args:
+            start: of the same users, items and blocks, on other ratings of them: it goes on from there.
+            draws: of earlier sweeps, kept beside those that follow.
+
+        Examples:
+            >>> import numpy as np
+            >>> from bilinear import Gibbs, synthetic_ratings
+            >>> ratings = synthetic_ratings(60, 40, 900, rng=0)
+            >>> run, history = Gibbs(n_epochs=20).chain(ratings, 2, np.random.default_rng(0))
+            >>> run.mean_scores(ratings.users[:3], ratings.items[:3]).shape
+            (3,)
+        """
         solver = self.resolved(table.n_ratings)
         assert solver.n_epochs != "auto"
         of_users, of_items = history_blocks(table)
@@ -175,6 +208,9 @@ class Gibbs(Solver):
         key = int(rng.integers(2**63))
         with workers(solver.n_threads) as pool:
             run = SamplingRun(solver, table, n_factors, key, pool, users, items)
+            run.draws += draws
+            if start is not None:
+                run.chain.go_on_from(start)
             _, history = train(
                 run,
                 rng,
@@ -184,7 +220,7 @@ class Gibbs(Solver):
                 progress=progress,
                 stage=stage,
             )
-            return run.posterior(), history
+            return run, history
 
 
 class SamplingRun(Run):
@@ -241,9 +277,10 @@ class SamplingRun(Run):
         if self._compiled is None:
             draws = self.draws or [self.chain.draw()]
             chain, keep = self.chain, self.solver.keep_draws
-            self._compiled = compile_draws(
-                draws, chain.center, chain.deviation, 2 * self.n_factors, self.by_user, keep=keep
-            )
+            with workers(1):  # small products of matrices, which threads of BLAS only wait for
+                self._compiled = compile_draws(
+                    draws, chain.center, chain.deviation, 2 * self.n_factors, self.by_user, keep=keep
+                )
         return self._compiled
 
     def weights(self) -> Parameters:
@@ -256,6 +293,20 @@ class SamplingRun(Run):
 
     def current(self) -> Parameters:
         return self.posterior().parameters
+
+    def last(self) -> Parameters:
+        """Of the last draw: who wants the posterior asks for that, and may not."""
+        return self.weights()
+
+    def mean_scores(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[np.float64]:
+        """(n,) of pairs of rows: the mean over the draws kept so far, in rating units."""
+        k, total = self.n_factors, np.zeros(len(users))
+        draws = self.draws or [self.chain.draw()]
+        for draw in draws:
+            p, q = draw.users[users], draw.items[items]
+            total += p[:, k] + q[:, k] + np.einsum("nf,nf->n", p[:, :k], q[:, :k])
+        found: NDArray[np.float64] = self.chain.center + total * (self.chain.deviation / len(draws))
+        return found
 
     def diagnostics(self) -> dict[str, float]:
         """Split R-hats of the log-likelihood, the noise and the scores of some pairs, after the burn-in."""

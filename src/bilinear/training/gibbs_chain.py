@@ -90,6 +90,16 @@ class SideState:
             means += found.block.matrix() @ found.weights
         return means
 
+    def go_on_from(self, other: SideState) -> None:
+        """Takes the rows, the prior and the maps of the same side of another chain."""
+        self.mean[:], self.precisions[:] = other.mean, other.precisions
+        for mine, its in zip(self.maps, other.maps, strict=True):
+            mine.weights[:], mine.precisions[:] = its.weights, its.precisions
+        means = self.all_means()
+        self.weights[:] = np.where(other.rated[:, None], other.weights, means)
+        self.residuals[:] = self.weights - means
+        self.residuals[~self.rated] = 0
+
     def draw_prior(self, chance: np.random.Generator) -> None:
         """Precisions and mean of the rows, given their residuals: Normal-Gamma, column by column."""
         about_mean = self.residuals[self.rated].astype(np.float64) + self.mean
@@ -143,7 +153,7 @@ class Draw:
         users (n_users, d), items (n_items, d): factors, and the bias last.
         noise (n_users,): precisions of the users' ratings.
         user_mean (d,), user_precisions (d,): the users' prior; user_maps: of their history, if it has one.
-        item_mean, item_precisions (d,): the items'.
+        item_mean, item_precisions (d,): the items'; the mean is that of a new one.
     """
 
     users: Array
@@ -222,6 +232,13 @@ class Chain:
         n_users = len(users.weights)
         noise, squares = np.ones(n_users), np.zeros(n_users)
         return cls(users, items, center, deviation, key, noise_per_user, noise, squares=squares)
+
+    def go_on_from(self, other: Chain) -> None:
+        """Starts where another chain is, on other ratings of the same users and items."""
+        self.users.go_on_from(other.users)
+        self.items.go_on_from(other.items)
+        self.noise, self.squares = other.noise.copy(), other.squares.copy()
+        self.shape, self.rate, self.sweeps = other.shape, other.rate, other.sweeps
 
     @property
     def n_factors(self) -> int:
@@ -317,6 +334,9 @@ class Chain:
         for side, weights in ((self.users, users), (self.items, items)):
             if not side.rated.all():
                 weights[~side.rated] = side.all_means()[~side.rated]
+        item_mean = self._mean_of_new_items()
+        of_features = items[~self.items.rated] - self.items.mean.astype(np.float32)
+        items[~self.items.rated] = of_features + item_mean
         if self.noise_per_user:
             precision = self.shape / self.rate
             new = self.rate / (self.shape - 1) if self.shape > 1 else float((1 / self.noise).mean())
@@ -327,8 +347,25 @@ class Chain:
             users, items, self.noise.astype(np.float32),
             self.users.mean.astype(np.float32), self.users.precisions.astype(np.float32),
             tuple(f.weights.copy() for f in self.users.maps if f.block.name == ITEMS_RATED),
-            self.items.mean.astype(np.float32), self.items.precisions.astype(np.float32), new, precision,
+            item_mean, self.items.precisions.astype(np.float32), new, precision,
         )  # fmt: skip
+
+    def _mean_of_new_items(self) -> Array:
+        """(d,) the row of an item without ratings and features.
+
+        With a history of the users, m is the mean of an item that nobody rated, of which the ratings tell
+        nothing: an item that user u rates has u in its history, and the mean m + A_u. Its row is the one
+        whose scores are nearest to those: least squares over all ratings, under the rows' prior about m.
+        """
+        own = next((found for found in self.items.maps if found.block.name == USERS_WHO_RATED), None)
+        if own is None:
+            return self.items.mean.astype(np.float32)
+        design = self.users.weights.astype(np.float64)
+        further = own.weights[:, -1] + (design[:, :-1] * own.weights[:, :-1]).sum(axis=1)
+        design[:, -1] = 1
+        weighted = design * self.users.rows.counts[:, None]
+        shift = np.linalg.solve(weighted.T @ design + np.diag(self.items.precisions), weighted.T @ further)
+        return (self.items.mean + shift).astype(np.float32)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """The arrays that later sweeps depend on; not copied."""

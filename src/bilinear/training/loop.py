@@ -64,6 +64,10 @@ class Run:
     def finish(self) -> None:
         """Work after the last epoch."""
 
+    def last(self) -> Parameters:
+        """The weights to return where none were measured to be the best."""
+        return self.current()
+
     def diverged(self, number: int) -> DivergenceError:
         """The error to raise when training diverged in epoch `number`; its message says what to lower."""
         raise NotImplementedError
@@ -183,7 +187,7 @@ def train(
     loop.run.finish()
     if loop.best is None:  # a broken epoch's steps are kept: they only lowered the loss
         loop.best_epoch = len(loop.epochs)
-    best = loop.run.current() if loop.best is None else loop.best
+    best = loop.run.last() if loop.best is None else loop.best
     history = loop.history(ended)
     if kept is not None and ended != "interrupted":
         kept.finish(stage, rng, best, history, loop.run.state() if loop.run.reopened else None)

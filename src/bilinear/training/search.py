@@ -45,6 +45,7 @@ _SHIFT = 0.25  # power of the share of the ratings with which the best l2 of a p
 _ALIKE = 0.25  # share from which that is not looked at again
 _PATH_FACTORS = 32  # while the penalties are chosen
 _FIRST_SHARE, _NEXT_SHARE = 2, 4  # of a full run's epochs, inverted, for trials of l2
+_OUT_OF_REACH = 0.01  # share of the RMSE that more factors do not make up for
 _WORSE = 2e-3  # by which share of the RMSE a trial of l2 must be worse to count against going on
 
 
@@ -125,6 +126,7 @@ def search(
     start_size: float,
     seed: int,
     progress: Progress | None = None,
+    to_beat: float = np.inf,
 ) -> SearchResult:
     """Chooses whatever of n_factors, l2 and l2_biases is None by the validation RMSE.
 
@@ -153,8 +155,12 @@ def search(
         KeyboardInterrupt: before there are weights for all users.
 
     An `on_epoch` function that stops a part's search has the finalist trained with the best so far.
+
+    Args:
+        to_beat: a validation RMSE without which the result is of no use: more factors are not tried where
+            what is best so far is 1 % above it, as they never gave so much.
     """
-    problem = link, loss, solver, exponent, start_size, seed, progress or NullProgress()
+    problem = link, loss, solver, exponent, start_size, seed, progress or NullProgress(), to_beat
     part = searched_part(Split(train, validation, ""), seed)
     run = _Search(train, validation, *problem)
     interrupted, n_searched = False, None
@@ -243,7 +249,9 @@ class _Search:
         start_size: float,
         seed: int,
         progress: Progress,
+        to_beat: float,
     ) -> None:
+        self.to_beat = to_beat
         self.train, self.validation, self.link, self.loss = train, validation, link, loss
         self.solver, self.exponent, self.start_size = solver, exponent, start_size
         self.seed, self.progress = seed, progress
@@ -377,7 +385,7 @@ class _Search:
         for factor in FULL_L2_PATH if l2 else ():
             if not better(l2=start_l2 * factor):
                 break
-        for n_factors in FACTOR_PATH if factors else ():
+        for n_factors in FACTOR_PATH if factors and best < self.to_beat * (1 + _OUT_OF_REACH) else ():
             if n_factors > self.n_factors and not better(n_factors=n_factors):
                 break
         if stage == "full run" and self.n_factors and not _better(best, self.best_simple):
