@@ -59,9 +59,11 @@ class Load:
         return self.requests / self.seconds
 
     @classmethod
-    def run(cls, server: ServerProcess, folder: Path, seconds: int, connections: int, n: int = 10) -> Load:
+    def run(
+        cls, server: ServerProcess, folder: Path, seconds: int, connections: int, users: int = N_USERS
+    ) -> Load:
         script = folder / "users.lua"
-        script.write_text(_LUA.format(users=N_USERS, n=n, seed=time.time_ns() % 2**31))
+        script.write_text(_LUA.format(users=users, n=10, seed=time.time_ns() % 2**31))
         address = f"http://127.0.0.1:{server.port}"
         command = [
             "wrk",

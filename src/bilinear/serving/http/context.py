@@ -70,6 +70,14 @@ class Context:
             with suppress(StoreUnavailable):
                 await self.in_thread(self.service.refresh)
 
+    async def check_model(self) -> None:
+        """Logs where the model folder is not what it was when it was saved; a large one is served unread."""
+        condition = await self.in_bulk_thread(
+            self.service.models.condition, self.service.serving_model.version
+        )
+        if condition != "as loaded":
+            self.log.write("model_folder", state=condition)
+
     def map_of(self, serving_model: ServingModel) -> bytes:
         """The map of one model as JSON, made once."""
         if self._map[0] is not serving_model:

@@ -101,6 +101,7 @@ class Server:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 self._schedules.append(asyncio.create_task(self.context.follow()))
+                self._schedules.append(asyncio.create_task(self.context.check_model()))
                 if self._retrain_every is not None:
                     every = self.context.retraining.every(self._retrain_every)
                     self._schedules.append(asyncio.create_task(every))
