@@ -69,8 +69,9 @@ class Server:
         access_log: bool = False,
         retrain_every: float | None = None,
         max_worse: float,
+        most_kept: int,
     ) -> None:
-        self.context = Context(service, store_url, log, max_worse)
+        self.context = Context(service, store_url, log, max_worse, most_kept)
         self.guard = guard
         self._bodies = Budget(most_unfinished)
         self._most_json, self._most_import = most_json, most_import
