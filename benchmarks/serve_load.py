@@ -28,6 +28,7 @@ from threadpoolctl import threadpool_limits
 from bilinear.serving.answers.serving_model import ServingModel
 
 N_USERS = 20_000
+_FEW_USERS = 500
 _LUA = """
 local users, n, seed = {users}, {n}, {seed}
 math.randomseed(seed)
@@ -59,9 +60,11 @@ class Load:
         return self.requests / self.seconds
 
     @classmethod
-    def run(cls, server: ServerProcess, folder: Path, seconds: int, connections: int, n: int = 10) -> Load:
+    def run(
+        cls, server: ServerProcess, folder: Path, seconds: int, connections: int, users: int = N_USERS
+    ) -> Load:
         script = folder / "users.lua"
-        script.write_text(_LUA.format(users=N_USERS, n=n, seed=time.time_ns() % 2**31))
+        script.write_text(_LUA.format(users=users, n=10, seed=time.time_ns() % 2**31))
         address = f"http://127.0.0.1:{server.port}"
         command = [
             "wrk",
@@ -93,6 +96,7 @@ def main() -> None:
     parser.add_argument("--swaps", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=5, help="turns of the server and the constant one")
     parser.add_argument("--requests", type=int, default=200_000, help="for memory")
+    parser.add_argument("--ratios", action="store_true", help="compare with the constant, nothing else")
     parser.add_argument("--shorten", action="store_true", help="try it in a minute")
     settings.add_option(parser)
     given = parser.parse_args()
@@ -120,10 +124,18 @@ def measure(given: Any, folder: Path) -> None:
 
     folded = fold_in_ms(models[0])
     numbers["fold_in_ms"] = folded
-    with ServerProcess(folder / "model", f"sqlite:///{folder}/feedback.db", folder / "log") as server:
+    store = f"sqlite:///{folder}/feedback.db"
+    ratios = {}
+    with ServerProcess(folder / "model", store, folder / "log", "--keep-answers", "0") as server:
         Load.run(server, folder, 3, given.connections)
-        ratios = against_constant(given, server, folder)
+        ratios["every list made anew"] = against_constant(given, server, folder)
+    with ServerProcess(folder / "model", store, folder / "log") as server:
+        Load.run(server, folder, 3, given.connections, _FEW_USERS)
+        ratios["lists asked for again"] = against_constant(given, server, folder, _FEW_USERS)
         numbers["against_constant"] = ratios
+        if given.ratios:
+            print(json.dumps(numbers, indent=2))
+            return
         for connections in sorted({1, given.connections, 4 * given.connections}):
             row(
                 f"as trained, {connections} connections",
@@ -155,7 +167,7 @@ def measure(given: Any, folder: Path) -> None:
         f"Server (one process) and wrk share the machine. {common.facts_line(facts)}\n\n"
         + f"Against a server that answers a constant, {given.connections} connections, medians of "
         + f"{given.repeats} turns: "
-        + "; ".join(f"{name} {value:.2f}" for name, value in ratios.items())
+        + "; ".join(f"{what}, {name} {v:.2f}" for what, of in ratios.items() for name, v in of.items())
         + " (1 is as fast as the constant; wanted 0.5)\n\n"
         + common.table_text(header, rows)
         + f"\n\nResident memory in MB during {n_requests:,} more requests: "
@@ -165,7 +177,9 @@ def measure(given: Any, folder: Path) -> None:
     common.publish("serve_load", given.out, text, {"facts": facts, **numbers})
 
 
-def against_constant(given: Any, server: ServerProcess, folder: Path) -> dict[str, float]:
+def against_constant(
+    given: Any, server: ServerProcess, folder: Path, users: int = N_USERS
+) -> dict[str, float]:
     """Rate and CPU time a request of a constant's server over those of this one, taking turns."""
     body = urlopen(f"http://127.0.0.1:{server.port}/v1/recommendations?n=10&user=7").read()
     found: dict[str, list[float]] = {"requests a second": [], "requests a CPU second": []}
@@ -173,7 +187,7 @@ def against_constant(given: Any, server: ServerProcess, folder: Path) -> dict[st
     with ConstantServer(body, folder / "constant.log") as constant:
         Load.run(constant, folder, 2, given.connections)
         for _ in range(given.repeats):
-            ours = Load.run(server, folder, seconds, given.connections)
+            ours = Load.run(server, folder, seconds, given.connections, users)
             theirs = Load.run(constant, folder, seconds, given.connections)
             found["requests a second"].append(ours.rate / theirs.rate)
             found["requests a CPU second"].append(theirs.cpu_us / ours.cpu_us)

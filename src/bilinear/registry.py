@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import wraps
 from importlib import import_module
@@ -25,8 +26,9 @@ class Registry(Generic[Kind]):
 
     Args:
         kind: What its classes are, in the singular; messages use it.
-        packages: Whose modules add classes when they are imported. They are imported when a name is looked
-            up that is not known yet, or all names are asked for.
+        packages: Whose modules add classes when they are imported. They are imported when all names are asked
+            for, or a name is looked up that is not known yet and is not a public one of their root package,
+            which imports the module of that name alone.
 
     Examples:
         >>> shapes = Registry[object]("shape")
@@ -82,9 +84,7 @@ class Registry(Generic[Kind]):
         Raises:
             ParameterValueError: No class has this name; the message lists the names, the nearest first.
         """
-        if name not in self._classes:
-            self.load()
-        if name not in self._classes:
+        if name not in self:
             near = get_close_matches(str(name), self._classes, 1)
             hint = f"did you mean {near[0]!r}? Known: " if near else "known: "
             raise ParameterValueError(f"unknown {self.kind} {name!r}; {hint}{', '.join(self) or 'none'}")
@@ -117,6 +117,9 @@ class Registry(Generic[Kind]):
         return iter(self._classes)
 
     def __contains__(self, name: object) -> bool:
+        if name not in self._classes and isinstance(name, str) and self._packages:
+            with suppress(AttributeError):
+                getattr(import_module(self._packages[0].partition(".")[0]), name)
         if name not in self._classes:
             self.load()
         return name in self._classes

@@ -47,6 +47,15 @@ def test_many_look_ups_equal_single_ones(ids: list[int], wanted: list[Any]) -> N
         assert vocabulary.encode(wanted_twice).tolist() == singly
 
 
+@given(columns, st.one_of(texts, integers.map(str)), st.integers(0, 20))
+@settings(max_examples=200, deadline=None)
+def test_rows_with_a_prefix_are_those_whose_text_begins_with_it(ids: list[Any], text: str, n: int) -> None:
+    vocabulary = Vocabulary.from_ids(ids)
+    for prefix in (text[:n], str(ids[n % len(ids)])[: 1 + n] if ids else "-"):
+        expected = [row for row, id_ in enumerate(vocabulary) if str(id_).startswith(prefix)]
+        assert [row for run in vocabulary.with_prefix(prefix) for row in run] == expected
+
+
 @given(st.text(max_size=25))
 @settings(max_examples=300, deadline=None)
 def test_canonical_integers_are_those_that_print_as_they_are_spelled(text: str) -> None:

@@ -18,8 +18,11 @@ from test_http import Client
 import bilinear
 import bilinear.serving.messages as m
 from bilinear.data.interactions import Interactions
+from bilinear.data.packed_text import PackedText
 from bilinear.errors import ParameterValueError
+from bilinear.persistence import models
 from bilinear.serving import create_app
+from bilinear.serving.answers import serving_model
 from bilinear.serving.answers.service import Service
 from bilinear.serving.feedback.store import open_store
 from bilinear.serving.lifecycle import retraining
@@ -245,6 +248,52 @@ def test_a_model_that_would_take_most_of_the_memory_is_mapped(
         while isinstance(base.base, np.ndarray):
             base = base.base
         assert (base.base is None) is in_memory
+
+
+@pytest.mark.parametrize("make", [bilinear.ImplicitALS(4, n_epochs=2, rng=0), bilinear.RandomWalk()])
+def test_a_large_model_is_served_unread_from_its_file_and_answers_as_it_did(
+    make: bilinear.RankingModel, table: Interactions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make.fit(table)
+    model.item_texts_ = {"title": PackedText.of(f"Film {n}" for n in range(30))}
+    asked = {
+        "similar": m.SimilarQuery("item/3 ü"),
+        "search": m.SearchQuery("film 1"),
+        "item": m.ItemQuery("item/3 ü"),
+        "users": m.UsersQuery("user 1", limit=5, offset=2),
+        "recommend_session": m.SessionBody([m.ItemRating("item/3 ü", 1.0)]),
+        **{f"recommend {user}": m.RecommendBody(user) for user in ("user 7", "nobody")},
+    }
+    answers = []
+    for large in (False, True):
+        monkeypatch.setattr(models, "LARGE", 0 if large else 1 << 29)
+        monkeypatch.setattr(serving_model, "_MANY_ITEMS", 0 if large else 1 << 29)
+        folder = tmp_path / f"large {large}"
+        model.save(folder)
+        served = Service(ModelFolder(folder), open_store(f"sqlite:///{tmp_path / 'feedback.db'}"))
+        served.serving_model.version = ""
+        answers.append({name: getattr(served, name.split()[0])(query) for name, query in asked.items()})
+        if large:
+            opened = served.serving_model.model
+            parameters = opened.dot_product()
+            assert parameters is None or opened.screened_of(parameters) is not None
+            assert parameters is None or opened.screened_of(parameters.copy()) is None
+            prepared = opened.item_totals()
+            for mine, theirs in zip(prepared, model.item_totals(), strict=True):
+                np.testing.assert_array_equal(mine, theirs)
+                assert not mine.flags.owndata
+        served.store.close()
+    (before, now) = (
+        [(one.item, round(one.similarity, 5)) for one in of.pop("similar").items] for of in answers
+    )
+    assert before == now  # whose last bits are those of another kernel
+    assert answers[0] == answers[1]
+    tensors = tensors_of(folder)
+    with tensors.open("r+b") as file:  # what is not looked at until the health is asked for
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\x7f")
+    damaged = ModelFolder(folder)
+    assert damaged.condition(damaged.load()[1]) == "damaged"
 
 
 def test_health_tells_what_became_of_the_folder_and_the_old_model_answers(

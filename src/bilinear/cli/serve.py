@@ -74,6 +74,13 @@ def command(
         float,
         typer.Option(help="Share by which a new model may score worse and still go live.", min=0, max=1),
     ] = 0.02,
+    keep_answers: Annotated[
+        int,
+        typer.Option(
+            help="Megabytes of lists that are kept, to be given again while model and feedback are the same.",
+            min=0,
+        ),
+    ] = 32,
     read_only_model: Annotated[
         bool,
         typer.Option(
@@ -115,6 +122,7 @@ def command(
         max_worse=max_worse,
         access_log=access_log,
         read_only_model=read_only_model,
+        most_kept=keep_answers << 20,
     )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listening:

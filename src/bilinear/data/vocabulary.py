@@ -24,6 +24,7 @@ IdRule = Literal["strip", "nfc"]
 """How text ids are made alike: without blanks around them, or in Unicode's composed form."""
 
 _DICT_FROM = 256
+_SEARCHES = 64  # rows that take a dictionary as long as one search
 _PART = 1 << 20  # values converted at once
 _INT64 = np.iinfo(np.int64)
 _EXACT = 2**53
@@ -224,6 +225,10 @@ class Vocabulary:
             rows = self._encode_numbers(np.array([key or 0 for key in keys], np.int64))
             return np.where(known, rows, np.int32(-1)).astype(np.int32)
         if self._index is None:
+            if (
+                len(values) < len(self) // _SEARCHES
+            ):  # so that a few ids of a large table do not read all of it
+                return _rows((self.find(value) for value in values), len(values))
             self._index = {str(name): row for row, name in enumerate(self)}
         find = self._index.get
         if not self.rules and all(type(value) is str for value in values):
@@ -287,20 +292,53 @@ class Vocabulary:
             return at if at < len(known) and known[at] == value else -1
         return self._first(lambda text, _: self._search(text), id_)
 
+    def with_prefix(self, prefix: str) -> list[range]:
+        """Rows of the ids that begin with this as text, as runs in ascending order.
+
+        Cost:
+            a few searches, whatever the number of rows.
+
+        Examples:
+            >>> import numpy as np
+            >>> from bilinear import Vocabulary
+            >>> Vocabulary.from_ids(["Heat", "Alien", "Aliens"]).with_prefix("Al")
+            [range(0, 2)]
+            >>> Vocabulary.from_ids(np.arange(1, 300)).with_prefix("12")
+            [range(11, 12), range(119, 129)]
+        """
+        if not prefix:
+            return [range(len(self))]
+        if self._integers is None:
+            beginning = prefix.encode(errors="surrogatepass")
+            runs = [range(self._place(beginning), self._place(beginning, behind=True))]
+        else:
+            known = self._integers
+            runs = [
+                range(int(known.searchsorted(low)), int(known.searchsorted(high, "right")))
+                for low, high in _integers_with(prefix)
+            ]
+        return [run for run in runs if run]
+
     def has_text(self, text: str) -> bool:
         """Whether there is a text id that is exactly this, without any rule."""
         return self._texts is not None and self._search(text) >= 0
 
     def _search(self, text: str) -> int:
         wanted = text.encode(errors="surrogatepass")
-        low, high = 0, len(self)
+        at = self._place(wanted)
+        return at if at < len(self) and self._packed.bytes(at) == wanted else -1
+
+    def _place(self, wanted: bytes, *, behind: bool = False) -> int:
+        """The first row with a text that is not before this one, or `behind` all that begin with it."""
+        low, high, n = 0, len(self), len(wanted) if behind else None
         while low < high:
             middle = (low + high) // 2
-            if self._packed.bytes(middle) < wanted:
+            text = self._packed.bytes(middle)[:n]
+            if text < wanted or (behind and text == wanted):
                 low = middle + 1
             else:
                 high = middle
-        return low if low < len(self) and self._packed.bytes(low) == wanted else -1
+        return low
 
     def _first(self, find: Callable[[str, int], int], id_: object) -> int:
         """The row of a text id by the first of its spellings that is here."""
@@ -333,6 +371,21 @@ class Vocabulary:
         wanted = np.where(fits, values, 0).astype(np.int64)
         at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
         return np.where(fits & (known[at] == wanted), at, -1).astype(np.int32)
+
+
+def _integers_with(prefix: str) -> list[tuple[int, int]]:
+    """(lowest, highest) of the runs of integers that are spelled with this beginning, ascending."""
+    if prefix == "-":
+        return [(_INT64.min, -1)]
+    value = canonical_integer(prefix)
+    if value is None:
+        return []
+    runs, scale = [(value, value)], 10
+    while value and abs(value) * scale <= -_INT64.min:
+        ends = value * scale, (value + (1 if value > 0 else -1)) * scale + (-1 if value > 0 else 1)
+        runs.append((max(min(ends), _INT64.min), min(max(ends), _INT64.max)))
+        scale *= 10
+    return sorted(run for run in runs if run[0] <= _INT64.max)
 
 
 def _rows(values: Iterable[int], n_values: int) -> NDArray[np.int32]:

@@ -123,7 +123,7 @@ class Conformal:
         n = checked_size(manifest, "n_ratings")
         spreads = tensor("user_spreads", np.float64, n_users)
         ratios = np.array(tensor("residual_ratios", np.float64, len(_places(n))))
-        if not (np.isfinite(spreads).all() and (spreads >= 0).all()):
+        if tensor.scans and not (np.isfinite(spreads).all() and (spreads >= 0).all()):
             raise ValueError("user_spreads has values that are not deviations")
         if not (len(ratios) and np.isfinite(ratios).all() and (np.diff(ratios, prepend=0) >= 0).all()):
             raise ValueError("residual_ratios are not ascending sizes")

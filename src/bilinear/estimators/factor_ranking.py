@@ -161,6 +161,4 @@ class FactorRanking(WithFeatures, HistoryModel):
             tensor("item_factors", np.float32, n_items, n_factors),
         )
         self.mean_user_ = tensor("mean_user", np.float32, n_factors)
-        for name, array in (self.parameters_.arrays() | {"mean_user": self.mean_user_}).items():
-            if not np.isfinite(array).all():
-                raise ValueError(f"{name} has values that are not finite")
+        tensor.check_finite(self.parameters_.arrays() | {"mean_user": self.mean_user_})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -30,12 +31,8 @@ Confidence = Literal["auto", "equal", "ratings", "log"]
 "auto" is "ratings" of tables with weights of events, else "equal"."""
 
 
-class _Learned(RankingModel):
-    positives_: Grouped
-
-
 @dataclass(repr=False, eq=False)
-class HistoryModel(_Learned):
+class HistoryModel(RankingModel):
     """A ranking model of interactions: ratings say at most how sure they are, never how liked.
 
     A subclass gives the scores of weighted histories (`_scores_of`). A user without interactions is
@@ -66,6 +63,11 @@ class HistoryModel(_Learned):
     """Memory that `fit` takes for an interaction, beside the table; measured."""
     remedy: ClassVar[str] = REMEDY
     """What to do where that is too much."""
+
+    @cached_property
+    def positives_(self) -> Grouped:
+        """What was learned from; `fit` sets it."""
+        return self._weighted(self.seen_, self.user_vocabulary_, self.item_vocabulary_, "seen")
 
     def bytes_to_fit(self, n_pairs: int, n_users: int, n_items: int) -> int:
         """Memory that `fit` takes at its peak, about, beside the table and the process."""
@@ -221,7 +223,8 @@ class HistoryModel(_Learned):
         return {}, {}
 
     def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
-        self.positives_ = self._weighted(self.seen_, self.user_vocabulary_, self.item_vocabulary_, "seen")
+        if tensor.scans:
+            _ = self.positives_  # raises for ratings that it could not have learned from
 
 
 def resolved(confidence: Confidence, weighted: bool) -> Confidence:

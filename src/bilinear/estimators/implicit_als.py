@@ -298,7 +298,8 @@ class ImplicitALS(_Learned):
         self._check()
         self.l2_ = value_used(self.l2, manifest, "l2")
         self.unobserved_weight_ = value_used(self.unobserved_weight, manifest, "unobserved_weight")
-        self._objective(self.positives_, self.positives_)
+        if tensor.scans:
+            self._objective(self.positives_, self.positives_)
         self.history_ = History.from_dict(manifest["history"])
         self._system = None
 

@@ -52,11 +52,7 @@ def restore_nested(
     take_table(model, holder)
     model.seed_ = stored["seed"]
     model.seen_times_ = holder.seen_times_ if model.uses_times else None
-
-    def mine(key: str, dtype: type[np.generic], *shape: int) -> NDArray[Any]:
-        return tensor(f"{name}.{key}", dtype, *shape)
-
-    model._restore(stored["state"], mine)
+    model._restore(stored["state"], tensor.inside(name))
     return model
 
 

@@ -49,12 +49,12 @@ def restored_posterior(
     history = tensor("user_prior_history", np.float32, n_items, d) if manifest["history"] is True else None
     if not (np.isfinite(precision).all() and (precision == precision.T).all()):
         raise ValueError("user_prior_precision is not a finite symmetric matrix")
-    if not (np.isfinite(noise).all() and (noise > 0).all()):
+    if tensor.scans and not (np.isfinite(noise).all() and (noise > 0).all()):
         raise ValueError("user_noise has variances that are not positive")
-    if not ((weights > 0) & (weights <= 1)).all():
+    if tensor.scans and not ((weights > 0) & (weights <= 1)).all():
         raise ValueError("item_weights lie outside (0, 1]")
-    if history is not None and not np.isfinite(history).all():
-        raise ValueError("user_prior_history has values that are not finite")
+    if history is not None:
+        tensor.check_finite({"user_prior_history": history})
     draws = None
     if n_draws := checked_size(manifest, "n_draws"):
         width = checked_size(manifest, "n_draw_factors") + 1
@@ -66,7 +66,7 @@ def restored_posterior(
         )
     new_noise = float(checked_number(manifest["new_noise"]))
     of_rows = tensor("user_variance", np.float32, n_users), tensor("item_variance", np.float32, n_items)
-    if not all(np.isfinite(array).all() and (array >= 0).all() for array in of_rows):
+    if tensor.scans and not all(np.isfinite(array).all() and (array >= 0).all() for array in of_rows):
         raise ValueError("user_variance or item_variance has values that are not variances")
     of_new = (float(checked_number(manifest[f"new_{side}_variance"])) for side in ("user", "item"))
     variance = ScoreVariance(*of_rows, *of_new)

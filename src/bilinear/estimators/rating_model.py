@@ -559,9 +559,7 @@ class RatingModel(Recommender):
             tensor("user_factors", np.float32, n_users, n_factors),
             tensor("item_factors", np.float32, n_items, n_factors),
         )
-        for name, array in self.parameters_.arrays().items():
-            if not np.isfinite(array).all():
-                raise ValueError(f"{name} has values that are not finite")
+        tensor.check_finite(self.parameters_.arrays())
         self.min_support_ = (
             checked_size(manifest, "min_support")
             if "min_support" in manifest  # models saved before have none

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import replace
 from difflib import get_close_matches
 from html import escape
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +25,16 @@ from bilinear.estimators.explanation import By, Explanation, explain
 from bilinear.estimators.fold_in import FoldedUser, best_rows, ids_of, is_single, last_of_each, one_history
 from bilinear.estimators.table_arguments import taking_tables
 from bilinear.estimators.update import Change, wider_texts
-from bilinear.model.parameters import Array
+from bilinear.model.parameters import Array, Parameters
+from bilinear.persistence.codec import TensorReader as TensorReader
 from bilinear.recommend.lists import RankedItems, Recommendations
 from bilinear.tabular import html_table
 from bilinear.training.progress import Progress
 
-TensorReader = Callable[..., NDArray[Any]]
+if TYPE_CHECKING:
+    from bilinear.recommend.screening import ScreenedItems
+
+_AT_ONCE = 1 << 24  # ratings that are counted in one go
 
 NewItems = Literal["mixed", "only", "none"]
 """Items without training ratings in lists: among the others, alone, or not at all."""
@@ -66,6 +71,7 @@ class Recommender(Capabilities):
     source_: str
     item_texts_: dict[str, PackedText]
     report_: dict[str, Any]
+    _screened: ScreenedItems | None = None
     min_support_: int = 0
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -525,11 +531,33 @@ class Recommender(Capabilities):
 
     def has_ratings(self, user_rows: NDArray[Any]) -> NDArray[np.bool_]:
         """Whether each user row (-1: unknown) had a training rating."""
-        return _positive(self.seen_.counts, user_rows)
+        starts = self.seen_.indptr
+        rows = np.maximum(user_rows, 0)
+        found: NDArray[np.bool_] = (user_rows >= 0) & (
+            starts[rows] < starts[np.minimum(rows + 1, len(starts) - 1)]
+        )
+        return found
 
     def item_has_ratings(self, item_rows: NDArray[Any]) -> NDArray[np.bool_]:
         """Whether each item row (-1: unknown) had a training rating."""
-        return _positive(np.bincount(self.seen_.indices, minlength=len(self.item_vocabulary_)), item_rows)
+        counts = self.item_totals()[0]
+        if not len(counts):
+            return np.zeros(len(item_rows), bool)
+        found: NDArray[np.bool_] = (item_rows >= 0) & (counts[np.maximum(item_rows, 0)] > 0)
+        return found
+
+    def item_totals(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """(n_items,) training ratings of each item, and their sum; made once a table."""
+        known = self.__dict__.get("_item_totals")
+        if known is None or known[0] is not self.seen_:
+            n_items, (_, items, ratings) = len(self.item_vocabulary_), self.seen_
+            counts, sums = np.zeros(n_items, np.int64), np.zeros(n_items)
+            for start in range(0, len(items), _AT_ONCE):
+                part = slice(start, start + _AT_ONCE)
+                counts += np.bincount(items[part], minlength=n_items)
+                sums += np.bincount(items[part], ratings[part], n_items)
+            known = self._item_totals = self.seen_, counts, sums
+        return known[1:]
 
     def allowed(
         self,
@@ -580,9 +608,7 @@ class Recommender(Capabilities):
             array([ True, False,  True])
         """
         needed = self._needed_support(min_support)
-        enough: NDArray[np.bool_] = (
-            np.bincount(self.seen_.indices, minlength=len(self.item_vocabulary_)) >= needed
-        )
+        enough: NDArray[np.bool_] = self.item_totals()[0] >= needed
         return enough
 
     def _needed_support(self, min_support: int | None) -> int:
@@ -691,6 +717,34 @@ class Recommender(Capabilities):
     def _move_rows(self, side: Literal["items", "users"], rows: NDArray[np.int32]) -> None:
         """Moves what is kept by row beside the parameters: to row n what was at `rows[n]`, -1 being new."""
 
+    def _prepared_to_serve(self) -> dict[str, NDArray[Any]]:
+        """What a server makes of every model at its start; it takes minutes for the largest."""
+        from bilinear.recommend.screening import ScreenedItems
+
+        counts, sums = self.item_totals()
+        parameters = self.dot_product()
+        screened = {} if parameters is None else ScreenedItems.of(parameters).tensors()
+        return {"item_counts": counts, "item_sums": sums, **screened}
+
+    def _take_prepared(self, tensor: TensorReader) -> None:
+        """Takes back what `_prepared_to_serve` gave, where the folder has it in the form of this version."""
+        from bilinear.recommend.screening import ScreenedItems
+
+        n_items = len(self.item_vocabulary_)
+        with suppress(KeyError, ValueError):
+            counts = tensor("item_counts", np.int64, n_items)
+            self._item_totals = self.seen_, counts, tensor("item_sums", np.float64, n_items)
+        parameters = self.dot_product()
+        with suppress(KeyError, ValueError):
+            self._screened = None if parameters is None else ScreenedItems.restored(parameters, tensor)
+
+    def screened_of(self, parameters: Parameters) -> ScreenedItems | None:
+        """The items as lists are made from, where they were loaded with these very parameters."""
+        found = self._screened
+        if found is None or found.factors is not parameters.item_factors:
+            return None
+        return found if found.biases is parameters.item_biases else None
+
     def _feature_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """The section `features` of the manifest and its tensors, where the model has features."""
         return {}, {}
@@ -705,10 +759,3 @@ class Recommender(Capabilities):
     def _restore(self, manifest: Mapping[str, Any], tensor: TensorReader) -> None:
         """Takes back what `_state` gave, checking it; `tensor(name, dtype, *shape)` reads one."""
         raise NotImplementedError
-
-
-def _positive(counts: NDArray[np.int64], rows: NDArray[Any]) -> NDArray[np.bool_]:
-    if not len(counts):
-        return np.zeros(len(rows), bool)
-    positive: NDArray[np.bool_] = (rows >= 0) & (counts[np.maximum(rows, 0)] > 0)
-    return positive

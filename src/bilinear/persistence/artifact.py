@@ -118,12 +118,14 @@ def write_artifact(
     sync_folder(folder.parent)
 
 
-def copy_artifact(source: Path, folder: Path) -> str:
+def copy_artifact(source: Path, folder: Path, *, verify: bool = True) -> str:
     """Saves the model of the folder `source` under the name `folder`; see `write_artifact`.
 
     The copy has the same content hash. Its tensors are a hard link where the file system allows one,
     and then take neither time nor space: tensors are replaced, never written into.
 
+    Args:
+        verify: as in `read_artifact`.
     Returns:
         the content hash (64 hexadecimal digits).
     Raises:
@@ -135,7 +137,7 @@ def copy_artifact(source: Path, folder: Path) -> str:
     source, folder = Path(source), Path(folder)
     text, document = _document(source)
     ((name, expected),) = document["checksums"].items()
-    _check_tensors(source, name, expected, verify=True)
+    _check_tensors(source, name, expected, verify=verify)
     _check_target(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bilinear.errors import ParameterValueError
 from bilinear.registry import CLASSES
@@ -81,6 +82,37 @@ def without_threads(value: Any) -> Any:
         kept = {name: part for name, part in value.items() if name != "n_threads"}
         return {name: without_threads(part) for name, part in kept.items()}
     return value
+
+
+@dataclass(frozen=True, eq=False)
+class TensorReader:
+    """The tensors of a folder, checked as they are read.
+
+    Attributes:
+        prefix: goes in front of every name.
+        scans: whether values are checked as well, which reads them.
+    """
+
+    tensors: Mapping[str, NDArray[Any]]
+    prefix: str = ""
+    scans: bool = True
+
+    def __call__(self, name: str, dtype: type[np.generic], *shape: int) -> NDArray[Any]:
+        """One tensor, or ValueError or KeyError; without a shape, one of one dimension."""
+        array = self.tensors[self.prefix + name]
+        if array.dtype != dtype or (array.ndim != 1 if not shape else array.shape != shape):
+            raise ValueError(f"{name} is {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}")
+        return array
+
+    def inside(self, name: str) -> TensorReader:
+        """The tensors of a model inside this one."""
+        return TensorReader(self.tensors, f"{self.prefix}{name}.", self.scans)
+
+    def check_finite(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Raises ValueError for one that holds other values."""
+        for name, array in arrays.items():
+            if self.scans and not np.isfinite(array).all():
+                raise ValueError(f"{name} has values that are not finite")
 
 
 def checked_size(manifest: Mapping[str, Any], name: str) -> int:

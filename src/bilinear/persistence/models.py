@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bilinear.data.interactions import Grouped
 from bilinear.data.packed_text import PackedText
@@ -15,7 +14,17 @@ from bilinear.data.vocabulary import Vocabulary, checked_rules
 from bilinear.errors import BilinearError, ModelFileError
 from bilinear.persistence.artifact import read_artifact, write_artifact
 from bilinear.persistence.card import model_card
-from bilinear.persistence.codec import check_loadable, checked_size, class_named, decode, encoded_fields
+from bilinear.persistence.codec import (
+    TensorReader,
+    check_loadable,
+    checked_size,
+    class_named,
+    decode,
+    encoded_fields,
+)
+
+LARGE = 1 << 29
+"""Models with more bytes are saved with what a server would make of them at its start, and served mapped."""
 
 
 def save(model: Any, path: Path) -> None:
@@ -37,6 +46,8 @@ def save(model: Any, path: Path) -> None:
     featured, further = model._feature_state()
     manifest |= featured
     tensors |= further
+    if sum(array.nbytes for array in tensors.values()) > LARGE:
+        tensors |= {f"served.{name}": array for name, array in model._prepared_to_serve().items()}
     manifest |= {
         "estimator": type(model).__name__,
         "arguments": encoded_fields(model),
@@ -58,20 +69,23 @@ def save(model: Any, path: Path) -> None:
     write_artifact(path, manifest, tensors, format_version=version, card=model_card(manifest))
 
 
-def load(path: str | Path, *, verify: bool = True, in_memory: bool = False) -> Any:
+def load(path: str | Path, *, verify: bool = True, in_memory: bool = False, scan: bool = True) -> Any:
     """Opens a saved model; its arrays are read-only views of the file.
 
     Args:
-        verify: compare checksums, which reads the file once. Sizes, shapes and the row numbers
-            inside are always checked, so that a hostile file cannot make later calls read astray.
+        verify: compare checksums, which reads the file once. Sizes and shapes are always checked.
         in_memory: read the arrays instead, for a process that has to outlive damage to the file: the
             system ends one whose mapped file is cut short.
+        scan: check the row numbers and values inside as well, so that a hostile file cannot make later calls
+            read astray. Without this and `verify`, which is for files that you trust, a model opens in
+            milliseconds whatever its size, and memory holds what is used of it.
     Returns:
         the fitted estimator, of the class that was saved.
     Raises:
         ModelFileError: no model there, or damaged, hostile, or of a newer format.
     Cost:
-        O(n_ratings + n_items) checks; memory is mapped, not read, unless `in_memory`.
+        O(n_ratings + n_items) checks, unless they are left out; memory is mapped, not read, unless
+        `in_memory`.
 
     Examples:
         >>> import bilinear
@@ -87,7 +101,7 @@ def load(path: str | Path, *, verify: bool = True, in_memory: bool = False) -> A
     """
     artifact = read_artifact(Path(path), verify=verify, in_memory=in_memory)
     try:
-        return _build(artifact.manifest, artifact.tensors)
+        return _build(artifact.manifest, TensorReader(artifact.tensors, scans=scan))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, ModelFileError):
             raise
@@ -98,40 +112,33 @@ def load(path: str | Path, *, verify: bool = True, in_memory: bool = False) -> A
         ) from error
 
 
-def _build(manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Any:
+def _build(manifest: Mapping[str, Any], tensor: TensorReader) -> Any:
     arguments = {name: decode(value) for name, value in manifest["arguments"].items()}
     model = class_named(manifest["estimator"])(**arguments)
     n_users, n_items, n_ratings = (
         checked_size(manifest, name) for name in ("n_users", "n_items", "n_ratings")
     )
-
-    def tensor(name: str, dtype: type[np.generic], *shape: int) -> NDArray[Any]:
-        array = tensors[name]
-        if array.dtype != dtype or (array.ndim != 1 if not shape else array.shape != shape):
-            raise ValueError(f"{name} is {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}")
-        return array
-
     rules = manifest.get("id_rules", {})  # models saved before there were rules have none
-    model.user_vocabulary_ = _vocabulary("users", n_users, tensor, tensors, rules.get("users"))
-    model.item_vocabulary_ = _vocabulary("items", n_items, tensor, tensors, rules.get("items"))
+    model.user_vocabulary_ = _vocabulary("users", n_users, tensor, rules.get("users"))
+    model.item_vocabulary_ = _vocabulary("items", n_items, tensor, rules.get("items"))
     indptr, indices = (
         tensor("seen.indptr", np.int64, n_users + 1),
         tensor("seen.indices", np.int32, n_ratings),
     )
-    if indptr[0] != 0 or indptr[-1] != n_ratings or (np.diff(indptr) < 0).any():
+    if indptr[0] != 0 or indptr[-1] != n_ratings or (tensor.scans and (np.diff(indptr) < 0).any()):
         raise ValueError("seen.indptr does not divide the ratings")
-    if n_ratings and not (indices.min() >= 0 and indices.max() < n_items):
+    if tensor.scans and n_ratings and not (indices.min() >= 0 and indices.max() < n_items):
         raise ValueError("seen.indices names items that are not there")
     model.seen_ = Grouped(indptr, indices, tensor("seen.ratings", np.float32, n_ratings))
-    times = tensor("seen.times", np.float64, n_ratings) if "seen.times" in tensors else None
-    if times is not None and not np.isfinite(times).all():
-        raise ValueError("seen.times has values that are not finite")
+    times = tensor("seen.times", np.float64, n_ratings) if "seen.times" in tensor.tensors else None
+    if times is not None:
+        tensor.check_finite({"seen.times": times})
     model.seen_times_ = times
     model.item_texts_ = {}
     for name in manifest["item_texts"]:
         blob = tensor(f"item_texts.{name}.blob", np.uint8)
         texts = PackedText(blob, tensor(f"item_texts.{name}.offsets", np.int64, n_items + 1))
-        if fault := texts.fault():
+        if tensor.scans and (fault := texts.fault()):
             raise ValueError(f"item_texts.{name}: {fault}")
         model.item_texts_[name] = texts
     model.seed_, model.source_ = manifest["seed"], str(manifest["source"])
@@ -140,6 +147,8 @@ def _build(manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> 
     model.report_ = dict(manifest["report"])
     model._restore(manifest, tensor)
     model._restore_features(manifest.get("features", {}), tensor)
+    if not tensor.scans:  # else they are made of what was checked
+        model._take_prepared(tensor.inside("served"))
     return model
 
 
@@ -149,10 +158,8 @@ def _flag(value: Any, name: str) -> bool:
     return value
 
 
-def _vocabulary(
-    side: str, n: int, tensor: Any, tensors: Mapping[str, NDArray[Any]], rules: Any
-) -> Vocabulary:
-    if f"{side}.integers" in tensors:
+def _vocabulary(side: str, n: int, tensor: TensorReader, rules: Any) -> Vocabulary:
+    if f"{side}.integers" in tensor.tensors:
         arrays = {"integers": tensor(f"{side}.integers", np.int64, n)}
     else:
         arrays = {
@@ -160,6 +167,6 @@ def _vocabulary(
             "offsets": tensor(f"{side}.offsets", np.int64, n + 1),
         }
     vocabulary = Vocabulary.from_tensors(arrays, checked_rules(rules, f"id_rules of {side}"))
-    if fault := vocabulary.fault():
+    if tensor.scans and (fault := vocabulary.fault()):
         raise ValueError(f"vocabulary of {side}: {fault}")
     return vocabulary

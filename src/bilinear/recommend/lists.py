@@ -18,6 +18,7 @@ from bilinear.model.link import Link
 from bilinear.model.parameters import Array, Parameters
 from bilinear.tabular import Row, Tabular
 
+_BLOCK = 1 << 18  # items whose directions are made at once
 _SHOWN = 5  # items of a list, lists of several, before the rest is counted
 
 
@@ -267,16 +268,30 @@ def similar_rows(
     Items with zero factors (no training ratings) have no direction and are never listed.
 
     Cost:
-        O(n_items * n_factors).
+        O(n_items * n_factors) time, memory for a part of the items.
     """
     factors = parameters.item_factors
-    lengths = np.linalg.norm(factors, axis=1)
-    if lengths[row] == 0:
+    (wanted,), lengths = _units(factors[row : row + 1])
+    if lengths[0] == 0:
         return np.empty(0, np.int32), np.empty(0, factors.dtype)
-    unit = factors / np.where(lengths > 0, lengths, 1)[:, None]
-    possible = allowed & (lengths > 0)
-    possible[row] = False
-    return _top(unit[row], 0.0, unit, np.zeros(len(unit), factors.dtype), possible, n)
+    rows, scores = np.empty(0, np.int32), np.empty(0, factors.dtype)
+    for start in range(0, len(factors), _BLOCK):
+        unit, lengths = _units(factors[start : start + _BLOCK])
+        possible = allowed[start : start + _BLOCK] & (lengths > 0)
+        if start <= row < start + _BLOCK:
+            possible[row - start] = False
+        more, theirs = _top(wanted, 0.0, unit, np.zeros(len(unit), factors.dtype), possible, n)
+        rows, scores = np.append(rows, more + np.int32(start)), np.append(scores, theirs)
+        best = np.argsort(-scores, kind="stable")[: _list_length(n, len(factors))]
+        rows, scores = rows[best], scores[best]
+    return rows, scores
+
+
+def _units(factors: Array) -> tuple[Array, Array]:
+    """Rows of length one, zeros staying zeros, and what their lengths were."""
+    lengths: Array = np.linalg.norm(factors, axis=1)
+    unit: Array = factors / np.where(lengths > 0, lengths, 1)[:, None]
+    return unit, lengths
 
 
 def _top(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ from bilinear.recommend.block_rankers import vector_lengths
 Rows = NDArray[np.int32]
 Ranked = tuple[Rows, NDArray[np.float32]]
 
+_MANY = 100_000
+"""Users whose lengths are looked at."""
 _WIDEST = 1024.0
 """The bias and the factors of a rounded item differ in scale by at most this."""
 
@@ -57,7 +60,7 @@ class ScreenedItems:
         biases = np.ascontiguousarray(parameters.item_biases, np.float32)
         order = np.arange(len(biases)) if allowed is None else np.flatnonzero(allowed)
         lengths = vector_lengths(factors)
-        user_lengths = vector_lengths(parameters.user_factors)
+        user_lengths = vector_lengths(parameters.user_factors[:: 1 + len(parameters.user_factors) // _MANY])
         # By the most an item can score for a user of middling length, so that floors rise early.
         middling = float(np.median(user_lengths)) if len(user_lengths) else 0.0
         middling = middling or 1.0
@@ -71,6 +74,28 @@ class ScreenedItems:
         weight = _bias_weight(biases[order], lengths[order], middling)
         screen_items(read_only(factors), read_only(biases), order, weight, pairs, rows, terms)
         return cls(factors, biases, weight, pairs, rows, terms)
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """What `restored` takes, beside the parameters."""
+        weight = np.array([self.bias_weight])
+        return {"bias_weight": weight, "pairs": self.pairs, "rows": self.rows, "terms": self.terms}
+
+    @classmethod
+    def restored(cls, parameters: Parameters, tensor: Callable[..., NDArray[Any]]) -> ScreenedItems:
+        """The inverse of `tensors`; KeyError or ValueError for what another version has made."""
+        n_items, n_factors = parameters.item_factors.shape
+        n_panels = -(-n_items // SCREEN_ITEMS)
+        rows = tensor("rows", np.int32, n_panels, SCREEN_ITEMS)
+        if n_items and not (rows.min() >= -1 and rows.max() < n_items):
+            raise ValueError("rows names items that are not there")
+        return cls(
+            parameters.item_factors.astype(np.float32, copy=False),
+            parameters.item_biases.astype(np.float32, copy=False),
+            float(tensor("bias_weight", np.float64, 1)[0]),
+            tensor("pairs", np.uint8, n_panels, n_factors // 2 + 1, SCREEN_ITEMS, 2),
+            rows,
+            tensor("terms", np.float64, n_panels, PANEL_TERMS),
+        )
 
     def lists(
         self,
@@ -115,9 +140,9 @@ class ScreenedItems:
             user_pairs,
             user_starts,
             user_terms,
-            self.pairs,
-            self.rows,
-            self.terms,
+            read_only(self.pairs),
+            read_only(self.rows),
+            read_only(self.terms),
             vectors,
             offsets,
             read_only(self.factors),

@@ -45,14 +45,20 @@ class DotRetrieval:
 
     Args:
         allowed: (n_items,) what may be listed at all; None is all.
+        screened: the items, where they have been screened before.
     Cost:
         a byte for each item and factor. A list costs O(n_items * n_factors) at most; lists made together
         share the reading of the items.
     """
 
-    def __init__(self, parameters: Parameters, allowed: NDArray[np.bool_] | None = None) -> None:
+    def __init__(
+        self,
+        parameters: Parameters,
+        allowed: NDArray[np.bool_] | None = None,
+        screened: ScreenedItems | None = None,
+    ) -> None:
         self.parameters, self._allowed = parameters, allowed
-        self._items = ScreenedItems.of(parameters, allowed)
+        self._items = ScreenedItems.of(parameters, allowed) if screened is None else screened
 
     def lists(self, queries: Sequence[TopKQuery]) -> list[Ranked]:
         """Rows and scores of each list, best first; ties by row."""

@@ -222,7 +222,7 @@ class Service:
         if folded_by is serving_model.identity and user in folded:
             return True
         row = serving_model.user_row(user)
-        return row < 0 or int(serving_model.model.seen_.counts[row]) <= _MANY
+        return row < 0 or serving_model.n_trained(row) <= _MANY
 
     # Items
 
@@ -264,14 +264,14 @@ class Service:
         serving_model = self.serving_model
         row = serving_model.item_row(query.item)
         new, put = serving_model.is_new(row), serving_model.additions.of_row(row)
-        mean = np.nan if new else float(serving_model.mean_ratings[row])
+        mean = None if new else serving_model.mean_rating(row)
         return m.ItemRecord(
             serving_model.item_id(row),
             serving_model.title(row),
             serving_model.categories(row),
             serving_model.texts(row),
             serving_model.n_ratings(row),
-            None if np.isnan(mean) else mean,
+            mean,
             serving_model.item_bias(row),
             serving_model.version,
             new,
@@ -328,12 +328,15 @@ class Service:
     def users(self, query: m.UsersQuery) -> m.Users:
         """Users that the model was trained on, in the order of their ids."""
         serving_model = self.serving_model
-        counts, names = serving_model.model.seen_.counts, serving_model.model.user_vocabulary_
-        rows = range(serving_model.n_users)
-        if query.prefix:
-            rows = [row for row in rows if str(names[row]).startswith(query.prefix)]  # type: ignore[assignment]
-        page = rows[query.offset : query.offset + query.limit]
-        return m.Users(len(rows), [m.UserRow(str(names[row]), int(counts[row])) for row in page])
+        names = serving_model.model.user_vocabulary_
+        runs = names.with_prefix(query.prefix)
+        page: list[int] = []
+        before = 0
+        for run in runs:
+            start = max(0, query.offset - before)
+            page += run[start : start + query.limit - len(page)]
+            before += len(run)
+        return m.Users(before, [m.UserRow(str(names[row]), serving_model.n_trained(row)) for row in page])
 
     # Predictions
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from time import time
 from types import MappingProxyType
 from typing import Any, Literal
@@ -25,7 +25,7 @@ from bilinear.serving.answers.additions import Additions
 from bilinear.serving.answers.item_columns import ItemColumns
 from bilinear.serving.answers.pauses import no_pause
 from bilinear.serving.answers.retrieval import DotRetrieval, TopKQuery
-from bilinear.serving.answers.title_search import TitleIndex, plain_lines
+from bilinear.serving.answers.title_search import TitleIndex, TitlesOnce
 from bilinear.serving.feedback.properties import Put, Reader
 from bilinear.serving.feedback.store import Side
 from bilinear.serving.messages import Column, Columns, RankedItem
@@ -35,6 +35,8 @@ Basis = Literal["training", "feedback", "session", "features", "non-personal"]
 NO_ITEMS = np.empty(0, np.int32)
 NO_RATINGS = np.empty(0, np.float32)
 _MOST_CARDS = 200_000
+_MANY_ITEMS = 1_000_000
+"""From here on what takes Python a microsecond an item is made when it is first asked for."""
 _MOST_VALUES = 100
 SCORE, PREDICTION = b'"score":', b',"prediction":'
 _NUMBERS = SCORE + b"0.0" + PREDICTION + b"null"
@@ -72,7 +74,8 @@ class ServingModel:
         pause: called every few microseconds of work in Python, see `Pauses`.
     Cost:
         seconds for a million items (title index, a byte for each item and factor), unless `before` has
-        the same items.
+        the same items. With more items titles are indexed by the first search; a model that was saved
+        prepared, see `bilinear.load`, is ready in milliseconds.
     """
 
     def __init__(
@@ -93,24 +96,32 @@ class ServingModel:
         self._names_by_text: dict[str, list[str]] = alike._names_by_text if alike else {}
         self._no_weights = None if parameters is None else model.fold_in_weights(NO_ITEMS, NO_RATINGS)
         by_weights = parameters is not None and self._no_weights is not None
-        self.retrieval = DotRetrieval(parameters) if parameters is not None and by_weights else None
+        self.retrieval = (
+            DotRetrieval(parameters, screened=model.screened_of(parameters))
+            if parameters is not None and by_weights
+            else None
+        )
         self.n_items, self.n_users = len(model.item_vocabulary_), len(model.user_vocabulary_)
-        self.item_counts = np.bincount(model.seen_.indices, minlength=self.n_items)
+        self.item_counts = model.item_totals()[0]
         self.additions = Additions(self.n_items)
-        enough = model.supported()
-        self._supported, self._unsupported = (np.flatnonzero(of).astype(np.int32) for of in (enough, ~enough))
-        lines: Sequence[str]
-        if alike:
-            lines = alike.titles.lines
-            if "_rows_by_id" in alike.__dict__:
-                self.__dict__["_rows_by_id"] = alike._rows_by_id
-        else:
-            lines = plain_lines(map(self.title, range(self.n_items)), pause)
-        self.rows_by_category = self.columns.index("genres", pause)
-        self.titles: TitleIndex = TitleIndex(lines, self.item_counts, pause)
+        self._supported: Rows | None = None
+        self._unsupported = NO_ITEMS
+        if model.min_support_ > 0:
+            enough = model.supported()
+            self._supported, self._unsupported = (
+                np.flatnonzero(of).astype(np.int32) for of in (enough, ~enough)
+            )
+        if alike and "_rows_by_id" in alike.__dict__:
+            self.__dict__["_rows_by_id"] = alike._rows_by_id
+        lines = alike._titles.lines if alike else None
+        titles = partial(map, self.title, range(self.n_items))
+        self._titles: TitlesOnce = TitlesOnce(titles, self.item_counts, lines)
+        if self.n_items < _MANY_ITEMS:
+            self._titles(pause)
+            self.columns.index("genres", pause)
         self._unknown_user = self._without_ratings(-1)
-        every = np.arange(self.n_items, dtype=np.int32)
-        for only in (None, every, every[:1]):  # compiles what was not compiled before
+        few = np.arange(min(1, self.n_items), dtype=np.int32)
+        for only in (None, few):  # compiles what was not compiled before
             self.rank([(self._unknown_user, 1, True, only)])
 
     def with_additions(self, additions: Additions) -> ServingModel:
@@ -137,6 +148,15 @@ class ServingModel:
 
     # Names
 
+    @property
+    def titles(self) -> TitleIndex:
+        """The titles, to be searched."""
+        return self._titles(no_pause)
+
+    @property
+    def rows_by_category(self) -> dict[str, Rows]:
+        return self.columns.index("genres", no_pause)
+
     def item_id(self, row: int) -> str:
         if row >= self.n_items:
             return self.additions.fresh[row - self.n_items].id
@@ -161,6 +181,11 @@ class ServingModel:
     def n_ratings(self, row: int) -> int:
         """Training ratings of an item."""
         return int(self.item_counts[row]) if row < self.n_items else 0
+
+    def n_trained(self, user_row: int) -> int:
+        """Training ratings of a user."""
+        begin, end = self.model.seen_.indptr[user_row : user_row + 2].tolist()
+        return int(end - begin)
 
     def is_new(self, row: int) -> bool:
         """Whether an item was put and has no training ratings."""
@@ -197,6 +222,8 @@ class ServingModel:
         vocabulary = self.model.item_vocabulary_
         if vocabulary.rules:
             items = [by_rules(item, vocabulary.rules) for item in items]
+        if vocabulary.kind == "text" and self.n_items >= _MANY_ITEMS:
+            return np.fromiter((vocabulary.find(item) for item in items), np.int32, len(items))
         if vocabulary.kind == "text":
             find = self._rows_by_id.get
             return np.fromiter((find(item, -1) for item in items), np.int32, len(items))
@@ -443,7 +470,7 @@ class ServingModel:
         return rated[kept], values[kept]
 
     def _are_usable(self, rated: Rows, values: NDArray[np.float32]) -> NDArray[np.bool_]:
-        kept: NDArray[np.bool_] = ~np.isnan(values) & (rated < self.n_items)
+        kept: NDArray[np.bool_] = ~np.isnan(values) & (rated >= 0) & (rated < self.n_items)
         return kept
 
     # Answers
@@ -592,7 +619,7 @@ class ServingModel:
             return self._lists(self._directions, [query], units, np.zeros(len(units), np.float32))[0]
         if self.is_new(row):
             raise Conflict(
-                f"a {type(self.model).__name__} without factors cannot say which items are alike",
+                f"this {type(self.model).__name__} cannot say which items are like one without ratings",
                 code="not_supported",
             )
         try:
@@ -622,7 +649,7 @@ class ServingModel:
 
         Items without factors have no direction, and are in no list.
         """
-        if self.retrieval is None or not self.retrieval.parameters.n_factors:
+        if self.retrieval is None or not self.retrieval.parameters.n_factors or self.n_items >= _MANY_ITEMS:
             return None
         factors = self.retrieval.parameters.item_factors
         unit = _units(factors)
@@ -631,12 +658,10 @@ class ServingModel:
         has_direction: NDArray[np.bool_] = np.asarray(np.any(unit != 0, axis=1))
         return DotRetrieval(parameters, has_direction)
 
-    @cached_property
-    def mean_ratings(self) -> NDArray[np.float64]:
-        """(n_items,) mean training rating, NaN without any."""
-        seen = self.model.seen_
-        sums = np.bincount(seen.indices, seen.ratings.astype(np.float64), self.n_items)
-        return np.where(self.item_counts > 0, sums / np.maximum(self.item_counts, 1), np.nan)
+    def mean_rating(self, row: int) -> float | None:
+        """Of the training ratings of an item; None without any."""
+        counts, sums = self.model.item_totals()
+        return float(sums[row] / counts[row]) if counts[row] else None
 
     def search(self, words: str, n: int, keep: Callable[[int], bool] | None) -> tuple[list[int], bool]:
         """As `TitleIndex.search`, with the titles of items that were put; these come first."""
@@ -666,7 +691,9 @@ def _mask(n: int, only: Rows | None) -> NDArray[np.bool_]:
     return mask
 
 
-def _within(only: Rows | None, rows: Rows) -> Rows:
+def _within(only: Rows | None, rows: Rows | None) -> Rows | None:
+    if rows is None:
+        return only
     return rows if only is None else np.intersect1d(only, rows, assume_unique=True)
 
 

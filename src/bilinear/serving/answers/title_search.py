@@ -6,6 +6,7 @@ import re
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from threading import Lock
 from unicodedata import normalize
 
 import numpy as np
@@ -109,3 +110,30 @@ class TitleIndex:
             end = text.find("\n", inside)
             yield text[self._starts[place] : end], place
             at = end
+
+
+class TitlesOnce:
+    """A `TitleIndex` that is made when it is first asked for; other threads wait for it.
+
+    Args:
+        titles: gives all titles, in row order.
+        lines: what is compared of them, where that is known from equal items.
+    """
+
+    def __init__(
+        self,
+        titles: Callable[[], Iterable[str]],
+        n_ratings: NDArray[np.int64],
+        lines: Sequence[str] | None = None,
+    ) -> None:
+        self.titles, self.n_ratings, self.lines = titles, n_ratings, lines
+        self._index: TitleIndex | None = None
+        self._making = Lock()
+
+    def __call__(self, pause: Callable[[], None]) -> TitleIndex:
+        with self._making:
+            if self._index is None:
+                if self.lines is None:
+                    self.lines = plain_lines(self.titles(), pause)
+                self._index = TitleIndex(self.lines, self.n_ratings, pause)
+            return self._index

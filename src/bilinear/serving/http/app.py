@@ -13,6 +13,7 @@ from bilinear.version import __version__
 MOST_JSON = 4 << 20
 MOST_IMPORT = 64 << 20
 MOST_UNFINISHED = 256 << 20
+MOST_KEPT = 32 << 20
 _SWITCH_INTERVAL = 0.0005
 
 
@@ -36,6 +37,7 @@ def create_app(
     items_quote: str = "auto",
     items_id: str | None = None,
     items_title: str | None = None,
+    most_kept: int = MOST_KEPT,
 ) -> Any:
     """An ASGI application that serves a model folder and keeps feedback.
 
@@ -62,6 +64,7 @@ def create_app(
             changes it. A folder has one server without this, and any number with it.
         items_quote: the character around its fields, "none", or "auto".
         items_id, items_title: its columns, see `bilinear.read_items`.
+        most_kept: bytes of answers that are kept, to be given again while model and feedback are the same.
     Raises:
         MissingDependencyError: a package is not installed (`pip install 'bilinear[serve]'`).
         Conflict: no model in the folder, it is damaged, or another server has it.
@@ -127,4 +130,5 @@ def create_app(
         access_log=access_log,
         retrain_every=retrain_every,
         max_worse=max_worse,
+        most_kept=most_kept,
     )

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from bilinear.serving.answers.answer_cache import AnswerCache
 from bilinear.serving.answers.batching import Batcher
 from bilinear.serving.answers.item_map import item_map
 from bilinear.serving.answers.service import Service
@@ -33,12 +34,13 @@ Made = TypeVar("Made")
 class Context:
     """Everything of one server that an operation may use; `close` ends it."""
 
-    def __init__(self, service: Service, store_url: str, log: Log, max_worse: float) -> None:
+    def __init__(self, service: Service, store_url: str, log: Log, max_worse: float, most_kept: int) -> None:
         self.service, self.log = service, log
         self.metrics = Metrics()
         self._threads = ThreadPoolExecutor(_THREADS, "bilinear")
         self._bulk_threads = ThreadPoolExecutor(_BULK_THREADS, "bilinear-bulk")
         self.batcher = Batcher(self._threads)
+        self.answers = AnswerCache(most_kept)
         self.writer = Writer(service.store)
         self.retraining = Retraining(
             service.models, service.store, store_url, service.adopt, self.in_thread, log.write, max_worse
@@ -69,6 +71,14 @@ class Context:
             await asyncio.sleep(_FOLLOW)
             with suppress(StoreUnavailable):
                 await self.in_thread(self.service.refresh)
+
+    async def check_model(self) -> None:
+        """Logs where the model folder is not what it was when it was saved; a large one is served unread."""
+        condition = await self.in_bulk_thread(
+            self.service.models.condition, self.service.serving_model.version
+        )
+        if condition != "as loaded":
+            self.log.write("model_folder", state=condition)
 
     def map_of(self, serving_model: ServingModel) -> bytes:
         """The map of one model as JSON, made once."""

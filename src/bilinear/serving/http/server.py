@@ -69,8 +69,9 @@ class Server:
         access_log: bool = False,
         retrain_every: float | None = None,
         max_worse: float,
+        most_kept: int,
     ) -> None:
-        self.context = Context(service, store_url, log, max_worse)
+        self.context = Context(service, store_url, log, max_worse, most_kept)
         self.guard = guard
         self._bodies = Budget(most_unfinished)
         self._most_json, self._most_import = most_json, most_import
@@ -101,6 +102,7 @@ class Server:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 self._schedules.append(asyncio.create_task(self.context.follow()))
+                self._schedules.append(asyncio.create_task(self.context.check_model()))
                 if self._retrain_every is not None:
                     every = self.context.retraining.every(self._retrain_every)
                     self._schedules.append(asyncio.create_task(every))

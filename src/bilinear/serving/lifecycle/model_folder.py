@@ -14,12 +14,12 @@ from typing import Literal
 from bilinear.data.features.cells import separator_of
 from bilinear.data.items import Items
 from bilinear.data.packed_text import PackedText
-from bilinear.data.reading.item_tables import read_items
 from bilinear.data.vocabulary import Vocabulary
 from bilinear.errors import BilinearError, ModelFileError
 from bilinear.estimators.recommender import Recommender
 from bilinear.estimators.with_features import packed_cells, texts_of
 from bilinear.memory import available
+from bilinear.persistence import models
 from bilinear.persistence.artifact import artifact_stamp, check_artifact, copy_artifact
 from bilinear.persistence.models import load
 from bilinear.serving.lifecycle.folder_lock import FolderLock
@@ -75,6 +75,8 @@ class ModelFolder:
         self._items: Items | None = None
         self._read_items = None
         if items is not None:  # once a model is there, whose items tell the column of ids
+            from bilinear.data.reading.item_tables import read_items
+
             self._read_items = partial(read_items, items, item=items_id, title=items_title, quote=items_quote)
         self._history = History(_history_of(self.path.absolute()))
         # By a link to the folder or by its own name: two servers on it must meet.
@@ -132,10 +134,12 @@ class ModelFolder:
     # Reading
 
     def load(self) -> tuple[Recommender, str]:
-        """The model in the folder and its version, checked byte by byte.
+        """The model in the folder and its version, checked.
 
-        It lies in memory of its own, so that nothing done to the files reaches it; one that would take
-        more than half of the memory that is free is mapped instead.
+        It lies in memory of its own, so that nothing done to the files reaches it; one that would take more
+        than half of the memory that is free is mapped instead. One of more than 512 MiB is mapped and not
+        checked byte by byte: memory holds the pages that are used, and `condition` says whether the bytes
+        are those that were saved.
 
         Raises:
             Conflict: there is none, or it is damaged; the message says which.
@@ -172,15 +176,20 @@ class ModelFolder:
         """Whether the folder still holds the live model: "replaced" by another, or "damaged".
 
         Cost:
-            a look at the files' times; one hash of the tensors whenever those changed.
+            a look at the files' times; one hash of the tensors whenever those changed. While that of a large
+            model is being made, others get the answer before it.
         """
-        with self._checking:
+        if not self._checking.acquire(blocking=not _is_large(self.path)):
+            return self._checked[1]
+        try:
             for _ in range(3):  # a writer may be at work
                 asked = live, artifact_stamp(self.path)
                 if self._checked[0] == asked:
                     break
                 self._checked = asked, self._examined(live)
             return self._checked[1]
+        finally:
+            self._checking.release()
 
     def _examined(self, live: str) -> Condition:
         try:
@@ -217,7 +226,7 @@ class ModelFolder:
     def _save(self, model: Recommender, version: str, folder: Path) -> None:
         """From the folder, while it is there; else from memory."""
         with suppress(OSError, ModelFileError):
-            if copy_artifact(self.path, folder).startswith(version):
+            if copy_artifact(self.path, folder, verify=not _is_large(self.path)).startswith(version):
                 return
         shutil.rmtree(folder, ignore_errors=True)
         model.save(folder)
@@ -284,17 +293,28 @@ def _loaded(folder: Path) -> tuple[Recommender, str]:
     try:
         while True:
             before = check_artifact(folder, verify=False)
-            model: Recommender = load(folder, in_memory=_fits(folder))
+            checked = not _is_large(folder)
+            model: Recommender = load(
+                folder, in_memory=checked and _fits(folder), verify=checked, scan=checked
+            )
             if check_artifact(folder, verify=False) == before:
                 return model, before
     except (ModelFileError, OSError) as error:
         raise Conflict(str(error), code="model_refused") from error
 
 
+def _is_large(folder: Path) -> bool:
+    return _size(folder) > models.LARGE
+
+
 def _fits(folder: Path) -> bool:
     """Whether a copy of the tensors takes less than half of what is free."""
     free = available()
-    return free is None or 2 * sum(size for _, _, size, *_ in artifact_stamp(folder)) <= free
+    return free is None or 2 * _size(folder) <= free
+
+
+def _size(folder: Path) -> int:
+    return sum(size for _, _, size, *_ in artifact_stamp(folder))
 
 
 def _history_of(path: Path) -> Path:
