@@ -286,7 +286,7 @@ def test_minima_of_the_three_cell_problem() -> None:
     problem = plain(THREE, 0.1)
     rng = np.random.default_rng(0)
     seen: dict[float, tuple[float, float]] = {}
-    starts = [1.5 * rng.standard_normal(problem.size(1)) for _ in range(30)]
+    starts = [1.5 * rng.standard_normal(problem.size(1)) for _ in range(60)]
     for start in [*starts, np.array([0.46, -3.04, -0.91, -1.19, -0.42, 2.95])]:  # few reach the fourth
         found = diagnose_endpoint(problem.unpack(polish(problem, start).at), problem)
         if found.verdict == "rank-limited":
