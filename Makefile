@@ -8,6 +8,9 @@ LOCKED := $(PIP) $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 
 # Processes that share the tests, a file of them at a time.
 WORKERS ?= 2
+# Plugins that tests use. pytest would rewrite every module of every package that has one, in every process.
+FEWER := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1
+PLUGINS := -p xdist.plugin -p _hypothesis_pytestplugin -p schemathesis.pytest.plugin -p slipcover.pytest_plugin
 
 DATA ?=
 ITEMS ?=
@@ -18,10 +21,11 @@ demo: .venv/.installed
 	@$(BIN)/bilinear demo --out demo $(if $(DATA),--data "$(DATA)") $(if $(ITEMS),--items "$(ITEMS)")
 
 test: .venv/.tested  # COVERAGE=1 measures Python lines; not kernels, which are compiled, nor child processes
-	$(BIN)/python $(if $(COVERAGE),-m slipcover) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(FEWER) $(BIN)/python $(if $(COVERAGE),-m slipcover) -m pytest $(PLUGINS) -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-narrow: .venv/.tested  # kernels as a processor without wide vectors runs them
-	NUMBA_CPU_NAME=generic NUMBA_CPU_FEATURES= OPENBLAS_CORETYPE=Haswell $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -q tests/test_eigen.py \
+	NUMBA_CPU_NAME=generic NUMBA_CPU_FEATURES= OPENBLAS_CORETYPE=Haswell $(FEWER) $(BIN)/python -m pytest $(PLUGINS) \
+	    -n $(WORKERS) --dist loadfile -q tests/test_eigen.py \
 	    $(addprefix tests/kernels/test_,sgd_kernels.py grid_kernels.py order_kernel.py top_k_kernels.py)
 
 lint: .venv/.tested
