@@ -53,7 +53,7 @@ def measured(name: str, how: str, table: Interactions) -> list[list[str]]:
     inner = SPLITS[how](outer.train)
     chosen = {kind: best(models, inner) for kind, models in candidates().items()}
     parts = [chosen[kind] for kind in ("Popularity, half-life", "RandomWalk, half-life", "Transitions")]
-    chosen["blend of the last three"] = bilinear.Blend(tuple(parts), rng=0)
+    chosen["blend of three kinds"] = bilinear.Blend(tuple(parts), rng=0)
     found = bilinear.measure(chosen, outer, protocol=PROTOCOL, baseline="RandomWalk")
     rows = []
     for kind, model in chosen.items():

@@ -370,11 +370,11 @@ def fashions():
 def test_the_inner_split_is_as_that_of_the_measurement_and_decides_what_is_tried(fashions):
     kinds = ("Popularity", "RandomWalk")
     said = {
-        "temporal": "latest 20% by time, as the test part is later than the training part",
+        "temporal": "latest 10% by time, as the test part is later than the training part",
         "leave-last-out": "latest 20% of each user, as the test part is the latest of each user",
         "random": "20% of each user, seed 0, as the test part was not held out by time",
     }
-    for split in (split_temporal(fashions), split_leave_last_out(fashions), split_random(fashions)):
+    for split in (split_temporal(fashions, 0.1), split_leave_last_out(fashions), split_random(fashions)):
         model = AutoRanker(n_trials=7, kinds=kinds, rng=0)
         measure({"auto": model}, split)
         assert model.search_.split == said[split.order]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,13 @@ _LATER = 0.5  # of the test part: so much must be truly later, and not of one mo
 
 Order = Literal["temporal", "leave-last-out", "random"]
 """Where a test part lies in time, see `Split.order`."""
+
+
+class HeldOut(NamedTuple):
+    """How a test part was held out: where in time it lies, see `Split.order`, and its share of all rows."""
+
+    order: Order
+    share: float
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,19 @@ class Split(Shown):
         np.maximum.at(latest, self.train.users, before)
         wait = after - latest[self.test.users]
         return "leave-last-out" if (wait >= 0).all() and (wait > 0).mean() > _LATER else "random"
+
+    @property
+    def held_out(self) -> HeldOut | None:
+        """Order and share, for models that choose on an inner split; None where nothing is known of times.
+
+        Examples:
+            >>> from bilinear import Interactions, split_temporal
+            >>> clicks = Interactions.from_columns([1, 1, 2, 2], [1, 2, 1, 3], times=[10, 40, 20, 30])
+            >>> split_temporal(clicks, test=0.5).held_out
+            HeldOut(order='temporal', share=0.5)
+        """
+        order, tested = self.order, self.test.n_ratings
+        return None if order is None else HeldOut(order, tested / (self.train.n_ratings + tested))
 
     def __repr__(self) -> str:
         history = "" if self.history is None else f"{self.history.n_ratings:,} to fold in, "

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bilinear.arguments import draw_seed, is_real
 from bilinear.data.interactions import Grouped, InteractionsLike
-from bilinear.data.splits import Order
+from bilinear.data.splits import HeldOut
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.blend_weights import (
     BlendCandidates,
@@ -60,8 +60,7 @@ class Blend(_Learned):
         models: ranking models; their arguments count, not what they may have learned.
         weights: one a model, zero or more; None chooses them on an inner validation part.
         metric: what the weights are chosen by: "ndcg@20", "recall@10", or one of your own, see `Metric`.
-        validation: share of the interactions that the choice holds out.
-        split: how, see `AutoRanker`.
+        validation, split: what the choice holds out and how, see `AutoRanker`.
         relevant_from: the least rating of a hit in the validation part; None: all are.
         rng: seed of the inner split; None draws one, kept in `seed_`.
 
@@ -90,7 +89,7 @@ class Blend(_Learned):
     models: tuple[RankingModel, ...] = ()
     weights: tuple[float, ...] | None = None
     metric: MetricLike = "ndcg@20"
-    validation: float = 0.2
+    validation: float | None = None
     relevant_from: float | None = None
     rng: int | None = None
     split: ValidationSplit = field(default="auto", kw_only=True)
@@ -122,12 +121,12 @@ class Blend(_Learned):
         interactions: InteractionsLike,
         *,
         progress: Progress | bool = False,
-        measured: Order | None = None,
+        measured: HeldOut | None = None,
     ) -> Self:
         """Chooses the weights, if none are given, and fits the models on everything; returns self.
 
         Args:
-            measured: the order in time of the split by which it will be measured, see `AutoRanker.fit`.
+            measured: how the part was held out on which it will be measured, see `AutoRanker.fit`.
 
         Ctrl-C leaves the blend as it was.
 

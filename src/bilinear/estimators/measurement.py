@@ -12,7 +12,7 @@ from bilinear.compiling import clock
 from bilinear.data.interactions import Interactions
 from bilinear.data.items import Items
 from bilinear.data.side_table import Users
-from bilinear.data.splits import Order, Split
+from bilinear.data.splits import HeldOut, Split
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.cold_start import ColdScores, ColdSplit, cold_scores, hold_out_cold
 from bilinear.estimators.recommender import Recommender
@@ -180,7 +180,7 @@ def measure(
     seconds = {}
     for name, model in models.items():
         began = clock()
-        fit(model, split.train, progress or NullProgress(), **tables, measured=split.order)  # type: ignore[arg-type]
+        fit(model, split.train, progress or NullProgress(), **tables, measured=split.held_out)  # type: ignore[arg-type]
         seconds[name] = clock() - began
     if task == "ranking":
         baseline = next(iter(models)) if baseline is None else baseline
@@ -199,7 +199,7 @@ def measure(
         (progress or NullProgress()).note(f"refit {n} ({other.how})")
         copies = {name: type(model)(**model.get_params(deep=False)) for name, model in models.items()}
         for model in copies.values():
-            fit(model, other.train, progress or NullProgress(), **tables, measured=other.order)  # type: ignore[arg-type]
+            fit(model, other.train, progress or NullProgress(), **tables, measured=other.held_out)  # type: ignore[arg-type]
         of_lists = compared(copies, other) if task == "ranking" else None
         again.add(_differences(copies, other, of_lists, baseline))
     found = None if again is None else again.result()
@@ -310,12 +310,12 @@ def fit(
     progress: Progress,
     items: Items | None = None,
     users: Users | None = None,
-    measured: Order | None = None,
+    measured: HeldOut | None = None,
 ) -> None:
     """Fits a model: with `progress` if it reports any, and with the tables of its features or categories.
 
     Args:
-        measured: the order in time of the split that it is fitted for, of models whose choice depends on it.
+        measured: how the test part was held out, for models whose choice depends on it.
     """
     given: dict[str, Any] = {
         side: one

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from bilinear.data.interactions import Interactions
-from bilinear.data.splits import LEAST_USERS, Order, Split, later_part, split_temporal
+from bilinear.data.splits import LEAST_USERS, HeldOut, Order, Split, later_part, split_temporal
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.blend_weights import MOST_VALIDATION_USERS, ValidationUsers, inner_split
 
 ValidationSplit = Literal["auto"] | Order
 
+_USUAL, _LEAST, _LARGEST = 0.2, 0.05, 0.3
 _MEASURED = {
     "temporal": "as the test part is later than the training part",
     "leave-last-out": "as the test part is the latest of each user",
@@ -46,14 +47,15 @@ class InnerValidation:
 
 def inner_validation(
     interactions: Interactions,
-    share: float,
+    share: float | None,
     seed: int,
     wanted: ValidationSplit = "auto",
-    measured: Order | None = None,
+    measured: HeldOut | None = None,
 ) -> InnerValidation:
     """The inner split by which models or their weights are chosen.
 
     Args:
+        share: None: of "temporal" that of `measured`, so that fashions have as long to change; else a fifth.
         wanted: "auto": as the model will be measured, where `measured` says it. Else a cut in time where at
             least 50 users are on both of its sides, and the latest of each user otherwise.
     Raises:
@@ -62,8 +64,11 @@ def inner_validation(
     if wanted not in ("auto", *get_args(Order)):
         raise ParameterValueError(f"split={wanted!r}; 'auto' or one of {get_args(Order)}")
     clock = interactions.times is not None and not interactions.notes.places
-    order = measured if wanted == "auto" else wanted
-    why = _MEASURED[measured] if wanted == "auto" and measured else ""
+    order: Order | None = wanted if wanted != "auto" else measured and measured.order
+    why = _MEASURED[measured.order] if wanted == "auto" and measured else ""
+    if share is None:
+        alike = measured is not None and order == measured.order == "temporal"
+        share = min(max(measured.share, _LEAST), _LARGEST) if measured and alike else _USUAL
     if wanted == "temporal":
         return InnerValidation(split_temporal(interactions, share), True, True, why)
     if clock and order in ("temporal", None):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bilinear.arguments import draw_seed, is_real, is_whole
 from bilinear.data.interactions import Grouped, Interactions, InteractionsLike
-from bilinear.data.splits import Order
+from bilinear.data.splits import HeldOut
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.auto.search import Limits, Search
 from bilinear.estimators.auto.search_space import families, learnable
@@ -72,7 +72,8 @@ class AutoRanker(_Learned):
             estimate are left out.
         kinds: names of models to try, such as ("RandomWalk", "EASE"); None tries all.
         metric: what decides: "ndcg@20", "recall@10", or one of your own, see `Metric`.
-        validation: share of the interactions that is held out for it.
+        validation: share of the interactions that is held out for it. None: a fifth, or where the model is
+            measured on the latest of all, the share of that, from 5 % to 30 %.
         split: how. "temporal": the latest of all; "leave-last-out": the latest of each user; "random": of
             each user at random. "auto": as `fit` is told that the model will be measured, else temporal where
             the table has times and 50 users are on both sides of the cut, else as "leave-last-out", and of
@@ -103,7 +104,7 @@ class AutoRanker(_Learned):
     n_trials: int | None = None
     kinds: tuple[str, ...] | None = None
     metric: MetricLike = "ndcg@20"
-    validation: float = 0.2
+    validation: float | None = None
     blend: bool = True
     n_threads: int | None = None
     rng: int | None = None
@@ -117,14 +118,14 @@ class AutoRanker(_Learned):
         interactions: InteractionsLike,
         *,
         progress: Progress | bool = False,
-        measured: Order | None = None,
+        measured: HeldOut | None = None,
     ) -> Self:
         """Searches, then trains what was chosen on everything; returns self.
 
         Args:
             progress: True shows every trial on standard error.
-            measured: the order in time of the split by which the model will be measured, see `Split.order`;
-                None where that is not known. `bilinear.measure` and the command line give it.
+            measured: how the part was held out on which the model will be measured, `Split.held_out`; None
+                where that is not known. `bilinear.measure` and the command line give it.
 
         Ctrl-C ends the search; the best model so far is trained on everything and kept. A second one
         ends that too, and leaves the estimator as it was.
