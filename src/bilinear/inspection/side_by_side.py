@@ -86,7 +86,7 @@ class SideBySide(Tabular):
         """Writes one page that needs no network, whole or not at all."""
         head = "".join(f'<th class="n">{text(name)}</th><th>because</th>' for name in self.names)
         rows = "".join(
-            f'<tr><th scope="row"><bdi>{text(title)}</bdi></th>'
+            f'<tr><th class="k" scope="row"><bdi>{text(title)}</bdi></th>'
             + "".join(
                 f'<td class="n">{_place(each.place)}</td><td>{text(str(each))}</td>' for each in (one, two)
             )
