@@ -68,6 +68,7 @@ from bilinear.evaluation.ranking import RankingProtocol as RankingProtocol
 from bilinear.evaluation.ranking import evaluate_ranking as evaluate_ranking
 from bilinear.inspection import describe_model as describe_model
 from bilinear.inspection import item_map as item_map
+from bilinear.inspection import side_by_side as side_by_side
 from bilinear.model.link import Identity as Identity
 from bilinear.model.link import Sigmoid as Sigmoid
 from bilinear.objective.losses import CrossEntropy as CrossEntropy

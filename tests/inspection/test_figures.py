@@ -154,8 +154,8 @@ def test_ticks_are_round_numbers_around_the_values(low, high, expected):
 
 
 @pytest.mark.parametrize("values", [[1.0], [0.5, 0.5, 0.5], [3.0, 1.0, 2.0], [1e-9, 2e-9], [-1.0, 1e6]])
-def test_a_curve_stays_inside_its_frame(values):
-    drawn = charts.curve(values, 0, "what", "label")
+def test_a_line_stays_inside_its_frame(values):
+    drawn = charts.lines({"a": list(enumerate(values, 1))}, "what", "label", "epoch", marked=1)
     points = re.search(r'points="([^"]*)"', drawn)[1].split()
     places = np.array([[float(number) for number in point.split(",")] for point in points])
     assert places.shape == (len(values), 2)
@@ -168,7 +168,7 @@ def test_a_curve_stays_inside_its_frame(values):
 
 @pytest.mark.parametrize("values", [[0.0, 0.0], [1.0, 4.0, 2.0], [5.0]])
 def test_bars_are_as_high_as_their_values(values):
-    drawn = charts.bars([f"<{n}>" for n in range(len(values))], values, "what", "label")
+    drawn = charts.bars({f"<{n}>": value for n, value in enumerate(values)}, "what")
     heights = [float(found) for found in re.findall(r'class="bar"[^>]*? height="([\d.]+)"', drawn)]
     np.testing.assert_allclose(np.array(heights) * max(values), np.array(values) * max(heights), atol=0.5)
     assert "<0>" not in drawn

@@ -42,7 +42,7 @@ def test_a_stored_paired_difference_speaks_in_place_of_two_intervals(low, high, 
     differences = {"MatrixFactorization": {"value": -0.01, "low": low, "high": high}}
     report = {"scores": scores, "differences": differences, "baseline": "BiasModel"}
     detail = verdict(build_model(report=report)).detail
-    assert f"differs from BiasModel's by -0.0100 [{low:+.4f}, {high:+.4f}]" in detail
+    assert f"differs from BiasModel's by -0.0100 [{low:+.4f}, {high:+.4f}]" in detail.replace("−", "-")
     assert words in detail
     for broken in (
         {"baseline": "GlobalMean"},

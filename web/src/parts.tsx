@@ -40,7 +40,7 @@ export function Term({ name, children }: { name: keyof typeof glossary; children
   const id = useId();
   return <>
     <button type="button" class="term" {...{ popovertarget: id }}>{children ?? name}</button>
-    <span class="meaning" id={id} {...{ popover: "auto" }}><b>{name}</b> {glossary[name]}</span>
+    <span class="meaning" id={id} {...{ popover: "auto" }}><strong>{name}</strong> {glossary[name]}</span>
   </>;
 }
 

@@ -79,11 +79,12 @@ def _term_id(name: str) -> str:
 
 def _meanings(body: str) -> str:
     """What the terms of a page mean, as boxes that their buttons show; a browser needs no script for that."""
-    return "".join(
-        f'<div class="meaning" id="{_term_id(name)}" popover><b>{text(name)}</b> {text(meaning)}</div>'
+    used = {
+        _term_id(name): f"<strong>{text(name)}</strong> {text(meaning)}"
         for name, meaning in _glossary().items()
         if f'popovertarget="{_term_id(name)}"' in body
-    )
+    }
+    return "".join(f'<div class="meaning" id="{at}" popover>{said}</div>' for at, said in used.items())
 
 
 def scrolling(rows: str) -> str:
