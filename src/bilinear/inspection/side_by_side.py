@@ -45,6 +45,14 @@ class SideBySide(Tabular):
         items: ids, those in both lists first, then those of the first list only, then of the second.
         titles: of the items, or their ids.
         first, second: each item in the eyes of each model.
+
+    Examples:
+        >>> from bilinear import BiasModel, Popularity, side_by_side, synthetic_catalogue
+        >>> table = synthetic_catalogue(1_000, n_users=40, n_items=60, rng=0).interactions
+        >>> models = {"biases": BiasModel(l2_biases=2.0).fit(table), "popular": Popularity().fit(table)}
+        >>> found = side_by_side(models, 1, n=3)
+        >>> found.first[0].place <= 3 and found.second[0].place is not None
+        True
     """
 
     user: Id
