@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bilinear.data.interactions import Grouped
 from bilinear.data.packed_text import PackedText
@@ -35,6 +36,12 @@ def save(model: Any, path: Path) -> None:
             back, because its class is not registered.
     """
     check_loadable(type(model))
+    manifest, tensors, version = contents(model)
+    write_artifact(path, manifest, tensors, format_version=version, card=model_card(manifest))
+
+
+def contents(model: Any) -> tuple[dict[str, Any], dict[str, NDArray[Any]], int]:
+    """What `save` writes of a fitted model: manifest, tensors, and the oldest format version of both."""
     manifest, tensors = model._state()
     for side, vocabulary in (("users", model.user_vocabulary_), ("items", model.item_vocabulary_)):
         tensors |= {f"{side}.{name}": array for name, array in vocabulary.tensors().items()}
@@ -65,8 +72,7 @@ def save(model: Any, path: Path) -> None:
         "source": model.source_,
         "report": model.report_,
     }
-    version = 2 if featured else 1
-    write_artifact(path, manifest, tensors, format_version=version, card=model_card(manifest))
+    return manifest, tensors, 2 if featured else 1
 
 
 def load(path: str | Path, *, verify: bool = True, in_memory: bool = False, scan: bool = True) -> Any:

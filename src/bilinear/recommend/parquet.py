@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,6 +18,8 @@ from bilinear.data.vocabulary import Id, Vocabulary
 from bilinear.engines.engine import Engine, chosen_engine
 from bilinear.errors import ParameterValueError
 from bilinear.files import atomic_write, new_folder
+from bilinear.persistence.models import contents
+from bilinear.persistence.strict_json import plain_json
 from bilinear.recommend.block_rankers import Lists, Model, Rows
 from bilinear.recommend.everyone import Wanted, WantedOfItems, WantedOfUsers, list_maker
 from bilinear.tabular import Shown
@@ -243,10 +244,14 @@ def _counts_of(file: Path, digest: str) -> tuple[int, ...] | None:
 
 def _digest(wanted: Wanted, n: int) -> str:
     """Of the model, the arguments and the version: lists of equal digests are equal."""
-    buffers: list[pickle.PickleBuffer] = []
-    digest = hashlib.sha256(pickle.dumps((__version__, n, wanted), 5, buffer_callback=buffers.append))
-    for buffer in buffers:
-        digest.update(buffer.raw())
+    manifest, tensors, _ = contents(wanted.model)
+    arguments = {f".{name}": value for name, value in vars(wanted).items() if isinstance(value, np.ndarray)}
+    arrays = tensors | arguments | {".supported": wanted.model.supported()}
+    plain = [__version__, type(wanted).__name__, n, getattr(wanted, "exclude_seen", None)]
+    digest = hashlib.sha256(json.dumps([plain, plain_json(manifest, "manifest")], sort_keys=True).encode())
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).data)
     return digest.hexdigest()
 
 
