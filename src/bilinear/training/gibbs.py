@@ -295,7 +295,7 @@ class SamplingRun(Run):
         return self.posterior().parameters
 
     def last(self) -> Parameters:
-        """Of the last draw: who wants the posterior asks for that, and may not."""
+        """Of the last draw: the posterior is compiled only where it is asked for."""
         return self.weights()
 
     def mean_scores(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[np.float64]:
