@@ -21,6 +21,7 @@ from estimator_cases import (
 from problems import planted_table, same_bits
 
 from bilinear.data.interactions import Interactions
+from bilinear.data.packed_text import PackedText
 from bilinear.data.splits import split_random
 from bilinear.errors import (
     EmptyDataError,
@@ -175,7 +176,11 @@ def test_retraining_on_the_same_table_changes_no_choice(name):
     model = copy(fitted(name))
     penalty, search, seed = model.penalty_, model.search_, model.seed_
     other = planted_table(seed=1)
+    model.item_texts_ = {"title": PackedText.of(f"The {item}" for item in model.item_vocabulary_)}
     assert model.retrain(other) is model
+    known = set(TRAIN.item_vocabulary)
+    titles = [f"The {item}" if item in known else str(item) for item in other.item_vocabulary]
+    assert list(model.item_texts_["title"]) == titles
     assert (model.penalty_, model.search_, model.seed_) == (penalty, search, seed)
     assert model.user_vocabulary_ is other.user_vocabulary
     assert np.isfinite(model.predict(list(other.user_vocabulary), [ITEMS[1]] * other.n_users).values).all()

@@ -23,7 +23,7 @@ from bilinear.errors import NotFittedError, ParameterValueError, RatingValueErro
 from bilinear.estimators.capabilities import Capabilities
 from bilinear.estimators.explanation import By, Explanation, explain
 from bilinear.estimators.fold_in import FoldedUser, best_rows, ids_of, is_single, last_of_each, one_history
-from bilinear.estimators.table_arguments import taking_tables
+from bilinear.estimators.table_arguments import keeping_titles, taking_tables
 from bilinear.estimators.update import Change, wider_texts
 from bilinear.model.parameters import Array, Parameters
 from bilinear.persistence.codec import TensorReader as TensorReader
@@ -79,6 +79,8 @@ class Recommender(Capabilities):
         for name in ("fit", "retrain"):
             if name in vars(cls):
                 setattr(cls, name, taking_tables(vars(cls)[name]))
+        if "retrain" in vars(cls):
+            cls.retrain = keeping_titles(cls.retrain)  # type: ignore[method-assign]
 
     def fit(self, interactions: InteractionsLike) -> Self:
         """Learns from `interactions`; returns self.
@@ -98,10 +100,11 @@ class Recommender(Capabilities):
         """Memory that `fit` takes at its peak, about, beside the table and the process."""
         raise NotImplementedError
 
+    @keeping_titles
     def retrain(self, interactions: InteractionsLike, *, progress: Progress | None = None) -> Self:
         """Trains again on another table with the settings that `fit` found, searching nothing; returns self.
 
-        Use it to train on everything once a model has been measured on a part.
+        Use it to train on everything once a model has been measured on a part. Items keep their titles.
 
         Examples:
             >>> from bilinear import EASE, split_random, synthetic_catalogue

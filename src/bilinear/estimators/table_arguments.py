@@ -1,4 +1,7 @@
-"""Tables as arguments of every `fit`: data frames, matrices, pairs with ratings, items with titles."""
+"""Tables as arguments of every `fit`: data frames, matrices, pairs with ratings, items with titles.
+
+Titles are kept when a model is trained again.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from inspect import Parameter, signature
 from typing import Any
 
 from bilinear.data.items import Items
+from bilinear.data.packed_text import PackedText
 from bilinear.data.side_table import SideTable
 from bilinear.errors import ParameterValueError
 from bilinear.registry import check_names
@@ -58,3 +62,26 @@ def taking_tables(fit: Callable[..., Any]) -> Callable[..., Any]:
     shown = [first, second, _Y, *others, *([] if "items" in own.parameters else [_ITEMS])]
     with_tables.__signature__ = own.replace(parameters=shown)  # type: ignore[attr-defined]
     return with_tables
+
+
+def keeping_titles(retrain: Callable[..., Any]) -> Callable[..., Any]:
+    """A model's `retrain` after which items have the titles and other texts that they had.
+
+    A new item has its id for a title.
+    """
+
+    @wraps(retrain)
+    def with_titles(model: Any, *args: Any, **options: Any) -> Any:
+        before, texts = (vars(model).get(name) for name in ("item_vocabulary_", "item_texts_"))
+        fitted = retrain(model, *args, **options)
+        items = model.item_vocabulary_
+        if before is not None and texts and not model.item_texts_:
+            rows = before.encode(list(items)).tolist()
+            for name, old in texts.items():
+                missing = (str(item) if name == "title" else "" for item in items)
+                model.item_texts_[name] = PackedText.of(
+                    old[row] if row >= 0 else other for row, other in zip(rows, missing, strict=True)
+                )
+        return fitted
+
+    return with_titles

@@ -192,7 +192,6 @@ def retrained(
     if not verdict.good_enough:
         return old, verdict
     model = _again(old, table)
-    model.item_texts_ = _texts(old, model.item_vocabulary_)
     model.report_ = measured.to_dict() | {
         "trained_on": f"all {table.noun}s",
         "data": table.describe().to_dict(),
@@ -268,18 +267,6 @@ def _measured(old: Recommender, name: str, split: Split, seed: int) -> Measureme
 
 def _value(scores: Any, metric: str) -> float:
     return float(scores.rmse.value if metric == "rmse" else scores[metric])
-
-
-def _texts(old: Recommender, items: Vocabulary) -> dict[str, PackedText]:
-    """Titles and other columns in the order of the new items; a new item has its id for a title."""
-    rows = old.item_vocabulary_.encode(list(items)).tolist()
-    texts = {}
-    for name, values in old.item_texts_.items():
-        missing = (str(item) if name == "title" else "" for item in items)
-        texts[name] = PackedText.of(
-            values[row] if row >= 0 else other for row, other in zip(rows, missing, strict=True)
-        )
-    return texts
 
 
 def _codes(users: Any, items: Any, n_items: int) -> Any:
