@@ -147,7 +147,7 @@ class Description(Tabular):
 
     def __str__(self) -> str:
         low, high = self.rating_range
-        noun, rated = ("rating", "rated") if self.has_ratings else ("interaction", "with interactions")
+        noun = "rating" if self.has_ratings else "interaction"
         counted = self.has_ratings or (low, high) != (1, 1)
         what = (
             "ratings" if self.has_ratings else f"no ratings; {'weights' if low < 0 else 'counts'} of a pair"
@@ -160,7 +160,7 @@ class Description(Tabular):
             if counted
             else "  no ratings; every pair counts once",
             f"  a median user has {self.median_ratings_per_user:g} {noun}s, a median item "
-            f"{self.median_ratings_per_item:g}; {self.items_rated_once:,} items were {rated} once",
+            f"{self.median_ratings_per_item:g}; {self.items_rated_once:,} items have only one",
         ]
         if self.time_span:
             lines.append(f"  from {self.time_span[0]} to {self.time_span[1]} UTC")
