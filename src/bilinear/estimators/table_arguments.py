@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from inspect import Parameter, signature
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from bilinear.data.items import Items
 from bilinear.data.packed_text import PackedText
 from bilinear.data.side_table import SideTable
 from bilinear.errors import ParameterValueError
 from bilinear.registry import check_names
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 _Y = Parameter("y", Parameter.POSITIONAL_OR_KEYWORD, default=None)
 _ITEMS = Parameter("items", Parameter.KEYWORD_ONLY, default=None)
@@ -64,7 +66,7 @@ def taking_tables(fit: Callable[..., Any]) -> Callable[..., Any]:
     return with_tables
 
 
-def keeping_titles(retrain: Callable[..., Any]) -> Callable[..., Any]:
+def keeping_titles(retrain: Method) -> Method:
     """A model's `retrain` after which items have the titles and other texts that they had.
 
     A new item has its id for a title.
@@ -84,4 +86,4 @@ def keeping_titles(retrain: Callable[..., Any]) -> Callable[..., Any]:
                 )
         return fitted
 
-    return with_titles
+    return cast("Method", with_titles)
