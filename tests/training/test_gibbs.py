@@ -461,10 +461,17 @@ def test_auto_takes_the_simplest_of_what_predicts_held_out_ratings_best(monkeypa
     """Ratings of biases alone: no history helps, and the trials say so."""
     monkeypatch.setattr(choice, "TRIAL_SWEEPS", 30)
     monkeypatch.setattr(choice, "FINAL_SWEEPS", 40)
+    monkeypatch.setattr(choice, "_AS_GOOD", 0.008)
     table = synthetic_ratings(150, 100, 3000, rng=0)
     model = MatrixFactorization(solver=Auto(), rng=0).fit(table)
     tried = {trial.stage for trial in model.search_.trials}
     assert {"mean", "biases", "gibbs", "gibbs items", "gibbs both"} <= tried
+    chains = [trial for trial in model.search_.trials if trial.stage.startswith("gibbs")]
+    assert [trial.stage for trial in chains[:3]] == ["gibbs", "gibbs items", "gibbs both"]
+    most = chains[0].validation_rmse * 1.008  # histories as good as that are tried with half of the factors
+    halved = {trial.stage for trial in chains if trial.n_factors == 4}
+    assert halved == {trial.stage for trial in chains[:3] if trial.validation_rmse <= most} < tried
+    assert len(halved) == 2
     assert min(t.validation_rmse for t in model.search_.trials if t.kept) <= min(
         t.validation_rmse for t in model.search_.trials
     ) * (1 + 1e-3)
