@@ -1,7 +1,8 @@
-"""The sampler against its prior (Geweke's joint test), and what is compiled from its draws."""
+"""The sampler against its prior (Geweke, and ranks of the truth), and what its draws are compiled to."""
 
 import numpy as np
 import pytest
+from scipy.stats import chisquare
 
 from bilinear import (
     SGD,
@@ -25,6 +26,7 @@ from bilinear.training.progress import NullProgress
 from bilinear.training.thread_pool import workers
 
 N_FACTORS, N_PRIOR = 2, 20_000
+N_TRUTHS, N_RANKS, THINNED = 200, 4, 3
 _NO_PROGRESS = NullProgress()
 
 
@@ -53,34 +55,34 @@ class TestJointDistribution:
         monkeypatch.setattr(gibbs_chain, "_RATE", (8.0, 2.0))
 
     def prior(self, rng, table, n):
-        """n draws of everything, by the definition of the model."""
-        blocks = [block.matrix().toarray() for block in history_blocks(table)]
-        d, drawn = N_FACTORS + 1, {}
-        for name, block in zip(("users", "items"), blocks, strict=True):
+        """n states of a chain, drawn by the definition of the model."""
+        drawn = {}
+        for name, block in zip(("users", "items"), history_blocks(table), strict=True):
+            features, d = block.matrix().toarray(), N_FACTORS + 1
             precisions = rng.gamma(8, 1 / 8, (n, d))
             mean = rng.standard_normal((n, d)) / np.sqrt(precisions)
             penalties = rng.gamma(8, 1 / 8, (n, d))
-            weights = rng.standard_normal((n, block.shape[1], d)) / np.sqrt(penalties)[:, None]
-            rows = mean[:, None] + np.einsum("rc,ncd->nrd", block, weights)
-            rows += rng.standard_normal(rows.shape) / np.sqrt(precisions)[:, None]
-            drawn |= {
-                f"{name} precisions": precisions, f"{name} mean": mean, f"{name} penalties": penalties,
-                f"{name} map": weights[:, 0], f"{name} row": rows[:, 0],
-            }  # fmt: skip
-        shape = rng.choice([4.0, 6.0, 9.0], n)
-        rate = rng.gamma(8, 1 / 2, n)
-        drawn["shape"], drawn["rate"] = shape[:, None], rate[:, None]
-        drawn["noise"] = rng.gamma(shape, 1 / rate)[:, None]
+            weights = rng.standard_normal((n, features.shape[1], d)) / np.sqrt(penalties)[:, None]
+            residuals = rng.standard_normal((n, len(features), d)) / np.sqrt(precisions)[:, None]
+            own = {"weights": mean[:, None] + np.einsum("rc,ncd->nrd", features, weights) + residuals}
+            own |= {"residuals": residuals, "mean": mean, "precisions": precisions}
+            own |= {"map0": weights, "penalties0": penalties}
+            drawn |= {f"{name}.{key}": array for key, array in own.items()}
+        shape = rng.choice(gibbs_chain._SHAPES, n)
+        rate = rng.gamma(gibbs_chain._RATE[0], 1 / gibbs_chain._RATE[1], n)
+        drawn["noise"] = rng.gamma(shape[:, None], 1 / rate[:, None], (n, table.n_users))
+        drawn["squares"] = np.zeros((n, table.n_users))  # of the sweep before, which no sweep reads
+        drawn["numbers"] = np.column_stack([shape, rate, np.full(n, 2)])
         return drawn
 
-    def observed(self, chain):
-        found = {"shape": [chain.shape], "rate": [chain.rate], "noise": chain.noise[:1]}
-        for name, side in (("users", chain.users), ("items", chain.items)):
+    def observed(self, state):
+        """Priors, population and the first row, map's row and noise; of one state, or of many in an array."""
+        found = {"numbers": state["numbers"][..., :2], "noise": state["noise"][..., :1]}
+        for side in ("users", "items"):
             found |= {
-                f"{name} precisions": side.precisions, f"{name} mean": side.mean,
-                f"{name} penalties": side.maps[0].precisions, f"{name} map": side.maps[0].weights[0],
-                f"{name} row": side.weights[0],
-            }  # fmt: skip
+                f"{side}.{name}": state[f"{side}.{name}"] for name in ("mean", "precisions", "penalties0")
+            }
+            found |= {f"{side}.{name}": state[f"{side}.{name}"][..., 0, :] for name in ("weights", "map0")}
         return found
 
     def new_data(self, chain, rng):
@@ -92,6 +94,17 @@ class TestJointDistribution:
         chain.users.rows = Grouped(*chain.users.rows[:2], y.astype(np.float32))
         chain.items.rows = Grouped(*chain.items.rows[:2], y[np.lexsort((users, items))].astype(np.float32))
 
+    def ranked(self, chain):
+        """What three sweeps draw nearly anew: signs and order of the factors leave it as it is."""
+        sides, k = (chain.users, chain.items), N_FACTORS
+        p, q = (side.weights[0].astype(float) for side in sides)
+        own = [p[k] + q[k] + p[:k] @ q[:k], chain.users.mean[k] + chain.items.mean[k]]
+        own += [chain.noise[0], chain.noise.sum(), chain.rate]
+        for side in sides:
+            own += [side.precisions[k], side.precisions[:k].sum(), side.maps[0].weights[0, k]]
+            own += [side.maps[0].precisions[k], side.maps[0].precisions[:k].sum()]
+        return own
+
     def test_sweeps_and_new_data_keep_the_prior(self):
         table, rng, n = tiny_table(), np.random.default_rng(0), 3000
         of_users, of_items = history_blocks(table)
@@ -102,9 +115,9 @@ class TestJointDistribution:
             for _ in range(n):
                 self.new_data(chain, rng)
                 chain.sweep(pool)
-                for name, value in self.observed(chain).items():
+                for name, value in self.observed(chain.state()).items():
                     seen.setdefault(name, []).append(np.array(value, float))
-        prior = self.prior(rng, table, N_PRIOR)
+        prior = self.observed(self.prior(rng, table, N_PRIOR))
         assert seen.keys() == prior.keys()
         scores = []
         for name, drawn in prior.items():
@@ -117,6 +130,34 @@ class TestJointDistribution:
         scores = np.concatenate(scores)
         assert np.abs(scores).max() < 4.2, scores.round(1)
         assert np.abs(scores).mean() < 1.3  # 0.8 if they were independent and normal
+
+    def test_the_true_parameters_have_uniform_ranks_among_the_draws(self, monkeypatch):
+        """Simulation-based calibration (Talts et al., arXiv 1804.06788): truths, and data of theirs.
+
+        A sampler with (8, 7) instead of (8, 8) in `_PRECISIONS` gives 1e-12.
+        """
+        monkeypatch.setattr(gibbs_chain, "_SHAPES", np.array([6.0]))  # else noise and population mix slowly
+        monkeypatch.setattr(gibbs_chain, "_RATE", (40.0, 10.0))
+        table, rng = tiny_table(), np.random.default_rng(1)
+        truths = self.prior(rng, table, N_TRUTHS)
+        chain = Chain.start(
+            table, N_FACTORS, 23, user_blocks=history_blocks(table)[:1], item_blocks=history_blocks(table)[1:]
+        )
+        ranks = []
+        with workers(1) as pool:
+            for n in range(N_TRUTHS):
+                chain.key = n
+                chain.restore({name: array[n] for name, array in truths.items()})
+                self.new_data(chain, rng)
+                values = [self.ranked(chain)]
+                for _ in range(N_RANKS - 1):
+                    for _ in range(THINNED):
+                        chain.sweep(pool)
+                    values.append(self.ranked(chain))
+                ranks.append((np.array(values[1:]) < values[0]).sum(axis=0))
+        counts = np.array([np.bincount(column, minlength=N_RANKS) for column in np.transpose(ranks)])
+        p_values = chisquare(counts, axis=1).pvalue
+        assert p_values.min() > 0.01 / len(p_values), p_values
 
 
 def rmse(predicted, table):
@@ -420,10 +461,17 @@ def test_auto_takes_the_simplest_of_what_predicts_held_out_ratings_best(monkeypa
     """Ratings of biases alone: no history helps, and the trials say so."""
     monkeypatch.setattr(choice, "TRIAL_SWEEPS", 30)
     monkeypatch.setattr(choice, "FINAL_SWEEPS", 40)
+    monkeypatch.setattr(choice, "_AS_GOOD", 0.008)
     table = synthetic_ratings(150, 100, 3000, rng=0)
     model = MatrixFactorization(solver=Auto(), rng=0).fit(table)
     tried = {trial.stage for trial in model.search_.trials}
     assert {"mean", "biases", "gibbs", "gibbs items", "gibbs both"} <= tried
+    chains = [trial for trial in model.search_.trials if trial.stage.startswith("gibbs")]
+    assert [trial.stage for trial in chains[:3]] == ["gibbs", "gibbs items", "gibbs both"]
+    most = chains[0].validation_rmse * 1.008  # histories as good as that are tried with half of the factors
+    halved = {trial.stage for trial in chains if trial.n_factors == 4}
+    assert halved == {trial.stage for trial in chains[:3] if trial.validation_rmse <= most} < tried
+    assert len(halved) == 2
     assert min(t.validation_rmse for t in model.search_.trials if t.kept) <= min(
         t.validation_rmse for t in model.search_.trials
     ) * (1 + 1e-3)

@@ -29,11 +29,12 @@ TRIAL_SWEEPS = 60
 _WORK: dict[str, int] = {"none": 90, "items": 120, "both": 150, "sgd": 150}
 """Passes over the ratings that a trial is worth, with its share of those with other numbers of factors; a
 search with SGD is about ten descents."""
-FINAL_SWEEPS = 140  # of the chain that is kept
+FINAL_SWEEPS = 180  # of the chain that is kept
 _GOING_ON = 30  # further ones of the best trial: a short chain would lose to SGD what a longer one wins
 _SETTLING = 10  # as burn-in of a chain that starts where the best trial is, on all ratings
 _FEWEST = 2  # factors of a trial
-_BETTER = 5e-4  # by which share of the RMSE a history or more factors must be better
+_BETTER = 5e-4  # by which share of the RMSE a history or other factors must be better
+_AS_GOOD = 1e-3  # within which share of the best's RMSE a history is tried with half of the factors too
 
 
 @register
@@ -42,9 +43,10 @@ class Auto(Solver):
     """Chooses by the inner validation part: SGD with its search, or Gibbs without or with histories.
 
     The search with SGD includes the biases alone and the mean alone. Short chains are tried without a
-    history, with that of the items and with both, then with half of the factors, as long as that is better,
-    or else with twice as many. The best of them goes on for more draws, as it has to stand beside the search;
-    what is best then is trained on all ratings, a chain from where its trial ended. Where arguments leave no
+    history, with that of the items and with both, then what is about as good as the best with half of the
+    factors, and half again, as long as that is better, or else with twice as many. The best of them goes on
+    for more draws, as it has to stand beside the search; what is best then is trained on all ratings, a chain
+    from where its trial ended. Where arguments leave no
     chain possible (another loss, link or metric, a given penalty or start), it is SGD.
 
     Args:
@@ -187,12 +189,16 @@ def choose_chain(
         go_on = go_on and attempt(short(history), usual)
     assert best is not None
     if n_factors is None:
-        k, history = usual, best.solver.history
+        k, most = usual, best.validation_rmse * (1 + _AS_GOOD)
+        tried = zip(histories, trials, strict=False)  # Ctrl-C leaves some out
+        equal: list[Histories] = [history for history, trial in tried if trial.validation_rmse <= most]
         while go_on and k > _FEWEST and best.n_factors == k:
             k //= 2
-            go_on = attempt(short(history), k)
+            for history in equal:
+                go_on = go_on and attempt(short(history), k)
+            equal = [best.solver.history]
         if go_on and best.n_factors == usual:
-            go_on = attempt(short(history), usual * 2)
+            go_on = attempt(short(best.solver.history), usual * 2)
     if go_on:
         longer = replace(best.solver, n_epochs=_GOING_ON, burn_in=0)
         attempt(longer, best.n_factors, "going on,", best.run.chain, best.run.draws)
