@@ -142,7 +142,7 @@ class Recommender(Capabilities):
             >>> model = Popularity().fit(Interactions.from_columns(users, items))
             >>> model.update(Interactions.from_columns(["cat", "dan"], ["rye", "rye"])).recommend("bob").items
             array(['rye', 'salt'], dtype=object)
-            >>> more = Interactions.from_columns(["bob"], ["rye"])
+            >>> more = Interactions.from_columns(["bob"], ["salt"])
             >>> model.update(more, forget=(["cat", "dan"], ["rye", "rye"])).recommend("ann").items
             array(['salt', 'rye'], dtype=object)
             >>> model.updates, ImplicitALS().updates

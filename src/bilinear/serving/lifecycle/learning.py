@@ -1,4 +1,4 @@
-"""What a model learns of the feedback that came since it was made, without being trained again."""
+"""Learning of the feedback that came since a model was made, without training it again."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def learn_feedback(model: Recommender, store: FeedbackStore) -> str | None:
 
     As in a training with feedback, what a pair's feedback says takes the place of what the model was trained
     on, also of counts, and a deletion takes the pair out. Only pairs of which the model holds something else
-    are learned, so that feedback is learned once however often this is called. Ids that are no integers,
-    where those of the model are, wait for a training. `report_["updated"]` has the time.
+    are learned, so that feedback is learned once however often this is called. Where the model's ids are
+    whole numbers, others wait for a training. `report_["updated"]` has the time.
 
     Raises:
         ParameterValueError, RatingValueError: see `Recommender.update`.
@@ -56,7 +56,7 @@ def learn_feedback(model: Recommender, store: FeedbackStore) -> str | None:
     waiting = len(said) - len(pairs)
     return (
         f"learned {len(learned)} pairs and forgot {int(differs.sum()) - len(learned)}"
-        + f"; {waiting} with an id that is no integer wait for a training" * bool(waiting)
+        + f"; {waiting} with an id that is not a whole number wait for a training" * bool(waiting)
     )
 
 
