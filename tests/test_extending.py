@@ -205,7 +205,7 @@ def test_a_store_in_one_class_keeps_the_feedback_of_a_server(
         assert served(tmp_path / "model", [rate], "toy://shelf")[0].status_code == 200
         (again,) = served(tmp_path / "model", [ask], "toy://shelf")
         assert "9" not in [place["item"] for place in again.json()["items"]]
-        assert open_store("toy://shelf").counts() == (1, 1, 0)
+        assert open_store("toy://shelf").counts()[:3] == (1, 1, 0)
     finally:
         STORES.discard("toy")
         del sys.modules["own_store"]

@@ -66,6 +66,7 @@ CLICKS = Interactions.from_columns(
 )
 EARLY, LATE = cut(CLICKS)
 WHOLE = alone(CLICKS)
+ALL_EARLY = EARLY.user_vocabulary.decode(EARLY.users), EARLY.item_vocabulary.decode(EARLY.items)
 EARLY_RATINGS, LATE_RATINGS = cut(RATINGS)
 WHOLE_RATINGS = alone(RATINGS)
 
@@ -126,8 +127,10 @@ def test_ease_by_low_rank_is_the_inverse_anew(n_users, monkeypatch):
         users = np.repeat(users, 6)
         taken = [*rng.choice(items, len(users) - 1, replace=False), 10**7 + step]
         further = Interactions.from_columns(users, taken)
-        model.update(further)
-        whole = joined(whole, further)
+        gone = whole.n_ratings // 3 + step
+        pair = whole.user_vocabulary[whole.users[gone]], whole.item_vocabulary[whole.items[gone]]
+        model.update(further, forget=([pair[0]], [pair[1]]))
+        whole = joined(whole.take(np.arange(whole.n_ratings) != gone), further)
     assert not calls
     monkeypatch.undo()
     fitted = EASE(l2=20.0, precision="float64").fit(whole)
@@ -162,6 +165,32 @@ def test_counts_of_a_pair_add_up_and_a_rating_replaces_the_one_before():
     table = Interactions.from_columns(["a", "a", "b"], ["x", "y", "x"], [1.0, 2.0, 5.0])
     changed = BiasModel(l2_biases=1.0).fit(table).update(Interactions.from_columns(["a"], ["y"], [4.0]))
     np.testing.assert_array_equal(changed.seen_.ratings, [1, 4, 5])
+
+
+@pytest.mark.parametrize(
+    ("model", "early"),
+    [
+        (ImplicitALS(n_factors=8, n_epochs=4, rng=0), EARLY),
+        (
+            MatrixFactorization(n_factors=3, l2=1.0, l2_biases=1.0, solver=SGD(n_epochs=5), rng=0),
+            EARLY_RATINGS,
+        ),
+    ],
+)
+def test_an_item_that_is_forgotten_has_no_weights_and_its_users_are_at_their_minimum(model, early):
+    model.fit(early)
+    item = int(np.argmax(early.by_item.counts))
+    users = early.users[early.items == item]
+    ids = early.user_vocabulary.decode(users), [early.item_vocabulary[item]] * len(users)
+    model.update(alone(early.take(np.arange(early.n_ratings) < 0)), forget=ids)
+    parameters = model.dot_product()
+    assert not model.item_totals()[0][item]
+    assert parameters.item_biases[item] == 0
+    assert not parameters.item_factors[item].any()
+    row = int(users[0])
+    a, b = model.seen_.indptr[row : row + 2]
+    folded = model.fold_in_weights(model.seen_.indices[a:b], model.seen_.ratings[a:b])
+    np.testing.assert_allclose(parameters.user_factors[row], folded.vector, rtol=1e-4, atol=1e-5)
 
 
 def test_rows_that_do_not_occur_are_held_and_the_others_are_at_their_minimum():
@@ -269,6 +298,18 @@ def test_what_cannot_be_learned_is_refused_and_the_model_stays(further, error, m
         model.update(further())
     np.testing.assert_array_equal(model.weights_, before)
     assert len(model.user_vocabulary_) == EARLY.n_users
+
+
+@pytest.mark.parametrize(
+    ("forget", "error", "message"),
+    [
+        ((ALL_EARLY[0][:2], [1]), ParameterValueError, "2 users and 1 items"),
+        (ALL_EARLY, EmptyDataError, "nothing is left"),
+    ],
+)
+def test_what_cannot_be_forgotten_is_refused(forget, error, message):
+    with pytest.raises(error, match=message):
+        Popularity().fit(EARLY).update(LATE.take(LATE.users < 0), forget=forget)
 
 
 def test_ratings_outside_the_range_and_of_another_kind_are_refused():

@@ -64,7 +64,9 @@ class MemoryStore:
 
     def counts(self) -> Counts:
         rated = [row.user for row in self._sorted() if row.rating is not None]
-        return Counts(len(rated), len(set(rated)), len(self._rows) - len(rated))
+        values = [row.rating for row in self._sorted() if row.rating is not None]
+        times = [row.time for row in self._sorted()]
+        return Counts(len(rated), len(set(rated)), len(self._rows) - len(rated), sum(times), sum(values))
 
     def close(self) -> None:
         pass

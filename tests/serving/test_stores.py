@@ -44,7 +44,7 @@ def test_what_was_written_is_there_and_survives_reopening(store: FeedbackStore, 
     assert other.of_user("u") == [("a/b", 4.5, 10.25), ("ü 漢字 🎬", 0.1 + 0.2, 11.0)]
     assert other.get("v", "a/b") == rows[2]
     assert other.get("v", "b") is None
-    assert other.counts() == Counts(3, 2, 0)
+    assert other.counts() == Counts(3, 2, 0, 24.25, sum(row.rating or 0 for row in rows))
     other.close()
 
 
@@ -69,9 +69,9 @@ def test_a_deletion_stays_against_a_late_retry(store: FeedbackStore) -> None:
     store.write([Feedback("u", "i", None, 2.0)])
     assert store.write([Feedback("u", "i", 4.0, 1.0)]) == [None]
     assert store.of_user("u") == [("i", None, 2.0)]
-    assert store.counts() == Counts(0, 0, 1)
+    assert store.counts() == Counts(0, 0, 1, 2.0)
     assert store.write([Feedback("u", "i", 3.0, 3.0)]) == [3.0]
-    assert store.counts() == Counts(1, 1, 0)
+    assert store.counts() == Counts(1, 1, 0, 3.0, 3.0)
 
 
 def test_of_a_pair_in_one_write_the_latest_counts(store: FeedbackStore) -> None:

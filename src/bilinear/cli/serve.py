@@ -21,7 +21,7 @@ EXAMPLES = """Examples:
 
 bilinear serve model
 
-bilinear serve model --store postgresql://me@localhost/shop --retrain-every 24
+bilinear serve model --store postgresql://me@localhost/shop --retrain-every 24 --update-every 60
 
 bilinear serve model --host 0.0.0.0 --token-file tokens.txt --rate-limit 50
 
@@ -69,6 +69,14 @@ def command(
     ] = 200,
     retrain_every: Annotated[
         float | None, typer.Option(help="Hours between trainings, as long as feedback came in.", min=0.001)
+    ] = None,
+    update_every: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds between updates, by which the model learns feedback and new items without being "
+            "trained again, see `bilinear update`.",
+            min=0.1,
+        ),
     ] = None,
     max_worse: Annotated[
         float,
@@ -119,6 +127,7 @@ def command(
         public_url=public_url,
         trusted_proxies=trusted_proxy or (),
         retrain_every=None if retrain_every is None else 3600 * retrain_every,
+        update_every=update_every,
         max_worse=max_worse,
         access_log=access_log,
         read_only_model=read_only_model,

@@ -73,9 +73,24 @@ class Grouped(NamedTuple):
         """(n,) whether each pair of rows of either side, -1 for unknown, is in the table.
 
         Cost:
-            a binary search a pair in the row's ratings; memory that of a million pairs.
+            see `places`.
         """
-        held = np.zeros(len(rows), bool)
+        return self.places(rows, others) >= 0
+
+    def places(self, rows: NDArray[np.int32], others: NDArray[np.int32]) -> NDArray[np.int64]:
+        """(n,) where in `ratings` each pair of rows of either side, -1 for unknown, is; -1 where it is not.
+
+        Cost:
+            a binary search a pair in the row's ratings; memory that of a million pairs.
+
+        Examples:
+            >>> import numpy as np
+            >>> from bilinear.data.interactions import Grouped
+            >>> grouped = Grouped(np.array([0, 2, 3]), np.array([4, 7, 7]), np.array([1, 2, 3]))
+            >>> grouped.places(np.array([0, 0, 1, -1]), np.array([7, 5, 7, 7]))
+            array([ 1, -1,  2, -1])
+        """
+        found = np.full(len(rows), -1, np.int64)
         for part in parts(len(rows)):
             known = part.start + np.flatnonzero((rows[part] >= 0) & (others[part] >= 0))
             low, end, sought = self.indptr[rows[known]], self.indptr[rows[known] + 1], others[known]
@@ -84,9 +99,10 @@ class Grouped(NamedTuple):
                 middle = (low + high) // 2
                 before = left & (self.indices[np.where(left, middle, 0)] < sought)
                 low, high = np.where(before, middle + 1, low), np.where(left & ~before, middle, high)
-            inside = low < end
-            held[known[inside]] = self.indices[low[inside]] == sought[inside]
-        return held
+            there = low < end
+            there[there] = self.indices[low[there]] == sought[there]
+            found[known[there]] = low[there]
+        return found
 
 
 def taken_pairs(grouped: Grouped, kept: NDArray[np.bool_]) -> Grouped:

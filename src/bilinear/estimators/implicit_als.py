@@ -264,7 +264,8 @@ class ImplicitALS(_Learned):
         for side, rows, chosen, fixed in turns * ROUNDS + turns[:1]:
             wide = fixed.astype(np.float64)
             shared = self.unobserved_weight_ * (wide.T @ wide)
-            side[chosen] = self._solved(rows_of(rows, chosen), fixed, shared, side[chosen].astype(np.float64))
+            nothing = np.zeros((len(chosen), side.shape[1]))
+            side[chosen] = self._solved(rows_of(rows, chosen), fixed, shared, nothing)
         self._keep_factors(users, items, np.zeros(len(items), np.float32), table.by_user.counts > 0)
         self._forget()
         self._learn_positives(change.table, table.by_user)

@@ -120,10 +120,14 @@ class Recommender(Capabilities):
             return self.fit(interactions, progress=False if progress is None else progress)  # type: ignore[call-arg]
         return self.fit(interactions)
 
-    def update(self, interactions: Interactions) -> Self:
+    def update(
+        self, interactions: Interactions, *, forget: tuple[Sequence[Id], Sequence[Id]] = ((), ())
+    ) -> Self:
         """Learns further interactions without training on all again; returns self.
 
         New users and items become known. Of a pair that comes again the further rating counts; counts add up.
+        Pairs to `forget`, their users and their items, are taken out of the training before, counts as well;
+        ids stay known. With pairs to forget, `interactions` may be empty.
         Arguments that are "auto" keep the values that `fit` found. Where `updates` is "exact", the model is
         the one that `fit` makes of all interactions with these values; where it is "approximate", the rows of
         the users and items that occur are solved anew, the others held. A model that fails stays as it was.
@@ -138,6 +142,9 @@ class Recommender(Capabilities):
             >>> model = Popularity().fit(Interactions.from_columns(users, items))
             >>> model.update(Interactions.from_columns(["cat", "dan"], ["rye", "rye"])).recommend("bob").items
             array(['rye', 'salt'], dtype=object)
+            >>> more = Interactions.from_columns(["bob"], ["salt"])
+            >>> model.update(more, forget=(["cat", "dan"], ["rye", "rye"])).recommend("ann").items
+            array(['salt', 'rye'], dtype=object)
             >>> model.updates, ImplicitALS().updates
             ('exact', 'approximate')
         """
@@ -151,6 +158,7 @@ class Recommender(Capabilities):
             self.weighted_,
             self.source_,
             interactions,
+            forget,
         )
         self._checked_ratings(
             interactions.item_vocabulary.decode(interactions.items), interactions.ratings.tolist()

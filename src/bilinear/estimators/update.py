@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,7 +29,7 @@ class Change:
     Attributes:
         table: all interactions, those of the training and the further ones, in new vocabularies.
         user_rows, item_rows: (n_users,), (n_items,) of each row of `table`, its row in the model, or -1.
-        users, items: rows of `table` that the further interactions have, ascending.
+        users, items: rows of `table` that the further interactions or what was forgotten have, ascending.
     """
 
     table: Interactions
@@ -47,12 +48,16 @@ class Change:
         weighted: bool,
         source: str,
         further: Interactions,
+        forget: tuple[Sequence[Id], Sequence[Id]] = ((), ()),
     ) -> Change:
         """Of a pair that comes again the further rating counts; counts of it add up.
 
+        Args:
+            forget: users and items of pairs that are taken out before.
         Raises:
-            ParameterValueError: no table, or one with ratings where the model's has none, or the reverse.
-            EmptyDataError: it has no rows.
+            ParameterValueError: no table, or one with ratings where the model's has none, or the reverse; or
+                not as many users as items to forget.
+            EmptyDataError: it has no rows, or none are left.
             IdValueError: an id is text where those of the model are integers.
         """
         if not isinstance(further, Interactions):
@@ -60,7 +65,11 @@ class Change:
                 f"update takes Interactions, not {type(further).__name__}; make them with "
                 "bilinear.read_ratings or bilinear.read_interactions(file or frame)"
             )
-        if not further.n_ratings:
+        if len(forget[0]) != len(forget[1]):
+            raise ParameterValueError(
+                f"forget has {len(forget[0])} users and {len(forget[1])} items; give the two of each pair"
+            )
+        if not further.n_ratings and not len(forget[0]):
             raise EmptyDataError(f"{further.source} has no rows to update with")
         if further.has_ratings != has_ratings:
             mine, other = ("ratings", "none") if has_ratings else ("no ratings", "some")
@@ -79,10 +88,14 @@ class Change:
         old_users = user_vocabulary.encode(users).astype(np.int32)
         old_items = item_vocabulary.encode(items).astype(np.int32)
         new_users, new_items = user_place[further.users], item_place[further.items]
+        known = np.repeat(np.arange(len(seen.counts), dtype=np.int32), seen.counts)
+        kept = ~are_pairs(known, seen.indices, users.encode(forget[0]), items.encode(forget[1]), len(items))
+        if not kept.any() and not further.n_ratings:
+            raise EmptyDataError("nothing is left of what the model was trained on; keep a pair")
         table = Interactions.from_rows(
-            np.concatenate([np.repeat(old_users, seen.counts), new_users]),
-            np.concatenate([old_items[seen.indices], new_items]),
-            np.concatenate([seen.ratings, further.ratings]),
+            np.concatenate([old_users[known[kept]], new_users]),
+            np.concatenate([old_items[seen.indices[kept]], new_items]),
+            np.concatenate([seen.ratings[kept], further.ratings]),
             None,
             user_vocabulary,
             item_vocabulary,
@@ -91,10 +104,33 @@ class Change:
             weighted=weighted,
             duplicates="last" if has_ratings else "sum",
         )
-        return cls(table, user_rows, item_rows, np.unique(new_users), np.unique(new_items))
+        changed_users = np.union1d(new_users, old_users[known[~kept]])
+        changed_items = np.union1d(new_items, old_items[seen.indices[~kept]])
+        return cls(table, user_rows, item_rows, changed_users, changed_items)
 
 
 _UPDATED = ", updated"
+
+
+def are_pairs(
+    users: NDArray[np.int32],
+    items: NDArray[np.int32],
+    of_users: NDArray[np.int32],
+    of_items: NDArray[np.int32],
+    n_items: int,
+) -> NDArray[np.bool_]:
+    """(n,) whether each pair of rows is among others; -1 is in none.
+
+    Examples:
+        >>> import numpy as np
+        >>> from bilinear.estimators.update import are_pairs
+        >>> rows = [np.array(column, np.int32) for column in ([0, 0, 1], [1, 2, 1], [0, -1], [2, 1])]
+        >>> are_pairs(*rows, n_items=3)
+        array([False,  True, False])
+    """
+    there = (of_users >= 0) & (of_items >= 0)
+    wanted = of_users[there].astype(np.int64) * n_items + of_items[there]
+    return np.isin(users.astype(np.int64) * n_items + items, wanted)
 
 
 def rows_from(old: NDArray[np.float32], rows: NDArray[np.int32]) -> NDArray[np.float32]:

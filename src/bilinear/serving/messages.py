@@ -446,6 +446,10 @@ class ModelInfo(Struct, frozen=True):
     source: str
     held_out: Annotated[dict[str, float] | None, Meta(description="Score when it was measured.")]
     loaded_at: float
+    updates: Annotated[
+        Literal["exact", "approximate", "no"], Meta(description="How it learns feedback without training.")
+    ]
+    updated_at: Annotated[float | None, Meta(description="When it last did since it was trained.")]
     n_earlier: Annotated[int, Meta(description="Earlier models that a rollback can go back to.")]
     can_predict: bool
     can_similar: bool

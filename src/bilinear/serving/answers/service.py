@@ -32,6 +32,7 @@ from bilinear.serving.feedback.store import (
     Stamped,
     StampedProperties,
 )
+from bilinear.serving.lifecycle.learning import updated_at
 from bilinear.serving.lifecycle.model_folder import ModelFolder, held_out
 from bilinear.serving.problems import Conflict, NotFound, Refused, StoreUnavailable
 
@@ -522,6 +523,8 @@ class Service:
             model.source_,
             held_out(model),
             serving_model.loaded_at,
+            model.updates,
+            updated_at(model),
             len(self.models.earlier(serving_model.version)),
             bounds is not None,
             model.can_compare_items,
@@ -531,6 +534,11 @@ class Service:
             bool(serving_model.category_counts()),
             self.store.address,
         )
+
+    def live(self) -> tuple[str, Recommender]:
+        """Version of the model that answers, and the model."""
+        serving_model = self.serving_model
+        return serving_model.version, serving_model.model
 
     def report(self, _: m.Nothing) -> m.Report:
         serving_model = self.serving_model
@@ -571,11 +579,13 @@ class Service:
             message = "no earlier model is kept, so there is nothing to roll back to"
             raise Conflict("; ".join([message, *refused]), code="no_earlier")
 
-    def adopt(self, folder: Path, content: str = "") -> m.Swapped:
-        """Makes the model of another folder live, and the model folder's own.
+    def adopt(self, folder: Path, content: str = "", instead_of: str = "") -> m.Swapped:
+        """Makes the model of another folder live, and the model folder's own; waits for another change.
 
         Args:
             content: the beginning of the content hash that the model has to have.
+            instead_of: the version of the model of which it is an update, which has to be live. In the
+                history it takes the place of an earlier update, so that a rollback leads to what was trained.
 
         Examples:
             >>> from pathlib import Path
@@ -592,11 +602,16 @@ class Service:
             >>> folder.close()
             >>> store.close()
         """
-        with self._swap(), self.models.changing():
-            serving_model, old = self._beside(*self.models.load_from(folder, content)), self.serving_model
+        with self._swap(wait=True), self.models.changing():
+            old = self.serving_model
+            if instead_of not in ("", old.version):
+                raise Conflict("another model went live while this one was being updated", code="other_model")
+            serving_model = self._beside(*self.models.load_from(folder, content))
             self.models.keep(old.model, old.version)
             self.models.publish(folder)
             self.models.remember(serving_model.model, serving_model.version)
+            if instead_of and updated_at(old.model) is not None:
+                self.models.forget(old.version)
             return self._go_live(serving_model)
 
     def _beside(self, model: Recommender, version: str) -> ServingModel:
@@ -625,9 +640,9 @@ class Service:
         return m.Swapped(serving_model.version, before)
 
     @contextmanager
-    def _swap(self) -> Iterator[None]:
-        """One change of the model at a time; a second is refused, not queued."""
-        if not self._swapping.acquire(blocking=False):
+    def _swap(self, *, wait: bool = False) -> Iterator[None]:
+        """One change of the model at a time; a second is refused, or waits."""
+        if not self._swapping.acquire(blocking=wait):
             raise Conflict("the model is being changed by another request; try again", code="busy")
         try:
             yield

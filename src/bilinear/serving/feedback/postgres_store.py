@@ -174,7 +174,8 @@ class PostgresStore:
     def counts(self) -> Counts:
         query = (
             "SELECT count(rating), count(DISTINCT user_id) FILTER (WHERE rating IS NOT NULL), "
-            "count(*) - count(rating) FROM bilinear_feedback"
+            "count(*) - count(rating), coalesce(sum(time), 0.0), coalesce(sum(rating), 0.0) "
+            "FROM bilinear_feedback"
         )
         return Counts(*self._run(lambda connection: connection.execute(query).fetchone()))
 

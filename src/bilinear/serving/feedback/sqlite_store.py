@@ -165,7 +165,7 @@ class SQLiteStore:
         with self._connection() as connection:
             query = (
                 "SELECT count(rating), count(DISTINCT CASE WHEN rating IS NOT NULL THEN user_id END), "
-                "count(*) - count(rating) FROM feedback"
+                "count(*) - count(rating), coalesce(sum(time), 0.0), coalesce(sum(rating), 0.0) FROM feedback"
             )
             return Counts(*connection.execute(query).fetchone())
 

@@ -72,11 +72,16 @@ _STAMPED = (Stamped, StampedProperties)
 
 
 class Counts(NamedTuple):
-    """Pairs with a rating, users with a rating, and deletions that are kept."""
+    """Pairs with a rating, users with a rating, and deletions that are kept.
+
+    The sums change where a rating does, so that new feedback is noticed by them.
+    """
 
     ratings: int
     users: int
     deletions: int
+    sum_of_times: float = 0.0
+    sum_of_ratings: float = 0.0
 
 
 class FeedbackStore(Protocol):

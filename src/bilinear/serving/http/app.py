@@ -31,6 +31,7 @@ def create_app(
     trusted_proxies: Sequence[str] = (),
     access_log: bool = False,
     retrain_every: float | None = None,
+    update_every: float | None = None,
     max_worse: float = 0.02,
     items: str | Path | None = None,
     read_only_model: bool = False,
@@ -58,6 +59,8 @@ def create_app(
         trusted_proxies: addresses and networks whose X-Forwarded-For and X-Forwarded-Proto are believed.
         access_log: a line for every request, not only for refusals and faults.
         retrain_every: seconds between trainings with new feedback, each in a process of its own.
+        update_every: seconds between updates, by which the live model learns new feedback; the same. A model
+            that cannot (its `updates` is "no") is named in the log, with the reason.
         max_worse: share by which a new model's held-out score may be worse before it is refused.
         items: a table of items, for a model that has no titles of its own.
         read_only_model: leave the model folder to another server: `reload` opens it again, nothing else
@@ -91,10 +94,11 @@ def create_app(
     from bilinear.serving.http.server import Server
     from bilinear.serving.lifecycle.model_folder import ModelFolder
 
-    if read_only_model and retrain_every is not None:
-        raise ParameterValueError(
-            "a model folder served read-only cannot be trained; leave out one of the two"
-        )
+    for seconds, done in ((retrain_every, "trained"), (update_every, "updated")):
+        if seconds is not None and read_only_model:
+            raise ParameterValueError(
+                f"a model folder served read-only cannot be {done}; leave out one of the two"
+            )
     # With more threads of the linear algebra than cores are free, one product may take ten times as long.
     threadpool_limits(1)
     # The loop waits so long for a thread that works in Python, each time it has something to do.
@@ -129,6 +133,7 @@ def create_app(
         most_unfinished=most_unfinished,
         access_log=access_log,
         retrain_every=retrain_every,
+        update_every=update_every,
         max_worse=max_worse,
         most_kept=most_kept,
     )

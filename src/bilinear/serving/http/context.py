@@ -20,7 +20,8 @@ from bilinear.serving.feedback.exports import Exports
 from bilinear.serving.feedback.group_commit import Writer
 from bilinear.serving.http.logs import Log
 from bilinear.serving.http.metrics import Metrics
-from bilinear.serving.lifecycle.retraining import Retraining
+from bilinear.serving.lifecycle.learning import updated_at
+from bilinear.serving.lifecycle.retraining import Retraining, Updating
 from bilinear.serving.problems import StoreUnavailable
 
 _THREADS = 8
@@ -42,9 +43,9 @@ class Context:
         self.batcher = Batcher(self._threads)
         self.answers = AnswerCache(most_kept)
         self.writer = Writer(service.store)
-        self.retraining = Retraining(
-            service.models, service.store, store_url, service.adopt, self.in_thread, log.write, max_worse
-        )
+        beside = service.models, service.store, store_url, service.adopt, self.in_thread, log.write
+        self.retraining = Retraining(*beside, max_worse=max_worse)
+        self.updating = Updating(*beside, live=service.live)
         self.exports = Exports(self.in_bulk_thread)
         self.importing = asyncio.Lock()
         self._store_fault: tuple[str, float] = ("", 0.0)
@@ -89,6 +90,8 @@ class Context:
     def gauges(self) -> Iterator[tuple[str, str, float]]:
         serving_model = self.service.serving_model
         yield "bilinear_model_loaded_seconds", "When the model went live.", serving_model.loaded_at
+        updated = updated_at(serving_model.model)
+        yield "bilinear_model_updated_seconds", "When it last learned feedback; 0: not yet.", updated or 0.0
         yield "bilinear_model_users", "Users of the model.", serving_model.n_users
         yield "bilinear_model_items", "Items of the model.", serving_model.n_items
         yield "bilinear_new_items", "Items put to it that have no ratings.", len(serving_model.additions)
@@ -100,8 +103,9 @@ class Context:
         yield "bilinear_lists_total", "Lists that were ranked.", self.batcher.n_lists
 
     async def close(self) -> None:
-        """Ends the training, writes what is queued, and closes the store and the model folder."""
+        """Ends what makes a model, writes what is queued, and closes the store and the model folder."""
         await self.retraining.stop()
+        await self.updating.stop()
         await asyncio.to_thread(self.writer.close)
         self._threads.shutdown()
         self._bulk_threads.shutdown()

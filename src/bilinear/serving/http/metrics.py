@@ -52,7 +52,7 @@ class Metrics:
             *gauges,
         ):
             kind = "counter" if gauge.endswith("_total") else "gauge"
-            lines += [f"# HELP {gauge} {words}", f"# TYPE {gauge} {kind}", f"{gauge} {value:g}"]
+            lines += [f"# HELP {gauge} {words}", f"# TYPE {gauge} {kind}", f"{gauge} {value:.15g}"]
         return ("\n".join(lines) + "\n").encode()
 
 

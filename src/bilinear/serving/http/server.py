@@ -68,6 +68,7 @@ class Server:
         most_unfinished: int,
         access_log: bool = False,
         retrain_every: float | None = None,
+        update_every: float | None = None,
         max_worse: float,
         most_kept: int,
     ) -> None:
@@ -75,7 +76,8 @@ class Server:
         self.guard = guard
         self._bodies = Budget(most_unfinished)
         self._most_json, self._most_import = most_json, most_import
-        self._access_log, self._retrain_every = access_log, retrain_every
+        self._access_log = access_log
+        self._retrain_every, self._update_every = retrain_every, update_every
         self._routes: dict[str, dict[str, Operation]] = {}
         for operation in OPERATIONS:
             self._routes.setdefault(operation.path, {})[operation.method] = operation
@@ -103,9 +105,12 @@ class Server:
             if message["type"] == "lifespan.startup":
                 self._schedules.append(asyncio.create_task(self.context.follow()))
                 self._schedules.append(asyncio.create_task(self.context.check_model()))
-                if self._retrain_every is not None:
-                    every = self.context.retraining.every(self._retrain_every)
-                    self._schedules.append(asyncio.create_task(every))
+                for making, seconds in (
+                    (self.context.retraining, self._retrain_every),
+                    (self.context.updating, self._update_every),
+                ):
+                    if seconds is not None:
+                        self._schedules.append(asyncio.create_task(making.every(seconds)))
                 serving_model = self.context.service.serving_model
                 self.context.log.write(
                     "start",

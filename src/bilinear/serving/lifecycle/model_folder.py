@@ -258,6 +258,12 @@ class ModelFolder:
         before = entries[: at[-1]] if at else entries
         return [entry for entry in reversed(before) if version_of(entry) != live]
 
+    def forget(self, version: str) -> None:
+        """Takes a model out of the history, which has a newer one."""
+        with self.changing():
+            older = self._history.entries()[:-1]
+            self._history.drop([entry for entry in older if version_of(entry) == version])
+
     def forget_after(self, entry: Path) -> None:
         """Takes what came after an entry out of the history."""
         with self.changing():

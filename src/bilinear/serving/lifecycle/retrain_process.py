@@ -30,6 +30,7 @@ from bilinear.estimators.baselines import BiasModel, GlobalMean
 from bilinear.estimators.measurement import Measurement
 from bilinear.estimators.popularity import Popularity
 from bilinear.estimators.recommender import Recommender
+from bilinear.estimators.update import are_pairs
 from bilinear.estimators.with_features import Side as FeatureSide
 from bilinear.evaluation.compare import Comparison, compare
 from bilinear.evaluation.compare_ratings import RatingComparison, compare_ratings
@@ -38,7 +39,9 @@ from bilinear.persistence.artifact import check_artifact
 from bilinear.persistence.models import load
 from bilinear.serving.feedback.properties import Put, Reader, read_content
 from bilinear.serving.feedback.store import FeedbackStore, Side, open_store
+from bilinear.serving.lifecycle.learning import learn_feedback, table_of
 from bilinear.serving.lifecycle.model_folder import held_out
+from bilinear.serving.problems import Conflict
 
 TEST_SHARE = 0.1
 _SIDES: tuple[tuple[Side, FeatureSide], ...] = (("item", "items"), ("user", "users"))
@@ -91,19 +94,16 @@ def table_with_feedback(base: Interactions | None, store: FeedbackStore) -> Inte
         if not users:
             raise EmptyDataError(f"{store.address} holds no ratings yet")
         return Interactions.from_columns(users, items, ratings, times, missing="none", source=source)
-    mine = _codes(base.users, base.items, base.n_items)
     said_by = base.user_vocabulary.encode([row.user for row in rows])
-    said = _codes(said_by, base.item_vocabulary.encode([row.item for row in rows]), base.n_items)
-    kept = base.take(~np.isin(mine, said[said >= 0]))
-    values = np.concatenate([kept.ratings.astype(np.float64), ratings])
-    return Interactions.from_columns(
+    said_of = base.item_vocabulary.encode([row.item for row in rows])
+    kept = base.take(~are_pairs(base.users, base.items, said_by, said_of, base.n_items))
+    return table_of(
         _joined(base.user_vocabulary, kept.users, users),
         _joined(base.item_vocabulary, kept.items, items),
-        values if base.has_ratings else None,
+        np.concatenate([kept.ratings.astype(np.float64), ratings]),
         None if kept.times is None else np.concatenate([kept.times, times]),
-        counts=None if base.has_ratings or base.weighted else values,
-        weights=values if base.weighted else None,
-        missing="none",  # which ratings there are was decided when the table was read
+        has_ratings=base.has_ratings,
+        weighted=base.weighted,
         ids=base.user_vocabulary.rules,
         source=f"{base.source} with {source}",
     )
@@ -220,7 +220,29 @@ def _end_with_parent() -> None:
 
 
 def carry_out(order: Mapping[str, Any]) -> dict[str, Any]:
-    """Makes the model that was ordered; see `Retraining`."""
+    """Makes the model that was ordered, see `Retraining` and `Updating`; `content` is None if none was."""
+    return _update(order) if "instead_of" in order else _retrain(order)
+
+
+def _update(order: Mapping[str, Any]) -> dict[str, Any]:
+    folder, live = Path(order["model"]), order["instead_of"]
+    model = load(folder)
+    if not check_artifact(folder, verify=False).startswith(live):
+        raise Conflict(
+            f"{folder} holds another model than the one that is live; reload it", code="other_model"
+        )
+    store = open_store(order["store"], create=False)
+    try:
+        message = learn_feedback(model, store)
+    finally:
+        store.close()
+    if message is None:
+        return {"content": None, "state": "live", "message": "the model has learned all feedback already"}
+    model.save(Path(order["out"]))
+    return {"content": check_artifact(Path(order["out"])), "message": message}
+
+
+def _retrain(order: Mapping[str, Any]) -> dict[str, Any]:
     old = with_properties(load(order["model"]), order["store"])
     table = with_feedback(trained_on(old), order["store"])
     model, verdict = retrained(old, table, max_worse=order["max_worse"], bound=order["bound"])
@@ -267,10 +289,6 @@ def _measured(old: Recommender, name: str, split: Split, seed: int) -> Measureme
 
 def _value(scores: Any, metric: str) -> float:
     return float(scores.rmse.value if metric == "rmse" else scores[metric])
-
-
-def _codes(users: Any, items: Any, n_items: int) -> Any:
-    return np.where((users >= 0) & (items >= 0), users.astype(np.int64) * n_items + items, -1)
 
 
 def _joined(vocabulary: Vocabulary, rows: Any, more: list[str]) -> list[Any]:
