@@ -214,6 +214,7 @@ def test_relevant_from_leaves_out_what_is_rated_lower():
         ({"models": PARTS, "weights": (1, 2, -1)}, "zero or more each"),
         ({"models": PARTS, "weights": (0, 0, 0)}, "not all zero"),
         ({"models": PARTS, "weights": (1, np.nan, 0)}, "zero or more each"),
+        ({"models": PARTS, "weights": (1, 1, 1), "split": "later"}, "split='later'; one of auto, temporal"),
         ({"models": PARTS, "metric": "map@5"}, "metric='map@5'"),
         ({"models": PARTS, "metric": "ndcg@0"}, "metric='ndcg@0'"),
         ({"models": PARTS, "validation": 1.0}, "between 0 and 1"),

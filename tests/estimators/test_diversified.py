@@ -93,9 +93,8 @@ def test_categories_are_capped_by_the_definition_and_what_it_costs_is_measured(t
             expected = [*capped_by_definition(alone[:12], genres, 2, 8), *alone[12:]]
             assert one.recommend(user, 20).items.tolist() == expected
             assert expected != alone
-    for wrong, given in ((model, None), (Diversified(walk, trade=0), films)):
-        with pytest.raises(ParameterValueError, match="categories are counted with both"):
-            wrong.fit(CLICKS, items=given)
+    with pytest.raises(ParameterValueError, match="give their table"):
+        model.fit(CLICKS)
     with pytest.raises(MissingColumnError, match="genres"):
         Diversified(walk, trade=0, most=2).fit(CLICKS, items=films)
 
@@ -108,6 +107,8 @@ def test_categories_are_capped_by_the_definition_and_what_it_costs_is_measured(t
         (Diversified(ALS, pool=0), "pool=0"),
         (Diversified(ALS, most=0), "most=0"),
         (Diversified(ALS, within=0), "within=0"),
+        (Diversified(ALS, most=4, within=3), "most <= within <= pool"),
+        (Diversified(ALS, most=4, pool=9), "most <= within <= pool"),
         (Diversified(bilinear.BiasModel()), "a ranking model"),
     ],
 )

@@ -52,8 +52,9 @@ def test_the_page_shows_titles_as_text(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
-    with pytest.raises(ParameterValueError, match="expected two by name, got 1"):
-        side_by_side({"ease": MODELS["ease"]}, 3)
+    for wrong, got in (({"ease": MODELS["ease"]}, "1"), (list(MODELS.values()), "list")):
+        with pytest.raises(ParameterValueError, match=f"expected two by name.*got {got}"):
+            side_by_side(wrong, 3)  # type: ignore[arg-type]
     with pytest.raises(UnknownIdError):
         side_by_side(MODELS, 999)
     with pytest.raises(ParameterValueError, match="n=0"):

@@ -51,16 +51,18 @@ class SplitOptions:
         clock = table.times is not None and not table.notes.places
         if self.split not in ("auto", "random", "per-user") or not clock or not table.n_ratings:
             return replace(self, split="random") if self.split == "auto" else self
-        later = self.split == "auto" and task == "ranking" and not self.refits and self._is_worth_it(table)
+        asked = self.split == "auto" and task == "ranking" and not self.refits
+        later = asked and self._is_worth_it(table)
         if later and not quiet:
             print_note(
                 "the test part is the latest by time, as in use (--split temporal): the table has times, and "
                 "enough users before and after the cut; --split random draws it"
             )
         elif not quiet:
+            why = " (auto wants 50 users on both sides of the cut and half of the rows before it)" * asked
             print_note(
-                "the test part is drawn at random, though there are times: --split temporal trains on the "
-                "past and tests on the future, as in use"
+                f"the test part is drawn at random, though there are times{why}: --split temporal trains on "
+                "the past and tests on the future, as in use"
             )
         return replace(self, split="temporal" if later else "random" if self.split == "auto" else self.split)
 

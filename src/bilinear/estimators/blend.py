@@ -31,7 +31,7 @@ from bilinear.estimators.nested_models import (
 from bilinear.estimators.ranking_model import RankingModel
 from bilinear.estimators.recommender import TensorReader
 from bilinear.estimators.update import Change, Updates
-from bilinear.estimators.validation_split import ValidationSplit, inner_validation
+from bilinear.estimators.validation_split import ValidationSplit, check_order, inner_validation
 from bilinear.evaluation.metrics import Metric, MetricLike
 from bilinear.kernels.mixture import add_standardised
 from bilinear.memory import require
@@ -247,6 +247,7 @@ class Blend(_Learned):
             if not isinstance(model, RankingModel):
                 raise ParameterValueError(f"models holds {model!r}, which is not a ranking model")
         Metric.of_rankings(self.metric, maximised=True)
+        check_order(self.split)
         if self.weights is None:
             return None
         if len(self.weights) != len(self.models):

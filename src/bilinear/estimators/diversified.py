@@ -55,7 +55,7 @@ class Diversified(_Learned):
         most: items of one category among the first `within`; None does not count them. `fit` then takes the
             table of items (`train --items`). An item of several categories counts in each.
         category: the column of that table; cells may list several, as "Drama|War".
-        within: places.
+        within: places; at least `most`, and at most `pool`.
 
     It has the learned attributes of `Recommender` and these.
 
@@ -106,15 +106,17 @@ class Diversified(_Learned):
         """Fits the model; returns self.
 
         Args:
-            items: their categories, with `most`.
+            items: their titles, and with `most` their categories.
         """
         self._check()
-        if (items is None) != (self.most is None):
+        if self.most is not None and items is None:
             raise ParameterValueError(
-                f"most={self.most!r} and items={'None' if items is None else 'a table'}: categories are "
-                "counted with both, most=3 and fit(..., items=read_items(FILE)) (train --items FILE)"
+                f"most={self.most!r} counts items of a category: give their table with "
+                "fit(..., items=read_items(FILE)) (train --items FILE)"
             )
-        encoder = None if items is None else FeatureEncoder.learn(items, [Categories(self.category)])
+        encoder = None
+        if self.most is not None and items is not None:
+            encoder = FeatureEncoder.learn(items, [Categories(self.category)])
         self._take(fitted_whole(copied(self.model), interactions))
         self.categories_ = None
         if encoder is not None and items is not None:
@@ -232,6 +234,11 @@ class Diversified(_Learned):
             raise ParameterValueError(f"most={self.most!r}; a whole number of items, one or more, or None")
         if not (is_whole(self.within) and self.within >= 1):
             raise ParameterValueError(f"within={self.within!r}; a whole number of places, one or more")
+        if self.most is not None and not self.most <= self.within <= self.pool:
+            raise ParameterValueError(
+                f"most={self.most} of a category within={self.within} places, of a pool={self.pool} that is "
+                "reordered: most <= within <= pool, or nothing is held to it"
+            )
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         described, tensors = nested_state(self.model_, "inside")

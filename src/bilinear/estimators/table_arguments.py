@@ -50,13 +50,13 @@ def taking_tables(fit: Callable[..., Any]) -> Callable[..., Any]:
             from bilinear.data.reading.item_tables import read_users
 
             options["users"] = read_users(users, match=table.user_vocabulary)
-        if "items" in own.parameters:
-            return fit(model, table, **options)
-        options.pop("items", None)
         if not isinstance(items, Items | None):
             raise ParameterValueError(f"items={type(items).__name__}: expected Items, from read_items")
+        own_items = "items" in own.parameters
+        if not own_items:
+            options.pop("items", None)
         fitted = fit(model, table, **options)
-        if items is not None:
+        if items is not None and not (own_items and model.item_texts_):
             model.item_texts_ = items.texts(model.item_vocabulary_)
         return fitted
 

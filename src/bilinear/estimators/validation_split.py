@@ -61,8 +61,7 @@ def inner_validation(
     Raises:
         ParameterValueError, DataError: no such split, or it cannot be made.
     """
-    if wanted not in ("auto", *get_args(Order)):
-        raise ParameterValueError(f"split={wanted!r}; 'auto' or one of {get_args(Order)}")
+    check_order(wanted)
     clock = interactions.times is not None and not interactions.notes.places
     order: Order | None = wanted if wanted != "auto" else measured and measured.order
     why = _MEASURED[measured.order] if wanted == "auto" and measured else ""
@@ -79,3 +78,10 @@ def inner_validation(
         why = f"as no cut in time has {least:,} users on both of its sides"
     split = inner_split(interactions, share, seed, latest=order != "random")
     return InnerValidation(split, clock and order != "random", False, why)
+
+
+def check_order(wanted: object) -> None:
+    """Refuses what is no `ValidationSplit`."""
+    known = ("auto", *get_args(Order))
+    if wanted not in known:
+        raise ParameterValueError(f"split={wanted!r}; one of {', '.join(known)}")

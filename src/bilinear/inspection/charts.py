@@ -32,7 +32,7 @@ def bars(values: Mapping[str, float], what: str, form: str = "{:g}", spoken: str
     Args:
         values: By name.
         what: The caption.
-        form: Format of the numbers that are drawn, such as "{:.1f} %".
+        form: Format of the numbers that are drawn, such as "{:.1f}%".
         spoken: Format of the numbers for readers who do not see the picture; by default `form`.
 
     Returns:

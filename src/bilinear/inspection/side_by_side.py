@@ -96,7 +96,7 @@ class SideBySide(Tabular):
         rows = "".join(
             f'<tr><th class="k" scope="row"><bdi>{text(title)}</bdi></th>'
             + "".join(
-                f'<td class="n">{_place(each.place)}</td><td>{text(str(each))}</td>' for each in (one, two)
+                f'<td class="n">{_place(each.place)}</td><td class="reasons">{text(str(each))}</td>' for each in (one, two)
             )
             + "</tr>"
             for title, one, two in zip(self.titles, self.first, self.second, strict=True)
@@ -140,8 +140,9 @@ def side_by_side(models: Mapping[str, Recommender], user: Id, *, n: int = 10) ->
         >>> found.to_html("two.html")
     """
     n = whole_number("n", n)
-    if len(models) != 2:
-        raise ParameterValueError(f"models: expected two by name, got {len(models)}")
+    if not isinstance(models, Mapping) or len(models) != 2:
+        given = len(models) if isinstance(models, Mapping) else type(models).__name__
+        raise ParameterValueError(f"models: expected two by name, {{NAME: model, NAME: model}}, got {given}")
     (first, one), (second, two) = models.items()
     places = [_places(model, user) for model in (one, two)]
     tops = [[item for item, place in found.items() if place <= n] for found in places]

@@ -204,5 +204,5 @@ def _control_picture(control: PermutedControl) -> str:
     return bars(
         shares,
         "Share of the ratings' variance that the model explains: on shuffled ratings, all is memorised",
-        "{:.0f} %",
+        "{:.0f}%",
     )

@@ -335,8 +335,8 @@ class ScoreLinearity(Instrument):
         picture = bars(
             {name: 100 * share for name, share in _shares(found).items()},
             "Interaction: the share of the variation that no sum of a user's and an item's number can give",
-            "{:.1f} %",
-            "{:.2f} %",
+            "{:.1f}%",
+            "{:.2f}%",
         )
         return self.section(answer, next_step, found.to_dict(), facts, picture=picture, measured=found)
 
@@ -346,5 +346,5 @@ def _shares(found: Linearity) -> dict[str, float]:
         "scores": found.share_before_link,
         "predictions": found.share_after_link,
         "biases alone": found.bias_share_before_link,
-        "same, predicted": found.bias_share_after_link,
+        "and predicted": found.bias_share_after_link,
     }

@@ -24,7 +24,7 @@ def write_race(race: Race, path: Path) -> None:
     head = (
         f'<header><p class="over">A race · {text(race.source)}</p>'
         f'<h1 class="verdict good">{text(best.name)} came nearest to the optimum: '
-        f"{100 * float(np.mean(best.missing)):.2f} % of the way is missing.</h1>"
+        f"{100 * float(np.mean(best.missing)):.2f}% of the way is missing.</h1>"
         f'<p class="faint">{len(race.methods)} methods from the same {len(best.runs)} starts, '
         f"{race.n_epochs} epochs each over {race.n_train:,} ratings, {race.n_factors} factors. Each method's "
         f"rate was tuned on the {tuned} with a seed of its own.</p></header>"
