@@ -46,8 +46,8 @@ class Auto(Solver):
     history, with that of the items and with both, then what is about as good as the best with half of the
     factors, and half again, as long as that is better, or else with twice as many. The best of them goes on
     for more draws, as it has to stand beside the search; what is best then is trained on all ratings, a chain
-    from where its trial ended. Where arguments leave no
-    chain possible (another loss, link or metric, a given penalty or start), it is SGD.
+    from where its trial ended. Where arguments leave no chain possible (another loss, link or metric, a given
+    penalty or start), it is SGD.
 
     Args:
         budget: passes over single ratings that all trials together may take; trials beyond it are left out,
