@@ -55,7 +55,7 @@ def learn_feedback(model: Recommender, store: FeedbackStore) -> str | None:
     model.report_ = model.report_ | {"updated": {"at": time()}}
     waiting = len(said) - len(pairs)
     return (
-        f"learned {len(learned)} pairs and forgot {int(differs.sum()) - len(learned)}"
+        f"pairs learned: {len(learned)}, taken out: {int(differs.sum()) - len(learned)}"
         + f"; {waiting} with an id that is not a whole number wait for a training" * bool(waiting)
     )
 
