@@ -88,8 +88,10 @@ def test_feedback_takes_the_place_of_what_was_trained_and_is_learned_once(
 
 def test_ids_that_cannot_be_the_models_wait_for_a_training(local: FeedbackStore) -> None:
     model = Popularity().fit(Interactions.from_columns([1, 1, 2], [1, 2, 1]))
-    local.write([Feedback("ann", "1", 1.0, 1.0), Feedback("3", "9", 1.0, 1.0)])
-    said = "pairs learned: 1, taken out: 0; 1 with an id that is not a whole number wait for a training"
+    local.write(
+        [Feedback("ann", "1", 1.0, 1.0), Feedback("bob", "1", 1.0, 1.0), Feedback("3", "9", 1.0, 1.0)]
+    )
+    said = "pairs learned: 1, taken out: 0; 2 with an id that is not a whole number wait for a training"
     assert learn_feedback(model, local) == said
     assert list(model.item_vocabulary_) == [1, 2, 9]
     assert learn_feedback(model, local) is None
