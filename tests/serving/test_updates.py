@@ -19,7 +19,6 @@ from bilinear.serving import create_app
 from bilinear.serving.feedback.store import Feedback, FeedbackStore, open_store
 from bilinear.serving.lifecycle.learning import learn_feedback, updated_at
 from bilinear.serving.lifecycle.retrain_process import carry_out
-from bilinear.serving.lifecycle.retraining import Updating
 from bilinear.serving.problems import Conflict
 
 FANS = [f"user {n}" for n in range(3, 9)]
@@ -71,7 +70,7 @@ def test_feedback_takes_the_place_of_what_was_trained_and_is_learned_once(
             Feedback(*new, 2.0, 1.0),
         ]
     )
-    assert learn_feedback(model, local) == "learned 2 pairs and forgot 1"
+    assert learn_feedback(model, local) == "pairs learned: 2, taken out: 1"
     expected = pairs | {changed: 7.0, new: 2.0}
     del expected[gone]
     assert held(model) == expected
@@ -83,14 +82,16 @@ def test_feedback_takes_the_place_of_what_was_trained_and_is_learned_once(
     assert updated_at(model) == moment is not None
     assert model.weights_ is weights
     local.write([Feedback(*new, None, 2.0), Feedback(*changed, pairs[changed], 2.0)])
-    assert learn_feedback(model, local) == "learned 1 pairs and forgot 1"
+    assert learn_feedback(model, local) == "pairs learned: 1, taken out: 1"
     assert held(model) == {pair: n for pair, n in pairs.items() if pair != gone}
 
 
 def test_ids_that_cannot_be_the_models_wait_for_a_training(local: FeedbackStore) -> None:
     model = Popularity().fit(Interactions.from_columns([1, 1, 2], [1, 2, 1]))
-    local.write([Feedback("ann", "1", 1.0, 1.0), Feedback("3", "9", 1.0, 1.0)])
-    said = "learned 1 pairs and forgot 0; 1 with an id that is not a whole number wait for a training"
+    local.write(
+        [Feedback("ann", "1", 1.0, 1.0), Feedback("bob", "1", 1.0, 1.0), Feedback("3", "9", 1.0, 1.0)]
+    )
+    said = "pairs learned: 1, taken out: 0; 2 with an id that is not a whole number wait for a training"
     assert learn_feedback(model, local) == said
     assert list(model.item_vocabulary_) == [1, 2, 9]
     assert learn_feedback(model, local) is None
@@ -167,15 +168,14 @@ def test_a_new_item_is_recommended_to_others_after_an_update(
 
     # A second update takes the first one's place in the history: the trained model stays the way back.
     rate(ask, "user 30", "brand new", 1)
-    ask.loop.run_until_complete(_updated(updating))
+    service, out = ask.app.context.service, tmp_path / "out"
+    live = now["model"]
+    order = {"model": str(tmp_path / "model"), "store": f"sqlite:///{tmp_path / 'f.db'}", "out": str(out)}
+    made = carry_out(order | {"instead_of": live})
+    assert made["message"] == "pairs learned: 1, taken out: 0"
+    service.adopt(out, made["content"], live)
     assert ask("GET", "/v1/model").json()["n_earlier"] == 1
     assert ask("POST", "/v1/model/rollback", json={}).json()["model"] == trained["model"]
-
-
-async def _updated(updating: Updating) -> None:
-    await updating.start()
-    await updating._task
-    assert updating.state.state == "live", updating.state.message
 
 
 def test_an_update_of_a_model_that_is_no_longer_live_stays_out(

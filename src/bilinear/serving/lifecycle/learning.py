@@ -27,9 +27,15 @@ def learn_feedback(model: Recommender, store: FeedbackStore) -> str | None:
     """
     users, items = model.user_vocabulary_, model.item_vocabulary_
     rows = sorted((row for batch in store.everything() for row in batch), key=lambda row: row.time)
-    said = {(_canonical(users, row.user), _canonical(items, row.item)): row.rating for row in rows}
-    pairs = [(user, item) for user, item in said if user is not None and item is not None]
-    wanted = np.array([said[pair] for pair in pairs], np.float32)  # NaN: a deletion
+    said, waiting = {}, 0
+    for row in rows:
+        user, item = _canonical(users, row.user), _canonical(items, row.item)
+        if user is None or item is None:
+            waiting += 1
+        else:
+            said[user, item] = row.rating
+    pairs = list(said)
+    wanted = np.array(list(said.values()), np.float32)  # NaN: a deletion
     places = model.seen_.places(
         users.encode([user for user, _ in pairs]), items.encode([item for _, item in pairs])
     )
@@ -53,9 +59,8 @@ def learn_feedback(model: Recommender, store: FeedbackStore) -> str | None:
     )
     model.update(further, forget=([user for user, _ in forgotten], [item for _, item in forgotten]))
     model.report_ = model.report_ | {"updated": {"at": time()}}
-    waiting = len(said) - len(pairs)
     return (
-        f"learned {len(learned)} pairs and forgot {int(differs.sum()) - len(learned)}"
+        f"pairs learned: {len(learned)}, taken out: {int(differs.sum()) - len(learned)}"
         + f"; {waiting} with an id that is not a whole number wait for a training" * bool(waiting)
     )
 
