@@ -81,7 +81,7 @@ def inner_validation(
 
 
 def check_order(wanted: object) -> None:
-    """Refuses what is no `ValidationSplit`."""
+    """Refuses anything but a `ValidationSplit`."""
     known = ("auto", *get_args(Order))
     if wanted not in known:
         raise ParameterValueError(f"split={wanted!r}; one of {', '.join(known)}")
