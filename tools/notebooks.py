@@ -93,6 +93,8 @@ def with_outputs(page: str) -> str:
 
 
 def main() -> None:
+    if unknown := set(sys.argv[1:]) - {"--outputs"}:
+        sys.exit(f"unknown: {' '.join(sorted(unknown))}; --outputs, or nothing")
     for path in sorted(FOLDER.glob("*.md")):
         page = path.read_text(encoding="utf-8")
         if "--outputs" in sys.argv[1:]:

@@ -124,6 +124,8 @@ def test_a_folder_of_lists_is_whole_or_absent_and_gone_on_with(model, cut, tmp_p
     assert lists_in(folder) == duckdb.sql(f"SELECT * FROM '{plain}'").fetchall()
     with pytest.raises(ParameterValueError, match="lists is there already"):
         write_everyone(model, folder, parts=True)
+    with pytest.raises(ParameterValueError, match=r"name it without \.csv"):
+        write_everyone(model, tmp_path / "lists.csv", parts=True)
     write_everyone(model, tmp_path / "again", parts=True)
     for file in folder.iterdir():
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()

@@ -96,7 +96,8 @@ class SideBySide(Tabular):
         rows = "".join(
             f'<tr><th class="k" scope="row"><bdi>{text(title)}</bdi></th>'
             + "".join(
-                f'<td class="n">{_place(each.place)}</td><td class="reasons">{text(str(each))}</td>' for each in (one, two)
+                f'<td class="n">{_place(each.place)}</td><td class="reasons">{text(str(each))}</td>'
+                for each in (one, two)
             )
             + "</tr>"
             for title, one, two in zip(self.titles, self.first, self.second, strict=True)

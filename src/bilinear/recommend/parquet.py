@@ -186,6 +186,10 @@ def _columns_of(wanted: Wanted) -> Callable[[Lists], dict[str, tuple[NDArray[Any
 
 def _written(path: Path, n: int, wanted: Wanted, engine: Engine, parts: bool) -> Written:
     if parts:
+        if path.suffix.lower() in (".csv", ".tsv"):
+            raise ParameterValueError(
+                f"{path}: parts=True writes a folder of Parquet files; name it without {path.suffix}"
+            )
         with new_folder(path, "writing", keep=True) as folder:
             counts, n_kept = _write_parts(folder, n, wanted, engine, _digest(wanted, n))
     else:
