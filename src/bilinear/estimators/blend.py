@@ -164,7 +164,7 @@ class Blend(_Learned):
 
     def score_block(self, user_rows: NDArray[Any]) -> Array:
         """(n, n_items) mixed scores, see `Recommender.score_block`."""
-        counts = self.seen_.counts[user_rows]
+        counts = np.where(user_rows >= 0, self.seen_.counts[user_rows], 0)
         return self._mixed([model.score_block(user_rows) for model in self.models_], counts)
 
     def score_histories(self, histories: Grouped) -> Array:

@@ -9,6 +9,7 @@ from bilinear.data.interactions import Interactions
 from bilinear.data.splits import LEAST_USERS, HeldOut, Order, Split, later_part, split_temporal
 from bilinear.errors import ParameterValueError
 from bilinear.estimators.blend_weights import MOST_VALIDATION_USERS, ValidationUsers, inner_split
+from bilinear.tabular import Shown
 
 ValidationSplit = Literal["auto"] | Order
 
@@ -21,7 +22,7 @@ _MEASURED = {
 
 
 @dataclass(frozen=True, eq=False)
-class InnerValidation:
+class InnerValidation(Shown):
     """An inner split, and what follows from it for a choice of models.
 
     Attributes:
