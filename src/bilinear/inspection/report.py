@@ -172,6 +172,10 @@ def _search(model: RatingModel) -> str:
     head = ["stage", term("factors"), term("L2", "l2"), "l2_biases", term("RMSE"), ""]
     found = model.search_
     chosen = f"{found.n_factors:,} factors, l2 {found.l2:.3g}, l2_biases {found.l2_biases:.3g}"
+    if model.posterior_ is not None:  # a chain learns its penalties
+        chosen = (
+            f"{found.n_factors:,} factors a draw, {model.parameters_.n_factors:,} in the mean of the draws"
+        )
     return _section(
         "Search",
         f"<details><summary>{len(rows)} trials on an inner validation part; chosen: {chosen}</summary>"
