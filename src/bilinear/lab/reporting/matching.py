@@ -64,16 +64,12 @@ def match_ratings(model: Recommender, table: Interactions) -> MatchedRatings:
             f"{table.source}: expected a column of ratings, got interactions without one; give the ratings "
             f"that the {type(model).__name__} was trained on"
         )
-    seen, n_items = model.seen_, len(model.item_vocabulary_)
+    seen = model.seen_
     users, items = table.aligned_to(model.user_vocabulary_, model.item_vocabulary_)
     known = (users >= 0) & (items >= 0)
-    rows = np.repeat(np.arange(len(seen.indptr) - 1, dtype=np.int64), np.diff(seen.indptr))
-    trained = rows * n_items + seen.indices
-    order = np.argsort(trained)
-    pairs = users.astype(np.int64) * n_items + items
-    place = order[np.minimum(np.searchsorted(trained, pairs, sorter=order), len(trained) - 1)]
-    both = known & (trained[place] == pairs)
-    n_both, n_trained = int(both.sum()), len(trained)
+    places = seen.places(users, items)
+    both = places >= 0
+    n_both, n_trained = int(both.sum()), len(seen.indices)
     if n_both < n_trained and not known.all():
         row = int(np.argmin(known))
         raise ParameterValueError(
@@ -87,7 +83,7 @@ def match_ratings(model: Recommender, table: Interactions) -> MatchedRatings:
             f"was trained on ({n_trained:,}, from {model.source_}); give the ratings it was trained on"
         )
     kept = both if n_both == n_trained else known
-    changed = both & (table.ratings != seen.ratings[place])
+    changed = table.ratings[both] != seen.ratings[places[both]]
     rest = np.flatnonzero(~kept)
     return MatchedRatings(
         _in_rows(model, table, users, items, np.flatnonzero(kept)),
