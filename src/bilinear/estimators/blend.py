@@ -37,7 +37,7 @@ from bilinear.kernels.mixture import add_standardised
 from bilinear.memory import require
 from bilinear.model.parameters import Array
 from bilinear.registry import register
-from bilinear.training.progress import NullProgress, Progress, progress_bar
+from bilinear.training.progress import Progress, reporter_of
 
 
 class _Learned(RankingModel):
@@ -133,10 +133,7 @@ class Blend(_Learned):
         Raises:
             EmptyDataError: nothing is left to validate on. Others: as the models' own.
         """
-        if progress is True:
-            with progress_bar() as bar:
-                return self.fit(interactions, progress=bar, measured=measured)
-        reporter = progress or NullProgress()
+        reporter = reporter_of(progress)
         weights, seed, found = self._check(), draw_seed(self.rng), None
         interactions.check_trainable()
         needed = self.bytes_to_fit(interactions.n_ratings, *interactions.shape)

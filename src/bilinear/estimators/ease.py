@@ -24,7 +24,7 @@ from bilinear.memory import require
 from bilinear.model.parameters import Array
 from bilinear.registry import register
 from bilinear.training.neighbours import grouped_the_other_way, sums_by_row, walks
-from bilinear.training.progress import NullProgress, Progress, progress_bar
+from bilinear.training.progress import Progress, reporter_of
 from bilinear.training.thread_pool import Workers, workers
 
 Precision = Literal["float32", "float64"]
@@ -107,9 +107,6 @@ class EASE(_Learned):
             MemoryLimitError: the weights do not fit into memory, or ParameterValueError: into max_memory;
                 the message has the numbers.
         """
-        if progress is True:
-            with progress_bar() as bar:
-                return self.fit(interactions, progress=bar)
         _check_l2(self.l2)
         if self.precision not in get_args(Precision):
             raise ParameterValueError(f"precision={self.precision!r}; 'float32' or 'float64'")
@@ -122,7 +119,7 @@ class EASE(_Learned):
                 f"EASE keeps a weight for every pair of items: {table.n_items:,} items need "
                 f"{needed / 1e9:.1f} GB, and max_memory={self.max_memory:g}; {self.remedy}"
             )
-        (progress or NullProgress()).note(f"EASE: {table.n_items:,} items take {needed / 1e9:.2f} GB")
+        reporter_of(progress).note(f"EASE: {table.n_items:,} items take {needed / 1e9:.2f} GB")
         self._solve(table, self.l2)
         self._learn_positives(interactions, table.by_user)
         return self
@@ -271,9 +268,6 @@ class SparseEASE(_LearnedSparse):
 
     def fit(self, interactions: InteractionsLike, *, progress: Progress | bool = False) -> Self:
         """Chooses the sources of every item and solves for its weights; returns self."""
-        if progress is True:
-            with progress_bar() as bar:
-                return self.fit(interactions, progress=bar)
         n_neighbours, exponent = (
             checked_neighbours(self.n_neighbours),
             checked_exponent("user_exponent", self.user_exponent),
@@ -290,7 +284,7 @@ class SparseEASE(_LearnedSparse):
         n_neighbours: int,
         exponent: float,
         l2: float | Literal["auto"],
-        progress: Progress | Literal[False] = False,
+        progress: Progress | bool = False,
     ) -> Self:
         table = self._positives(interactions)
         by_item, by_user, n_items = table.by_item, table.by_user, table.n_items
@@ -302,7 +296,7 @@ class SparseEASE(_LearnedSparse):
         with workers(self.n_threads) as pool:
             sources = walks(by_item, by_user, 0.5, 0.5, 0.0, n_neighbours, pool)
             weights = np.empty(len(sources.indices), np.float32)
-            reporter = progress or NullProgress()
+            reporter = reporter_of(progress)
             reporter.stage("sparse EASE", len(sources.indices))
             cuts = pool.shares(sources.counts)
             regress: _Regression | _RegressionOfProducts = _Regression(sources, valued, by_user, l2, weights)

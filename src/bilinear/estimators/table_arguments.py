@@ -15,6 +15,7 @@ from bilinear.data.packed_text import PackedText
 from bilinear.data.side_table import SideTable
 from bilinear.errors import ParameterValueError
 from bilinear.registry import check_names
+from bilinear.training.progress import progress_bar
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -25,7 +26,8 @@ _ITEMS = Parameter("items", Parameter.KEYWORD_ONLY, default=None)
 def taking_tables(fit: Callable[..., Any]) -> Callable[..., Any]:
     """A model's `fit` that takes what `interactions_of` takes, ratings as `y`, and items with titles.
 
-    The method itself gets `Interactions`, and `Items` and `Users` where it has such arguments.
+    The method itself gets `Interactions`, `Items` and `Users` where it has such arguments, and a bar for
+    `progress=True`.
     """
     own = signature(fit)
     takes_any = any(one.kind is Parameter.VAR_KEYWORD for one in own.parameters.values())
@@ -36,6 +38,9 @@ def taking_tables(fit: Callable[..., Any]) -> Callable[..., Any]:
         if not takes_any:
             check_names(f"{type(model).__name__}.{fit.__name__}", options, names[1:])
         table = model._table(interactions, y, fit.__name__)
+        if options.get("progress") is True:
+            with progress_bar() as bar:
+                return with_tables(model, table, **options | {"progress": bar})
         if table.weighted and model.uses_weights == "no":
             raise ParameterValueError(
                 f"{table.source} has weights of events, which a {type(model).__name__} cannot use; read it "

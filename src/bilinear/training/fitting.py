@@ -13,7 +13,7 @@ from bilinear.model.parameters import Parameters
 from bilinear.training.callbacks import Listeners, OnEpoch, calling, checked_functions
 from bilinear.training.checkpoint import Checkpoint, checkpointing
 from bilinear.training.history import History
-from bilinear.training.progress import NullProgress, Progress, progress_bar
+from bilinear.training.progress import Progress, reporter_of
 from bilinear.training.training_identity import training_identity
 
 
@@ -39,7 +39,7 @@ def fitting(
     """
     functions = checked_functions(on_epoch)
     with ExitStack() as stack:
-        reporter = stack.enter_context(progress_bar()) if progress is True else progress or NullProgress()
+        reporter = reporter_of(progress)
         identity = partial(training_identity, model, interactions)
         stack.enter_context(checkpointing(checkpoint, identity, reporter))
         stack.enter_context(calling(Listeners(type(model).__name__, functions, history, parameters)))

@@ -174,6 +174,11 @@ class _Text:
         return self._text
 
 
+def reporter_of(progress: Progress | bool | None) -> Progress:
+    """Where a `fit` reports; `progress=True` of a caller is a bar by then, see `taking_tables`."""
+    return NullProgress() if progress is None or isinstance(progress, bool) else progress
+
+
 def progress_bar() -> AbstractContextManager[Progress]:
     """The reporter for whoever looks on: lines in a notebook, else a bar on standard error."""
     ipython = sys.modules.get("IPython")

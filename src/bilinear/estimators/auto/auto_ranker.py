@@ -37,7 +37,7 @@ from bilinear.evaluation.metrics import Metric, MetricLike
 from bilinear.memory import require
 from bilinear.model.parameters import Array, Parameters
 from bilinear.registry import register
-from bilinear.training.progress import NullProgress, Progress, progress_bar
+from bilinear.training.progress import NullProgress, Progress, reporter_of
 
 _WORK_BUDGET = 60.0
 
@@ -134,11 +134,8 @@ class AutoRanker(_Learned):
             EmptyDataError: nothing is left to train or to validate on.
             ParameterValueError, RatingValueError: before any work.
         """
-        if progress is True:
-            with progress_bar() as bar:
-                return self.fit(interactions, progress=bar, measured=measured)
         self._check(interactions)
-        reporter, seed = progress or NullProgress(), draw_seed(self.rng)
+        reporter, seed = reporter_of(progress), draw_seed(self.rng)
         validation = inner_validation(interactions, self.validation, seed, self.split, measured)
         shared = {"threshold": self.threshold, "confidence": self.confidence, "rng": seed}
         search = Search(
